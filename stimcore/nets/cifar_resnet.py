@@ -1,0 +1,99 @@
+"""CIFAR ResNet-d: three stages of (d-2)/6 basic blocks with parameter-free shortcuts.
+
+Source: He et al. 2016, section 4.2, shortcut option A. Parameter names are those of the public repository that the paper
+uses in Appendix C.4, so that its checkpoints load key for key.
+"""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stimcore.errors import UsageError
+from stimcore.nets.probe import fixed_blocks
+from stimcore.nets.staged import StagedNet
+from stimcore.topology import Topology
+
+DEPTHS = (20, 32, 44, 56, 110, 1202)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut that subsamples and pads with zero channels where the shape changes."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.stride, self.padding = stride, (channels - in_channels) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, in_channels, H, W]` to `[B, channels, H / stride, W / stride]`."""
+        shortcut = x
+        if self.stride != 1 or self.padding:
+            shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.padding, self.padding))
+        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + shortcut)
+
+
+class CifarResNet(nn.Module):
+    """The plain network; `cifar_resnet` shows it as stages of blocks."""
+
+    def __init__(self, depth: int, *, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        size, widths = (depth - 2) // 6, (16, 32, 64)
+        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        before = widths[0]
+        for number, width in enumerate(widths, 1):
+            blocks = [BasicBlock(before if i == 0 else width, width, 2 if i == 0 and number > 1 else 1) for i in range(size)]
+            setattr(self, f"layer{number}", nn.Sequential(*blocks))
+            before = width
+        self.linear = nn.Linear(widths[-1], num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits `[B, num_classes]` of images `[B, in_channels, H, W]`."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        for number in (1, 2, 3):
+            out = getattr(self, f"layer{number}")(out)
+        return self.linear(out.mean((2, 3)))
+
+
+class MeanPool(nn.Module):
+    """Mean over height and width: `[B, C, H, W]` to `[B, C]`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean of every channel."""
+        return x.mean((2, 3))
+
+
+def cifar_resnet(depth: int, *, input_shape: tuple[int, int, int] = (3, 32, 32), num_classes: int = 10) -> StagedNet:
+    """CIFAR ResNet-`depth` as stages of blocks.
+
+    Raises:
+        UsageError: `depth` is not 6n + 2.
+    """
+    if depth < 8 or (depth - 2) % 6:
+        raise UsageError(f"there is no CIFAR ResNet-{depth}", allowed="depths 6n + 2: " + ", ".join(map(str, DEPTHS)))
+    module = CifarResNet(depth, in_channels=input_shape[0], num_classes=num_classes)
+    stem = nn.Sequential(OrderedDict(conv1=module.conv1, bn1=module.bn1, relu=nn.ReLU()))
+    blocks = [block for number in (1, 2, 3) for block in getattr(module, f"layer{number}")]
+    size = len(blocks) // 3
+    # the blocks of a stage are alike, so the first two tell about all of it
+    sample = [blocks[s * size + i] for s in range(3) for i in range(min(2, size))]
+    reasons = fixed_blocks(stem, sample, input_shape)
+    width = min(2, size)
+    fixed = {s * size + 1: reasons[s * width + 1] for s in range(3) if s * width + 1 in reasons}
+    return StagedNet(
+        module,
+        Topology.of(f"resnet{depth}", [size] * 3, fixed),
+        stem=stem,
+        blocks=blocks,
+        head=nn.Sequential(OrderedDict(pool=MeanPool(), linear=module.linear)),
+        input_shape=input_shape,
+        num_classes=num_classes,
+        branch_ends={number: block.bn2 for number, block in enumerate(blocks, 1) if number not in fixed},
+    )

@@ -1,0 +1,59 @@
+"""Parameters and multiply-accumulates of a network and of each of its parts, counted by torch's FlopCounterMode."""
+
+import copy
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from stimcore.nets.staged import StagedNet
+from stimcore.topology import Spec
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one part or one network costs.
+
+    Attributes:
+        parameters: Numbers that are trained (batch norms' running statistics are not).
+        macs: Multiply-accumulates of convolutions and linear layers for one image (FLOPs / 2).
+    """
+
+    parameters: int
+    macs: int
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.parameters + other.parameters, self.macs + other.macs)
+
+
+class Costs:
+    """Costs of all parts of a network, measured once per part on one image of its own size."""
+
+    def __init__(self, net: StagedNet) -> None:
+        self.net = copy.deepcopy(net).float().cpu().eval()
+        self._parts: dict[str, Cost] = {}
+        self._shapes: dict[str, torch.Tensor] = {}
+
+    @torch.no_grad()
+    def of(self, spec: Spec) -> Cost:
+        """Cost of a sub-network: the sum over its parts."""
+        total, image = Cost(0, 0), torch.zeros(1, *self.net.input_shape)
+        for part in self.net.route(spec):
+            if part.name not in self._parts:
+                with FlopCounterMode(display=False) as counter:
+                    self._shapes[part.name] = part.module(image)
+                self._parts[part.name] = Cost(_parameters(part.module), counter.get_total_flops() // 2)
+            image = self._shapes[part.name]
+            total += self._parts[part.name]
+        return total
+
+    @cached_property
+    def main(self) -> Cost:
+        """Cost of the main network."""
+        return self.of(self.net.topology.full)
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,65 @@
+"""Intervals for accuracies and for drops between two networks on the same images."""
+
+import math
+from dataclasses import dataclass
+
+Z95 = 1.959963984540054
+"""Two-sided 95% quantile of the standard normal distribution."""
+
+
+def wilson(correct: int, images: int) -> tuple[float, float]:
+    """95% interval of an accuracy, in percent [0, 100].
+
+    Source: Wilson 1927, score interval without continuity correction. No images: the whole range.
+    """
+    if images == 0:
+        return 0.0, 100.0
+    share = correct / images
+    centre = (share + Z95**2 / (2 * images)) / (1 + Z95**2 / images)
+    half = Z95 / (1 + Z95**2 / images) * math.sqrt(share * (1 - share) / images + Z95**2 / (4 * images**2))
+    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class PairedDrop:
+    """Accuracy of a main network minus that of a sub-network on the same images, in percentage points.
+
+    Attributes:
+        drop_pct: Positive where the sub-network is worse, in [-100, 100].
+        interval_pct: 95% interval of the drop.
+    """
+
+    drop_pct: float
+    interval_pct: tuple[float, float]
+
+
+def paired_drop(lost: int, won: int, images: int) -> PairedDrop:
+    """The drop and its interval from the images on which the two networks differ.
+
+    Args:
+        lost: Images that the main network gets right and the sub-network wrong.
+        won: Images that the main network gets wrong and the sub-network right.
+        images: All images.
+
+    Source: Bonett & Price 2012, adjusted Wald interval for paired proportions.
+    """
+    if images == 0:
+        return PairedDrop(0.0, (-100.0, 100.0))
+    p_lost, p_won = (lost + 1) / (images + 2), (won + 1) / (images + 2)
+    half = Z95 * math.sqrt(max(0.0, p_lost + p_won - (p_lost - p_won) ** 2) / (images + 2))
+    centre = p_lost - p_won
+    low, high = 100 * max(-1.0, centre - half), 100 * min(1.0, centre + half)
+    drop = 100 * (lost - won) / images
+    return PairedDrop(drop, (min(low, drop), max(high, drop)))
+
+
+def mean_std(values: list[float]) -> tuple[float, float]:
+    """Mean and population standard deviation: Table r3's "All" column is over all sub-networks, not a sample.
+
+    Raises:
+        ValueError: There are no values.
+    """
+    if not values:
+        raise ValueError("no values: a mean needs at least one")
+    mean = math.fsum(values) / len(values)
+    return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values))
