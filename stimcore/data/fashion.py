@@ -1,0 +1,74 @@
+"""Fashion-MNIST through torchvision (MIT licence, Zalando Research)."""
+
+import gzip
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torchvision
+
+from stimcore.data.images import Dataset, Images
+from stimcore.errors import DataMissing
+from stimcore.files import replacing
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+FILES = tuple(f"{part}-{what}" for part in ("train", "t10k") for what in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+
+def fashion_mnist(data_root: Path, *, download: bool = True) -> Dataset:
+    """60,000 training and 10,000 test images of 28 x 28 grey pixels in 10 classes.
+
+    Args:
+        data_root: Where torchvision keeps or puts its `FashionMNIST/raw`; the files may also lie in it directly, or where
+            Debian's package `dataset-fashion-mnist` puts them.
+        download: Fetch them when they are nowhere.
+
+    Raises:
+        DataMissing: They are nowhere and can't be downloaded.
+    """
+    raw = data_root / "FashionMNIST" / "raw"
+    looked = [raw, data_root, DEBIAN]
+    if not all((raw / name).exists() for name in FILES):
+        for folder in looked[1:]:
+            if all(_present(folder, name) for name in FILES):
+                raw.mkdir(parents=True, exist_ok=True)
+                for name in FILES:
+                    _unpack(folder, name, raw / name)
+                break
+    try:
+        train, test = (torchvision.datasets.FashionMNIST(str(data_root), train=part, download=download) for part in (True, False))
+    except Exception as reason:
+        raise DataMissing(
+            f"Fashion-MNIST was looked for in {', '.join(map(str, looked))} and could not be downloaded "
+            f"({type(reason).__name__})",
+            todo="Install Debian's package dataset-fashion-mnist, or put its four idx files into a folder and give it as --data-root.",
+        ) from reason
+    images = [
+        Images(pixels=np.ascontiguousarray(part.data.numpy()[:, None]), labels=part.targets.numpy().astype(np.int64))
+        for part in (train, test)
+    ]
+    return Dataset(
+        name="fashion-mnist",
+        train=images[0],
+        test=images[1],
+        classes=CLASSES,
+        mean=(0.2860,),
+        std=(0.3530,),
+        licence="MIT, Copyright (c) 2017 Zalando SE",
+    )
+
+
+def _present(folder: Path, name: str) -> bool:
+    return (folder / name).exists() or (folder / f"{name}.gz").exists()
+
+
+def _unpack(folder: Path, name: str, target: Path) -> None:
+    """Puts one idx file where torchvision looks for it; two processes may do so at once."""
+    source = folder / name
+    with replacing(target) as temporary, temporary.open("wb") as out:
+        if source.exists():
+            out.write(source.read_bytes())
+        else:
+            with gzip.open(folder / f"{name}.gz") as packed:
+                shutil.copyfileobj(packed, out)

@@ -1,0 +1,52 @@
+"""What a training method is: something that turns one batch into gradients and named losses.
+
+A method never steps the optimiser, draws no global randomness and keeps no sub-network between steps.
+"""
+
+import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from stimcore.nets.staged import StagedNet
+
+Losses = dict[str, Tensor]
+"""Loss name -> detached scalar; `loss` is what was minimised, the others are its parts before weighting."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One minibatch and what a step may use.
+
+    Attributes:
+        images: `[B, C, H, W]`, normalised.
+        labels: `[B]`, int64.
+        rng: Seeded by run and global step, so that every rank draws the same sub-network.
+        autocast: Gives the context in which forwards run.
+        backward: Accumulates the gradients of a scalar (scaled where the precision wants it).
+        label_smoothing: In [0, 1); 0 is off.
+    """
+
+    images: Tensor
+    labels: Tensor
+    rng: random.Random
+    autocast: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
+    backward: Callable[[Tensor], None] = field(default=lambda loss: loss.backward())
+    label_smoothing: float = 0.0
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A training method, configured by the fields of a frozen dataclass."""
+
+    def auxiliary(self, net: StagedNet) -> nn.Module | None:
+        """Heads and adapters that exist in training only, freshly initialised; None where there are none.
+
+        They are trained along with the network and never exported.
+        """
+
+    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:
+        """Adds one batch's gradients to `.grad` and returns the losses."""

@@ -1,0 +1,26 @@
+"""Common training: cross entropy of the main network, and nothing else is run."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from stimcore.methods.base import Batch, Losses
+from stimcore.methods.losses import cross_entropy
+from stimcore.nets.staged import StagedNet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """The baseline of every comparison."""
+
+    def auxiliary(self, net: StagedNet) -> nn.Module | None:
+        """Nothing besides the network."""
+        return None
+
+    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:
+        """Gradients of the mean cross entropy."""
+        with batch.autocast():
+            logits = net(batch.images)
+            loss = cross_entropy(logits, batch.labels, batch.label_smoothing)
+        batch.backward(loss)
+        return {"loss": loss.detach(), "main_ce": loss.detach()}

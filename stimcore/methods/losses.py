@@ -1,0 +1,30 @@
+"""The loss terms that methods share. All reduce in at least float32, whatever the logits came in."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def precise(values: Tensor) -> Tensor:
+    """float32 where the values have less, unchanged where they have that or more."""
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross entropy in nats of logits `[B, K]` and labels `[B]`."""
+    return F.cross_entropy(precise(logits), labels, label_smoothing=label_smoothing)
+
+
+def kl_divergence(main: Tensor, sub: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(main || sub) in nats, averaged over the batch; the main logits are a constant.
+
+    Args:
+        main: `[B, K]` logits that are pulled toward; detached here.
+        sub: `[B, K]` logits that learn.
+        temperature: Both are divided by it and the result multiplied by its square, as gradients would shrink otherwise.
+
+    Source: paper, equation 2 and Algorithm 1.
+    """
+    target = F.log_softmax(precise(main.detach()) / temperature, dim=1)
+    log_prob = F.log_softmax(precise(sub) / temperature, dim=1)
+    return F.kl_div(log_prob, target, reduction="batchmean", log_target=True) * temperature**2

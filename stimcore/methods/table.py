@@ -1,0 +1,35 @@
+"""The one table of training methods: name -> class. A new method is a file, a card and a line here."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from stimcore.errors import UsageError
+from stimcore.methods.base import Method
+from stimcore.methods.common import Common
+from stimcore.methods.stimulative import Stimulative
+
+METHODS: dict[str, type[Method]] = {
+    "common": Common,
+    "stimulative": Stimulative,
+}
+"""In the order in which tables and legends list them."""
+
+
+def make(name: str, options: Mapping[str, Any]) -> Method:
+    """A configured method.
+
+    Args:
+        name: A key of `METHODS`.
+        options: Fields of its dataclass; an unknown one is refused.
+
+    Raises:
+        UsageError: There is no such method, or no such option.
+    """
+    if name not in METHODS:
+        raise UsageError(f"there is no method '{name}'", allowed=", ".join(METHODS))
+    fields = {field.name: field for field in dataclasses.fields(METHODS[name])}  # type: ignore[arg-type]  # a Protocol hides it
+    if unknown := sorted(set(options) - set(fields)):
+        raise UsageError(f"{name} has no option {', '.join(unknown)}", allowed=", ".join(fields) or "no options")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    return METHODS[name](**values)

@@ -1,0 +1,36 @@
+"""A sub-network as a network of its own: what a twin is trained as."""
+
+import copy
+
+from torch import nn
+
+from stimcore.errors import UsageError
+from stimcore.nets.staged import StagedNet
+from stimcore.topology import Spec, Topology
+
+
+def cut(net: StagedNet, spec: Spec) -> StagedNet:
+    """A network that has only the blocks of `spec`, with copies of their weights, numbered anew from 1.
+
+    Parameter names are those of the parts: `stem.`, `block3.`, `head.`, with the block numbers of the original network.
+
+    Raises:
+        UsageError: A stage would have no block, or blocks were permuted.
+    """
+    topology = net.topology
+    topology.check(spec)
+    if not all(spec.stages) or topology.kind(spec) not in ("main", "ordered", "delete"):
+        raise UsageError(f"{spec} can't be cut out of {topology.network}", allowed="blocks in their own order, no empty stage")
+    parts = nn.ModuleDict({part.name.replace(".", "_"): copy.deepcopy(part.module) for part in net.route(spec)})
+    own = {block: number for number, block in enumerate(spec.blocks, 1)}
+    fixed = {own[block]: why for block, why in topology.fixed.items() if block in own}
+    stem, *blocks, head = parts.values()
+    return StagedNet(
+        parts,
+        Topology.of(f"{topology.network}:{topology.short(spec)}", [len(stage) for stage in spec.stages], fixed),
+        stem=stem,
+        blocks=blocks,
+        head=head,
+        input_shape=net.input_shape,
+        num_classes=net.num_classes,
+    )

@@ -1,0 +1,236 @@
+"""Recipes: a run as a function that returns a complete frozen configuration.
+
+A recipe says everything about a run but method, seed and device, so that methods are compared on the same one.
+`python -m stimcore.recipes list` prints them.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from stimcore import cli
+from stimcore.errors import UsageError
+
+PAPER, REDUCED = "paper", "reduced recipe"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that training needs to know besides method, seed and device.
+
+    Attributes:
+        name: Its name in `RECIPES`.
+        label: `paper` for the paper's own settings, `reduced recipe` for what finishes on a laptop.
+        experiment: Folder under `exported/` that its runs belong to.
+        network: A name of the catalogue.
+        dataset: A name that `stimcore.data.sources.load` knows.
+        epochs: Passes over the training images.
+        batch_size: Over all ranks together.
+        learning_rate: Peak.
+        schedule: `cosine` (to 0), `step` or `one_cycle` (linear up for 30% of the steps, then linear down to 0).
+        milestones: For `step`: epochs after which the rate is multiplied by `decay`.
+        decay: For `step`.
+        warmup_epochs: Linear from 0 before the schedule.
+        momentum: Of SGD.
+        nesterov: Whether momentum is Nesterov's.
+        weight_decay: On every parameter.
+        label_smoothing: In [0, 1).
+        augmentation: `none`, `flip_crop` (4 pixels of padding) or `imagenet`.
+        precision: `fp32`, `bf16` (autocast) or `fp16` (autocast with scaling, CUDA only).
+        options: Method -> options that differ from the method's defaults.
+    """
+
+    name: str
+    label: str
+    experiment: str
+    network: str
+    dataset: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    schedule: str = "cosine"
+    milestones: tuple[int, ...] = ()
+    decay: float = 0.1
+    warmup_epochs: float = 0.0
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    augmentation: str = "flip_crop"
+    precision: str = "fp32"
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "schedule": ("cosine", "step", "one_cycle"),
+            "augmentation": ("none", "flip_crop", "imagenet"),
+            "precision": ("fp32", "bf16", "fp16"),
+            "label": (PAPER, REDUCED),
+        }
+        for key, values in allowed.items():
+            if getattr(self, key) not in values:
+                raise UsageError(f"{key} '{getattr(self, key)}' in recipe {self.name}", allowed=", ".join(values))
+        for key in ("epochs", "batch_size"):
+            if getattr(self, key) < 1:
+                raise UsageError(f"{key} {getattr(self, key)} in recipe {self.name}", allowed="1 and more")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; `from_dict` reads it back."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            UsageError: An unknown key, or one that is missing.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        if set(value) != known:
+            raise UsageError(
+                f"a recipe that differs in the keys {', '.join(sorted(set(value) ^ known))}", allowed=", ".join(sorted(known))
+            )
+        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in value.items()})
+
+
+def resnet20_fashion() -> Recipe:
+    """What the committed experiment was trained with: minutes on two cores."""
+    return Recipe(
+        name="resnet20-fashion",
+        label=REDUCED,
+        experiment="resnet20-fashion",
+        network="resnet20",
+        dataset="fashion-mnist",
+        epochs=4,
+        batch_size=128,
+        learning_rate=0.2,
+        schedule="one_cycle",
+        precision="bf16",
+    )
+
+
+def resnet20_fashion_lambda() -> Recipe:
+    """Short runs for the ablation of lambda (Fig. r3): a peak rate that large lambdas bear."""
+    return dataclasses.replace(
+        resnet20_fashion(),
+        name="resnet20-fashion-lambda",
+        experiment="resnet20-fashion-lambda",
+        epochs=2,
+        learning_rate=0.05,
+        warmup_epochs=0.5,
+        schedule="cosine",
+    )
+
+
+def mobilenetv3_fashion() -> Recipe:
+    """MobileNetV3-Large at half width: the paper's 144 ordered sub-networks at a size that two cores can train."""
+    return Recipe(
+        name="mobilenetv3-fashion",
+        label=REDUCED,
+        experiment="mobilenetv3-fashion",
+        network="mobilenetv3-w0.5",
+        dataset="fashion-mnist",
+        epochs=4,
+        batch_size=128,
+        learning_rate=0.1,
+        schedule="one_cycle",
+        weight_decay=3e-5,
+    )
+
+
+def mobilenetv3_cifar100() -> Recipe:
+    """The paper's Appendix C.2, and F.1's comparisons."""
+    return Recipe(
+        name="mobilenetv3-cifar100",
+        label=PAPER,
+        experiment="mobilenetv3-cifar100",
+        network="mobilenetv3",
+        dataset="cifar100",
+        epochs=500,
+        batch_size=64,
+        learning_rate=0.05,
+        nesterov=False,
+        weight_decay=3e-5,
+        options={"stimulative": {"weight": 10.0}},
+    )
+
+
+def mobilenetv3_cifar10() -> Recipe:
+    """The paper's settings of MobileNetV3 on CIFAR-10."""
+    return dataclasses.replace(
+        mobilenetv3_cifar100(),
+        name="mobilenetv3-cifar10",
+        experiment="mobilenetv3-cifar10",
+        dataset="cifar10",
+        options={"stimulative": {"weight": 5.0}},
+    )
+
+
+def resnet50_cifar100() -> Recipe:
+    """The paper's ResNet-50 on CIFAR-100 (Table r4)."""
+    return dataclasses.replace(
+        mobilenetv3_cifar100(), name="resnet50-cifar100", experiment="resnet50-cifar100", network="resnet50"
+    )
+
+
+def densenet_cifar100(depth: int) -> Recipe:
+    """The paper's Appendix F.2."""
+    return Recipe(
+        name=f"densenet{depth}-cifar100",
+        label=PAPER,
+        experiment="densenet-cifar100",
+        network=f"densenet{depth}",
+        dataset="cifar100",
+        epochs=200,
+        batch_size=128,
+        learning_rate=0.1,
+        schedule="step",
+        milestones=(60, 120, 160),
+        decay=0.2,
+        weight_decay=5e-4,
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "resnet20-fashion": resnet20_fashion,
+    "resnet20-fashion-lambda": resnet20_fashion_lambda,
+    "mobilenetv3-fashion": mobilenetv3_fashion,
+    "mobilenetv3-cifar100": mobilenetv3_cifar100,
+    "mobilenetv3-cifar10": mobilenetv3_cifar10,
+    "resnet50-cifar100": resnet50_cifar100,
+    **{f"densenet{d}-cifar100": (lambda d=d: densenet_cifar100(d)) for d in (121, 169, 201, 264)},  # type: ignore[misc]  # default arg
+}
+"""Name -> function."""
+
+
+def recipe(name: str) -> Recipe:
+    """A recipe by name.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    if name not in RECIPES:
+        raise UsageError(f"there is no recipe '{name}'", allowed=", ".join(RECIPES))
+    return RECIPES[name]()
+
+
+def main(argv: Sequence[str]) -> int:
+    """`python -m stimcore.recipes list`."""
+    parser = cli.Parser(prog="python -m stimcore.recipes", description="The recipes that stimcore.train knows.")
+    parser.add_argument("what", choices=["list"])
+    parser.add_argument("--json", metavar="FILE", help="write the recipes as JSON ('-' for standard output)")
+    options = parser.parse_args(argv)
+    rows = [make() for make in RECIPES.values()]
+    if options.json != "-":
+        print(f"{'recipe':24} {'network':18} {'data':14} {'epochs':>6}  label")
+        for row in rows:
+            print(f"{row.name:24} {row.network:18} {row.dataset:14} {row.epochs:>6}  {row.label}")
+    cli.write_report(options.json, [row.to_dict() for row in rows])
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
