@@ -1,0 +1,1 @@
+"""Running bundles in onnxruntime: graph surgery, sessions, prefix-tree evaluation. No torch."""
