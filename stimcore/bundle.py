@@ -1,7 +1,7 @@
 """The bundle: what training leaves for serving. Schema, reading, hashing; `python -m stimcore.bundle verify DIR`.
 
-    exported/EXPERIMENT/experiment.json, calibration.npz, evaluation.npz
-    exported/EXPERIMENT/METHOD/manifest.json, main.onnx, weights.bin, statistics.npz, subnet-*.onnx, training.jsonl, sweep-*.json
+exported/EXPERIMENT/experiment.json, calibration.npz, evaluation.npz
+exported/EXPERIMENT/METHOD/manifest.json, main.onnx, weights.bin, statistics.npz, subnet-*.onnx, training.jsonl, sweep-*.json
 """
 
 import json

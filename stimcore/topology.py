@@ -173,7 +173,8 @@ class Topology:
         """
         if len(spec.stages) != len(self.stages):
             raise SpecError(
-                f"{len(spec.stages)} stages were given", allowed=f"{len(self.stages)} for {self.network}, as in {self._example()}"
+                f"{len(spec.stages)} stages were given",
+                allowed=f"{len(self.stages)} for {self.network}, as in {self._example()}",
             )
         seen: set[int] = set()
         for s, (kept, stage) in enumerate(zip(spec.stages, self.stages, strict=True), 1):

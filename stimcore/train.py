@@ -32,8 +32,12 @@ def parser() -> cli.Parser:
     line = cli.Parser(prog="python -m stimcore.train", description="Train a network; the result is a run folder.")
     line.add_argument("recipe", metavar="RECIPE", help="one of: " + ", ".join(RECIPES))
     line.add_argument("--method", default="stimulative", help="one of: " + ", ".join(METHODS) + " (default: %(default)s)")
-    line.add_argument("--lambda", dest="weights", type=float, nargs="+", metavar="L", help="lambda of stimulative; several: a run each")
-    line.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method; may be repeated")
+    line.add_argument(
+        "--lambda", dest="weights", type=float, nargs="+", metavar="L", help="lambda of stimulative; several: a run each"
+    )
+    line.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method; may be repeated"
+    )
     line.add_argument("--spec", help="train this sub-network alone (a twin), e.g. d1-1-1")
     line.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
     line.add_argument("--run-dir", type=Path, metavar="DIR", help="run folder (default: runs/EXPERIMENT/METHOD-SEED)")
@@ -64,7 +68,11 @@ def main(argv: Sequence[str]) -> int:
     torch.set_flush_denormal(True)
     dataset = load(plan.dataset, options.data_root)
     settings = Settings(
-        seed=options.seed, device=device, world=world, progress=not options.quiet and sys.stderr.isatty(), compile_blocks=options.compile
+        seed=options.seed,
+        device=device,
+        world=world,
+        progress=not options.quiet and sys.stderr.isatty(),
+        compile_blocks=options.compile,
     )
     given = dict(plan.options.get(options.method, {})) | _options(options.option)
     for weight in options.weights or [None]:

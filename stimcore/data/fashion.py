@@ -37,7 +37,9 @@ def fashion_mnist(data_root: Path, *, download: bool = True) -> Dataset:
                     _unpack(folder, name, raw / name)
                 break
     try:
-        train, test = (torchvision.datasets.FashionMNIST(str(data_root), train=part, download=download) for part in (True, False))
+        train, test = (
+            torchvision.datasets.FashionMNIST(str(data_root), train=part, download=download) for part in (True, False)
+        )
     except Exception as reason:
         raise DataMissing(
             f"Fashion-MNIST was looked for in {', '.join(map(str, looked))} and could not be downloaded "

@@ -31,9 +31,7 @@ def _cifar(data_root: Path, classes: int) -> Dataset:
         10: ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
         100: ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
     }[classes]
-    return Dataset(
-        name=f"cifar{classes}", train=images[0], test=images[1], classes=tuple(parts[0].classes), mean=mean, std=std
-    )
+    return Dataset(name=f"cifar{classes}", train=images[0], test=images[1], classes=tuple(parts[0].classes), mean=mean, std=std)
 
 
 DATASETS: dict[str, Callable[[Path], Dataset]] = {
@@ -57,5 +55,7 @@ def load(name: str, data_root: Path | None = None) -> Dataset:
             raise UsageError(f"a side of '{size}' pixels", allowed="a whole number from 8 to 1024")
         return image_folder(Path(path), size=int(size) if size else None)
     if name not in DATASETS:
-        raise UsageError(f"there is no data set '{name}'", allowed=", ".join(DATASETS) + ", folder:PATH for any folder of images")
+        raise UsageError(
+            f"there is no data set '{name}'", allowed=", ".join(DATASETS) + ", folder:PATH for any folder of images"
+        )
     return DATASETS[name]((data_root or DEFAULT_ROOT).expanduser())

@@ -116,7 +116,11 @@ class Graph:
         return nodes
 
     def _model(
-        self, nodes: Sequence[onnx.NodeProto], source: str, outputs: Sequence[tuple[str, int]], constants: Mapping[str, TensorProto]
+        self,
+        nodes: Sequence[onnx.NodeProto],
+        source: str,
+        outputs: Sequence[tuple[str, int]],
+        constants: Mapping[str, TensorProto],
     ) -> onnx.ModelProto:
         used = {name for node in nodes for name in node.input}
         held = {**{name: self.weights[name] for name in used if name in self.weights}, **constants}

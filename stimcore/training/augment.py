@@ -34,7 +34,9 @@ class Normalise:
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
         self._scale = (1 / (255 * torch.tensor(std, dtype=torch.float32)))[:, None, None].to(device)
-        self._shift = (torch.tensor(mean, dtype=torch.float32) / torch.tensor(std, dtype=torch.float32))[:, None, None].to(device)
+        self._shift = (torch.tensor(mean, dtype=torch.float32) / torch.tensor(std, dtype=torch.float32))[:, None, None].to(
+            device
+        )
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """In channels_last memory order."""

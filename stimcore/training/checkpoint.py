@@ -95,5 +95,7 @@ def newest(run_dir: Path) -> tuple[Path, Checkpoint, list[str]] | None:
         except CheckpointError as reason:
             complaints.append(str(reason))
     if complaints:
-        raise CheckpointError(complaints[0], todo="No older checkpoint can be read either; start the run again without --resume.")
+        raise CheckpointError(
+            complaints[0], todo="No older checkpoint can be read either; start the run again without --resume."
+        )
     return None

@@ -78,7 +78,9 @@ class Run:
         """
         path = run_dir / "run.json"
         if not path.exists():
-            raise CheckpointError(f"{run_dir} is no run folder: it has no run.json", todo="'python -m stimcore.train' makes one.")
+            raise CheckpointError(
+                f"{run_dir} is no run folder: it has no run.json", todo="'python -m stimcore.train' makes one."
+            )
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
             value |= {key: tuple(value[key]) for key in ("input_shape", "mean", "std")}
