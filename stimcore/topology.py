@@ -190,7 +190,7 @@ class Topology:
             if self.depths(spec) is None:
                 raise SpecError(
                     f"{spec} is not an ordered sub-network of {self.network}",
-                    allowed="the first blocks of every stage, at least one: its layers concatenate, so none can move or be missing",
+                    allowed="the first blocks of every stage, at least one: layers concatenate, so none can move or be missing",
                 )
             return
         if self.depths(spec) is not None:

@@ -170,7 +170,8 @@ def _tell(row: dict[str, Any], epochs: int) -> None:
     test = f"  test {row['test']['accuracy_pct']:.2f}%" if "test" in row else ""
     left = (epochs - row["epoch"]) * row["seconds"]
     print(
-        f"epoch {row['epoch']}/{epochs}  {losses}{test}  {row['images_per_second']:.0f} images/s  about {left / 60:.1f} min left",
+        f"epoch {row['epoch']}/{epochs}  {losses}{test}  {row['images_per_second']:.0f} images/s  "
+        f"about {left / 60:.1f} min left",
         flush=True,
     )
 

@@ -44,7 +44,8 @@ def fashion_mnist(data_root: Path, *, download: bool = True) -> Dataset:
         raise DataMissing(
             f"Fashion-MNIST was looked for in {', '.join(map(str, looked))} and could not be downloaded "
             f"({type(reason).__name__})",
-            todo="Install Debian's package dataset-fashion-mnist, or put its four idx files into a folder and give it as --data-root.",
+            todo="Install Debian's package dataset-fashion-mnist, or put its four idx files into a folder "
+            "and give it as --data-root.",
         ) from reason
     images = [
         Images(pixels=np.ascontiguousarray(part.data.numpy()[:, None]), labels=part.targets.numpy().astype(np.int64))

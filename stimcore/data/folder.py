@@ -1,4 +1,4 @@
-"""Any folder of images with one folder per class: `ROOT/train/CLASS/*.png` and `ROOT/test/CLASS/*.png`, or one level for both."""
+"""Any folder of images with one folder per class: `ROOT/train/CLASS/*.png` and `ROOT/test/CLASS/*.png`, or one level."""
 
 from collections.abc import Sequence
 from pathlib import Path

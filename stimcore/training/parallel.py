@@ -1,4 +1,4 @@
-"""Several processes that train one network: same sub-network everywhere, gradients averaged once after all partial backwards."""
+"""Several processes that train one network: same sub-network everywhere, gradients averaged once per step."""
 
 import os
 from collections.abc import Iterable

@@ -162,7 +162,7 @@ class Trainer:
                 if not math.isfinite(float(losses["loss"])):
                     raise TrainingFailed(
                         f"the loss was {float(losses['loss'])} in epoch {self.epoch + 1}, step {step + 1}",
-                        todo="The last finished epoch is kept; try a lower learning rate, a longer warm-up or a smaller lambda.",
+                        todo="The last finished epoch is kept; try a lower rate, a longer warm-up or a smaller lambda.",
                     )
                 if step % 20 == 0:
                     bar.set_postfix(loss=f"{float(losses['loss']):.3f}")
