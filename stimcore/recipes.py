@@ -97,7 +97,10 @@ class Recipe:
 
 
 def resnet20_fashion() -> Recipe:
-    """What the committed experiment was trained with: minutes on two cores."""
+    """What the committed experiment was trained with: minutes on two cores.
+
+    In fp32: bf16 is twice as fast on processors that compute in it and ten times slower on those that only emulate it.
+    """
     return Recipe(
         name="resnet20-fashion",
         label=REDUCED,
@@ -108,7 +111,6 @@ def resnet20_fashion() -> Recipe:
         batch_size=128,
         learning_rate=0.2,
         schedule="one_cycle",
-        precision="bf16",
     )
 
 
