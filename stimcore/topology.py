@@ -5,11 +5,12 @@ A spec is a value. It is passed as an argument everywhere; nothing here or elsew
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, Self
 
+from stimcore.channels import Channels, Kept
 from stimcore.errors import SpecError
 
 _BLOCK = re.compile(r"x?[1-9][0-9]{0,4}\Z", re.ASCII)
@@ -47,12 +48,14 @@ class Topology:
         stages: Per stage its block numbers, counted from 1 through the whole network.
         fixed: Block -> why it can be neither deleted nor moved. Blocks that are absent are removable.
         ordered_only: True where blocks concatenate (DenseNet): only ordered sub-networks exist.
+        channels: Where blocks concatenate: how many channels there are where.
     """
 
     network: str
     stages: tuple[tuple[int, ...], ...]
     fixed: Mapping[int, str] = field(default_factory=dict)
     ordered_only: bool = False
+    channels: Channels | None = None
 
     def __post_init__(self) -> None:
         numbers = [block for stage in self.stages for block in stage]
@@ -62,15 +65,23 @@ class Topology:
             )
         if unknown := sorted(set(self.fixed) - set(numbers)):
             raise SpecError(f"{self.network} has no blocks {unknown}", allowed=f"1 to {len(numbers)}")
+        if self.channels is not None and not self.ordered_only:
+            raise SpecError(f"{self.network} concatenates channels", allowed="ordered sub-networks only (ordered_only)")
 
     @classmethod
     def of(
-        cls, network: str, sizes: Sequence[int], fixed: Mapping[int, str] | None = None, *, ordered_only: bool = False
+        cls,
+        network: str,
+        sizes: Sequence[int],
+        fixed: Mapping[int, str] | None = None,
+        *,
+        ordered_only: bool = False,
+        channels: Channels | None = None,
     ) -> Self:
         """The topology whose stages have `sizes` blocks."""
         ends = list(accumulate(sizes, initial=0))
         stages = tuple(tuple(range(a + 1, b + 1)) for a, b in zip(ends[:-1], ends[1:], strict=True))
-        return cls(network=network, stages=stages, fixed=dict(fixed or {}), ordered_only=ordered_only)
+        return cls(network=network, stages=stages, fixed=dict(fixed or {}), ordered_only=ordered_only, channels=channels)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -122,6 +133,24 @@ class Topology:
         if any(kept != stage[: len(kept)] for kept, stage in zip(spec.stages, self.stages, strict=True)):
             return None
         return tuple(map(len, spec.stages))
+
+    def route(self, spec: Spec) -> tuple[str, ...]:
+        """Names of the parts that run for a spec, in order; what has the same name computes the same.
+
+        `stem`, `block4`, `head`; where blocks concatenate also `transition1`, and with what a part was narrowed to behind an
+        `@`: see `Channels.route`. Two specs share a prefix as far as these names agree.
+
+        Raises:
+            SpecError: The network has no such sub-network.
+        """
+        self.check(spec)
+        if self.channels is None:
+            return ("stem", *(f"block{block}" for block in spec.blocks), "head")
+        return self.channels.route(self.sizes, tuple(map(len, spec.stages)))
+
+    def kept(self, part: str) -> Kept | None:
+        """Which channels a part of a route keeps; None for one that is whole."""
+        return None if self.channels is None else self.channels.kept(self.sizes, part)
 
     def short(self, spec: Spec) -> str:
         """`d2-3-4` for an ordered sub-network, the long form for any other."""
@@ -220,12 +249,13 @@ class Topology:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; `from_dict` reads it back."""
-        return {
+        value = {
             "network": self.network,
             "stages": [list(stage) for stage in self.stages],
             "fixed": {str(block): why for block, why in sorted(self.fixed.items())},
             "ordered_only": self.ordered_only,
         }
+        return value if self.channels is None else value | {"channels": asdict(self.channels)}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
@@ -235,11 +265,15 @@ class Topology:
             SpecError: A key is missing or unknown.
         """
         keys = {"network", "stages", "fixed", "ordered_only"}
-        if set(value) != keys:
-            raise SpecError(f"a topology with the keys {sorted(value)}", allowed=", ".join(sorted(keys)))
+        if set(value) - {"channels"} != keys:
+            raise SpecError(
+                f"a topology with the keys {sorted(value)}",
+                allowed=", ".join(sorted(keys)) + "; channels where blocks concatenate",
+            )
         return cls(
             network=str(value["network"]),
             stages=tuple(tuple(int(b) for b in stage) for stage in value["stages"]),
             fixed={int(block): str(why) for block, why in value["fixed"].items()},
             ordered_only=bool(value["ordered_only"]),
+            channels=Channels(**value["channels"]) if "channels" in value else None,
         )

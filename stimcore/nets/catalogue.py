@@ -1,12 +1,12 @@
 """The catalogue: every network that can be named, in one literal table."""
 
+import importlib
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from stimcore.errors import UsageError
-from stimcore.nets.cifar_resnet import DEPTHS, cifar_resnet
+from stimcore.nets import cifar_resnet, densenet, resnet
 from stimcore.nets.mobilenetv3 import mobilenetv3
 from stimcore.nets.staged import StagedNet
 
@@ -14,28 +14,63 @@ Builder = Callable[..., StagedNet]
 
 NETWORKS: dict[str, Builder] = {
     "mobilenetv3": mobilenetv3,
-    **{f"resnet{depth}": partial(cifar_resnet, depth) for depth in DEPTHS},
+    **{f"resnet{depth}": partial(cifar_resnet.cifar_resnet, depth) for depth in cifar_resnet.DEPTHS},
+    **{f"resnet{depth}": partial(resnet.resnet, depth) for depth in resnet.DEPTHS},
+    **{f"densenet{depth}": partial(densenet.densenet_of, depth) for depth in densenet.SIZES},
 }
-"""Name -> function of `input_shape`, `num_classes` that builds it; `mobilenetv3-w0.5` names a width."""
+"""Name -> function of `input_shape`, `num_classes` that builds it."""
 
-_WIDTH = re.compile(r"(?P<base>[a-z0-9]+)-w(?P<width>[0-9]+(\.[0-9]+)?)\Z")
+PATTERNS = "mobilenetv3-w0.5 for a width, densenet-4-6-8-6-k12 for layers per stage and growth, MODULE:FUNCTION for your own"
+"""Names besides those of `NETWORKS`, in words."""
+
+_WIDTH = re.compile(r"mobilenetv3-w(?P<width>[0-9]+(\.[0-9]+)?)\Z")
+_OWN = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<function>[A-Za-z_]\w*)\Z")
+
+
+def native_shape(name: str) -> tuple[tuple[int, int, int], int]:
+    """Image shape `[C, H, W]` and number of classes that a network was published for: CIFAR-10's or ImageNet's."""
+    cifar = name in {f"resnet{depth}" for depth in cifar_resnet.DEPTHS}
+    return ((3, 32, 32), 10) if cifar else ((3, 224, 224), 1000)
 
 
 def build(name: str, *, input_shape: tuple[int, int, int], num_classes: int) -> StagedNet:
     """A network of the catalogue with fresh weights.
 
     Args:
-        name: A key of `NETWORKS`, for MobileNetV3 with a width behind `-w`.
+        name: A key of `NETWORKS`, or one of `PATTERNS`.
         input_shape: `[C, H, W]` of its images.
         num_classes: Width of the logits.
 
     Raises:
         UsageError: There is no such network.
     """
-    options: dict[str, Any] = {}
-    base = name
-    if (match := _WIDTH.match(name)) and match["base"] == "mobilenetv3":
-        base, options = match["base"], {"width": float(match["width"])}
-    if base not in NETWORKS:
-        raise UsageError(f"there is no network '{name}'", allowed=", ".join(NETWORKS) + "; mobilenetv3-w0.5 for a width")
-    return NETWORKS[base](input_shape=input_shape, num_classes=num_classes, **options)
+    shapes = {"input_shape": input_shape, "num_classes": num_classes}
+    if name in NETWORKS:
+        return NETWORKS[name](**shapes)
+    if match := _WIDTH.match(name):
+        return mobilenetv3(width=float(match["width"]), **shapes)  # type: ignore[arg-type]  # both are of its types
+    if (member := densenet.family_member(name, input_shape=input_shape, num_classes=num_classes)) is not None:
+        return member
+    if match := _OWN.match(name):
+        return _own(match["module"], match["function"])(**shapes)
+    raise UsageError(f"there is no network '{name}'", allowed=", ".join(NETWORKS) + "; " + PATTERNS)
+
+
+def _own(module: str, function: str) -> Builder:
+    """A user's function of `input_shape` and `num_classes`, found by its name on the import path."""
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as reason:
+        raise UsageError(
+            f"there is no network '{module}:{function}': {reason}", todo="Is the module on the import path (PYTHONPATH)?"
+        ) from reason
+
+    def checked(**shapes: object) -> StagedNet:
+        net = found(**shapes)
+        if not isinstance(net, StagedNet):
+            raise UsageError(
+                f"{module}:{function} returned a {type(net).__name__}", allowed="what stimcore.nets.own.staged makes"
+            )
+        return net
+
+    return checked

@@ -5,6 +5,7 @@ uses in Appendix C.4, so that its checkpoints load key for key.
 """
 
 from collections import OrderedDict
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -59,7 +60,7 @@ class CifarResNet(nn.Module):
         out = F.relu(self.bn1(self.conv1(x)))
         for number in (1, 2, 3):
             out = getattr(self, f"layer{number}")(out)
-        return self.linear(out.mean((2, 3)))
+        return cast(Tensor, self.linear(out.mean((2, 3))))
 
 
 class MeanPool(nn.Module):

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from stimcore.nets.narrowed import Narrowed
 from stimcore.nets.staged import StagedNet
 from stimcore.topology import Spec
 
@@ -29,25 +30,30 @@ class Cost:
 
 
 class Costs:
-    """Costs of all parts of a network, measured once per part on one image of its own size."""
+    """Costs of all parts of a network, measured once per part on an image of its own size without memory (torch's `meta`)."""
 
     def __init__(self, net: StagedNet) -> None:
-        self.net = copy.deepcopy(net).float().cpu().eval()
+        self.net = copy.deepcopy(net).float().to("meta").eval()
         self._parts: dict[str, Cost] = {}
-        self._shapes: dict[str, torch.Tensor] = {}
+        self._after: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def of(self, spec: Spec) -> Cost:
         """Cost of a sub-network: the sum over its parts."""
-        total, image = Cost(0, 0), torch.zeros(1, *self.net.input_shape)
+        return sum(self.parts(spec).values(), Cost(0, 0))
+
+    @torch.no_grad()
+    def parts(self, spec: Spec) -> dict[str, Cost]:
+        """Part name -> cost, in the order of the sub-network's route."""
+        found, image = {}, torch.zeros(1, *self.net.input_shape, device="meta")
         for part in self.net.route(spec):
             if part.name not in self._parts:
                 with FlopCounterMode(display=False) as counter:
-                    self._shapes[part.name] = part.module(image)
+                    self._after[part.name] = part.module(image)
                 self._parts[part.name] = Cost(_parameters(part.module), counter.get_total_flops() // 2)
-            image = self._shapes[part.name]
-            total += self._parts[part.name]
-        return total
+            image = self._after[part.name]
+            found[part.name] = self._parts[part.name]
+        return found
 
     @cached_property
     def main(self) -> Cost:
@@ -56,4 +62,8 @@ class Costs:
 
 
 def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    """Numbers that are trained; of a narrowed part those that remain."""
+    if not isinstance(module, Narrowed):
+        return sum(parameter.numel() for parameter in module.parameters())
+    slices = module.slices()
+    return sum(slices.get(key, parameter).numel() for key, parameter in module.module.named_parameters())

@@ -5,6 +5,7 @@ import copy
 from torch import nn
 
 from stimcore.errors import UsageError
+from stimcore.nets.narrowed import Narrowed
 from stimcore.nets.staged import StagedNet
 from stimcore.topology import Spec, Topology
 
@@ -13,6 +14,7 @@ def cut(net: StagedNet, spec: Spec) -> StagedNet:
     """A network that has only the blocks of `spec`, with copies of their weights, numbered anew from 1.
 
     Parameter names are those of the parts: `stem.`, `block3.`, `head.`, with the block numbers of the original network.
+    Narrowed parts become modules of their own width.
 
     Raises:
         UsageError: A stage would have no block, or blocks were permuted.
@@ -21,16 +23,27 @@ def cut(net: StagedNet, spec: Spec) -> StagedNet:
     topology.check(spec)
     if not all(spec.stages) or topology.kind(spec) not in ("main", "ordered", "delete"):
         raise UsageError(f"{spec} can't be cut out of {topology.network}", allowed="blocks in their own order, no empty stage")
-    parts = nn.ModuleDict({part.name.replace(".", "_"): copy.deepcopy(part.module) for part in net.route(spec)})
     own = {block: number for number, block in enumerate(spec.blocks, 1)}
     fixed = {own[block]: why for block, why in topology.fixed.items() if block in own}
-    stem, *blocks, head = parts.values()
+    parts = nn.ModuleDict({part.name.partition("@")[0]: _apart(part.module) for part in net.route(spec)})
     return StagedNet(
         parts,
-        Topology.of(f"{topology.network}:{topology.short(spec)}", [len(stage) for stage in spec.stages], fixed),
-        stem=stem,
-        blocks=blocks,
-        head=head,
+        Topology.of(
+            f"{topology.network}:{topology.short(spec)}",
+            [len(stage) for stage in spec.stages],
+            fixed,
+            ordered_only=topology.ordered_only,
+            channels=topology.channels,
+        ),
+        stem=parts["stem"],
+        blocks=[part for name, part in parts.items() if name.startswith("block")],
+        transitions=[part for name, part in parts.items() if name.startswith("transition")],
+        head=parts["head"],
+        axes={kind: net.axes(kind) for kind in ("block", "transition", "head")},
         input_shape=net.input_shape,
         num_classes=net.num_classes,
     )
+
+
+def _apart(module: nn.Module) -> nn.Module:
+    return module.apart() if isinstance(module, Narrowed) else copy.deepcopy(module)

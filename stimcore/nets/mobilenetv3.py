@@ -9,6 +9,7 @@ from torchvision.models.mobilenetv3 import InvertedResidual, MobileNetV3
 from stimcore.errors import UsageError
 from stimcore.nets.probe import fixed_blocks
 from stimcore.nets.staged import StagedNet
+from stimcore.nets.stem import first_convolution, small_images
 from stimcore.topology import Topology
 
 SIZES = (2, 3, 4, 2, 3)
@@ -20,8 +21,7 @@ def mobilenetv3(
     input_shape: tuple[int, int, int] = (3, 224, 224),
     num_classes: int = 1000,
     width: float = 1.0,
-    small_images: bool | None = None,
-    weights: str | None = None,
+    small: bool | None = None,
 ) -> StagedNet:
     """MobileNetV3-Large as stages of blocks.
 
@@ -29,23 +29,16 @@ def mobilenetv3(
         input_shape: `[C, H, W]`.
         num_classes: Width of the logits.
         width: Multiplier of all channel counts, in (0, 2].
-        small_images: Stem stride 1 instead of 2, for images of 64 pixels and less; decided by `input_shape` when None.
-        weights: torchvision's name of pretrained weights (`IMAGENET1K_V2`), downloaded by torchvision.
+        small: Stem stride 1 instead of 2, for images of 64 pixels and less; decided by `input_shape` when None.
 
     Raises:
         UsageError: A width out of range.
     """
     if not 0 < width <= 2:
         raise UsageError(f"a width of {width}", allowed="more than 0, at most 2")
-    module = cast(MobileNetV3, mobilenet_v3_large(weights=weights, num_classes=num_classes, width_mult=width))
-    first = cast(nn.Conv2d, module.features[0][0])
-    small = input_shape[1] <= 64 if small_images is None else small_images
-    if small:
-        first.stride = (1, 1)
-    if input_shape[0] != first.in_channels:
-        other = nn.Conv2d(input_shape[0], first.out_channels, 3, first.stride, 1, bias=False)
-        nn.init.kaiming_normal_(other.weight, mode="fan_out")
-        module.features[0][0] = other
+    module = cast(MobileNetV3, mobilenet_v3_large(weights=None, num_classes=num_classes, width_mult=width))
+    first = cast(nn.Sequential, module.features[0])
+    first[0] = first_convolution(first[0], input_shape[0], small_images(input_shape, small))
     blocks = [cast(InvertedResidual, block) for block in module.features[2:16]]
     stem = nn.Sequential(*module.features[:2])
     fixed = fixed_blocks(stem, list(blocks), input_shape)

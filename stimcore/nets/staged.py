@@ -4,12 +4,12 @@
 parameter names, so that its checkpoints load key for key. Knows nothing of training or of ONNX.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from torch import Tensor, nn
 
+from stimcore.nets.narrowed import Axes, Narrowed
 from stimcore.topology import Spec, Topology
 
 
@@ -38,6 +38,8 @@ class StagedNet(nn.Module):
         input_shape: `[C, H, W]` of the images it was made for.
         num_classes: Width of the logits.
         branch_ends: Block -> the last module of its residual branch, before the shortcut is added.
+        transitions: Where blocks concatenate: what runs between two stages, one less than there are stages.
+        axes: Where blocks concatenate: for `block`, `transition` and `head` which axes of their tensors follow the channels.
     """
 
     def __init__(
@@ -51,55 +53,80 @@ class StagedNet(nn.Module):
         input_shape: tuple[int, int, int],
         num_classes: int,
         branch_ends: dict[int, nn.Module] | None = None,
+        transitions: Sequence[nn.Module] = (),
+        axes: Mapping[str, Axes] | None = None,
     ) -> None:
         super().__init__()
         assert len(blocks) == topology.num_blocks
+        assert len(transitions) == (0 if topology.channels is None else len(topology.sizes) - 1)
         self.module = module
         self.topology = topology
         self.input_shape, self.num_classes = input_shape, num_classes
         # in plain containers: registered a second time they would double the state dict
-        self._ends = {"stem": (stem,), "head": (head,)}
-        self._blocks = (tuple(blocks),)
+        self._parts = {
+            "stem": stem,
+            **{f"block{number}": block for number, block in enumerate(blocks, 1)},
+            **{f"transition{number}": between for number, between in enumerate(transitions, 1)},
+            "head": head,
+        }
+        self._compiled: dict[str, nn.Module] = {}
+        self._axes = dict(axes or {})
         self._branch_ends = (branch_ends or {},)
 
     @property
     def stem(self) -> nn.Module:
         """What runs before the first block."""
-        return self._ends["stem"][0]
+        return self._parts["stem"]
 
     @property
     def head(self) -> nn.Module:
         """What runs after the last block."""
-        return self._ends["head"][0]
+        return self._parts["head"]
 
     def block(self, number: int) -> nn.Module:
         """Block `number`, counted from 1."""
-        return self._blocks[0][number - 1]
+        return self._parts[f"block{number}"]
 
     @property
     def branch_ends(self) -> dict[int, nn.Module]:
         """Block -> last module of its residual branch; only blocks whose branch can be scaled."""
         return self._branch_ends[0]
 
+    def axes(self, part: str) -> Axes:
+        """Which axes of a part's tensors follow its channels; empty where blocks don't concatenate."""
+        return self._axes.get(part.rstrip("0123456789"), {})
+
     def route(self, spec: Spec) -> list[Part]:
-        """What runs for a spec, in order. Two specs share a prefix as far as their part names agree."""
-        return [
-            Part("stem", self.stem),
-            *(Part(f"block{number}", self.block(number)) for number in spec.blocks),
-            Part("head", self.head),
-        ]
+        """What runs for a spec, in order. Two specs share a prefix as far as their part names agree.
+
+        Raises:
+            SpecError: The network has no such sub-network.
+        """
+        return [Part(name, self._part(name)) for name in self.topology.route(spec)]
+
+    def _part(self, name: str) -> nn.Module:
+        kept = self.topology.kept(name)
+        if kept is None:
+            return self._compiled.get(name, self._parts[name])
+        return Narrowed(self._parts[kept.part], self.axes(kept.part), kept)
 
     def forward(self, images: Tensor, spec: Spec | None = None) -> Tensor:
-        """Logits `[B, num_classes]` of the sub-network `spec` (the main network when None) for `images` `[B, C, H, W]`."""
+        """Logits `[B, num_classes]` of the sub-network `spec` (the main network when None) for `images` `[B, C, H, W]`.
+
+        Raises:
+            SpecError: The network has no such sub-network.
+        """
         out = images
         for part in self.route(self.topology.full if spec is None else spec):
             out = part.module(out)
         return out
 
     def compile_blocks(self, compiler: Callable[[nn.Module], nn.Module]) -> None:
-        """Replaces stem, every block and head by what `compiler` (`torch.compile`) makes of them; parameters stay shared."""
-        self._ends = {name: (compiler(part),) for name, (part,) in self._ends.items()}
-        self._blocks = (tuple(compiler(block) for block in self._blocks[0]),)
+        """Runs every whole part through what `compiler` (`torch.compile`) makes of it; parameters stay shared.
+
+        Narrowed parts run as they are: every width would be compiled anew.
+        """
+        self._compiled = {name: compiler(part) for name, part in self._parts.items()}
 
 
 def prefix_length(a: Sequence[Part], b: Sequence[Part]) -> int:
@@ -121,4 +148,4 @@ def classifier(net: StagedNet) -> nn.Linear:
     linears = [m for m in net.head.modules() if isinstance(m, nn.Linear)]
     if not linears:
         raise TypeError(f"the head of {net.topology.network} has no linear layer")
-    return cast(nn.Linear, linears[-1])
+    return linears[-1]

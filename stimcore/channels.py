@@ -1,0 +1,120 @@
+"""Channels of a network whose blocks concatenate (DenseNet): how many enter each part, which of them a sub-network still has.
+
+The rule that both halves share: torch slices parameters by it, the serving half slices initialisers by it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stimcore.errors import SpecError
+
+Ranges = tuple[tuple[int, int], ...]
+"""Channel numbers of the main network as half-open ranges, ascending."""
+_NAME = re.compile(
+    r"(?P<part>(?P<kind>block|transition|head)(?P<number>[1-9][0-9]*)?)@(?P<base>[0-9]+)(\+(?P<depth>[0-9]+))?\Z"
+)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a narrowed part keeps of the part that it was narrowed from.
+
+    Attributes:
+        part: Name of the whole part: `block7`, `transition2`, `head`.
+        reads: The incoming channels that remain.
+        writes: The outgoing channels that remain, of a transition; empty where all do.
+    """
+
+    part: str
+    reads: Ranges
+    writes: Ranges = ()
+
+    def along(self, axis: str) -> Ranges:
+        """What remains along an axis that follows the channels coming `in` or going `out`; empty for any other axis."""
+        return {"in": self.reads, "out": self.writes}.get(axis, ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channels:
+    """Channel arithmetic: every block adds `growth` channels, a transition between two stages halves what there is.
+
+    Inheriting (SEMANTICS, choice): a sub-network keeps the first blocks of every stage; what stands behind reads the channels
+    that remain, each with the weights that the main network has for that very channel; a narrower transition keeps its first
+    output channels.
+
+    Attributes:
+        stem: Channels that enter the first stage.
+        growth: Channels that every block adds.
+    """
+
+    stem: int
+    growth: int
+
+    def __post_init__(self) -> None:
+        if self.stem < 1 or self.growth < 1:
+            raise SpecError(f"a stem of {self.stem} channels and a growth of {self.growth}", allowed="1 and more")
+
+    def entering(self, depths: Sequence[int]) -> tuple[int, ...]:
+        """Channels that enter each stage when stage s has `depths[s]` blocks."""
+        widths = [self.stem]
+        for depth in depths[:-1]:
+            widths.append((widths[-1] + depth * self.growth) // 2)
+        return tuple(widths)
+
+    def route(self, sizes: Sequence[int], depths: Sequence[int]) -> tuple[str, ...]:
+        """Part names of an ordered sub-network, in order.
+
+        A part that computes what it computes in the main network has its plain name. Otherwise there stands behind an `@` how
+        many channels enter the stage, for `transition` and `head` also how many blocks it has: `block9@28`, `head@28+2`.
+
+        Args:
+            sizes: Blocks per stage of the main network.
+            depths: Blocks per stage of the sub-network, each from 1 up to the stage's size.
+        """
+        names, first = ["stem"], 1
+        rows = zip(sizes, depths, self.entering(sizes), self.entering(depths), strict=True)
+        for stage, (size, depth, whole, own) in enumerate(rows, 1):
+            suffix = "" if own == whole else f"@{own}"
+            names += [f"block{block}{suffix}" for block in range(first, first + depth)]
+            end = "head" if stage == len(sizes) else f"transition{stage}"
+            names.append(end if (own, depth) == (whole, size) else f"{end}@{own}+{depth}")
+            first += size
+        return tuple(names)
+
+    def kept(self, sizes: Sequence[int], name: str) -> Kept | None:
+        """What a part named by `route` keeps, None for a whole part.
+
+        Raises:
+            SpecError: It is no such name.
+        """
+        if "@" not in name:
+            return None
+        match = _NAME.match(name)
+        if match is None:
+            raise SpecError(f"there is no part '{name}'", allowed="names such as block9@28, transition1@24+3, head@28+2")
+        kind, base = match["kind"], int(match["base"])
+        if kind == "block":
+            stage, position = _place(sizes, int(match["number"]))
+            return Kept(match["part"], self._reads(sizes, stage, base, position))
+        stage = len(sizes) - 1 if kind == "head" else int(match["number"]) - 1
+        depth = int(match["depth"])
+        writes = () if kind == "head" else ((0, (base + depth * self.growth) // 2),)
+        return Kept(match["part"], self._reads(sizes, stage, base, depth), writes)
+
+    def _reads(self, sizes: Sequence[int], stage: int, base: int, blocks: int) -> Ranges:
+        """The channels that are left of those entering the stage, then those of its first `blocks` blocks."""
+        whole = self.entering(sizes)[stage]
+        end = whole + blocks * self.growth
+        if base == whole or blocks == 0:
+            return ((0, base if blocks == 0 else end),)
+        return (0, base), (whole, end)
+
+
+def _place(sizes: Sequence[int], block: int) -> tuple[int, int]:
+    """Stage and position in it, both from 0, of a block counted from 1."""
+    stage, position = 0, block - 1
+    while position >= sizes[stage]:
+        position -= sizes[stage]
+        stage += 1
+    return stage, position
