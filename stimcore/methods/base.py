@@ -4,10 +4,10 @@ A method never steps the optimiser, draws no global randomness and keeps no sub-
 """
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -38,15 +38,19 @@ class Batch:
     label_smoothing: float = 0.0
 
 
-@runtime_checkable
-class Method(Protocol):
-    """A training method, configured by the fields of a frozen dataclass."""
+class Method(ABC):
+    """A training method; each is a frozen dataclass whose fields are its options."""
 
     def auxiliary(self, net: StagedNet) -> nn.Module | None:
         """Heads and adapters that exist in training only, freshly initialised; None where there are none.
 
-        They are trained along with the network and never exported.
-        """
+        They are trained along with the network and never exported. Called once per run, before the first step.
 
+        Raises:
+            UsageError: The method has nothing to do on this network.
+        """
+        return None
+
+    @abstractmethod
     def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:
         """Adds one batch's gradients to `.grad` and returns the losses."""

@@ -4,18 +4,14 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from stimcore.methods.base import Batch, Losses
+from stimcore.methods.base import Batch, Losses, Method
 from stimcore.methods.losses import cross_entropy
 from stimcore.nets.staged import StagedNet
 
 
 @dataclass(frozen=True, kw_only=True)
-class Common:
+class Common(Method):
     """The baseline of every comparison."""
-
-    def auxiliary(self, net: StagedNet) -> nn.Module | None:
-        """Nothing besides the network."""
-        return None
 
     def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:
         """Gradients of the mean cross entropy."""

@@ -28,3 +28,23 @@ def kl_divergence(main: Tensor, sub: Tensor, temperature: float = 1.0) -> Tensor
     target = F.log_softmax(precise(main.detach()) / temperature, dim=1)
     log_prob = F.log_softmax(precise(sub) / temperature, dim=1)
     return F.kl_div(log_prob, target, reduction="batchmean", log_target=True) * temperature**2
+
+
+def soft_cross_entropy(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Tensor:
+    """Cross entropy in nats of softened predictions, averaged over the batch; the teacher is a constant.
+
+    Args:
+        teacher: `[B, K]` logits whose softmax is the target; detached here.
+        student: `[B, K]` logits that learn.
+        temperature: Divides both; the result is not multiplied by its square.
+
+    Source: Zhang et al. 2019, "Be your own teacher", as SEMANTICS writes it.
+    """
+    target = F.softmax(precise(teacher.detach()) / temperature, dim=1)
+    return F.cross_entropy(precise(student) / temperature, target)
+
+
+def feature_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Euclidean distance of feature vectors `[B, C]`, averaged over the batch; the teacher is a constant."""
+    distances: Tensor = torch.linalg.vector_norm(precise(student) - precise(teacher.detach()), dim=1)  # gradient 0 at 0
+    return distances.mean()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stimcore.enumerate import draw_ordered
 from stimcore.errors import UsageError
-from stimcore.methods.base import Batch, Losses
+from stimcore.methods.base import Batch, Losses, Method
 from stimcore.methods.losses import cross_entropy, kl_divergence
 from stimcore.nets.norms import batch_norms, statistics_kept
 from stimcore.nets.staged import Part, StagedNet, prefix_length
@@ -24,7 +24,7 @@ def run(parts: Sequence[Part], x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stimulative:
+class Stimulative(Method):
     """Loss = CE(main, y) + weight * KL(main || sub), main a constant in the second term.
 
     Attributes:
@@ -44,10 +44,6 @@ class Stimulative:
             raise UsageError(f"a lambda of {self.weight}", allowed="0 and more")
         if not self.temperature > 0:
             raise UsageError(f"a temperature of {self.temperature}", allowed="more than 0")
-
-    def auxiliary(self, net: StagedNet) -> nn.Module | None:
-        """Nothing besides the network."""
-        return None
 
     def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:
         """Gradients of the whole loss, at the peak memory of common training.
@@ -75,6 +71,6 @@ class Stimulative:
             kl = kl_divergence(target, run(sub[shared:], leaf), self.temperature)
         batch.backward(self.weight * kl)
         if leaf.grad is not None:
-            cut.backward(leaf.grad)
+            cut.backward(leaf.grad)  # type: ignore[no-untyped-call]  # torch has no annotation there
         ce, kl = ce.detach(), kl.detach()
         return {"loss": ce + self.weight * kl, "main_ce": ce, "sub_kl": kl}

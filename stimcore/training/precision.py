@@ -30,7 +30,7 @@ class Precision:
 
     def backward(self, loss: Tensor) -> None:
         """Accumulates gradients, scaled where the format wants it."""
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch has no annotation there
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
         """Takes the scale out of accumulated gradients."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +84,7 @@ class Trainer:
         if self.auxiliary is not None:
             self.auxiliary.to(device)
         if settings.compile_blocks:
-            net.compile_blocks(torch.compile)
+            net.compile_blocks(lambda part: cast(nn.Module, torch.compile(part)))
         self.parameters = [*net.parameters(), *(self.auxiliary.parameters() if self.auxiliary else [])]
         self.optimizer = torch.optim.SGD(
             self.parameters,

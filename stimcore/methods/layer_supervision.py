@@ -1,0 +1,50 @@
+"""Layer supervision: a linear head behind every block also has to tell the classes apart.
+
+Source: paper, Appendix F.1, where a block is called a layer.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import nn
+
+from stimcore.methods.base import Batch, Losses, Method
+from stimcore.methods.exits import LinearHeads, block_shapes, forward_with, stage_coefficients, supervised_stages
+from stimcore.methods.losses import cross_entropy
+from stimcore.nets.staged import StagedNet
+
+
+class BlockHeads(LinearHeads):
+    """Linear heads with the coefficient of each block's loss, in order of the blocks."""
+
+    def __init__(self, stages: list[tuple[int, ...]], shapes: dict[int, tuple[int, int, int]], num_classes: int) -> None:
+        super().__init__({block: shapes[block] for stage in stages for block in stage}, num_classes)
+        self.coefficients = layer_coefficients(list(map(len, stages)))
+
+
+def layer_coefficients(sizes: list[int]) -> list[float]:
+    """One coefficient per block: that of its stage over the number of blocks in the stage."""
+    return [weight / size for weight, size in zip(stage_coefficients(len(sizes)), sizes, strict=True) for _ in range(size)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSupervision(Method):
+    """Loss = CE(main, y) + sum over blocks of coefficient * CE(head of the block, y)."""
+
+    def auxiliary(self, net: StagedNet) -> nn.Module:
+        """A linear head on the pooled output of every block."""
+        shapes = block_shapes(net)
+        return BlockHeads(supervised_stages(net, shapes), shapes, net.num_classes)
+
+    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:
+        """Gradients of the whole loss in one forward and one backward."""
+        heads = cast(BlockHeads, auxiliary)
+        with batch.autocast():
+            features, logits = forward_with(net, batch.images, range(1, net.topology.num_blocks + 1))
+            main = cross_entropy(logits, batch.labels, batch.label_smoothing)
+            found = [cross_entropy(out, batch.labels, batch.label_smoothing) for out in heads(features).values()]
+        layer_ce = (torch.tensor(heads.coefficients, device=main.device, dtype=main.dtype) * torch.stack(found)).sum()
+        loss = main + layer_ce
+        batch.backward(loss)
+        return {"loss": loss.detach(), "main_ce": main.detach(), "layer_ce": layer_ce.detach()}

@@ -1,0 +1,39 @@
+"""Stage supervision: a linear head behind every stage also has to tell the classes apart.
+
+Source: paper, Appendix F.1.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import nn
+
+from stimcore.methods.base import Batch, Losses, Method
+from stimcore.methods.exits import LinearHeads, block_shapes, forward_with, stage_coefficients, supervised_stages
+from stimcore.methods.losses import cross_entropy
+from stimcore.nets.staged import StagedNet
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSupervision(Method):
+    """Loss = CE(main, y) + sum over stages of coefficient * CE(head of the stage, y)."""
+
+    def auxiliary(self, net: StagedNet) -> nn.Module:
+        """A linear head on the pooled output of every stage's last block."""
+        shapes = block_shapes(net)
+        return LinearHeads({stage[-1]: shapes[stage[-1]] for stage in supervised_stages(net, shapes)}, net.num_classes)
+
+    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:
+        """Gradients of the whole loss in one forward and one backward."""
+        heads = cast(LinearHeads, auxiliary)
+        ends = [int(block) for block in heads.heads]
+        with batch.autocast():
+            features, logits = forward_with(net, batch.images, ends)
+            main = cross_entropy(logits, batch.labels, batch.label_smoothing)
+            found = [cross_entropy(out, batch.labels, batch.label_smoothing) for out in heads(features).values()]
+        coefficients = torch.tensor(stage_coefficients(len(ends)), device=main.device, dtype=main.dtype)
+        stage_ce = (coefficients * torch.stack(found)).sum()
+        loss = main + stage_ce
+        batch.backward(loss)
+        return {"loss": loss.detach(), "main_ce": main.detach(), "stage_ce": stage_ce.detach()}

@@ -1,0 +1,49 @@
+"""Small networks of every family, and a batch that fits them."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from stimcore.methods.base import Batch
+from stimcore.nets.catalogue import build
+from stimcore.nets.staged import StagedNet
+from stimcore.training.seeds import layers_seeded
+
+FAMILIES = {
+    "resnet20": (3, 32, 32),
+    "mobilenetv3-w0.5": (3, 32, 32),
+}
+"""One network per residual family -> the images it is tested on."""
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    """The name of one network per family."""
+    return str(request.param)
+
+
+@pytest.fixture
+def fresh() -> Callable[..., StagedNet]:
+    """Builds a network with seeded weights, ten classes, in training mode, in double precision when asked."""
+
+    def make(name: str, *, dtype: torch.dtype = torch.float32, shape: tuple[int, int, int] | None = None) -> StagedNet:
+        with layers_seeded(0, name):
+            net = build(name, input_shape=shape or FAMILIES[name], num_classes=10)
+        return net.to(dtype).train()
+
+    return make
+
+
+@pytest.fixture
+def batch_for() -> Callable[..., Batch]:
+    """Builds a seeded batch for a network."""
+
+    def make(net: StagedNet, *, size: int = 4, seed: int = 0) -> Batch:
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.randn((size, *net.input_shape), generator=generator).to(next(net.parameters()).dtype)
+        labels = torch.randint(0, net.num_classes, (size,), generator=generator)
+        return Batch(images=images, labels=labels, rng=random.Random(seed))
+
+    return make

@@ -1,0 +1,76 @@
+"""Self distillation: the loss put together by hand, and what is a constant in it."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from stimcore.errors import UsageError
+from stimcore.methods.self_distillation import Adapter, SelfDistillation
+from stimcore.training.seeds import layers_seeded
+
+
+def test_the_loss_by_hand(fresh, batch_for):
+    net = fresh("resnet20")
+    batch = batch_for(net)
+    method = SelfDistillation()
+    with layers_seeded(0):
+        students = method.auxiliary(net)
+    outs, out = {}, net.stem(batch.images)
+    for block in range(1, 10):
+        out = outs[block] = net.block(block)(out)
+    logits, deep = net.head(out), out.mean((2, 3))
+    expected = F.cross_entropy(logits, batch.labels).item()
+    target = torch.softmax(logits / 3, 1)
+    for end in (3, 6):
+        vector = students.adapters[str(end)](outs[end])
+        z = students.heads[str(end)](vector)
+        soft = -(target * torch.log_softmax(z / 3, 1)).sum(1).mean().item()
+        distance = ((vector - deep) ** 2).sum(1).sqrt().mean().item()
+        expected += 0.8 * F.cross_entropy(z, batch.labels).item() + 0.2 * soft + 0.02 * distance
+    assert method.step(net, students, batch)["loss"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_main_network_and_heads_that_know_nothing(fresh, batch_for):
+    net = fresh("resnet20")
+    method = SelfDistillation(beta=0.0)
+    with layers_seeded(0):
+        students = method.auxiliary(net)
+    for parameter in [*students.heads.parameters(), *net.head.parameters()]:
+        parameter.data.zero_()
+    losses = method.step(net, students, batch_for(net))
+    assert losses["loss"].item() == pytest.approx(math.log(10) * (1 + 2 * 0.8 + 2 * 0.2), rel=1e-5)
+
+
+def test_the_deepest_head_gets_the_gradient_of_its_cross_entropy_alone(fresh, batch_for):
+    net = fresh("resnet20")
+    batch = batch_for(net)
+    method = SelfDistillation()
+    with layers_seeded(0):
+        students = method.auxiliary(net)
+    method.step(net, students, batch)
+    found = net.module.linear.weight.grad.clone()
+    net.zero_grad()
+    F.cross_entropy(net(batch.images), batch.labels).backward()
+    assert torch.allclose(found, net.module.linear.weight.grad, rtol=1e-4, atol=1e-6)
+    # and so does everything behind the last shallower stage: the distances hold the deepest features constant
+    assert net.block(9).conv2.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [((16, 32, 32), (64, 8, 8)), ((24, 7, 7), (40, 2, 2)), ((8, 5, 5), (8, 5, 5)), ((4, 1, 1), (6, 1, 1))]
+)
+def test_adapters_reach_the_deepest_size(source, target):
+    with layers_seeded(0):
+        adapter = Adapter(source, target)
+    sizes = []
+    adapter[-2].register_forward_pre_hook(lambda module, inputs: sizes.append(tuple(inputs[0].shape[1:])))
+    assert adapter(torch.rand(2, *source)).shape == (2, target[0])
+    assert sizes == [target]
+
+
+@pytest.mark.parametrize("options", [{"alpha": 1.1}, {"alpha": -0.1}, {"beta": -1}, {"beta": math.nan}, {"temperature": 0}])
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(UsageError, match="allowed"):
+        SelfDistillation(**options)

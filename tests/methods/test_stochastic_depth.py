@@ -1,0 +1,125 @@
+"""Stochastic depth: survival, gates, scaling."""
+
+import dataclasses
+import random
+
+import pytest
+import torch
+
+from stimcore.errors import UsageError
+from stimcore.methods.stochastic_depth import StochasticDepth, branches_scaled, droppable, survival
+from stimcore.nets.cut import cut
+
+
+class Always(random.Random):
+    """A generator that always draws one number."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__(0)
+        self.value = value
+
+    def random(self) -> float:
+        return self.value
+
+
+def test_survival_falls_linearly_to_the_last(fresh):
+    topology = fresh("resnet20").topology
+    assert survival(topology, 9, 0.9) == pytest.approx(0.9)
+    assert survival(topology, 3, 0.9) == pytest.approx(1 - 0.1 / 3)
+    assert survival(topology, 9, 0.5) == pytest.approx(0.5)
+
+
+def test_the_first_block_of_a_stage_never_drops(fresh):
+    assert droppable(fresh("resnet20")) == [2, 3, 5, 6, 8, 9]
+    assert droppable(fresh("mobilenetv3-w0.5")) == [2, 4, 5, 7, 8, 9, 11, 13, 14]
+
+
+def test_gates_are_drawn_with_their_probability(fresh):
+    net, rng = fresh("resnet20"), random.Random(0)
+    method = StochasticDepth(last_survival=0.5)
+    counts = dict.fromkeys(droppable(net), 0)
+    for _ in range(4000):
+        dropped, factors = method.draw(net, rng)
+        assert not dropped & set(factors) and dropped | set(factors) == set(counts)
+        for block in dropped:
+            counts[block] += 1
+        assert all(factor == pytest.approx(1 / survival(net.topology, block, 0.5)) for block, factor in factors.items())
+    for block, count in counts.items():
+        assert count / 4000 == pytest.approx(1 - survival(net.topology, block, 0.5), abs=0.03)
+
+
+def test_dropping_everything_runs_the_smallest_ordered_subnet(family, fresh, batch_for):
+    net = fresh(family)
+    batch = batch_for(net)
+    smallest = net.topology.ordered([1] * len(net.topology.sizes))
+    expected = torch.nn.functional.cross_entropy(net(batch.images, smallest), batch.labels)
+    drawn = dataclasses.replace(batch, rng=Always(0.9999))
+    for module in net.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    expected = torch.nn.functional.cross_entropy(net(batch.images, smallest), batch.labels)
+    losses = StochasticDepth(last_survival=1e-9).step(net, None, dataclasses.replace(drawn, rng=Always(1 - 1e-12)))
+    assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_kept_branch_is_divided_by_its_probability(family, fresh, batch_for):
+    net = fresh(family)
+    block = droppable(net)[0]
+    x = net.stem(batch_for(net).images)
+    for number in range(1, block):
+        x = net.block(number)(x)
+    branch = []
+    handle = net.branch_ends[block].register_forward_hook(lambda module, inputs, output: branch.append(output.clone()))
+    net.block(block)(x)
+    handle.remove()
+    with branches_scaled(net, {block: 2.0}):
+        doubled = net.block(block)(x)
+    plain_sum = 2 * branch[0] + x
+    assert torch.allclose(doubled, plain_sum.relu() if family.startswith("resnet") else plain_sum, atol=1e-5)
+
+
+def test_a_survival_of_one_is_common_training(family, fresh, batch_for):
+    from stimcore.methods.common import Common
+
+    net = fresh(family)
+    for module in net.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    batch = batch_for(net)
+    ours = StochasticDepth(last_survival=1.0).step(net, None, batch)
+    gradients = [p.grad.clone() for p in net.parameters()]
+    net.zero_grad()
+    assert Common().step(net, None, batch)["loss"] == ours["loss"]
+    assert all(torch.equal(a, p.grad) for a, p in zip(gradients, net.parameters(), strict=True))
+
+
+def test_a_dropped_block_gets_no_gradient(fresh, batch_for):
+    net = fresh("resnet20")
+    StochasticDepth(last_survival=1e-9).step(net, None, dataclasses.replace(batch_for(net), rng=Always(1 - 1e-12)))
+    for number in range(1, 10):
+        assert (net.block(number).conv1.weight.grad is None) == (number in droppable(net))
+
+
+def test_hooks_are_gone_even_after_an_error(fresh):
+    net = fresh("resnet20")
+    with pytest.raises(RuntimeError), branches_scaled(net, {2: 2.0}):
+        net(torch.zeros(1, 1, 1, 1))
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_options_and_networks_that_do_not_fit_are_refused(fresh):
+    for value in (0, 1.1, float("nan")):
+        with pytest.raises(UsageError, match="allowed: more than 0, at most 1"):
+            StochasticDepth(last_survival=value)
+    net = fresh("resnet20")
+    net._branch_ends = ({},)
+    with pytest.raises(UsageError, match="no residual branch"):
+        StochasticDepth().auxiliary(net)
+
+
+def test_a_twin_of_first_blocks_trains_as_usual(fresh, batch_for):
+    net = fresh("resnet20")
+    twin = cut(net, net.topology.ordered([1, 1, 1]))
+    method = StochasticDepth()
+    method.auxiliary(twin)
+    assert torch.isfinite(method.step(twin, None, batch_for(twin))["loss"])

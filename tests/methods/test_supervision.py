@@ -1,0 +1,61 @@
+"""Layer and stage supervision: coefficients, and the loss put together by hand."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from stimcore.methods.layer_supervision import LayerSupervision, layer_coefficients
+from stimcore.methods.stage_supervision import StageSupervision
+from stimcore.training.seeds import layers_seeded
+
+
+def test_layer_coefficients_are_the_stages_over_their_layers():
+    # MobileNetV3's four resolutions
+    expected = [0.13 / 2] * 2 + [0.2 / 3] * 3 + [0.27 / 6] * 6 + [0.4 / 3] * 3
+    assert layer_coefficients([2, 3, 6, 3]) == pytest.approx(expected)
+    assert sum(layer_coefficients([3, 3, 3])) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("method", [StageSupervision(), LayerSupervision()])
+def test_heads_that_know_nothing_add_the_log_of_the_classes(method, family, fresh, batch_for):
+    net = fresh(family)
+    with layers_seeded(0):
+        heads = method.auxiliary(net)
+    for parameter in heads.parameters():
+        parameter.data.zero_()
+    losses = method.step(net, heads, batch_for(net))
+    extra = losses["loss"] - losses["main_ce"]
+    assert extra.item() == pytest.approx(torch.log(torch.tensor(10.0)).item(), abs=1e-5)
+
+
+def test_stage_supervision_by_hand(fresh, batch_for):
+    net = fresh("resnet20")
+    batch = batch_for(net)
+    method = StageSupervision()
+    with layers_seeded(0):
+        heads = method.auxiliary(net)
+        for module in net.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+    out = net.stem(batch.images)
+    expected, curve = 0.0, {3: 0.13 / 0.765, 6: 0.235 / 0.765, 9: 0.4 / 0.765}
+    for block in range(1, 10):
+        out = net.block(block)(out)
+        if block in curve:
+            expected += curve[block] * F.cross_entropy(heads.heads[str(block)](out.mean((2, 3))), batch.labels).item()
+    main = F.cross_entropy(net.head(out), batch.labels).item()
+    losses = method.step(net, heads, batch)
+    assert losses["main_ce"].item() == pytest.approx(main, rel=1e-5)
+    assert losses["loss"].item() == pytest.approx(main + expected, rel=1e-5)
+
+
+def test_the_first_stage_feels_its_own_head_only_through_its_coefficient(fresh, batch_for):
+    """With the network's own head cut off, a gradient still reaches the first block: that is what the method is for."""
+    net = fresh("resnet20")
+    method = StageSupervision()
+    with layers_seeded(0):
+        heads = method.auxiliary(net)
+    for parameter in net.head.parameters():
+        parameter.data.zero_()
+    method.step(net, heads, batch_for(net))
+    assert net.block(1).conv1.weight.grad.abs().max() > 0
