@@ -1,75 +1,41 @@
-"""Writes a bundle: one weight store, `main.onnx`, every wanted sub-network as a small graph, each behind a parity gate."""
+"""Writes a bundle: one weight store, `main.onnx`, every wanted sub-network as a small graph, each behind the parity gate.
 
-import os
+Everything is written into `.NAME.part` and moved into place when complete. An export that was killed finds its finished
+files there and goes on; the bundle ends up the same, byte for byte.
+"""
+
+import dataclasses
+import json
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+import torch
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from stimcore import files
-from stimcore.bundle import Bundle, Experiment, FileEntry, Manifest, open_experiment
-from stimcore.data.images import Dataset, calibration_subset
-from stimcore.errors import ParityError, UsageError
-from stimcore.evaluation import evaluate
+from stimcore.bundle import Bundle, Experiment, FileEntry, Manifest, open_bundle
+from stimcore.errors import BundleError, ParityError
 from stimcore.export.graphs import OPSET, externalise, whole
-from stimcore.nets.cost import Costs
+from stimcore.export.parity import checked, complaint
+from stimcore.export.reference import reference_logits
+from stimcore.nets.cost import Cost, Costs
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
 from stimcore.runtime.engine import Engine
-from stimcore.runtime.graph import Statistics
 from stimcore.topology import Spec
 from stimcore.training.run import Run
 
-TOLERANCE = 1e-4
-"""Largest difference of logits between torch and onnxruntime, over the largest logit, that is let through."""
 STORE = "weights.bin"
-
-
-def write_experiment(folder: Path, dataset: Dataset, net: StagedNet) -> Experiment:
-    """Writes what all methods share, or checks that what is there is the same.
-
-    Raises:
-        UsageError: The folder holds another experiment.
-    """
-    calibration = calibration_subset(dataset.train)
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "experiment.json").exists():
-        there = open_experiment(folder)
-        same = (
-            there.topology == net.topology
-            and there.classes == dataset.classes
-            and (there.mean, there.std) == (dataset.mean, dataset.std)
-            and np.array_equal(there.calibration, calibration.pixels)
-            and np.array_equal(there.evaluation[0], dataset.test.pixels)
-        )
-        if not same:
-            raise UsageError(
-                f"{folder} holds another experiment (network, classes or images differ)", todo="Give another --out."
-            )
-        return there
-    for name, images in (("calibration.npz", calibration), ("evaluation.npz", dataset.test)):
-        with files.replacing(folder / name) as temporary, temporary.open("wb") as handle:
-            np.savez_compressed(handle, pixels=images.pixels, labels=images.labels)
-    experiment = Experiment(
-        path=folder,
-        dataset=dataset.name,
-        licence=dataset.licence,
-        classes=dataset.classes,
-        mean=dataset.mean,
-        std=dataset.std,
-        image_shape=dataset.image_shape,
-        topology=net.topology,
-        hashes={name: files.sha256(folder / name) for name in ("calibration.npz", "evaluation.npz")},
-    )
-    experiment.write()
-    return experiment
+PLAN, FINISHED = "plan.json", "finished.jsonl"
+EXPORTER = 2
+"""Raised whenever the same run folder would give other bytes."""
 
 
 class Exporter:
@@ -80,9 +46,10 @@ class Exporter:
         net: With trained weights.
         checkpoint: The file that they came from.
         run_dir: Its folder.
-        dataset: Images to calibrate and evaluate on.
-        experiment: Where the bundle goes.
-        threads: Of onnxruntime, inside one operator.
+        experiment: Where the bundle goes; has the images.
+        name: Folder of the bundle.
+        spec: What it is within the experiment's network when it is a twin, in long form.
+        jobs: Files that are checked at once.
     """
 
     def __init__(
@@ -91,142 +58,200 @@ class Exporter:
         net: StagedNet,
         checkpoint: Path,
         run_dir: Path,
-        dataset: Dataset,
         experiment: Experiment,
-        threads: int = 1,
+        name: str,
+        *,
+        spec: str | None = None,
+        jobs: int = 1,
     ) -> None:
         self.run, self.net, self.checkpoint, self.run_dir = run, net.eval(), checkpoint, run_dir
-        self.dataset, self.experiment, self.threads = dataset, experiment, threads
-        self.calibration = calibration_subset(dataset.train)
-        self.costs = Costs(net)
+        self.experiment, self.spec, self.jobs = experiment, spec, jobs
+        self.target = experiment.path / name
+        self._part = experiment.path / f".{name}.part"
+        self._costs = Costs(net)
 
     def export(
-        self, name: str, specs: Iterable[Spec], tell: Callable[[str], None] = lambda line: None
-    ) -> tuple[Path, list[str]]:
-        """Writes `EXPERIMENT/name`, the manifest last, into place whole.
+        self, specs: Sequence[Spec], tell: Callable[[int, int, str], None] = lambda done, total, line: None
+    ) -> list[str]:
+        """Writes the bundle.
+
+        Args:
+            specs: Sub-networks to list; the main network always is.
+            tell: Gets files done, files in all, and a line on the last one.
 
         Returns:
-            The folder, and a sentence for every network that failed its parity gate and so is not listed.
+            A sentence for every network that failed the parity gate and so is not listed.
 
         Raises:
             ParityError: The main network itself failed.
         """
-        target = self.experiment.path / name
-        folder = self.experiment.path / f".{name}.part"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        try:
-            complaints = self._fill(folder, list(specs), tell)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        if target.exists():
-            old = self.experiment.path / f".{name}.old"
-            shutil.rmtree(old, ignore_errors=True)
-            target.rename(old)
-            folder.rename(target)
-            shutil.rmtree(old)
-        else:
-            folder.rename(target)
-        return target, complaints
+        full = self.net.topology.full
+        wanted = [full, *(spec for spec in dict.fromkeys(specs) if spec != full)]
+        plan = self._plan(wanted)
+        if self._is_done(plan):
+            tell(len(wanted), len(wanted), "already exported from the same checkpoint")
+            return []
+        finished = self._finished(plan)
+        manifest = self._store_weights(plan)
+        complaints: list[str] = []
+        with (self._part / FINISHED).open("a", encoding="utf-8") as journal:
+            for spec, entry in self._entries(wanted, finished, manifest):
+                name = self.file_name(spec)
+                if name not in finished:
+                    journal.write(json.dumps({"file": name, "entry": dataclasses.asdict(entry)}) + "\n")
+                    journal.flush()
+                finished[name] = entry
+                tell(len(finished), len(wanted), f"{name}: {entry.accuracy_pct:.2f}%, parity {entry.parity:.1e}")
+        for spec in wanted:
+            name = self.file_name(spec)
+            if (reason := complaint(name, finished[name])) is not None:
+                if spec == full:
+                    raise ParityError(reason)
+                complaints.append(reason)
+                (self._part / name).unlink(missing_ok=True)
+                del finished[name]
+        networks = {name: finished[name] for name in map(self.file_name, wanted) if name in finished}
+        self._move_into_place(dataclasses.replace(manifest, networks=networks))
+        return complaints
 
-    def _fill(self, folder: Path, specs: list[Spec], tell: Callable[[str], None]) -> list[str]:
+    def file_name(self, spec: Spec) -> str:
+        """Name of a sub-network's file."""
+        topology = self.net.topology
+        return "main.onnx" if spec == topology.full else f"subnet-{topology.short(spec)}.onnx"
+
+    def _plan(self, wanted: Sequence[Spec]) -> dict[str, Any]:
+        """What decides about the bundle's bytes."""
+        return {
+            "exporter": EXPORTER,
+            "checkpoint": files.sha256(self.checkpoint),
+            "run": files.sha256(self.run_dir / "run.json"),
+            "images": dict(self.experiment.hashes),
+            "specs": [str(spec) for spec in wanted],
+            "versions": _versions(),
+        }
+
+    def _is_done(self, plan: dict[str, Any]) -> bool:
+        """Whether the bundle that is there was made from the same, and is whole."""
+        try:
+            manifest = open_bundle(self.target).manifest
+        except BundleError:
+            return False
+        specs = [entry.spec for entry in manifest.networks.values()]
+        return (manifest.checkpoint_sha256, specs, manifest.versions) == (plan["checkpoint"], plan["specs"], plan["versions"])
+
+    def _finished(self, plan: dict[str, Any]) -> dict[str, FileEntry]:
+        """Files that an earlier, killed export of the same left whole."""
+        try:
+            same = json.loads((self._part / PLAN).read_text(encoding="utf-8")) == plan
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            shutil.rmtree(self._part, ignore_errors=True)
+            self._part.mkdir()
+            files.write_json(self._part / PLAN, plan)
+            return {}
+        found: dict[str, FileEntry] = {}
+        journal = self._part / FINISHED
+        for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue  # the line that was being written when it was killed
+            path = self._part / row["file"]
+            if path.exists() and files.sha256(path) == row["entry"]["sha256"]:
+                found[row["file"]] = FileEntry(**row["entry"])
+        # a line that was cut off must not spoil the next one
+        rows = [{"file": name, "entry": dataclasses.asdict(entry)} for name, entry in found.items()]
+        files.write_text(journal, "".join(json.dumps(row) + "\n" for row in rows))
+        return found
+
+    def _store_weights(self, plan: dict[str, Any]) -> Manifest:
         model, parts = whole(self.net)
         inline = [t.name for t in model.graph.initializer if t.name.endswith((".mean", ".var"))]
-        arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.name in inline}
         assert len(inline) == 2 * len(batch_norms(self.net))
-        with (folder / "statistics.npz").open("wb") as handle:
+        arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.name in inline}
+        with files.replacing(self._part / "statistics.npz") as temporary, temporary.open("wb") as handle:
             np.savez(handle, **dict(sorted(arrays.items())))  # type: ignore[arg-type]  # numpy's stub confuses the keywords
-        (folder / STORE).write_bytes(externalise(model, STORE, inline))
-        (folder / "main.onnx").write_bytes(model.SerializeToString())
-        places = {t.name: t for t in model.graph.initializer if t.name not in inline}
-        manifest = Manifest(
+        blob = externalise(model, STORE, inline)
+        self._places = {t.name: t for t in model.graph.initializer if t.name not in inline}
+        self._template = model.SerializeToString()
+        with files.replacing(self._part / STORE) as temporary:
+            temporary.write_bytes(blob)
+        hashed = ["statistics.npz", STORE]
+        if (self.run_dir / "training.jsonl").exists():
+            shutil.copyfile(self.run_dir / "training.jsonl", self._part / "training.jsonl")
+            hashed.append("training.jsonl")
+        return Manifest(
             topology=self.net.topology,
             method=self.run.method,
             recipe=self.run.recipe,
             options=self.run.options,
             seed=self.run.seed,
             label=self.run.label,
-            spec=self.run.spec,
-            checkpoint_sha256=files.sha256(self.checkpoint),
+            spec=self.spec,
+            checkpoint_sha256=plan["checkpoint"],
             opset=OPSET,
-            versions={name: version(name) for name in ("onnx", "torch", "numpy")} | {"onnxruntime": ort.__version__},
+            versions=plan["versions"],
             parts=parts,
-            hashes={},
+            hashes={name: files.sha256(self._part / name) for name in hashed},
             networks={},
-            images=len(self.dataset.test),
+            images=len(self.experiment.evaluation[1]),
             machine=self.run.machine,
         )
-        engine = Engine(
-            Bundle(path=folder, experiment=self.experiment, manifest=manifest, fingerprint=""),
-            device="cpu",
-            threads=self.threads,
-        )
-        full = self.net.topology.full
-        wanted = [full, *(spec for spec in dict.fromkeys(specs) if spec != full)]
-        networks: dict[str, FileEntry] = {}
-        complaints: list[str] = []
-        for number, spec in enumerate(wanted, 1):
-            file = "main.onnx" if spec == full else f"subnet-{self.net.topology.short(spec)}.onnx"
-            self._write_network(folder / file, engine, spec, places)
-            entry = self._checked(folder / file, spec)
-            tell(f"{number}/{len(wanted)} {file}: {entry.accuracy_pct:.2f}%, parity {entry.parity:.1e}")
-            if entry.parity > TOLERANCE or entry.agreement < 0.999:
-                complaint = f"{file} differs from torch by {entry.parity:.1e} of its largest logit (allowed {TOLERANCE:.0e})"
-                if spec == full:
-                    raise ParityError(complaint)
-                complaints.append(complaint)
-                (folder / file).unlink()
-                continue
-            networks[file] = entry
-        hashed = ["statistics.npz", STORE]
-        if (self.run_dir / "training.jsonl").exists():
-            shutil.copyfile(self.run_dir / "training.jsonl", folder / "training.jsonl")
-            hashed.append("training.jsonl")
-        manifest = replace(manifest, networks=networks, hashes={name: files.sha256(folder / name) for name in hashed})
-        files.write_json(folder / "manifest.json", manifest.to_dict())
-        return complaints
 
-    def _write_network(self, path: Path, engine: Engine, spec: Spec, places: dict[str, TensorProto]) -> None:
-        """One graph: its own statistics inline, every weight in the shared store."""
-        statistics: dict[str, Statistics] = engine.statistics(spec)
-        model = engine.graph.fixed(engine.route(spec), statistics, names=("images", "logits"))
-        for tensor in model.graph.initializer:
-            if tensor.name in places:
-                tensor.CopyFrom(places[tensor.name])
-        model.graph.input[0].CopyFrom(_value("images", self.experiment.image_shape))
-        model.graph.output[0].CopyFrom(_value("logits", (len(self.experiment.classes),)))
-        path.write_bytes(model.SerializeToString())
-        onnx.checker.check_model(os.fspath(path), full_check=True)
-
-    def _checked(self, path: Path, spec: Spec) -> FileEntry:
-        """Runs the file as a stranger would and compares it with the torch reference."""
-        truth = evaluate(self.net, spec, self.dataset.test, mean=self.run.mean, std=self.run.std, calibration=self.calibration)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        pixels = self.dataset.test.pixels
-        logits: NDArray[np.float32] = np.concatenate(
-            [
-                session.run(None, {"images": self.experiment.normalise(pixels[i : i + 500])})[0]
-                for i in range(0, len(pixels), 500)
-            ]
-        )
-        correct = int((logits.argmax(1) == self.dataset.test.labels).sum())
-        cost = self.costs.of(spec)
-        return FileEntry(
-            sha256=files.sha256(path),
-            bytes=path.stat().st_size,
-            spec=str(spec),
-            accuracy_pct=100 * correct / len(pixels),
-            correct=correct,
-            correct_torch=truth.correct,
-            parity=float(np.abs(logits - truth.logits).max() / np.abs(truth.logits).max()),
-            agreement=float((logits.argmax(1) == truth.logits.argmax(1)).mean()),
-            parameters=cost.parameters,
-            macs=cost.macs,
+    def _entries(
+        self, wanted: Sequence[Spec], finished: dict[str, FileEntry], manifest: Manifest
+    ) -> Iterator[tuple[Spec, FileEntry]]:
+        """Writes and checks every file that is not finished yet."""
+        missing = [spec for spec in wanted if self.file_name(spec) not in finished]
+        if not missing:
+            return
+        # the engine reads main.onnx, which is written last of all its own, so it starts from the template
+        (self._part / "main.onnx").write_bytes(self._template)
+        bundle = Bundle(path=self._part, experiment=self.experiment, manifest=manifest, fingerprint="")
+        engine = Engine(bundle, device="cpu")
+        statistics = engine.calibrated(missing)
+        for spec in missing:
+            model = engine.network(spec, statistics, folded=False)
+            for tensor in model.graph.initializer:
+                if tensor.name in self._places:
+                    tensor.CopyFrom(self._places[tensor.name])
+            with files.replacing(self._part / self.file_name(spec)) as temporary:
+                temporary.write_bytes(model.SerializeToString())
+        del engine, statistics
+        yield from Parallel(n_jobs=self.jobs, prefer="threads", return_as="generator_unordered")(
+            delayed(self._checked)(spec, logits, self._costs.of(spec)) for spec, logits in self._references(missing)
         )
 
+    def _references(self, specs: Sequence[Spec]) -> Iterator[tuple[Spec, NDArray[np.float32]]]:
+        calibration, images = (
+            torch.from_numpy(self.experiment.normalise(pixels))
+            for pixels in (self.experiment.calibration, self.experiment.evaluation[0])
+        )
+        for spec, logits in reference_logits(self.net, specs, calibration, images):
+            yield spec, logits.numpy()
 
-def _value(name: str, dims: tuple[int, ...]) -> onnx.ValueInfoProto:
-    return onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *dims])
+    def _checked(self, spec: Spec, logits: NDArray[np.float32], cost: Cost) -> tuple[Spec, FileEntry]:
+        return spec, checked(self._part / self.file_name(spec), spec, logits, self.experiment, cost)
+
+    def _move_into_place(self, manifest: Manifest) -> None:
+        (self._part / PLAN).unlink()
+        (self._part / FINISHED).unlink()
+        files.write_json(self._part / "manifest.json", manifest.to_dict())
+        if not self.target.exists():
+            self._part.rename(self.target)
+            return
+        if (self.target / "manifest.json").exists() and files.sha256(self.target / "manifest.json") == files.sha256(
+            self._part / "manifest.json"
+        ):  # the same networks: what was measured of them is still true
+            for path in [*self.target.glob("sweep-*.json"), *self.target.glob("latency.json")]:
+                shutil.copyfile(path, self._part / path.name)
+        old = self.target.with_name(f".{self.target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        self.target.rename(old)
+        self._part.rename(self.target)
+        shutil.rmtree(old)
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("onnx", "torch", "numpy")} | {"onnxruntime": ort.__version__}

@@ -1,75 +1,57 @@
-"""Prefix-tree evaluation: any set of sub-networks by one depth-first walk over the tree of their prefixes.
+"""Prefix-tree evaluation: any set of sub-networks by one walk over the tree of their prefixes.
 
-Two specs that begin with the same blocks share activations and re-calibrated statistics up to where they part. Statistics,
-calibration activations and sessions are kept between calls, bounded, so that an edit at block k costs the blocks from k on.
+Two specs that begin with the same blocks share activations and re-calibrated statistics up to where they part. The tree is
+cut into units that run as one ONNX graph each, so that onnxruntime lays out, fuses and schedules across block borders.
+Statistics, activations and sessions are kept between calls within stated bytes: an edit at block k costs the blocks from k on.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
-from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from stimcore.bundle import Bundle
-from stimcore.runtime.graph import Graph, Statistics
+from stimcore.runtime.cache import Kept
+from stimcore.runtime.calibrator import BATCH, Calibrator, value_bytes
+from stimcore.runtime.graph import Graph, Statistics, check_shapes
 from stimcore.runtime.provider import pick
-from stimcore.statistics import PairedDrop, paired_drop, wilson
+from stimcore.runtime.score import Floats, Reference, Score, Tally
+from stimcore.runtime.tree import Node, Route, Unit, plan, prefix_tree
+from stimcore.runtime.walker import Compiled, Compiler, Stopped, walk
 from stimcore.topology import Spec
 
-BATCH = 256
-"""Calibration images per batch (SEMANTICS, choice)."""
-Floats = NDArray[np.float32]
-Route = tuple[str, ...]
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
+EVALUATION_BATCH = 125
+"""Images that run at once where memory allows it; few enough for the processor's caches."""
+INTERACTIVE = 4
+"""Up to so many specs, activations on their own routes are kept too: the next edit starts there."""
 
 
-@dataclass(frozen=True)
-class Score:
-    """What is known of one sub-network so far.
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Bytes that an engine may use.
 
     Attributes:
-        images: Seen.
-        correct: Of these.
-        lost: Right in the main network and wrong here.
-        won: Wrong in the main network and right here.
+        working: For the activations of images under evaluation; calibration always takes 256 images at once.
+        statistics: Kept re-calibrated statistics.
+        calibration: Kept activations of calibration images.
+        evaluation: Kept activations of evaluation images, behind prefixes of the main network.
+        sessions: Kept sessions, estimated from the size of their models.
+        unit: Constants in one graph.
+        unit_steps: Parts in one graph.
     """
 
-    spec: Spec
-    images: int
-    correct: int
-    lost: int
-    won: int
-
-    @property
-    def accuracy_pct(self) -> float:
-        """In percent."""
-        return 100 * self.correct / self.images
-
-    @property
-    def interval_pct(self) -> tuple[float, float]:
-        """95%, Wilson."""
-        return wilson(self.correct, self.images)
-
-    @property
-    def drop(self) -> PairedDrop:
-        """Against the main network on the same images."""
-        return paired_drop(self.lost, self.won, self.images)
-
-    def to_dict(self) -> dict[str, object]:
-        """One result in the form that commands, sweeps and the server share."""
-        return {
-            "spec": str(self.spec),
-            "correct": self.correct,
-            "images": self.images,
-            "accuracy_pct": round(self.accuracy_pct, 6),
-            "interval_pct": [round(v, 6) for v in self.interval_pct],
-            "drop_pct": round(self.drop.drop_pct, 6),
-            "drop_interval_pct": [round(v, 6) for v in self.drop.interval_pct],
-        }
+    working: int = 512 << 20
+    statistics: int = 256 << 20
+    calibration: int = 1 << 30
+    evaluation: int = 1 << 30
+    sessions: int = 2 << 30
+    unit: int = 64 << 20
+    unit_steps: int = 64
 
 
 @dataclass(frozen=True)
@@ -78,7 +60,7 @@ class Progress:
 
     Attributes:
         phase: `calibrate` or `evaluate`.
-        images: Evaluated so far, or steps of calibration done.
+        images: Evaluated so far, or calibration images done.
         images_total: In all.
         scores: Spec -> what is known; with the main network among them; empty while calibrating.
     """
@@ -94,76 +76,48 @@ class Progress:
         return self.phase == "evaluate" and self.images == self.images_total
 
 
-class Kept(Generic[K, V]):
-    """Values by key, the least recently used dropped when their sizes exceed a limit."""
-
-    def __init__(self, limit: int, size: Callable[[V], int]) -> None:
-        self.limit, self.total = limit, 0
-        self._size, self._items = size, OrderedDict[K, V]()
-
-    def get(self, key: K, make: Callable[[], V]) -> V:
-        """The value, made when it is not kept."""
-        if key in self._items:
-            self._items.move_to_end(key)
-            return self._items[key]
-        value = make()
-        self._items[key] = value
-        self.total += self._size(value)
-        while self.total > self.limit and len(self._items) > 1:
-            _, old = self._items.popitem(last=False)
-            self.total -= self._size(old)
-        return value
-
-    def __contains__(self, key: K) -> bool:
-        return key in self._items
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-
-@dataclass
-class _Node:
-    """A prefix in the tree: its route so far, the specs that end here, and what goes on."""
-
-    route: Route
-    specs: list[Spec] = field(default_factory=list)
-    children: dict[str, "_Node"] = field(default_factory=dict)
-
-
 class Engine:
-    """Evaluates sub-networks of one bundle. Not for several threads at once.
+    """Evaluates sub-networks of one bundle. One evaluation at a time; it uses several threads itself.
 
     Args:
         bundle: Opened and verified.
         device: `auto`, `cpu` or `cuda:N`.
-        threads: Inside one operator.
-        statistics_bytes: Bound of kept prefix statistics.
-        activation_bytes: Bound of kept calibration activations.
-        num_sessions: Bound of kept sessions.
+        threads: Batches that run at once on the CPU, each on one thread; every core that this process may use when None.
+        budget: Bytes that may be used.
     """
 
     def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        device: str = "auto",
-        threads: int = 1,
-        statistics_bytes: int = 256 << 20,
-        activation_bytes: int = 1 << 30,
-        num_sessions: int = 2048,
+        self, bundle: Bundle, *, device: str = "auto", threads: int | None = None, budget: Budget | None = None
     ) -> None:
-        self.bundle, self.threads = bundle, threads
+        self.bundle, self.budget = bundle, budget or Budget()
+        self.threads = threads or _usable_cores()
         self.graph = Graph.load(bundle.path / "main.onnx", bundle.manifest.parts)
+        check_shapes(self.graph)
         self._provider = pick(device)
+        workers = 1 if self._provider.on_gpu else self.threads
+        self._workers = workers
         with np.load(bundle.path / "statistics.npz", allow_pickle=False) as arrays:
             self._trained = {key: arrays[key] for key in arrays.files}
-        self._statistics: Kept[Route, Statistics] = Kept(
-            statistics_bytes, lambda s: sum(mean.nbytes + var.nbytes + 200 for mean, var in s.values())
+        self._compiler = Compiler(self._provider, self.budget.sessions)
+        num = len(bundle.experiment.calibration)
+        self._calibrator = Calibrator(
+            self.graph,
+            self._compiler,
+            lambda batch: self._images(bundle.experiment.calibration[batch * BATCH : (batch + 1) * BATCH]),
+            [min(BATCH, num - start) for start in range(0, num, BATCH)],
+            statistics_bytes=self.budget.statistics,
+            activation_bytes=self.budget.calibration,
+            cost=self._cost,
+            workers=workers,
         )
-        self._activations: Kept[Route, list[Floats]] = Kept(activation_bytes, lambda chunks: sum(c.nbytes for c in chunks))
-        self._measuring: Kept[str, tuple[ort.InferenceSession, list[str]]] = Kept(num_sessions, lambda _: 1)
-        self._steps: Kept[tuple[Route, bool], ort.InferenceSession] = Kept(num_sessions, lambda _: 1)
-        self._whole: Kept[tuple[Route, bool], ort.InferenceSession] = Kept(32, lambda _: 1)
+        self._evaluated: Kept[tuple[Route, bool], dict[int, ort.OrtValue]] = Kept(
+            self.budget.evaluation, lambda values: sum(map(value_bytes, values.values()))
+        )
+        self._main_logits: dict[bool, dict[int, Floats]] = {True: {}, False: {}}
+        self._full = self.route(bundle.topology.full)
+        largest = self.graph.largest_image_bytes()
+        self._size = max(1, min(EVALUATION_BATCH, self.budget.working // (workers * 8 * largest)))
+        self._worth_keeping = self._main_prefixes()
 
     @property
     def provider(self) -> str:
@@ -198,158 +152,221 @@ class Engine:
         Args:
             specs: Any sub-networks.
             recalibrate: Re-calibrate batch norms per sub-network; otherwise all run on the trained statistics.
-            chunk_images: Images between two reports.
-            should_stop: Asked between steps; True ends the evaluation where it is.
+            chunk_images: Images between two reports; the first report comes after one batch per thread.
+            should_stop: Asked between runs; True ends the evaluation where it is.
             max_images: Only this many images; all when None.
 
         Raises:
             SpecError: The network has no such sub-network.
         """
         stopped = should_stop or (lambda: False)
-        main = self.bundle.topology.full
-        wanted = list(dict.fromkeys([main, *specs]))
-        root = self._tree(wanted)
-        nodes = list(_walk(root))
-        for done, node in enumerate(nodes):
-            if stopped():
-                return
-            if recalibrate and self.graph.norms(node.route[-1]) and node.route not in self._statistics:
-                self._prefix_statistics(node.route)
-                yield Progress("calibrate", done, len(nodes))
+        routes = {self.route(spec): spec for spec in [self.bundle.topology.full, *specs]}
+        tree = prefix_tree(routes)
+        interactive = len(routes) <= INTERACTIVE
+        statistics: dict[Route, Statistics] = {}
+        try:
+            if recalibrate:
+                self._learn_listed(routes)
+                for done, total in self._calibrator.measure(
+                    tree,
+                    statistics,
+                    keep=lambda route: interactive or route == self._full[: len(route)],
+                    stopped=stopped,
+                ):
+                    yield Progress("calibrate", done, total)
+            yield from self._score(tree, routes, statistics if recalibrate else None, chunk_images, max_images, stopped)
+        except Stopped:
+            return
+
+    def _score(
+        self,
+        tree: Node,
+        routes: Mapping[Route, Spec],
+        statistics: Mapping[Route, Statistics] | None,
+        chunk_images: int,
+        max_images: int | None,
+        stopped: Callable[[], bool],
+    ) -> Iterator[Progress]:
         pixels, labels = self.bundle.experiment.evaluation
+        recalibrate = statistics is not None
         total = len(labels) if max_images is None else min(max_images, len(labels))
-        counts = {spec: np.zeros(3, np.int64) for spec in wanted}
-        for start in range(0, total, chunk_images):
-            images = self.bundle.experiment.normalise(pixels[start : min(start + chunk_images, total)])
-            truth = labels[start : start + len(images)]
-            hits: dict[Spec, NDArray[np.bool_]] = {}
-            for spec, logits in self._descend(root, images, recalibrate, stopped):
-                hits[spec] = logits.argmax(1) == truth
-            if len(hits) < len(wanted):
-                return
-            for spec in wanted:
-                own, base = hits[spec], hits[main]
-                counts[spec] += [own.sum(), (base & ~own).sum(), (own & ~base).sum()]
-            seen = start + len(images)
-            scores = {spec: Score(spec, seen, int(c[0]), int(c[1]), int(c[2])) for spec, c in counts.items()}
-            yield Progress("evaluate", seen, total, scores)
+        spans = [(start, min(start + self._size, total)) for start in range(0, total, self._size)]
+        whole = total == len(labels)
+        known_main = self._main_logits[recalibrate] if len(self._main_logits[recalibrate]) == len(spans) and whole else {}
+        kept = self._kept(recalibrate) if whole else {}
+        keep = set(self._worth_keeping) - set(kept) if whole else set()
+        units = plan(
+            tree,
+            wanted=lambda node: node.leaf and not (known_main and node.route == self._full),
+            available=lambda route: route in kept,
+            emitted=lambda node: node.leaf or node.route in keep,
+            cost=self._cost,
+        )
+        holding: dict[Route, dict[int, ort.OrtValue]] = {}
+        logits: dict[int, dict[Route, Floats]] = {}
+
+        def receive(batch: int, compiled: Compiled, outputs: list[ort.OrtValue]) -> None:
+            for route, value in zip(compiled.unit.outputs, outputs, strict=True):
+                if route in routes:
+                    logits.setdefault(batch, {})[route] = value.numpy()
+                elif route in keep:
+                    holding.setdefault(route, {})[batch] = value
+
+        tallies = {route: Tally() for route in routes}
+        for chunk in _chunks(len(spans), self._workers, max(1, chunk_images // self._size)):
+            for _ in walk(
+                units,
+                self._lots(chunk, units),
+                source=lambda route, batch: kept[route][batch] if route else self._images(pixels[slice(*spans[batch])]),
+                compiled=lambda unit: self._compiled(unit, statistics),
+                receive=receive,
+                workers=self._workers,
+                stopped=stopped,
+            ):
+                pass
+            for batch in chunk:
+                found = logits.pop(batch, {})
+                base = known_main[batch] if known_main else found[self._full]
+                if known_main:
+                    found[self._full] = base
+                elif whole:
+                    self._main_logits[recalibrate][batch] = base
+                reference = Reference(base, labels[slice(*spans[batch])])
+                for route, tally in tallies.items():
+                    tally.add(found[route], reference)
+            seen = spans[chunk[-1]][1]
+            yield Progress("evaluate", seen, total, {routes[route]: t.score(routes[route]) for route, t in tallies.items()})
+        for route, values in holding.items():
+            self._evaluated.put((route, recalibrate), values)
 
     def logits(self, spec: Spec, images: Floats, *, recalibrate: bool = True) -> Floats:
         """Logits `[B, K]` of normalised images `[B, C, H, W]`."""
         route = self.route(spec)
-        session = self._whole.get((route, recalibrate), lambda: self._session(route, route, recalibrate))
-        found: Floats = session.run(None, {"in": images})[0]
+        unit = Unit((), tuple(route[: i + 1] for i in range(len(route))), (route,))
+        statistics = self.calibrated([spec]) if recalibrate else None
+        found: Floats = self._compiled(unit, statistics).session.run({"in": self._provider.value(images)})[0].numpy()
         return found
 
     def standalone(self, spec: Spec) -> bytes:
         """A self-contained ONNX file: batch norms re-calibrated and folded, input `images`, output `logits`."""
-        route = self.route(spec)
-        statistics = {route[i]: self._part_statistics(route[: i + 1], True) for i in range(len(route))}
-        model = self.graph.fixed(route, statistics, names=("images", "logits"), folded=True)
-        _declare(model, self.bundle.experiment.image_shape, len(self.bundle.experiment.classes))
+        model = self.network(spec, self.calibrated([spec]), folded=True)
         serialised: bytes = model.SerializeToString()
         return serialised
 
-    def statistics(self, spec: Spec) -> dict[str, Statistics]:
-        """Part -> re-calibrated statistics of one sub-network."""
+    def network(self, spec: Spec, statistics: Mapping[Route, Statistics], *, folded: bool) -> onnx.ModelProto:
+        """One sub-network as a model of its own, input `images`, output `logits`, the batch left open."""
         route = self.route(spec)
-        return {route[i]: self._part_statistics(route[: i + 1], True) for i in range(len(route))}
+        steps = [route[: i + 1] for i in range(len(route))]
+        model, _ = self.graph.fixed((), steps, [route], statistics, names=("images", "logits"), folded=folded)
+        experiment = self.bundle.experiment
+        _declare(model, experiment.image_shape, len(experiment.classes))
+        return model
+
+    def calibrated(self, specs: Sequence[Spec]) -> dict[Route, Statistics]:
+        """Prefix -> re-calibrated statistics of its last part, for every prefix of every spec."""
+        routes = {self.route(spec): spec for spec in specs}
+        self._learn_listed(routes)
+        found: dict[Route, Statistics] = {}
+        for _ in self._calibrator.measure(
+            prefix_tree(routes), found, keep=lambda route: len(routes) <= INTERACTIVE, stopped=lambda: False
+        ):
+            pass
+        return found
 
     def metrics(self) -> dict[str, float]:
-        """Sizes of what is kept."""
-        return {
-            "statistics_bytes": self._statistics.total,
-            "activation_bytes": self._activations.total,
-            "sessions": len(self._steps) + len(self._measuring) + len(self._whole),
+        """Sizes and use of what is kept."""
+        caches: dict[str, Kept[Any, Any]] = {
+            "statistics": self._calibrator.statistics,
+            "calibration": self._calibrator.activations,
+            "evaluation": self._evaluated,
+            "sessions": self._compiler.sessions,
         }
+        found: dict[str, float] = {}
+        for name, cache in caches.items():
+            found |= {f"{name}_bytes": cache.bytes, f"{name}_hits": cache.hits, f"{name}_misses": cache.misses}
+        return found
 
-    def _tree(self, specs: Sequence[Spec]) -> _Node:
-        root = _Node(())
-        for spec in specs:
-            node = root
-            for name in self.route(spec):
-                node = node.children.setdefault(name, _Node((*node.route, name)))
-            node.specs.append(spec)
-        return root
+    def _images(self, pixels: Any) -> ort.OrtValue:
+        return self._provider.value(self.bundle.experiment.normalise(pixels))
 
-    def _descend(
-        self, node: _Node, images: Floats, recalibrate: bool, stopped: Callable[[], bool]
-    ) -> Iterator[tuple[Spec, Floats]]:
-        for child in node.children.values():
-            if stopped():
-                return
-            key = (child.route, recalibrate)
-            session = self._steps.get(key, lambda c=child: self._session(c.route, c.route[-1:], recalibrate))  # type: ignore[misc]
-            out: Floats = session.run(None, {"in": images})[0]
-            for spec in child.specs:
-                yield spec, out
-            yield from self._descend(child, out, recalibrate, stopped)
+    def _cost(self, node: Node) -> float:
+        weights = self.graph.weight_bytes(node.route[-1])
+        return min(1.0, 1 / self.budget.unit_steps + weights / self.budget.unit)
 
-    def _session(self, route: Route, parts: Route, recalibrate: bool) -> ort.InferenceSession:
-        """A session for the last `parts` of a route."""
-        start = len(route) - len(parts)
-        statistics = {name: self._part_statistics(route[: start + i + 1], recalibrate) for i, name in enumerate(parts)}
-        return self._provider.session(self.graph.fixed(parts, statistics).SerializeToString(), self.threads)
+    def _compiled(self, unit: Unit, statistics: Mapping[Route, Statistics] | None) -> Compiled:
+        def build() -> tuple[onnx.ModelProto, list[Any]]:
+            own = {route: self._trained_statistics(route) for route in unit.steps} if statistics is None else statistics
+            return self.graph.fixed(unit.source, unit.steps, unit.outputs, own)[0], []
 
-    def _part_statistics(self, prefix: Route, recalibrate: bool) -> Statistics:
-        names = self.graph.norms(prefix[-1])
-        if not names:
-            return {}
-        if not recalibrate:
-            return {name: (self._trained[f"{name}.mean"], self._trained[f"{name}.var"]) for name in names}
-        return self._prefix_statistics(prefix)
+        return self._compiler.compile("trained" if statistics is None else "fixed", unit, build)
 
-    def _prefix_statistics(self, prefix: Route) -> Statistics:
-        return self._statistics.get(prefix, lambda: self._measure(prefix)[1])
+    def _trained_statistics(self, route: Route) -> Statistics:
+        names = self.graph.norms(route[-1])
+        return {name: (self._trained[f"{name}.mean"], self._trained[f"{name}.var"]) for name in names}
 
-    def _calibration_input(self, prefix: Route) -> list[Floats]:
-        """Activations of the calibration images behind a prefix, in batches."""
-        if not prefix:
-            pixels = self.bundle.experiment.calibration
-            return [self.bundle.experiment.normalise(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
-        return self._activations.get(prefix, lambda: self._measure(prefix)[0])
+    def _lots(self, chunk: Sequence[int], units: Sequence[Unit]) -> list[list[int]]:
+        """One batch a lot where all sessions can be kept; else few lots, so that every unit is compiled once a chunk."""
+        weights = sum(self.graph.weight_bytes(route[-1]) for unit in units for route in unit.steps)
+        if 3 * weights <= self.budget.sessions:
+            return [[batch] for batch in chunk]
+        return [list(chunk[start :: self._workers]) for start in range(min(self._workers, len(chunk)))]
 
-    def _measure(self, prefix: Route) -> tuple[list[Floats], Statistics]:
-        """Runs the last part of a prefix on batch statistics.
+    def _kept(self, recalibrate: bool) -> dict[Route, dict[int, ort.OrtValue]]:
+        found = {route: self._evaluated.find((route, recalibrate)) for route in self._worth_keeping}
+        return {route: values for route, values in found.items() if values is not None}
 
-        Source: Yu & Huang 2019; plain average over batches of the mean and of the variance times n / (n - 1).
-        """
-        inputs = self._calibration_input(prefix[:-1])
-        session, names = self._measuring.get(prefix[-1], lambda: self._measuring_session(prefix[-1]))
-        outputs: list[Floats] = []
-        means: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
-        variances: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
-        for batch in inputs:
-            out, *found = session.run(None, {"in": batch})
-            outputs.append(out)
-            for i, name in enumerate(names):
-                mean, var, shape = found[3 * i : 3 * i + 3]
-                count = float(np.prod(shape)) / shape[1]
-                means[name].append(mean.astype(np.float64))
-                variances[name].append(var.astype(np.float64) * (count / max(1.0, count - 1)))
-        statistics = {
-            name: (np.mean(means[name], 0).astype(np.float32), np.mean(variances[name], 0).astype(np.float32)) for name in names
-        }
-        if prefix[-1] != "head":
-            self._activations.get(prefix, lambda: outputs)
-        self._statistics.get(prefix, lambda: statistics)
-        return outputs, statistics
+    def _main_prefixes(self) -> list[Route]:
+        """Prefixes of the main network whose activations on all evaluation images fit the budget, deepest first."""
+        images = len(self.bundle.experiment.evaluation[1])
+        left, found = self.budget.evaluation, []
+        for end in range(len(self._full) - 1, 1, -1):
+            left -= images * self.graph.image_bytes(self._full[end - 1])
+            if left < 0:
+                break
+            found.append(self._full[:end])
+        return found
 
-    def _measuring_session(self, part: str) -> tuple[ort.InferenceSession, list[str]]:
-        model, names = self.graph.measuring(part)
-        return self._provider.session(model.SerializeToString(), self.threads), names
+    def _learn_listed(self, routes: Mapping[Route, Spec]) -> None:
+        """Takes statistics from listed files: they were measured on the same images when the bundle was made."""
+        for route, spec in routes.items():
+            prefixes = [route[: i + 1] for i in range(len(route)) if self.graph.norms(route[i])]
+            if all(prefix in self._calibrator.statistics for prefix in prefixes):
+                continue
+            if (name := self.bundle.listed(spec)) is None:
+                continue
+            model = onnx.load(str(self.bundle.path / name), load_external_data=False)
+            values = {t.name: t for t in model.graph.initializer if t.name.endswith((".mean", ".var"))}
+            self._calibrator.learn(
+                {
+                    prefix: {
+                        norm: (_floats(values[f"{norm}.mean"]), _floats(values[f"{norm}.var"]))
+                        for norm in self.graph.norms(prefix[-1])
+                    }
+                    for prefix in prefixes
+                }
+            )
 
 
-def _walk(node: _Node) -> Iterator[_Node]:
-    for child in node.children.values():
-        yield child
-        yield from _walk(child)
+def _floats(tensor: onnx.TensorProto) -> Floats:
+    return np.array(numpy_helper.to_array(tensor), np.float32)
 
 
-def _declare(model: object, image_shape: Sequence[int], num_classes: int) -> None:
-    """Gives input and output of a stand-alone model their shapes, the batch left open."""
-    graph = model.graph  # type: ignore[attr-defined]  # onnx ships no precise stubs
-    for info, dims in ((graph.input[0], image_shape), (graph.output[0], (num_classes,))):
+def _chunks(batches: int, first: int, others: int) -> Iterator[range]:
+    """Runs of batches: a short first one, so that a first estimate comes early."""
+    start = 0
+    while start < batches:
+        end = min(batches, start + (first if start == 0 else max(first, others)))
+        yield range(start, end)
+        start = end
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _declare(model: onnx.ModelProto, image_shape: Sequence[int], num_classes: int) -> None:
+    """Gives input and output of a model their shapes, the batch left open."""
+    for info, dims in ((model.graph.input[0], image_shape), (model.graph.output[0], (num_classes,))):
         shape = info.type.tensor_type.shape
         shape.dim.add().dim_param = "N"
         for size in dims:

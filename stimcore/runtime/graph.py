@@ -1,21 +1,53 @@
-"""Graph surgery: any sub-network out of `main.onnx`, with batch norms measuring, fixed or folded.
+"""Graph surgery: any set of sub-networks out of `main.onnx`, with batch norms measuring, fixed or folded.
 
-Works on `onnx` protos. Every batch norm owns its two statistics inputs, named `NODE.mean` and `NODE.var`.
+Works on `onnx` protos. Every batch norm owns its two statistics inputs, named `NODE.mean` and `NODE.var`. A part that occurs
+several times in one graph (behind different prefixes) has its names marked `~2`, `~3`, ...; its weights are stored once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from stimcore.bundle import PartEntry
+from stimcore.errors import BundleError
+from stimcore.runtime.tree import Route
 
 Statistics = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 """Batch norm's node name -> mean and variance, float32 `[C]`."""
 IR_VERSION = 10
+INPUT = "in"
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """A graph whose batch norms run on batch statistics.
+
+    Attributes:
+        model: Its outputs are `outputs`, then mean and population variance of every norm in `norms`.
+        outputs: Wanted step -> tensor.
+        norms: `(step, batch norm)` in the order of the outputs.
+    """
+
+    model: onnx.ModelProto
+    outputs: dict[Route, str]
+    norms: list[tuple[Route, str]]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One part of a graph under construction: its copied nodes, and what marks its names."""
+
+    route: Route
+    mark: str
+    output: str
+    nodes: list[NodeProto]
 
 
 class Graph:
@@ -30,9 +62,10 @@ class Graph:
         self.parts = {part.name: part for part in parts}
         self.opset = next(item.version for item in model.opset_import if item.domain == "")
         self.weights = {tensor.name: tensor for tensor in model.graph.initializer}
-        self.nodes: dict[str, list[onnx.NodeProto]] = {name: [] for name in self.parts}
+        self.nodes: dict[str, list[NodeProto]] = {name: [] for name in self.parts}
         for node in model.graph.node:
             self.nodes[node.name.split("/", 1)[0]].append(node)
+        self._shapes = _shapes(model)
 
     @classmethod
     def load(cls, path: Path, parts: Sequence[PartEntry]) -> "Graph":
@@ -43,84 +76,153 @@ class Graph:
         """Names of a part's batch norms."""
         return [node.name for node in self.nodes[part] if node.op_type == "BatchNormalization"]
 
-    def stored(self, part: str) -> Statistics:
-        """The statistics that `main.onnx` itself holds."""
-        return {n: (self._array(f"{n}.mean"), self._array(f"{n}.var")) for n in self.norms(part)}
+    def positions(self, part: str) -> dict[str, int]:
+        """Batch norm -> values per channel and image (height times width)."""
+        norms = [node for node in self.nodes[part] if node.op_type == "BatchNormalization"]
+        return {node.name: int(np.prod(self._shapes[node.input[0]][2:], dtype=np.int64)) for node in norms}
 
-    def _array(self, name: str) -> NDArray[np.float32]:
-        return np.array(numpy_helper.to_array(self.weights[name]), np.float32)
+    def image_bytes(self, part: str) -> int:
+        """Bytes of a part's output for one image, as float32."""
+        return 4 * int(np.prod(self._shapes[self.parts[part].output][1:], dtype=np.int64))
 
-    def measuring(self, part: str) -> tuple[onnx.ModelProto, list[str]]:
-        """One part with batch norms on batch statistics.
+    def largest_image_bytes(self) -> int:
+        """Bytes of the largest tensor between any two nodes for one image, as float32."""
+        return 4 * max(int(np.prod(shape[1:], dtype=np.int64)) for shape in self._shapes.values() if shape[:1] == (0,))
 
-        Returns:
-            A model with the outputs `out`, then per batch norm batch mean, population variance and input shape;
-            and the batch norms' names in that order.
+    def weight_bytes(self, part: str) -> int:
+        """Bytes of a part's constants."""
+        used = {name for node in self.nodes[part] for name in node.input if name in self.weights}
+        return sum(4 * int(np.prod(self.weights[name].dims, dtype=np.int64)) for name in used)
+
+    def measuring(
+        self, source: Route, steps: Sequence[Route], outputs: Sequence[Route], *, decompose: bool = False
+    ) -> Measuring:
+        """Parts with batch norms on batch statistics.
+
+        Args:
+            source: The prefix whose output is the graph's input `in`.
+            steps: Prefixes whose last part is in the graph, parents first.
+            outputs: Steps whose outputs are wanted.
+            decompose: Write batch norms as reductions, for providers without `training_mode`.
         """
-        nodes, extra = [], []
-        for node in self._chain([part], "in", "out"):
-            if node.op_type == "BatchNormalization":
-                kept = [a for a in node.attribute if a.name == "epsilon"]
-                del node.attribute[:], node.output[1:]
-                node.attribute.extend(
-                    [*kept, helper.make_attribute("training_mode", 1), helper.make_attribute("momentum", 0.0)]
-                )
-                own = [f"{node.name}:mean", f"{node.name}:var", f"{node.name}:shape"]
-                node.output.extend(own[:2])
-                nodes.append(helper.make_node("Shape", [node.input[0]], [own[2]], name=f"{node.name}:shape"))
-                extra += [(own[0], TensorProto.FLOAT), (own[1], TensorProto.FLOAT), (own[2], TensorProto.INT64)]
-            nodes.append(node)
-        return self._model(nodes, "in", [("out", TensorProto.FLOAT), *extra], {}), self.norms(part)
+        nodes: list[NodeProto] = []
+        found: dict[Route, str] = {}
+        norms: list[tuple[Route, str]] = []
+        extra: list[str] = []
+        for step in self._steps(source, steps, {}):
+            found[step.route] = step.output
+            for node in step.nodes:
+                if node.op_type != "BatchNormalization":
+                    nodes.append(node)
+                    continue
+                for place in (3, 4):  # they are not read on batch statistics, so one constant does for all occurrences
+                    node.input[place] = node.input[place].removesuffix(step.mark)
+                own = [f"{node.name}:mean", f"{node.name}:var"]
+                nodes += _decomposed(node, own) if decompose else [_training(node, own)]
+                norms.append((step.route, node.name.removesuffix(step.mark)))
+                extra += own
+        wanted = {route: found[route] for route in outputs}
+        return Measuring(self._model(nodes, INPUT, [*wanted.values(), *extra], {}), wanted, norms)
 
     def fixed(
         self,
-        route: Sequence[str],
-        statistics: Mapping[str, Statistics],
+        source: Route,
+        steps: Sequence[Route],
+        outputs: Sequence[Route],
+        statistics: Mapping[Route, Statistics],
         *,
-        names: tuple[str, str] = ("in", "out"),
-        folded: bool = False,
-    ) -> onnx.ModelProto:
-        """A row of parts as one self-contained model with fixed statistics.
+        names: tuple[str, str] | None = None,
+        folded: bool = True,
+    ) -> tuple[onnx.ModelProto, dict[Route, str]]:
+        """Parts with fixed statistics.
 
         Args:
-            route: Part names in order.
-            statistics: Part -> statistics of its batch norms.
-            names: Of input and output tensor.
-            folded: Take batch norms out by scaling the convolutions before them.
-        """
-        nodes = self._chain(route, *names)
-        constants: dict[str, TensorProto] = {}
-        for part in route:
-            for norm, (mean, var) in statistics[part].items():
-                constants[f"{norm}.mean"] = numpy_helper.from_array(mean, f"{norm}.mean")
-                constants[f"{norm}.var"] = numpy_helper.from_array(var, f"{norm}.var")
-        if folded:
-            nodes, constants = self._fold(nodes, constants)
-        return self._model(nodes, names[0], [(names[1], TensorProto.FLOAT)], constants)
+            source: The prefix whose output is the graph's input.
+            steps: Prefixes whose last part is in the graph, parents first.
+            outputs: Steps whose outputs are wanted.
+            statistics: Step -> statistics of its batch norms.
+            names: Of the input, and of the only output.
+            folded: Scale every convolution by the batch norm that alone reads it, and leave the batch norm out.
 
-    def _chain(self, route: Sequence[str], source: str, target: str) -> list[onnx.NodeProto]:
-        """Copies of the parts' nodes, each part's border tensors renamed to what is before and behind it."""
-        nodes = []
-        border = source
-        for i, name in enumerate(route):
-            part = self.parts[name]
-            end = target if i + 1 == len(route) else f"{name}:end"
-            rename = {part.input: border, part.output: end}
-            for original in self.nodes[name]:
-                node = onnx.NodeProto()
-                node.CopyFrom(original)
-                node.input[:] = [rename.get(tensor, tensor) for tensor in node.input]
-                node.output[:] = [rename.get(tensor, tensor) for tensor in node.output]
+        Returns:
+            The model, and wanted step -> tensor.
+        """
+        nodes: list[NodeProto] = []
+        constants: dict[str, TensorProto] = {}
+        found: dict[Route, str] = {}
+        fixed_names = {} if names is None else {outputs[0]: names[1]}
+        entry = INPUT if names is None else names[0]
+        for step in self._steps(source, steps, fixed_names, entry):
+            found[step.route] = step.output
+            if folded:
+                nodes += self._folded(step, statistics[step.route], constants)
+                continue
+            for node in step.nodes:
+                if node.op_type == "BatchNormalization":
+                    own = statistics[step.route][node.name.removesuffix(step.mark)]
+                    for place, value in zip((3, 4), own, strict=True):
+                        constants[node.input[place]] = numpy_helper.from_array(value, node.input[place])
                 nodes.append(node)
-            border = end
-        return nodes
+        wanted = {route: found[route] for route in outputs}
+        return self._model(nodes, entry, list(wanted.values()), constants), wanted
+
+    def _steps(self, source: Route, steps: Sequence[Route], names: Mapping[Route, str], entry: str = INPUT) -> Iterator[_Step]:
+        """Copies of the parts' nodes, border tensors joined, names of a part's later occurrences marked."""
+        borders = {source: entry}
+        times: Counter[str] = Counter()
+        for route in steps:
+            part = self.parts[route[-1]]
+            times[part.name] += 1
+            mark = "" if times[part.name] == 1 else f"~{times[part.name]}"
+            borders[route] = names.get(route, f"{part.name}{mark}:end")
+            rename = {part.input: borders[route[:-1]], part.output: borders[route]}
+            copies = []
+            for original in self.nodes[part.name]:
+                node = NodeProto()
+                node.CopyFrom(original)
+                node.name += mark
+                for place, tensor in enumerate(original.input):
+                    shared = tensor in self.weights and not tensor.endswith((".mean", ".var"))
+                    node.input[place] = rename.get(tensor, tensor if shared or not tensor else tensor + mark)
+                for place, tensor in enumerate(original.output):
+                    node.output[place] = rename.get(tensor, tensor + mark if tensor else "")
+                copies.append(node)
+            yield _Step(route, mark, borders[route], copies)
+
+    def _folded(self, step: _Step, statistics: Statistics, constants: dict[str, TensorProto]) -> list[NodeProto]:
+        """A step's nodes with batch norms gone into the convolutions before them, in float64 and rounded once."""
+        producer = {name: node for node in step.nodes for name in node.output}
+        readers = Counter(name for node in step.nodes for name in node.input)
+        kept: list[NodeProto] = []
+        for node in step.nodes:
+            if node.op_type != "BatchNormalization":
+                kept.append(node)
+                continue
+            own = statistics[node.name.removesuffix(step.mark)]
+            before = producer.get(node.input[0])
+            if before is None or before.op_type != "Conv" or readers[node.input[0]] > 1:
+                for place, value in zip((3, 4), own, strict=True):
+                    constants[node.input[place]] = numpy_helper.from_array(value, node.input[place])
+                kept.append(node)
+                continue
+            scale, shift = self._array(node.input[1]), self._array(node.input[2])
+            mean, var = (value.astype(np.float64) for value in own)
+            factor = scale / np.sqrt(var + _epsilon(node))
+            weight = self._array(before.input[1])
+            bias = self._array(before.input[2]) if len(before.input) > 2 else 0.0
+            names = [f"{before.name}.weight", f"{before.name}.bias"]
+            folded = weight * factor.reshape(-1, *[1] * (weight.ndim - 1)), (bias - mean) * factor + shift
+            for name, exact in zip(names, folded, strict=True):
+                constants[name] = numpy_helper.from_array(exact.astype(np.float32), name)
+            before.input[:] = [before.input[0], *names]
+            before.output[0] = node.output[0]
+        return kept
+
+    def _array(self, name: str) -> NDArray[np.float64]:
+        return numpy_helper.to_array(self.weights[name]).astype(np.float64)
 
     def _model(
-        self,
-        nodes: Sequence[onnx.NodeProto],
-        source: str,
-        outputs: Sequence[tuple[str, int]],
-        constants: Mapping[str, TensorProto],
+        self, nodes: Sequence[NodeProto], source: str, outputs: Sequence[str], constants: Mapping[str, TensorProto]
     ) -> onnx.ModelProto:
         used = {name for node in nodes for name in node.input}
         held = {**{name: self.weights[name] for name in used if name in self.weights}, **constants}
@@ -128,36 +230,79 @@ class Graph:
             nodes,
             "network",
             [helper.make_tensor_value_info(source, TensorProto.FLOAT, None)],
-            [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
             [held[name] for name in sorted(used & set(held))],
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=IR_VERSION)
 
-    def _fold(
-        self, nodes: list[onnx.NodeProto], constants: dict[str, TensorProto]
-    ) -> tuple[list[onnx.NodeProto], dict[str, TensorProto]]:
-        """Scales every convolution by the batch norm that alone reads it, and takes the batch norm out."""
-        producer = {name: node for node in nodes for name in node.output}
-        readers: dict[str, int] = {}
-        for node in nodes:
-            for name in node.input:
-                readers[name] = readers.get(name, 0) + 1
-        kept, constants = [], dict(constants)
-        for node in nodes:
-            before = producer.get(node.input[0]) if node.input else None
-            if node.op_type != "BatchNormalization" or before is None or before.op_type != "Conv" or readers[node.input[0]] > 1:
-                kept.append(node)
-                continue
-            scale, shift = self._array(node.input[1]), self._array(node.input[2])
-            mean, var = (np.array(numpy_helper.to_array(constants.pop(node.input[i])), np.float64) for i in (3, 4))
-            epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
-            factor = scale / np.sqrt(var + epsilon)
-            weight = self._array(before.input[1])
-            bias = self._array(before.input[2]) if len(before.input) > 2 else np.zeros(len(mean), np.float32)
-            names = [f"{before.name}.weight", f"{before.name}.bias"]
-            folded = weight * factor.reshape(-1, *[1] * (weight.ndim - 1)), (bias - mean) * factor + shift
-            for name, value in zip(names, folded, strict=True):
-                constants[name] = numpy_helper.from_array(value.astype(np.float32), name)
-            before.input[:] = [before.input[0], *names]
-            before.output[0] = node.output[0]
-        return kept, constants
+
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Tensor -> shape, 0 where it depends on the batch; from ONNX's own shape inference, weights left out."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    graph = onnx.shape_inference.infer_shapes(bare).graph
+    found = {}
+    for info in [*graph.value_info, *graph.input, *graph.output]:
+        dims = info.type.tensor_type.shape.dim
+        found[info.name] = tuple(dim.dim_value if dim.HasField("dim_value") else 0 for dim in dims)
+    return found
+
+
+def _epsilon(node: NodeProto) -> float:
+    return float(next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), 1e-5))
+
+
+def _training(node: NodeProto, outputs: Sequence[str]) -> NodeProto:
+    """A batch norm on batch statistics, with batch mean and population variance as further outputs (momentum 0)."""
+    node.output.extend(outputs)
+    epsilon = _epsilon(node)
+    del node.attribute[:]
+    for name, value in (("epsilon", epsilon), ("training_mode", 1), ("momentum", 0.0)):
+        node.attribute.append(helper.make_attribute(name, value))
+    return node
+
+
+def _decomposed(node: NodeProto, outputs: Sequence[str]) -> list[NodeProto]:
+    """The same as `_training` for `[B, C, H, W]`, written as reductions."""
+    x, scale, shift = node.input[:3]
+    name, mean, var = node.name, *outputs
+
+    def tensor(part: str) -> str:
+        return f"{name}:{part}"
+
+    def constant(part: str, value: NDArray) -> NodeProto:
+        return helper.make_node("Constant", [], [tensor(part)], name=tensor(part), value=numpy_helper.from_array(value))
+
+    def op(kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> NodeProto:
+        return helper.make_node(kind, inputs, [output], name=f"{name}:{kind}:{output}", **attributes)
+
+    axes = np.array([0, 2, 3], np.int64)
+    return [
+        constant("axes", axes),
+        constant("spread", np.array([1, 2], np.int64)),
+        constant("epsilon", np.array(_epsilon(node), np.float32)),
+        op("ReduceMean", [x, tensor("axes")], tensor("mean4"), keepdims=1),
+        op("Sub", [x, tensor("mean4")], tensor("centred")),
+        op("Mul", [tensor("centred"), tensor("centred")], tensor("squared")),
+        op("ReduceMean", [tensor("squared"), tensor("axes")], tensor("var4"), keepdims=1),
+        op("ReduceMean", [x, tensor("axes")], mean, keepdims=0),
+        op("ReduceMean", [tensor("squared"), tensor("axes")], var, keepdims=0),
+        op("Add", [tensor("var4"), tensor("epsilon")], tensor("safe")),
+        op("Sqrt", [tensor("safe")], tensor("deviation")),
+        op("Div", [tensor("centred"), tensor("deviation")], tensor("unit")),
+        op("Unsqueeze", [scale, tensor("spread")], tensor("scale3")),
+        op("Unsqueeze", [shift, tensor("spread")], tensor("shift3")),
+        op("Mul", [tensor("unit"), tensor("scale3")], tensor("scaled")),
+        op("Add", [tensor("scaled"), tensor("shift3")], node.output[0]),
+    ]
+
+
+def check_shapes(graph: Graph) -> None:
+    """Makes sure that shape inference got through to every batch norm and border.
+
+    Raises:
+        BundleError: Names the first part where it did not.
+    """
+    for name in graph.parts:
+        if not all(graph.positions(name).values()) or not graph.image_bytes(name):
+            raise BundleError(f"the shapes inside part {name} of main.onnx can't be inferred", todo="Export the run again.")

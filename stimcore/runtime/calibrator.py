@@ -1,0 +1,150 @@
+"""Re-calibrated batch-norm statistics of any prefixes, measured by one walk and kept.
+
+Source: Yu & Huang 2019, "post-statistics of batch normalisation": plain average over batches of the batch mean and of the
+unbiased batch variance.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from stimcore.runtime.cache import Kept
+from stimcore.runtime.graph import Graph, Statistics
+from stimcore.runtime.tree import Node, Route, Unit, nodes, plan
+from stimcore.runtime.walker import Compiled, Compiler, walk
+
+BATCH = 256
+"""Calibration images per batch (SEMANTICS, choice)."""
+Values = list[ort.OrtValue]
+
+
+def value_bytes(value: ort.OrtValue) -> int:
+    """Bytes of a float32 tensor."""
+    return 4 * int(np.prod(value.shape(), dtype=np.int64))
+
+
+class Calibrator:
+    """Statistics of prefixes of one network on one set of calibration images.
+
+    Args:
+        graph: The network.
+        compiler: Makes sessions.
+        images: Normalised calibration images by batch, where the provider reads them.
+        sizes: Images in every batch.
+        statistics_bytes: Bound of kept statistics.
+        activation_bytes: Bound of kept activations.
+        cost: Of a node, for dividing the tree into units.
+        workers: Batches that run at once.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        compiler: Compiler,
+        images: Callable[[int], ort.OrtValue],
+        sizes: list[int],
+        *,
+        statistics_bytes: int,
+        activation_bytes: int,
+        cost: Callable[[Node], float],
+        workers: int,
+    ) -> None:
+        self._graph, self._compiler, self._images, self._sizes = graph, compiler, images, sizes
+        self._cost, self._workers = cost, workers
+        self._positions = {name: graph.positions(name) for name in graph.parts}
+        self.statistics: Kept[Route, Statistics] = Kept(
+            statistics_bytes, lambda found: sum(mean.nbytes + var.nbytes + 200 for mean, var in found.values()) + 200
+        )
+        self.activations: Kept[Route, Values] = Kept(activation_bytes, lambda values: sum(map(value_bytes, values)))
+
+    def learn(self, known: Mapping[Route, Statistics]) -> None:
+        """Takes over statistics that were measured before (those of listed networks)."""
+        for route, statistics in known.items():
+            self.statistics.put(route, statistics)
+
+    def measure(
+        self, root: Node, into: dict[Route, Statistics], *, keep: Callable[[Route], bool], stopped: Callable[[], bool]
+    ) -> Iterator[tuple[int, int]]:
+        """Fills `into` with the statistics of every node below the root; yields images done and in all.
+
+        Args:
+            root: A tree of prefixes.
+            into: Node's route -> statistics; filled when the iteration ends.
+            keep: Whose activations are kept for later calls.
+            stopped: True ends the walk.
+
+        Raises:
+            Stopped: `stopped` said so; nothing is lost that was known before.
+        """
+        missing: set[Route] = set()
+        for node in nodes(root):
+            if not self._graph.norms(node.route[-1]):
+                into[node.route] = {}
+            elif (found := self.statistics.find(node.route)) is not None:
+                into[node.route] = found
+            else:
+                missing.add(node.route)
+        if not missing:
+            return
+        kept = {node.route: values for node in nodes(root) if (values := self.activations.find(node.route)) is not None}
+        units = plan(
+            root,
+            wanted=lambda node: node.route in missing,
+            available=lambda route: route in kept,
+            emitted=lambda node: keep(node.route) and node.route not in kept and bool(node.children),
+            cost=self._cost,
+        )
+        batches = range(len(self._sizes))
+        measured: list[dict[tuple[Route, str], tuple[NDArray[np.float32], NDArray[np.float32]]]] = [{} for _ in batches]
+        activations: dict[Route, dict[int, ort.OrtValue]] = {}
+
+        def receive(batch: int, compiled: Compiled, outputs: Values) -> None:
+            wanted = compiled.unit.outputs
+            for route, value in zip(wanted, outputs, strict=False):
+                if keep(route) and route not in kept:
+                    activations.setdefault(route, {})[batch] = value
+            found = outputs[len(wanted) :]
+            for i, key in enumerate(compiled.norms):
+                measured[batch][key] = found[2 * i].numpy(), found[2 * i + 1].numpy()
+
+        done = 0
+        for count in walk(
+            units,
+            [[batch] for batch in batches],
+            source=lambda route, batch: kept[route][batch] if route else self._images(batch),
+            compiled=self._compiled,
+            receive=receive,
+            workers=self._workers,
+            stopped=stopped,
+        ):
+            done = sum(self._sizes[:count])
+            yield done, sum(self._sizes)
+        for route in missing:
+            into[route] = self.statistics.put(route, self._average(route, measured))
+        for route, by_batch in activations.items():
+            if len(by_batch) == len(self._sizes):
+                self.activations.put(route, [by_batch[batch] for batch in batches])
+
+    def _average(
+        self, route: Route, measured: list[dict[tuple[Route, str], tuple[NDArray[np.float32], NDArray[np.float32]]]]
+    ) -> Statistics:
+        found: Statistics = {}
+        for norm, positions in self._positions[route[-1]].items():
+            counts = [positions * size for size in self._sizes]
+            means = [batch[route, norm][0].astype(np.float64) for batch in measured]
+            variances = [
+                batch[route, norm][1].astype(np.float64) * (count / max(1, count - 1))
+                for batch, count in zip(measured, counts, strict=True)
+            ]
+            found[norm] = np.mean(means, 0).astype(np.float32), np.mean(variances, 0).astype(np.float32)
+        return found
+
+    def _compiled(self, unit: Unit) -> Compiled:
+        def build() -> tuple[onnx.ModelProto, list[tuple[Route, str]]]:
+            graph = self._graph.measuring(unit.source, unit.steps, unit.outputs, decompose=self._compiler.provider.on_gpu)
+            return graph.model, graph.norms
+
+        return self._compiler.compile("measure", unit, build)
