@@ -41,7 +41,7 @@ def deletions(topology: Topology, num_deleted: int | None = None) -> Iterator[Sp
 
 def count_deletions(topology: Topology) -> int:
     """Number of non-empty deletion sets."""
-    return 2 ** len(topology.removable) - 1
+    return (1 << len(topology.removable)) - 1
 
 
 def without(topology: Topology, deleted: Sequence[int]) -> Spec:
@@ -61,6 +61,8 @@ def without(topology: Topology, deleted: Sequence[int]) -> Spec:
 def permutations(topology: Topology, num_operations: int | None = None) -> Iterator[Spec]:
     """Every re-ordering of the removable blocks within their stages, the full network left out.
 
+    A block that is fixed stays where it is and nothing moves across it: what stands before it may have another shape.
+
     Args:
         topology: The network.
         num_operations: Only the arrangements that need this many swaps (Table r2's column); all when None.
@@ -72,19 +74,26 @@ def permutations(topology: Topology, num_operations: int | None = None) -> Itera
             yield spec
 
 
+def _runs(topology: Topology, stage: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """A stage in pieces whose blocks may change places with each other; a fixed block is a piece of its own."""
+    removable = set(topology.removable)
+    runs: list[list[int]] = [[]]
+    for block in stage:
+        if block in removable:
+            runs[-1].append(block)
+        else:
+            runs += [[block], []]
+    return [tuple(run) for run in runs if run]
+
+
 def _arrangements(topology: Topology, stage: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    places = [i for i, block in enumerate(stage) if block in topology.removable]
-    for order in itertools.permutations([stage[i] for i in places]):
-        arranged = list(stage)
-        for place, block in zip(places, order, strict=True):
-            arranged[place] = block
-        yield tuple(arranged)
+    for orders in itertools.product(*(itertools.permutations(run) for run in _runs(topology, stage))):
+        yield tuple(itertools.chain.from_iterable(orders))
 
 
 def count_permutations(topology: Topology) -> int:
     """Number of arrangements, the identity left out."""
-    removable = set(topology.removable)
-    return math.prod(math.factorial(len(removable & set(stage))) for stage in topology.stages) - 1
+    return math.prod(math.factorial(len(run)) for stage in topology.stages for run in _runs(topology, stage)) - 1
 
 
 def operations(topology: Topology, spec: Spec) -> int:
@@ -170,11 +179,8 @@ def _draw_deletion(topology: Topology, rng: random.Random) -> Spec:
 
 
 def _draw_permutation(topology: Topology, rng: random.Random) -> Spec:
+    pieces = [_runs(topology, stage) for stage in topology.stages]
     while True:
-        stages = []
-        for stage in topology.stages:
-            movable = [b for b in stage if b in topology.removable]
-            order = iter(rng.sample(movable, len(movable)))
-            stages.append(tuple(next(order) if b in topology.removable else b for b in stage))
-        if (spec := Spec(tuple(stages))) != topology.full:
+        shuffled = [itertools.chain.from_iterable(rng.sample(run, len(run)) for run in runs) for runs in pieces]
+        if (spec := Spec(tuple(map(tuple, shuffled)))) != topology.full:
             return spec
