@@ -37,10 +37,10 @@ class MethodRow:
 
 TABLE_R3 = (
     MethodRow("common", "CT", 16.91, 3291, 77.39, 55.26, 13.37),
-    MethodRow("layer-supervision", "CT+layer supervision", 23.3, 7193, 78.77, 59.18, 11.12),
-    MethodRow("stage-supervision", "CT+stage supervision", 19.3, 5197, 78.59, 54.82, 13.31),
-    MethodRow("self-distillation", "Self distillation", 26.8, 3887, 79.59, 50.39, 14.22),
-    MethodRow("stochastic-depth", "Stochastic depth", 16.9, 3291, 78.43, 70.72, 3.76),
+    MethodRow("layer_supervision", "CT+layer supervision", 23.3, 7193, 78.77, 59.18, 11.12),
+    MethodRow("stage_supervision", "CT+stage supervision", 19.3, 5197, 78.59, 54.82, 13.31),
+    MethodRow("self_distillation", "Self distillation", 26.8, 3887, 79.59, 50.39, 14.22),
+    MethodRow("stochastic_depth", "Stochastic depth", 16.9, 3291, 78.43, 70.72, 3.76),
     MethodRow("stimulative", "ST", 24.08, 3291, 81.07, 80.01, 0.59),
 )
 """Table r3, in its order."""
@@ -208,10 +208,10 @@ FIGURES: Mapping[str, Figure] = {
 """Figure -> what it shows. None prints numbers; all but r2 and r3 are not quoted in the text either."""
 
 DAMAGE_FIGURES: Mapping[str, str] = {
-    "r4": "self-distillation",
-    "r5": "stochastic-depth",
-    "r6": "layer-supervision",
-    "r7": "stage-supervision",
+    "r4": "self_distillation",
+    "r5": "stochastic_depth",
+    "r6": "layer_supervision",
+    "r7": "stage_supervision",
 }
 """Figure -> the method it sets beside common and stimulative training."""
 

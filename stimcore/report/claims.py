@@ -1,0 +1,146 @@
+"""The paper's claims as criteria that were fixed before any number was seen, what the paper prints, and who judges them.
+
+A claim whose evidence is missing is not measured, which is neither holding nor failing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stimcore.report import judges
+from stimcore.report.evidence import Evidence
+from stimcore.report.judges import Finding
+
+HOLDS, FAILS, UNMEASURED = "holds", "does not hold", "not measured"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper.
+
+    Attributes:
+        name: Short and stable.
+        criterion: What was to be seen.
+        printed: The paper's own numbers.
+        finding: What was found here.
+    """
+
+    name: str
+    criterion: str
+    printed: str
+    finding: Finding
+
+    @property
+    def verdict(self) -> str:
+        """`holds`, `does not hold` or `not measured`."""
+        return UNMEASURED if self.finding.holds is None else HOLDS if self.finding.holds else FAILS
+
+    @property
+    def clarity(self) -> str:
+        """Whether the interval says the same; empty where there is none."""
+        return {None: "", True: "clearly", False: "within noise"}[self.finding.clear]
+
+
+CLAIMS: Sequence[tuple[str, str, str, Callable[[Evidence], Finding]]] = (
+    (
+        "main",
+        "Stimulative training's main network is at least as accurate as common training's.",
+        "stimulative 81.07, common 77.39 (also 96.88 and 95.72; 81.06 and 76.53)",
+        judges.main_accuracy,
+    ),
+    (
+        "all-mean",
+        "With stimulative training the mean over all ordered sub-networks is within 2 points of the main network.",
+        "81.07 - 80.01 = 1.06 points (common: 77.39 - 55.26 = 22.13)",
+        judges.near_main,
+    ),
+    (
+        "deviation",
+        "Their standard deviation is at most a tenth of common training's.",
+        "0.59 / 13.37 = 0.044",
+        judges.deviation,
+    ),
+    (
+        "every sub-network",
+        "Every ordered sub-network is at least as accurate with stimulative as with common training.",
+        "Fig. r1, no numbers printed",
+        judges.every_subnet,
+    ),
+    (
+        "one block deleted",
+        "With stimulative training, deleting any one removable block costs less than 1 point.",
+        "Figs r4 to r7, no numbers printed",
+        judges.one_block,
+    ),
+    (
+        "blocks deleted",
+        "For every number of deleted blocks, stimulative training's median drop is smaller than common training's.",
+        "Figs r4 to r7, no numbers printed",
+        judges.deletion,
+    ),
+    (
+        "blocks permuted",
+        "For every number of permuting operations, stimulative training's median drop is smaller than common training's.",
+        "Figs r4 to r7, no numbers printed",
+        judges.permutation,
+    ),
+    (
+        "loafing",
+        "Inside a commonly trained network every measured sub-network is worse than its twin, trained alone.",
+        "DenseNet121: 78.84 alone, 10.01 to 43.64 inside (Table r6)",
+        judges.common_loafs,
+    ),
+    (
+        "gap closed",
+        "Stimulative training makes every twin's gap smaller than common training does.",
+        "no numbers in the appendix",
+        judges.stimulative_closes,
+    ),
+    (
+        "deeper loafs more",
+        "The same sub-network is worse the deeper the commonly trained network it sits in.",
+        "DenseNet121: 78.84, 43.64, 31.51, 10.01 (Table r6)",
+        judges.deeper_loafs,
+    ),
+    (
+        "best of six",
+        "Of the six methods, stimulative training has the most accurate main network and the highest all-mean.",
+        "81.07 and 80.01 lead both columns of Table r3",
+        judges.best_of_all,
+    ),
+    (
+        "order of six",
+        "The six methods stand in the paper's order, by main accuracy and by all-mean.",
+        "Table r3",
+        judges.ordering,
+    ),
+    (
+        "lambda",
+        "With every lambda the main network is more accurate than with common training.",
+        "Fig. r3, no numbers printed; best lambda 5, 10, 10 and 1",
+        judges.every_lambda,
+    ),
+    (
+        "time",
+        "Stimulative training takes less than twice as long as common training.",
+        "24.08 h / 16.91 h = 1.42",
+        judges.time,
+    ),
+    (
+        "memory",
+        "Stimulative training needs as much memory as common training, give or take a tenth.",
+        "3291 MiB / 3291 MiB = 1.00",
+        judges.memory,
+    ),
+    (
+        "bound",
+        "The gap of mean cross entropies stays below the bound of Appendix B.",
+        "no numbers printed",
+        judges.bounded,
+    ),
+)
+"""Name, criterion, what the paper prints, judge."""
+
+
+def judged(evidence: Evidence) -> list[Claim]:
+    """Every claim with what this experiment says of it."""
+    return [Claim(name, criterion, printed, judge(evidence)) for name, criterion, printed, judge in CLAIMS]
