@@ -28,10 +28,13 @@ def table_bound(evidence: Evidence) -> Section:
         name="bound",
         title="Appendix B: the bound",
         text=(
-            "|CE of main - mean CE of its sub-networks| < eps1 + (eps2 + log N) / exp(-eps1), everything in nats, eps1 and eps2 "
+            "|CE of main - mean CE of its sub-networks| < eps1 + (eps2 + log N) / exp(-eps1), everything in nats, eps1 and "
+            "eps2 "
             "measured on the test images over all ordered sub-networks. The paper prints no numbers for it.",
-            "With eps1 = eps2 = 0 the bound is log N, the cross entropy of guessing: it never becomes tiny, and one image that the "
-            "main network gets badly wrong makes it astronomically large. That a gap stays below it is therefore weak evidence.",
+            "With eps1 = eps2 = 0 the bound is log N, the cross entropy of guessing: it never becomes tiny, and one image "
+            "that the "
+            "main network gets badly wrong makes it astronomically large. That a gap stays below it is therefore weak "
+            "evidence.",
         ),
         tables=(Table("bound", "Measured here, nats", columns, rows),) if rows else (),
         gaps=[f"No stored cross entropies of ordered sub-networks: {', '.join(lacking)}."] if lacking else [],

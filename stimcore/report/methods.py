@@ -52,7 +52,8 @@ def table_r3(evidence: Evidence) -> Section:
             "All is the mean over all ordered sub-networks, the main network among them, and their population standard "
             "deviation. Its intervals are conservative: no narrower than 95%.",
             "Time here is processor time per epoch, the median over epochs with the smallest and largest in brackets; the "
-            "paper's is hours of wall clock for the whole training. Memory here is that of the whole process (on a GPU: what was "
+            "paper's is hours of wall clock for the whole training. Memory here is that of the whole process (on a GPU: what "
+            "was "
             "allocated), data set and libraries among it, so ratios are nearer to 1 than the paper's.",
         ),
         tables=(
@@ -148,7 +149,8 @@ def table_r4(evidence: Evidence) -> Section:
         name="table-r4",
         title="Table r4: time and memory of common and stimulative training",
         text=(
-            f"The paper: about {paper.TIME_RATIO} times the time (less than {paper.TIME_RATIO_BELOW:g} times), the same memory. "
+            f"The paper: about {paper.TIME_RATIO} times the time (less than {paper.TIME_RATIO_BELOW:g} times), the same "
+            f"memory. "
             "Its training runs both forwards apart; ours shares the blocks that both have in common.",
         ),
         tables=(

@@ -28,8 +28,10 @@ def table_nested(evidence: Evidence) -> Section:
         name="table-r5-r6",
         title="Tables r5 and r6: one network inside another",
         text=(
-            "Rows are the sub-networks, columns the main networks they sit in, with the main network's weights; the diagonal is "
-            "each network trained alone. The paper's corner reads 'Main-net \\ Sub-net', which would put a large network inside a "
+            "Rows are the sub-networks, columns the main networks they sit in, with the main network's weights; the diagonal "
+            "is "
+            "each network trained alone. The paper's corner reads 'Main-net \\ Sub-net', which would put a large network "
+            "inside a "
             "small one; only this reading is possible.",
         ),
         tables=(

@@ -103,7 +103,8 @@ def figure_r2(evidence: Evidence) -> Section:
         title="Fig. r2: training",
         text=(
             _said("r2"),
-            "The loss is the main network's cross entropy while training, for every method. The star is the highest accuracy, as in "
+            "The loss is the main network's cross entropy while training, for every method. The star is the highest "
+            "accuracy, as in "
             "the paper; every table on this page takes the last epoch instead: nothing is selected on test images.",
         ),
         figure=trajectory(found) if found else None,
@@ -180,8 +181,10 @@ def _damage_section(evidence: Evidence, name: str, figure: str, runs: Mapping[st
         title="Figs r4 to r7: deleting and permuting blocks" if several else f"Fig. {figure}: deleting and permuting blocks",
         text=(
             _said(figure),
-            f"Blocks that may go or move: {', '.join(map(str, evidence.topology.removable))}. Drops are against each method's own "
-            "main network on the same images. (a) 95% paired intervals; (b) and (c) the median, with bars from the smallest to the "
+            f"Blocks that may go or move: {', '.join(map(str, evidence.topology.removable))}. Drops are against each "
+            f"method's own "
+            "main network on the same images. (a) 95% paired intervals; (b) and (c) the median, with bars from the smallest "
+            "to the "
             "largest drop of all sub-networks.",
         ),
         figure=damage(evidence.topology, sweeps) if runs else None,

@@ -1,0 +1,92 @@
+"""Experiment folders written by hand: real manifests and hashes, made-up counts; the report opens no network."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stimcore import files
+from stimcore.bundle import Experiment, FileEntry, Manifest
+from stimcore.recipes import recipe
+from stimcore.topology import Topology
+from tests.report.sweeps import IMAGES, sweep
+
+SIX = Topology.of("six", [3, 3], fixed={4: "its shortcut is a projection"})
+FULL = str(SIX.full)
+
+
+def experiment(folder: Path, topology: Topology = SIX) -> Path:
+    """An experiment without bundles; returns its folder."""
+    folder.mkdir(parents=True)
+    for name in ("calibration.npz", "evaluation.npz"):
+        np.savez(folder / name, pixels=np.zeros((2, 1, 4, 4), np.uint8), labels=np.zeros(2, np.int64))
+    Experiment(
+        path=folder,
+        dataset="made-by-hand",
+        licence="none",
+        classes=tuple("abcdefghij"),
+        mean=(0.5,),
+        std=(0.5,),
+        image_shape=(1, 4, 4),
+        topology=topology,
+        hashes={name: files.sha256(folder / name) for name in ("calibration.npz", "evaluation.npz")},
+    ).write()
+    return folder
+
+
+def bundle(
+    folder: Path,
+    name: str,
+    correct: int,
+    *,
+    method: str | None = None,
+    topology: Topology = SIX,
+    spec: str | None = None,
+    sweeps: Mapping[str, Mapping[str, int]] | None = None,
+    records: Sequence[Mapping[str, Any]] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Path:
+    """A bundle with counts per family and spec; returns its folder."""
+    path = folder / name
+    path.mkdir()
+    (path / "main.onnx").write_bytes(name.encode())
+    hashes = {}
+    if records:
+        (path / "training.jsonl").write_text("".join(json.dumps(row) + "\n" for row in records))
+        hashes["training.jsonl"] = files.sha256(path / "training.jsonl")
+    full = str(topology.full)
+    entry = FileEntry(
+        sha256=files.sha256(path / "main.onnx"),
+        bytes=1,
+        spec=full,
+        accuracy_pct=100 * correct / IMAGES,
+        correct=correct,
+        correct_torch=correct,
+        parity=0.0,
+        agreement=1.0,
+        parameters=10,
+        macs=1_000_000,
+    )
+    manifest = Manifest(
+        topology=topology,
+        method=method or name,
+        recipe=recipe("resnet20-fashion").to_dict(),
+        options=options or {},
+        seed=0,
+        label="reduced recipe",
+        spec=spec,
+        checkpoint_sha256="",
+        opset=20,
+        versions={},
+        parts=[],
+        hashes=hashes,
+        networks={"main.onnx": entry},
+        images=IMAGES,
+        machine={"device": "a machine"},
+    )
+    for kind, counts in (sweeps or {}).items():
+        files.write_json(path / f"sweep-{kind}.json", sweep(counts, full, correct, kind=kind))
+    files.write_json(path / "manifest.json", manifest.to_dict())
+    return path
