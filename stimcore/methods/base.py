@@ -28,6 +28,7 @@ class Batch:
         autocast: Gives the context in which forwards run.
         backward: Accumulates the gradients of a scalar (scaled where the precision wants it).
         label_smoothing: In [0, 1); 0 is off.
+        smaller: The same crops, resized once from the original images to the sides that the method asked for.
     """
 
     images: Tensor
@@ -36,6 +37,7 @@ class Batch:
     autocast: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
     backward: Callable[[Tensor], None] = field(default=lambda loss: loss.backward())
     label_smoothing: float = 0.0
+    smaller: tuple[Tensor, ...] = ()
 
 
 class Method(ABC):
@@ -50,6 +52,19 @@ class Method(ABC):
             UsageError: The method has nothing to do on this network.
         """
         return None
+
+    def network(self, net: StagedNet) -> StagedNet:
+        """The network that is trained and exported: `net`, or one that shares its weights and computes something more."""
+        return net
+
+    def sides(self, crop: int, rng: random.Random) -> tuple[int, ...]:
+        """Sides in pixels of the smaller images that this step wants in `Batch.smaller`; none by default.
+
+        Args:
+            crop: Side of `Batch.images`.
+            rng: Seeded by run and global step.
+        """
+        return ()
 
     @abstractmethod
     def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:

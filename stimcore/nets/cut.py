@@ -42,6 +42,13 @@ def cut(net: StagedNet, spec: Spec) -> StagedNet:
         axes={kind: net.axes(kind) for kind in ("block", "transition", "head")},
         input_shape=net.input_shape,
         num_classes=net.num_classes,
+        branch_ends={
+            own[block]: parts[f"block{block}"].get_submodule(name)
+            for block, end in net.branch_ends.items()
+            if block in own
+            for name, module in net.block(block).named_modules()
+            if module is end
+        },
     )
 
 

@@ -91,11 +91,13 @@ def densenet(
         norm=features.norm5, relu=nn.ReLU(), pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(1), classifier=module.classifier
     )
     name = name or f"densenet-{'-'.join(map(str, sizes))}-k{growth}"
+    blocks = [Concatenating(layer) for block in dense for layer in block.values()]
     return StagedNet(
         module,
         Topology.of(name, sizes, ordered_only=True, channels=channels),
         stem=nn.Sequential(OrderedDict((part, getattr(features, part)) for part in ("conv0", "norm0", "relu0", "pool0"))),
-        blocks=[Concatenating(layer) for block in dense for layer in block.values()],
+        blocks=blocks,
+        branch_ends={number: cast(nn.Module, block.layer.conv2) for number, block in enumerate(blocks, 1)},
         transitions=[cast(nn.Module, getattr(features, f"transition{number}")) for number in numbers[:-1]],
         head=nn.Sequential(head),
         axes=AXES,

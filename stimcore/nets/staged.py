@@ -96,6 +96,26 @@ class StagedNet(nn.Module):
         """Which axes of a part's tensors follow its channels; empty where blocks don't concatenate."""
         return self._axes.get(part.rstrip("0123456789"), {})
 
+    def with_head(self, head: nn.Module) -> "StagedNet":
+        """The same network with another head; all modules are shared, the state dict stays the same.
+
+        Args:
+            head: Should have the old head's parameters under the old names, and none besides.
+        """
+        parts = {name: part for name, part in self._parts.items() if name != "head"}
+        return StagedNet(
+            self.module,
+            self.topology,
+            stem=self.stem,
+            blocks=[part for name, part in parts.items() if name.startswith("block")],
+            head=head,
+            input_shape=self.input_shape,
+            num_classes=self.num_classes,
+            branch_ends=self.branch_ends,
+            transitions=[part for name, part in parts.items() if name.startswith("transition")],
+            axes=self._axes,
+        )
+
     def route(self, spec: Spec) -> list[Part]:
         """What runs for a spec, in order. Two specs share a prefix as far as their part names agree.
 

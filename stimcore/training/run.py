@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from stimcore import files
 from stimcore.errors import CheckpointError
+from stimcore.methods.table import METHODS, make
 from stimcore.nets.catalogue import build
 from stimcore.nets.cut import cut
 from stimcore.nets.staged import StagedNet
@@ -63,7 +64,8 @@ class Run:
     def network_with_fresh_weights(self) -> StagedNet:
         """The network of this run, before any training."""
         net = build(self.network, input_shape=self.input_shape, num_classes=self.num_classes)
-        return net if self.spec is None else cut(net, net.topology.parse(self.spec))
+        net = net if self.spec is None else cut(net, net.topology.parse(self.spec))
+        return make(self.method, self.options).network(net) if self.method in METHODS else net
 
     def write(self, run_dir: Path) -> None:
         """Writes `run.json`."""

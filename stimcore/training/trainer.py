@@ -76,6 +76,7 @@ class Trainer:
             raise UsageError(
                 f"a batch of {recipe.batch_size} on {settings.world.size} processes", allowed="a multiple of the processes"
             )
+        net = method.network(net)
         self.net, self.method, self.recipe, self.dataset, self.settings = net, method, recipe, dataset, settings
         device = settings.device
         net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks the keyword pair

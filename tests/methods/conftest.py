@@ -14,6 +14,8 @@ from stimcore.training.seeds import layers_seeded
 FAMILIES = {
     "resnet20": (3, 32, 32),
     "mobilenetv3-w0.5": (3, 32, 32),
+    "resnet18": (3, 16, 16),
+    "densenet-2-3-2-k6": (3, 16, 16),
 }
 """One network per residual family -> the images it is tested on."""
 

@@ -9,6 +9,11 @@ import torch
 from stimcore.errors import UsageError
 from stimcore.methods.stochastic_depth import StochasticDepth, branches_scaled, droppable, survival
 from stimcore.nets.cut import cut
+from tests.methods.conftest import FAMILIES
+
+
+ADDING = [name for name in FAMILIES if not name.startswith("densenet")]
+"""Families whose blocks add to their input instead of concatenating."""
 
 
 class Always(random.Random):
@@ -48,6 +53,7 @@ def test_gates_are_drawn_with_their_probability(fresh):
         assert count / 4000 == pytest.approx(1 - survival(net.topology, block, 0.5), abs=0.03)
 
 
+@pytest.mark.parametrize("family", ADDING)
 def test_dropping_everything_runs_the_smallest_ordered_subnet(family, fresh, batch_for):
     net = fresh(family)
     batch = batch_for(net)
@@ -62,6 +68,7 @@ def test_dropping_everything_runs_the_smallest_ordered_subnet(family, fresh, bat
     assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("family", ADDING)
 def test_a_kept_branch_is_divided_by_its_probability(family, fresh, batch_for):
     net = fresh(family)
     block = droppable(net)[0]
@@ -123,3 +130,20 @@ def test_a_twin_of_first_blocks_trains_as_usual(fresh, batch_for):
     method = StochasticDepth()
     method.auxiliary(twin)
     assert torch.isfinite(method.step(twin, None, batch_for(twin))["loss"])
+
+
+def test_where_layers_concatenate_a_dropped_one_adds_zeros(fresh, batch_for):
+    net = fresh("densenet-2-3-2-k6")
+    assert droppable(net) == [2, 4, 5, 7]
+    x = net.block(1)(net.stem(batch_for(net).images))
+    with branches_scaled(net, {2: 0.0}):
+        out = net.block(2)(x)
+    assert torch.equal(out[:, : x.shape[1]], x) and not out[:, x.shape[1] :].any()
+
+
+def test_a_twin_keeps_its_branches(fresh, batch_for):
+    net = fresh("resnet20")
+    twin = cut(net, net.topology.ordered([2, 1, 3]))
+    assert droppable(twin) == [2, 5, 6]
+    assert set(map(id, twin.branch_ends.values())) <= set(map(id, twin.modules()))
+    assert torch.isfinite(StochasticDepth().step(twin, None, batch_for(twin))["loss"])
