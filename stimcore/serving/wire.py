@@ -29,9 +29,9 @@ class Result(Wire):
         interval_pct: 95%, Wilson.
         drop_pct: Accuracy of the main network minus this one's on the same images, in points.
         drop_interval_pct: 95%, paired.
-        ce_nats: Mean cross entropy.
-        kl_nats: Mean KL(main || this).
-        max_ce_nats: Largest cross entropy of one image.
+        ce_nats: Mean cross entropy; None where only the counts are known (a main network of which no sweep is stored).
+        kl_nats: Mean KL(main || this); None likewise.
+        max_ce_nats: Largest cross entropy of one image; None likewise.
     """
 
     spec: str
@@ -41,9 +41,9 @@ class Result(Wire):
     interval_pct: tuple[float, float]
     drop_pct: float
     drop_interval_pct: tuple[float, float]
-    ce_nats: float
-    kl_nats: float
-    max_ce_nats: float
+    ce_nats: float | None = None
+    kl_nats: float | None = None
+    max_ce_nats: float | None = None
 
 
 class MethodInfo(Wire):
@@ -190,6 +190,45 @@ class Job(Wire):
     source: str
     provider: str
     error: JobError | None = None
+
+
+class JobLine(Wire):
+    """An evaluation in a list: `Job` without its specs and results."""
+
+    id: str
+    state: JobState
+    experiment: str
+    method: str
+    num_specs: int
+    images: int
+    images_total: int
+
+
+class Event(Wire):
+    """One event of an evaluation's stream.
+
+    Attributes:
+        id: Grows along the stream; what `Last-Event-ID` carries when a stream is taken up again.
+        type: `progress` (phase, images, images_total), `result` (images, images_total, main, results: everything that is
+            known so far, in place of what earlier events said), `error` (code, message), `done` (state, source), the last.
+        data: The values named above, as in `Job`.
+    """
+
+    id: int
+    type: Literal["progress", "result", "error", "done"]
+    data: Mapping[str, Any]
+
+
+class Refusal(Wire):
+    """Why a request was not answered: every answer with a status of 400 and more.
+
+    Attributes:
+        error: One sentence.
+        code: Stable; `stimcore.serving.refusals.STATUS` lists them.
+    """
+
+    error: str
+    code: str
 
 
 class Status(Wire):

@@ -1,0 +1,124 @@
+"""The server without HTTP: library, results, jobs, pool, and their common life."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stimcore.serving import wire
+from stimcore.serving.jobs import Jobs
+from stimcore.serving.library import Library, source_of
+from stimcore.serving.limits import Limits
+from stimcore.serving.messages import Forget
+from stimcore.serving.metrics import Metrics
+from stimcore.serving.pool import Pool
+from stimcore.serving.refusals import Busy
+from stimcore.serving.results import Known
+
+log = logging.getLogger("stimcore.serve")
+
+
+class Server:
+    """Everything that one front process holds.
+
+    Args:
+        folder: `exported`.
+        runs: Folder of run folders.
+        devices: One worker each.
+        threads: Inside one operator.
+        limits: Bounds.
+        token: That requests must carry; None on loopback.
+        engine: `onnxruntime`, or `triton://HOST:PORT`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        runs: Path = Path("runs"),
+        devices: Sequence[str] = ("auto",),
+        threads: int = 1,
+        limits: Limits | None = None,
+        token: str | None = None,
+        engine: str = "onnxruntime",
+    ) -> None:
+        self.limits, self.token = limits or Limits(), token
+        self.library = Library(folder, runs)
+        self.known = Known(self.limits.known_results)
+        self.metrics = Metrics(self.limits.model_labels)
+        self.jobs = Jobs(self.library, self.known, self.limits, lambda: self.provider)
+        self.pool = Pool(devices, threads, self.jobs, self.limits, engine)
+        self.draining = asyncio.Event()
+        self.unloaded: set[str] = set()
+        self.looked = False
+        self._looking = asyncio.Lock()
+
+    @property
+    def provider(self) -> str:
+        """onnxruntime's name of what runs networks; empty while no worker is up."""
+        return self.pool.hello.provider if self.pool.hello else ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes work."""
+        return self.looked and self.pool.ready and not self.draining.is_set()
+
+    def status(self) -> wire.Status:
+        """The server itself."""
+        hello = self.pool.hello
+        return wire.Status(
+            ready=self.ready,
+            provider=self.provider,
+            provider_note=hello.note if hello else "",
+            versions=dict(hello.versions) if hello else {"numpy": np.__version__},
+        )
+
+    async def start(self) -> None:
+        """Opens the bundles and starts the workers, which come up meanwhile."""
+        self.pool.start()
+        await self.rescan()
+
+    async def rescan(self) -> wire.Catalogue:
+        """Looks at the folder again; requests that are being answered keep what they began with."""
+        async with self._looking:
+            before = {bundle.fingerprint for bundle in self.library.shelf.bundles.values()}
+            shelf = await asyncio.to_thread(self.library.look)
+            self.library.put(shelf)
+            self.known.put_stored(shelf.bundles.values())
+            self.metrics.allow_models(shelf.models)
+            self.unloaded &= set(shelf.models)
+            now = {bundle.fingerprint: bundle for bundle in shelf.bundles.values()}
+            log.info(
+                "looked",
+                extra={"fields": {"bundles": len(now), "new": len(set(now) - before), "gone": len(before - set(now))}},
+            )
+            for problem in shelf.problems:
+                log.warning("problem", extra={"fields": {"path": problem.path, "message": problem.message}})
+        self.looked = True
+        return shelf.catalogue
+
+    def forget(self, name: str) -> None:
+        """Frees what workers hold of a bundle."""
+        source = source_of(self.library.model(name).bundle)
+        self.pool.tell_all(lambda number: Forget(number, source))
+
+    def must_take_work(self) -> None:
+        """Before anything that a worker has to do.
+
+        Raises:
+            Busy: The server is ending.
+        """
+        if self.draining.is_set():
+            raise Busy("the server is ending", todo="Try again in a moment.")
+
+    def drain(self) -> None:
+        """No new work; streams end; what is in flight is finished."""
+        self.draining.set()
+        self.jobs.end_all()
+
+    async def stop(self) -> None:
+        """Ends the workers."""
+        self.drain()
+        await self.pool.stop()
