@@ -1,0 +1,175 @@
+// Draws the arrangement it is given and reports the one that the visitor asks for. Called again on every change of `data`.
+const SEEN = new WeakMap();
+const STALE_MS = 1500; // how long an older answer may not overwrite a newer edit
+const LOCK = 'M4 7V5a4 4 0 0 1 8 0v2h1v7H3V7zm2 0h4V5a2 2 0 0 0-4 0z';
+
+const parse = (text) => text.split('.').map((stage) => stage.split('-').map((t) => ({ id: t.replace('x', ''), gone: t[0] === 'x' })));
+const print = (stages) => stages.map((stage) => stage.map((b) => (b.gone ? 'x' : '') + b.id).join('-')).join('.');
+const make = (tag, name, text = '') => Object.assign(document.createElement(tag), { className: name, textContent: text });
+
+function isDark(element) {
+  const rgb = getComputedStyle(element).getPropertyValue('--st-background-color').trim();
+  const hex = /^#([0-9a-f]{6})/i.exec(rgb);
+  const parts = hex ? [0, 2, 4].map((i) => parseInt(hex[1].slice(i, i + 2), 16)) : (rgb.match(/\d+/g) || [255, 255, 255]).map(Number);
+  return parts[0] + parts[1] + parts[2] < 384;
+}
+
+export default function ({ data, parentElement, setStateValue }) {
+  const net = parentElement.querySelector('.net');
+  const hint = parentElement.querySelector('.hint');
+  let view = SEEN.get(parentElement);
+  if (!view) SEEN.set(parentElement, (view = { sent: null, focus: null, drag: false }));
+  const stale = view.sent !== null && data.text !== view.sent && data.revision < view.revision && Date.now() - view.at < STALE_MS;
+  if (stale) return;
+  const edited = view.text !== undefined && view.text !== data.text && view.sent !== data.text;
+  view.sent = null;
+  view.text = data.text;
+  view.stages = parse(data.text);
+  view.revision = data.revision;
+
+  const say = (text, loud = true) => {
+    hint.textContent = text;
+    hint.classList.toggle('said', loud);
+  };
+  const usual = data.tail
+    ? 'Click a block to cut off the end of its stage from there on; click a deleted block to bring it back.'
+    : 'Click a block to delete it, click again to bring it back.' + (data.movable ? ' Drag it, or press Alt and an arrow key, to move it within its stage.' : '');
+  if (!hint.textContent || edited) say(usual, false);
+
+  const emit = (message, id) => {
+    view.revision = (view.sent === null ? data.revision : view.revision) + 1;
+    view.sent = view.text = print(view.stages);
+    view.at = Date.now();
+    say(message);
+    draw(id);
+    setStateValue('text', view.sent);
+  };
+
+  const press = (stage, place, toEnd) => {
+    const block = stage[place];
+    const gone = !block.gone;
+    if (data.tail || toEnd) {
+      if (place === 0) return refuse(block);
+      stage.forEach((b, i) => { b.gone = gone ? i >= place || b.gone : i > place && b.gone; });
+      return emit(gone ? `Stage cut before block ${block.id}.` : `Stage restored up to block ${block.id}.`, block.id);
+    }
+    if (data.locked[block.id]) return refuse(block);
+    block.gone = gone;
+    emit(`Block ${block.id} ${gone ? 'deleted: its input now takes the skip path' : 'is back'}.`, block.id);
+  };
+
+  const refuse = (block) => say(`Block ${block.id} can't be deleted or moved: ${data.locked[block.id] || 'every stage keeps its first block'}.`);
+
+  const move = (stage, from, to) => {
+    const fixed = (i) => Boolean(data.locked[stage[i].id]);
+    let low = from, high = from;
+    while (low > 0 && !fixed(low - 1)) low -= 1;
+    while (high < stage.length - 1 && !fixed(high + 1)) high += 1;
+    const place = Math.max(low, Math.min(high, to));
+    if (place === from) return;
+    const [block] = stage.splice(from, 1);
+    stage.splice(place, 0, block);
+    emit(`Block ${block.id} moved to place ${place + 1} of ${stage.length} in its stage.`, block.id);
+  };
+
+  const buttons = () => [...net.querySelectorAll('button')];
+  const focus = (button) => {
+    if (!button) return;
+    buttons().forEach((b) => { b.tabIndex = -1; });
+    button.tabIndex = 0;
+    view.focus = button.dataset.block;
+    button.focus();
+  };
+
+  const keys = (event, button, stage, place) => {
+    const all = buttons();
+    const at = all.indexOf(button);
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (step && event.altKey) {
+      event.preventDefault();
+      if (data.tail) say('In this network blocks build on all blocks before them, so none can move.');
+      else if (data.locked[stage[place].id]) refuse(stage[place]);
+      else move(stage, place, place + step);
+    } else if (step) { event.preventDefault(); focus(all[at + step]); }
+    else if (event.key === 'Home') { event.preventDefault(); focus(all[0]); }
+    else if (event.key === 'End') { event.preventDefault(); focus(all[all.length - 1]); }
+    if (!event.ctrlKey && !event.metaKey) event.stopPropagation(); // Streamlit binds r, c and Escape on the document
+  };
+
+  const drag = (button, cell, row, stage, place) => {
+    button.onpointerdown = (down) => {
+      if (down.button !== 0) return;
+      const boxes = [...row.children].map((c) => c.getBoundingClientRect());
+      let target = place;
+      button.setPointerCapture(down.pointerId);
+      button.onpointermove = (now) => {
+        const dx = now.clientX - down.clientX, dy = now.clientY - down.clientY;
+        if (!view.drag && Math.hypot(dx, dy) < 6) return;
+        view.drag = true;
+        button.classList.add('drag');
+        button.style.transform = `translate(${dx}px, ${dy}px)`;
+        const away = boxes.map((b) => Math.hypot(now.clientX - (b.left + b.right) / 2, now.clientY - (b.top + b.bottom) / 2));
+        target = away.indexOf(Math.min(...away));
+      };
+      button.onpointerup = button.onpointercancel = (up) => {
+        button.onpointermove = button.onpointerup = button.onpointercancel = null;
+        button.classList.remove('drag');
+        button.style.transform = '';
+        if (!view.drag) return;
+        if (up.type === 'pointerup') move(stage, place, target);
+        setTimeout(() => { view.drag = false; });
+      };
+    };
+  };
+
+  const cellOf = (block, place, stage, row) => {
+    const cell = make('div', 'cell'), button = make('button', '', block.id);
+    const why = data.locked[block.id];
+    const fixed = Boolean(why) && !block.gone;
+    button.type = 'button';
+    button.dataset.block = block.id;
+    button.tabIndex = -1;
+    cell.classList.toggle('skip', !why || data.tail);
+    cell.classList.toggle('gone', block.gone);
+    if (fixed) {
+      button.setAttribute('aria-disabled', 'true');
+      button.setAttribute('aria-label', `Block ${block.id}, locked: ${why}`);
+      button.title = `Can't be deleted: ${why}.`;
+      const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg'), path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
+      svg.setAttribute('viewBox', '0 0 16 16');
+      svg.setAttribute('aria-hidden', 'true');
+      path.setAttribute('d', LOCK);
+      svg.append(path);
+      button.append(svg);
+    } else {
+      button.setAttribute('aria-pressed', String(block.gone));
+      button.setAttribute('aria-label', `Block ${block.id}, ${block.gone ? 'deleted' : 'running'}. Enter ${block.gone ? 'restores' : 'deletes'} it` + (why || data.tail ? '' : ', Alt and arrow moves it'));
+      if (!why && !data.tail) { button.classList.add('movable'); drag(button, cell, row, stage, place); }
+    }
+    button.onclick = (event) => { if (!view.drag) { view.focus = block.id; press(stage, place, event.shiftKey); } };
+    button.onkeydown = (event) => keys(event, button, stage, place);
+    cell.append(button);
+    return cell;
+  };
+
+  function draw(focusId) {
+    const total = view.stages.reduce((n, stage) => n + stage.length, 0);
+    net.classList.toggle('dark', isDark(net));
+    net.classList.toggle('large', data.large);
+    net.setAttribute('aria-label', `Network of ${view.stages.length} stages and ${total} blocks`);
+    const parts = [make('div', 'end', 'image in')];
+    view.stages.forEach((stage, s) => {
+      const box = make('div', 'stage'), title = make('div', 'title'), row = make('div', 'row');
+      title.append(make('span', '', `Stage ${s + 1}`), make('span', 'count', `${stage.filter((b) => !b.gone).length} of ${stage.length} run`));
+      stage.forEach((block, place) => row.append(cellOf(block, place, stage, row)));
+      box.append(title, row);
+      parts.push(Object.assign(make('div', 'arrow', '→'), { ariaHidden: 'true' }), box);
+    });
+    parts.push(Object.assign(make('div', 'arrow', '→'), { ariaHidden: 'true' }), make('div', 'end', 'answer out'));
+    net.replaceChildren(...parts);
+    const all = buttons(), entry = all.find((b) => b.dataset.block === view.focus) || all[0];
+    if (entry) entry.tabIndex = 0;
+    if (focusId) net.querySelector(`[data-block="${focusId}"]`)?.focus();
+  }
+  draw(net.getRootNode().activeElement?.dataset?.block);
+}

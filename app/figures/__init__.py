@@ -1,0 +1,1 @@
+"""Numbers to plotly figures. Knows no Streamlit and no server."""

@@ -1,0 +1,175 @@
+"""The frame around every page: which experiment, which methods, what stands in the way, and words for provenance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from app import sources
+from app.figures.palette import Style, style
+from stimcore.errors import StimcoreError
+from stimcore.serving.wire import Catalogue, ExperimentInfo, MethodInfo
+from stimcore.topology import Topology
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a page is about.
+
+    Attributes:
+        experiment: The chosen one.
+        methods: The chosen whole networks, in the order of the catalogue.
+        twins: Sub-networks that were trained alone.
+        classroom: Whether this is projected: large, and answers covered first.
+    """
+
+    experiment: ExperimentInfo
+    methods: tuple[MethodInfo, ...]
+    twins: tuple[MethodInfo, ...]
+    classroom: bool
+
+    @property
+    def topology(self) -> Topology:
+        """Of the main network."""
+        return Topology.from_dict(self.experiment.topology)
+
+    def style(self, method: MethodInfo) -> Style:
+        """How a method looks on every page."""
+        return style(method)
+
+
+def is_classroom() -> bool:
+    """Whether the visitor asked for `?view=class`."""
+    return bool(st.session_state.get("view", st.query_params.get("view")) == "class")
+
+
+def frame(title: str, lead: str, *, several: bool = True) -> Frame:
+    """Draws the head of a page and returns what it is about; stops the page with a sentence where there is nothing to show.
+
+    Args:
+        title: Heading.
+        lead: One or two sentences under it.
+        several: Whether the page can show more than one method.
+    """
+    classroom = is_classroom()
+    if classroom:
+        st.html(_LARGE)
+    st.html(_QUIET)
+    st.title(title, anchor=False)
+    if not classroom:
+        st.markdown(lead)
+    catalogue = _catalogue()
+    with st.container(horizontal=True, vertical_alignment="bottom", key="head", gap="medium"):
+        experiment = _experiment(catalogue)
+        whole = tuple(m for m in experiment.methods if m.spec is None)
+        methods = _methods(whole) if several and len(whole) > 2 else whole
+        st.segmented_control(
+            "View",
+            ["all", "class"],
+            default="all",
+            required=True,
+            format_func={"all": "Everything", "class": "Teacher"}.__getitem__,
+            key="view",
+            bind="query-params",
+            help=(
+                "Teacher: large type for a projector, only the network and its answers, and answers stay covered until "
+                "you reveal them."
+            ),
+        )
+    _notes(catalogue)
+    if not methods:
+        st.info("No training method is chosen. Choose at least one above.")
+        st.stop()
+    return Frame(experiment, methods, tuple(m for m in experiment.methods if m.spec is not None), classroom)
+
+
+_LARGE = """<style>
+.stMain p, .stMain li, .stMain label p { font-size: 1.3rem; } .stMain h1 { font-size: 2.4rem; }
+.stMain button p { font-size: 1.15rem; }
+</style>"""
+_QUIET = """<style>
+.stMain .block-container { padding-top: 4.2rem; padding-bottom: 3rem; max-width: 78rem; }
+.stMain button { min-height: 44px; }
+</style>"""
+
+
+def _catalogue() -> Catalogue:
+    try:
+        catalogue = sources.catalogue()
+    except StimcoreError as error:
+        st.error(str(error), title="The model server can't be reached" if error.code == "unavailable" else None)
+        st.button("Try again", type="primary", on_click=sources.forget)
+        st.stop()
+    if not catalogue.experiments:
+        _problems(catalogue)
+        st.info(sources.nothing_here())
+        st.button("Look again", type="primary", on_click=sources.forget)
+        st.stop()
+    return catalogue
+
+
+def _experiment(catalogue: Catalogue) -> ExperimentInfo:
+    by_name = {e.name: e for e in catalogue.experiments}
+    first = next(iter(by_name))
+    if len(by_name) == 1:
+        return by_name[first]
+    name = st.selectbox(
+        "Experiment",
+        list(by_name),
+        key="experiment",
+        bind="query-params",
+        on_change=_forget_spec,
+        format_func=lambda n: f"{by_name[n].topology['network']} on {by_name[n].dataset} ({n})",
+        help="One network and data set, trained in several ways.",
+    )
+    return by_name[name or first]
+
+
+def _forget_spec() -> None:
+    st.session_state.pop("spec", None)
+    if "spec" in st.query_params:
+        del st.query_params["spec"]
+
+
+def _methods(whole: Sequence[MethodInfo]) -> tuple[MethodInfo, ...]:
+    by_name = {m.name: m for m in whole}
+    names = list(by_name)
+    chosen = st.pills(
+        "Training methods",
+        names,
+        default=names[:2],
+        selection_mode="multi",
+        key="methods",
+        bind="query-params",
+        format_func=lambda n: f"{style(by_name[n]).glyph} {style(by_name[n]).label}",
+        help="Every method trained the same network on the same images.",
+    )
+    return tuple(by_name[n] for n in names if n in (chosen or []))
+
+
+def _notes(catalogue: Catalogue) -> None:
+    _problems(catalogue)
+    note = sources.status_note()
+    if note and not st.session_state.get("note_seen"):
+        st.session_state["note_seen"] = True
+        st.toast(note, icon=":material/info:", duration="long")
+
+
+def _problems(catalogue: Catalogue) -> None:
+    for problem in catalogue.problems:
+        st.warning(f"{problem.path} could not be opened: {problem.message}")
+
+
+def images(count: int) -> str:
+    """`10,000 images`."""
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def dataset_line(frame: Frame) -> str:
+    """One sentence on what is shown and how it was trained."""
+    experiment = frame.experiment
+    labels = sorted({m.label for m in frame.methods})
+    return (
+        f"{frame.topology.network} on {experiment.dataset}, {len(experiment.classes)} classes, "
+        f"{images(experiment.evaluation_images)} that it never saw in training. Trained with: {', '.join(labels)}."
+    )

@@ -1,0 +1,69 @@
+// Draws lanes in place: elements are made once per method and only moved afterwards.
+const make = (tag, name, text = '') => Object.assign(document.createElement(tag), { className: name, textContent: text });
+const one = (value) => value.toFixed(1);
+
+function build(row) {
+  const lane = make('div', 'lane'), name = make('span', 'name'), track = make('div', 'track'), numbers = make('span', 'numbers');
+  const cover = make('div', 'covered');
+  lane.dataset.key = row.key;
+  cover.append(make('span', '', 'hidden until revealed'));
+  name.append(make('i', 'glyph'), make('span', 'text'));
+  track.append(make('i', 'fill'), make('i', 'band'), make('i', 'full'), make('i', 'guess'), cover);
+  numbers.append(make('span', 'accuracy'), make('span', 'spread'), make('span', 'drop'));
+  lane.append(name, track, numbers);
+  return lane;
+}
+
+function dropText(row) {
+  if (row.drop_pct === null) return 'the full network';
+  const [low, high] = row.drop_interval_pct;
+  const word = row.drop_pct >= 0 ? 'loses' : 'gains';
+  const [a, b] = row.drop_pct >= 0 ? [low, high] : [-high, -low];
+  return `${word} ${one(Math.abs(row.drop_pct))} points (${one(a)} to ${one(b)})`;
+}
+
+function update(lane, row) {
+  const part = (name) => lane.querySelector('.' + name);
+  const known = row.accuracy_pct !== null && !row.hidden;
+  part('glyph').textContent = row.glyph;
+  part('glyph').style.color = row.color;
+  part('text').textContent = row.name;
+  part('full').style.left = `calc(${row.full_pct}% - 2px)`;
+  part('covered').hidden = !row.hidden;
+  for (const name of ['fill', 'band']) part(name).hidden = !known;
+  part('guess').hidden = row.guess_pct === null;
+  if (row.guess_pct !== null) part('guess').style.left = row.guess_pct + '%';
+  if (!known) {
+    part('accuracy').textContent = row.hidden ? '?' : '…';
+    part('spread').textContent = '';
+    part('drop').textContent = row.hidden ? '' : 'measuring';
+    return;
+  }
+  const [low, high] = row.interval_pct;
+  part('fill').style.width = row.accuracy_pct + '%';
+  part('fill').style.background = row.color;
+  part('band').style.left = low + '%';
+  part('band').style.width = high - low + '%';
+  part('accuracy').textContent = one(row.accuracy_pct) + ' %';
+  part('spread').textContent = ' ± ' + one((high - low) / 2);
+  part('drop').textContent = dropText(row);
+}
+
+function axis() {
+  const box = make('div', 'axis'), ticks = make('div', 'ticks'), legend = make('div', 'legend');
+  for (const value of [0, 25, 50, 75, 100]) ticks.append(Object.assign(make('span', '', value === 100 ? '100 % right' : String(value)), { style: `left:${value}%` }));
+  legend.append(make('b', ''), 'full network   ▯ 95 % sure');
+  box.append(ticks, legend);
+  return box;
+}
+
+export default function ({ data, parentElement }) {
+  const box = parentElement.querySelector('.lanes'), heard = parentElement.querySelector('.heard');
+  const keys = data.rows.map((row) => row.key);
+  const before = [...box.querySelectorAll('.lane')].map((lane) => lane.dataset.key);
+  if (keys.join('|') !== before.join('|')) box.replaceChildren(...data.rows.map(build), axis());
+  box.classList.toggle('large', data.large);
+  data.rows.forEach((row, i) => update(box.querySelectorAll('.lane')[i], row));
+  box.setAttribute('aria-label', data.label);
+  if (data.done && heard.textContent !== data.label) heard.textContent = data.label;
+}

@@ -1,0 +1,1 @@
+"""The pages: read widgets, ask `app.sources`, draw a figure."""

@@ -1,0 +1,5 @@
+"""Damage."""
+
+from app.frame import frame
+
+frame("Damage", "")

@@ -1,0 +1,5 @@
+"""Sub-networks."""
+
+from app.frame import frame
+
+frame("Sub-networks", "")

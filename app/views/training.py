@@ -1,0 +1,5 @@
+"""Training."""
+
+from app.frame import frame
+
+frame("Training", "")

@@ -1,0 +1,5 @@
+"""Use it."""
+
+from app.frame import frame
+
+frame("Use it", "")

@@ -1,0 +1,113 @@
+"""One visitor's look at one evaluation: starts it, follows it while it is watched, and keeps the last numbers that were seen.
+
+Whoever turns to another state leaves the old evaluation; the server goes on with it only while others watch.
+"""
+
+from collections.abc import Collection, MutableMapping
+from dataclasses import dataclass
+from typing import cast
+
+import streamlit as st
+
+import app.sources as sources
+from stimcore.errors import StimcoreError
+from stimcore.serving.wire import Job, Result
+
+KEPT = 64
+"""States whose numbers a session remembers."""
+
+
+@dataclass
+class Watched:
+    """What one visitor has seen of one evaluation.
+
+    Attributes:
+        ask: What is evaluated.
+        fresh: Whether it is measured although it was known.
+        job: As last seen; None where it could not be started.
+        stopped: By this visitor.
+        problem: Why there is no answer, in a sentence.
+    """
+
+    ask: sources.Ask
+    fresh: bool = False
+    job: Job | None = None
+    stopped: bool = False
+    problem: str = ""
+
+    @property
+    def result(self) -> Result | None:
+        """The sub-network on the images seen so far; None before the first."""
+        return self.job.results[0] if self.job and self.job.results and self.job.results[0].images else None
+
+    @property
+    def images(self) -> int:
+        """Seen so far."""
+        return self.result.images if self.result else 0
+
+    @property
+    def images_total(self) -> int:
+        """In all; 0 while unknown."""
+        return self.job.images_total if self.job else 0
+
+    @property
+    def phase(self) -> str:
+        """`queued`, `calibrate`, `evaluate` or `done`."""
+        return self.job.phase if self.job else "queued"
+
+    @property
+    def finished(self) -> bool:
+        """Whether polling can end."""
+        return self.stopped or bool(self.problem) or (self.job is not None and self.job.state == "done")
+
+    def look(self) -> None:
+        """Asks the server once, unless there is nothing more to learn."""
+        if self.finished:
+            return
+        try:
+            if self.job is None or self.job.state in ("cancelled", "dropped"):
+                self.job = sources.start(self.ask, fresh=self.fresh)
+            else:
+                self.job = sources.job(self.job.id)
+        except sources.Forgotten:
+            self.job = None  # the server was restarted: the next look starts again
+        except StimcoreError as error:
+            self.problem = str(error)
+        if self.job is not None and self.job.state == "failed":
+            self.problem = self.job.error.message if self.job.error else "The evaluation failed."
+
+    def stop(self) -> None:
+        """Keeps the partial number; the server ends the work unless others watch it."""
+        self.stopped = not self.finished
+        self.leave()
+
+    def leave(self) -> None:
+        """Tells the server that this visitor no longer watches."""
+        if self.job is not None and self.job.state in ("queued", "running"):
+            sources.leave(self.job.id)
+
+    def again(self, *, fresh: bool) -> None:
+        """Starts over."""
+        self.job, self.stopped, self.problem, self.fresh = None, False, "", fresh
+
+
+def _seen() -> MutableMapping[sources.Ask, Watched]:
+    return cast(MutableMapping[sources.Ask, Watched], st.session_state.setdefault("watched", {}))
+
+
+def watch(ask: sources.Ask) -> Watched:
+    """The visitor's view of an evaluation, brought up to date."""
+    seen = _seen()
+    if ask not in seen:
+        while len(seen) >= KEPT:
+            del seen[next(iter(seen))]
+        seen[ask] = Watched(ask)
+    seen[ask].look()
+    return seen[ask]
+
+
+def watch_only(asks: Collection[sources.Ask]) -> None:
+    """Leaves every other evaluation that this visitor still watched: nobody pays for numbers that nobody looks at."""
+    seen = _seen()
+    for ask in [ask for ask, watched in seen.items() if ask not in asks and not watched.finished]:
+        seen.pop(ask).leave()

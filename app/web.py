@@ -1,0 +1,86 @@
+"""What the web application adds to Streamlit's: compressed scripts, and headers that keep the page to itself.
+
+Streamlit serves its scripts uncompressed; thirty students who open a page with charts would fetch 220 MB over the class's
+network instead of 75.
+"""
+
+import functools
+import gzip
+from pathlib import Path
+
+import anyio.to_thread
+import streamlit
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_STATIC = Path(streamlit.__file__).parent / "static"
+_TYPES = {".js": b"text/javascript", ".css": b"text/css"}
+_POLICY = (
+    b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; style-src 'self' 'unsafe-inline'; "
+    b"img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' ws: wss:; worker-src 'self' blob:; "
+    b"object-src 'none'; base-uri 'self'"
+)
+
+
+def middleware() -> list[Middleware]:
+    """In the order in which a request passes them."""
+    return [Middleware(Headers), Middleware(CompressedStatic)]
+
+
+@functools.cache
+def _compressed(path: Path) -> bytes:
+    return gzip.compress(path.read_bytes(), 6)
+
+
+class CompressedStatic:
+    """Answers requests for Streamlit's own scripts and style sheets with gzip, compressed once per process."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        path = self._file(scope)
+        if path is None:
+            await self.app(scope, receive, send)
+            return
+        body = await anyio.to_thread.run_sync(_compressed, path)
+        headers = [
+            (b"content-type", _TYPES[path.suffix]),
+            (b"content-encoding", b"gzip"),
+            (b"content-length", str(len(body)).encode()),
+            (b"vary", b"accept-encoding"),
+            (b"cache-control", b"public, immutable, max-age=31536000"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    def _file(self, scope: Scope) -> Path | None:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not scope["path"].startswith("/static/"):
+            return None
+        if b"gzip" not in dict(scope["headers"]).get(b"accept-encoding", b""):
+            return None
+        path = (_STATIC.parent / scope["path"].lstrip("/")).resolve()
+        return path if path.suffix in _TYPES and path.is_relative_to(_STATIC) and path.is_file() else None
+
+
+class Headers:
+    """Tells the browser to load nothing from elsewhere and to guess no content types."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                extra = [
+                    (b"content-security-policy", _POLICY),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"referrer-policy", b"no-referrer"),
+                ]
+                message = {**message, "headers": [*message.get("headers", []), *extra]}
+            await send(message)
+
+        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
