@@ -14,9 +14,9 @@ from stimcore.report.verdicts import spoken
 COMMAND = "python -m stimcore.report exported --markdown docs/results.md"
 HEAD = f"""# What was found
 
-Written by `{COMMAND}` from the bundles in `exported/` and their stored sweeps; a test compares this page with them. Change it
-by running that command, not by hand. `python -m stimcore.report exported/EXPERIMENT --out report/` writes the same tables, the
-figures and CSV files as one HTML page.
+Written by `{COMMAND}` from the bundles in `exported/` and their stored
+sweeps; a test compares this page with them. Change it by running that command, not by hand. The same tables and the figures as
+one HTML page, with CSV and SVG files: `python -m stimcore.report exported/EXPERIMENT --out report/`.
 
 Every accuracy is measured here, on all test images, of the last epoch, with a 95% interval in brackets; *paper* marks what the
 appendix of Ye et al. (NeurIPS 2022) prints. Networks, data and budgets are far smaller than the paper's, with one seed unless a

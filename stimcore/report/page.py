@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from plotly.offline import get_plotlyjs
 
 from stimcore import paper
+from stimcore.report.claims import FAILS, HOLDS, UNMEASURED
 from stimcore.report.contents import Report
 from stimcore.report.section import MISSING, Cell, Column, Section, Table, written
 from stimcore.report.tablefile import csv_text
@@ -22,10 +23,10 @@ body { font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #101010; back
 h1 { font-size: 1.9rem; margin: 2rem 0 .25rem } h2 { font-size: 1.3rem; margin: 2.8rem 0 .4rem }
 p { max-width: 78ch; margin: .4rem 0 } nav ul { columns: 3 16rem; padding-left: 1.1rem; margin: .5rem 0 }
 .scroll { overflow-x: auto; margin: .8rem 0 } table { border-collapse: collapse; font-size: .92rem }
-caption { text-align: left; font-weight: 600; padding: .3rem 0 }
+caption { text-align: left; white-space: nowrap; font-weight: 600; padding: .3rem 0 }
 th, td { border-bottom: 1px solid #d8d8d8; padding: .35rem .7rem; text-align: right; vertical-align: top; white-space: nowrap }
 thead th { border-bottom: 2px solid #101010; font-weight: 600; white-space: normal; min-width: 4.5rem }
-th:first-child, td.words { text-align: left } td.words { white-space: normal; min-width: 9rem }
+th:first-child, .words { text-align: left } td.words { white-space: normal; min-width: 9rem }
 tbody th { font-weight: 500; white-space: normal; min-width: 7rem } .paper { background: #f3f0e6 }
 .gap { border-left: 4px solid #b36b00; background: #fff7e8; padding: .4rem .8rem; max-width: 78ch }
 .holds { color: #00572f; font-weight: 600 } .fails { color: #a11212; font-weight: 600 } .unmeasured { color: #555 }
@@ -55,8 +56,10 @@ def page(report: Report) -> str:
 
 def _counted(report: Report) -> str:
     verdicts = [claim.verdict for claim in report.claims]
-    return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts)).join(
-        (f"Of {len(verdicts)} claims of the paper: ", ".")
+    holds, fails, unmeasured = (verdicts.count(verdict) for verdict in (HOLDS, FAILS, UNMEASURED))
+    return (
+        f"Of {len(verdicts)} claims of the paper, {holds} hold{'s' if holds == 1 else ''} here, "
+        f"{fails} do{'es' if fails == 1 else ''} not, {unmeasured} {'was' if unmeasured == 1 else 'were'} not measured."
     )
 
 
@@ -91,8 +94,8 @@ def _table(table: Table) -> str:
     all_paper = table.name.startswith("paper-")
     kinds = ["paper" if all_paper or "paper" in column.title else "" for column in table.columns]
     head = "".join(
-        f'<th scope="col" class="{kind}">{html.escape(column.title)}</th>'
-        for column, kind in zip(table.columns, kinds, strict=True)
+        f'<th scope="col" class="{kind} {"words" if _in_words(table, i) else ""}">{html.escape(column.title)}</th>'
+        for i, (column, kind) in enumerate(zip(table.columns, kinds, strict=True))
     )
     rows = "".join(_row(table, row, kinds) for row in table.rows)
     return (
@@ -101,9 +104,13 @@ def _table(table: Table) -> str:
     )
 
 
+def _in_words(table: Table, column: int) -> bool:
+    return any(isinstance(row[column], str) for row in table.rows)
+
+
 def _row(table: Table, row: Sequence[Cell], kinds: Sequence[str]) -> str:
     labelled = "label" in [column.title for column in table.columns] and paper.LABEL in row
-    cells = [f'<th scope="row">{html.escape(str(row[0]))}</th>']
+    cells = [f'<th scope="row" class="{"paper" if labelled or kinds[0] else ""}">{html.escape(str(row[0]))}</th>']
     for cell, column, kind in zip(row[1:], table.columns[1:], kinds[1:], strict=True):
         words = "words" if isinstance(cell, str) else ""
         if table.name == "claims" and isinstance(cell, str) and column.title == "verdict here":

@@ -45,10 +45,11 @@ def cloud(sweeps: Mapping[str, Sweep], macs: Mapping[str, int]) -> go.Figure:
                 "color": style.colour,
                 "size": [15 if is_main else 8 for is_main in whole],
                 "line": {"color": "#FFFFFF", "width": 1},
+                "opacity": 1,
             },
         )
     laid_out(figure)
-    figure.update_xaxes(title="million multiply-accumulates per image" if macs else "blocks")
+    figure.update_xaxes(title="million multiply-accumulates per image" if macs else "blocks", dtick=None if macs else 1)
     figure.update_yaxes(title="accuracy, %")
     return figure
 

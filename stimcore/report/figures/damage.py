@@ -9,6 +9,9 @@ from stimcore.loafing import Spread, Sweep, deletion_curve, permutation_curve, s
 from stimcore.report.figures.looks import laid_out, look
 from stimcore.topology import Topology
 
+DODGE = 0.08
+"""How far apart methods with the same amount of damage stand, in blocks or operations."""
+
 
 def damage(topology: Topology, sweeps: Mapping[str, Mapping[str, Sweep]]) -> go.Figure:
     """Three panels that share their axis of drops. What was not swept has no mark, which is not a drop of zero.
@@ -19,8 +22,9 @@ def damage(topology: Topology, sweeps: Mapping[str, Mapping[str, Sweep]]) -> go.
     """
     titles = ("(a) one block deleted", "(b) several deleted", "(c) blocks permuted")
     figure = make_subplots(rows=1, cols=3, shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=titles)
-    for method, families in sweeps.items():
+    for place, (method, families) in enumerate(sweeps.items()):
         style = look(method)
+        beside = DODGE * (place - (len(sweeps) - 1) / 2)
         if delete := families.get("delete"):
             singles = single_deletions(topology, delete)
             figure.add_bar(
@@ -41,9 +45,9 @@ def damage(topology: Topology, sweeps: Mapping[str, Mapping[str, Sweep]]) -> go.
                 row=1,
                 col=1,
             )
-            _curve(figure, method, deletion_curve(topology, delete), "deleted", 2, named=False)
+            _curve(figure, method, deletion_curve(topology, delete), "deleted", 2, beside, named=False)
         if permute := families.get("permute"):
-            _curve(figure, method, permutation_curve(topology, permute), "operations", 3, named=delete is None)
+            _curve(figure, method, permutation_curve(topology, permute), "operations", 3, beside, named=delete is None)
     laid_out(figure, height=460, barmode="group")
     figure.update_layout(margin={"t": 92}, legend={"y": 1.12})
     for column, title in enumerate(("deleted block", "deleted blocks", "permuting operations"), 1):
@@ -55,11 +59,13 @@ def damage(topology: Topology, sweeps: Mapping[str, Mapping[str, Sweep]]) -> go.
     return figure
 
 
-def _curve(figure: go.Figure, method: str, spreads: list[Spread], unit: str, column: int, *, named: bool) -> None:
+def _curve(
+    figure: go.Figure, method: str, spreads: list[Spread], unit: str, column: int, beside: float, *, named: bool
+) -> None:
     """Median line with bars from the smallest to the largest drop."""
     style = look(method)
     figure.add_scatter(
-        x=[spread.amount for spread in spreads],
+        x=[spread.amount + beside for spread in spreads],
         y=[spread.median for spread in spreads],
         error_y={
             "type": "data",
@@ -69,15 +75,15 @@ def _curve(figure: go.Figure, method: str, spreads: list[Spread], unit: str, col
             "thickness": 1.5,
             "width": 4,
         },
-        customdata=[[spread.num, spread.low, spread.high] for spread in spreads],
+        customdata=[[spread.num, spread.low, spread.high, spread.amount] for spread in spreads],
         mode="lines+markers",
         name=style.name,
         legendgroup=method,
         showlegend=named,
         line={"color": style.colour, "dash": style.dash, "width": 2},
         marker={"symbol": style.symbol, "size": 8, "color": style.colour},
-        hovertemplate=f"%{{x}} {unit}, %{{customdata[0]}} sub-networks<br>median %{{y:.2f}}, from %{{customdata[1]:.2f}} to "
-        f"%{{customdata[2]:.2f}} points<extra>{style.name}</extra>",
+        hovertemplate=f"%{{customdata[3]}} {unit}, %{{customdata[0]}} sub-networks<br>median %{{y:.2f}}, "
+        f"from %{{customdata[1]:.2f}} to %{{customdata[2]:.2f}} points<extra>{style.name}</extra>",
         row=1,
         col=column,
     )

@@ -1,0 +1,188 @@
+"""The command: what it writes, what it says, and that its page needs nothing but itself."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from stimcore import paper
+from stimcore.report.__main__ import main
+from tests.report import folders
+
+CHROMIUM = Path("/usr/bin/chromium")
+needs_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no chromium on this machine")
+
+
+def ran(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stimcore.report", *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_tables_r3_say_what_was_counted_and_what_the_paper_prints(made: Path, tmp_path: Path) -> None:
+    assert main([str(made), "--out", str(tmp_path / "out"), "--no-svg"]) == 0
+    found = {row["method"]: row for row in rows(tmp_path / "out" / "made" / "table-r3-accuracy.csv")}
+    assert float(found["common"]["main, here"]) == 90.0
+    assert float(found["stimulative"]["all: mean, here"]) == 90.0
+    assert float(found["stimulative"]["all: deviation, here"]) == pytest.approx(0.5773502692)
+    for printed in paper.TABLE_R3:
+        row = found[printed.method.replace("_", " ")]
+        assert float(row["main, paper"]) == printed.main_pct
+        assert float(row["all: mean, paper"]) == printed.all_mean_pct
+        assert float(row["all: deviation, paper"]) == printed.all_std_pct
+    missing = found["stochastic depth"]
+    assert missing["main, here"] == missing["all: mean, here"] == "" and missing["label of ours"] == "not measured"
+
+
+def test_cost_is_over_common(made: Path, tmp_path: Path) -> None:
+    main([str(made), "--out", str(tmp_path / "out"), "--no-svg"])
+    header, *lines = csv.reader((tmp_path / "out" / "made" / "table-r3-cost.csv").open(newline=""))
+    common, stimulative = (next(line for line in lines if line[0] == name) for name in ("common", "stimulative"))
+    assert header[:5] == ["method", "s per epoch, here", "s per epoch, here low", "s per epoch, here high", "over common, here"]
+    assert float(common[4]) == 1.0 and float(stimulative[4]) == pytest.approx(1.4)
+    distilled = next(line for line in lines if line[0] == "self distillation")
+    assert distilled[1:7] == [""] * 6  # trained, but it left no records: no number, and no zero
+
+
+def test_every_figure_has_its_data(made: Path, tmp_path: Path) -> None:
+    main([str(made), "--out", str(tmp_path / "out"), "--no-svg"])
+    folder = tmp_path / "out" / "made"
+    assert len(rows(folder / "figure-r1.csv")) == len(rows(folder / "figure-r8.csv")) == 18
+    assert [row["epoch"] for row in rows(folder / "figure-r2.csv")] == ["1", "2", "1", "2"]
+    assert [row["lambda"] for row in rows(folder / "figure-r3.csv")] == ["common", "1", "10"]
+    curves = rows(folder / "figure-r4-curves.csv")
+    assert {row["method"] for row in curves} == {"common", "self distillation", "stimulative"}
+    two = next(row for row in curves if (row["method"], row["damage"], row["amount"]) == ("stimulative", "delete", "2"))
+    assert (two["sub-networks"], float(two["median drop"])) == ("1", 3.0)
+    assert not list(folder.glob("figure-r5*")) and not list(folder.glob("*.svg"))
+
+
+def test_missing_data_is_a_sentence_on_the_page(made: Path, tmp_path: Path) -> None:
+    main([str(made), "--out", str(tmp_path / "out"), "--no-svg"])
+    text = (tmp_path / "out" / "made.html").read_text()
+    gaps = re.findall(r'<p class="gap">(.*?)</p>', text)
+    assert "Not measured here, deletions and permutations of: stochastic depth." in gaps
+    assert "Of self distillation only delete was swept." in gaps
+
+
+def test_an_experiment_without_bundles_is_all_gaps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = folders.experiment(tmp_path / "exported" / "empty")
+    assert main([str(folder), "--json", "-"]) == 0
+    found = json.loads(capsys.readouterr().out)["experiments"][0]
+    assert {claim["verdict"] for claim in found["claims"]} == {"not measured"}
+    assert {gap["section"].split(":")[0] for gap in found["gaps"]} >= {
+        "Table r3",
+        "Table r4",
+        "Loafing gaps",
+        "Fig. r2",
+        "Fig. r3",
+    }
+    assert found["tables"]["table-r3-accuracy"]["rows"][0][1] is None
+
+
+def test_json_has_claims_tables_and_gaps(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(made), "--json", "-"]) == 0
+    value: dict[str, Any] = json.loads(capsys.readouterr().out)
+    (found,) = value["experiments"]
+    assert set(found) == {"experiment", "images", "claims", "tables", "gaps"}
+    cell = found["tables"]["table-r3-accuracy"]["rows"][0][1]
+    assert cell["value"] == 90.0 and cell["low"] < 90 < cell["high"]
+
+
+def test_a_broken_bundle_is_left_out_and_told(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (made / "common" / "main.onnx").write_bytes(b"other")
+    assert main([str(made), "--out", str(tmp_path / "out"), "--no-svg"]) == 1
+    said = capsys.readouterr()
+    assert "left out: common: " in said.err and "sha256 differs" in said.err
+    assert "main                 not measured" in said.out
+    assert "sha256 differs" in (tmp_path / "out" / "made.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "the following arguments are required: EXPERIMENT"),
+        (["FOLDER"], "nothing to write; allowed: --out DIR"),
+        (["FOLDER", "--no-svg", "--json", "-"], "--no-svg without --out"),
+        (["nowhere", "--json", "-"], "there is no experiment in nowhere; allowed: exported/EXPERIMENT"),
+        (["FOLDER", "--jason"], "unrecognized arguments: --jason"),
+    ],
+)
+def test_wrong_use_is_one_sentence(made: Path, arguments: list[str], said: str) -> None:
+    done = ran(*(str(made) if item == "FOLDER" else item for item in arguments))
+    assert done.returncode == 2
+    assert said in done.stderr and len(done.stderr.strip().splitlines()) == 1 and not done.stdout
+
+
+@needs_browser
+def test_svg_files_are_drawings(made: Path, tmp_path: Path) -> None:
+    done = ran(str(made), "--out", str(tmp_path / "out"))
+    assert (done.returncode, done.stderr) == (0, "")
+    drawn = sorted((tmp_path / "out" / "made").glob("*.svg"))
+    assert [path.stem for path in drawn] == ["figure-r1", "figure-r2", "figure-r3", "figure-r4", "figure-r8"]
+    for path in drawn:
+        text = "".join(ElementTree.parse(path).getroot().itertext())
+        assert "common" in text and "stimulative" in text
+
+
+def test_no_browser_is_a_sentence(made: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, choreographer.browsers.chromium as c; c.Chromium.find_browser = classmethod(lambda *a, **k: None)\n"
+        "from stimcore.report.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(made), "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stderr.startswith("No SVG files: no Chromium or Chrome was found") and len(done.stderr.splitlines()) == 1
+    assert (tmp_path / "out" / "made.html").exists() and "0 SVG files" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def browser() -> Any:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield opened
+        opened.close()
+
+
+@needs_browser
+def test_the_page_draws_offline_and_fits_a_phone(made: Path, tmp_path: Path, browser: Browser) -> None:
+    main([str(made), "--out", str(tmp_path / "out"), "--no-svg"])
+    context = browser.new_context(offline=True, viewport={"width": 375, "height": 800})
+    page = context.new_page()
+    bad: list[str] = []
+    page.on("pageerror", lambda error: bad.append(str(error)))
+    page.on("console", lambda message: bad.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("request", lambda request: None if request.url.startswith(("file:", "data:", "blob:")) else bad.append(request.url))
+    page.goto((tmp_path / "out" / "made.html").as_uri())
+    page.locator("#figure-r8-plot .main-svg").first.wait_for()
+    assert page.locator("figure .main-svg").count() >= 5
+    assert page.locator("#figure-r1-plot .scatterlayer .point").count() == 18
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("h1").inner_text() == "made"
+    with page.expect_download() as download:
+        page.locator("a[download='table-r4.csv']").click()
+    saved = download.value.path()
+    assert saved.read_text() == (tmp_path / "out" / "made" / "table-r4.csv").read_text()
+    context.close()
+    assert not bad
