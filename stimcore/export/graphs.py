@@ -76,7 +76,7 @@ def _exported(module: nn.Module, example: Tensor) -> onnx.ModelProto:
         torch.onnx.export(
             module.eval(),
             (example,),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # the stub knows paths only
             dynamo=False,
             training=torch.onnx.TrainingMode.PRESERVE,
             do_constant_folding=False,

@@ -30,7 +30,7 @@ def reference_logits(
         images: Normalised.
     """
     routes = [(spec, net.route(spec)) for spec in specs]
-    yield from _below(routes, 0, list(calibration.split(BATCH)), list(images.split(EVALUATION_BATCH)))
+    yield from _below(routes, 0, list(torch.split(calibration, BATCH)), list(torch.split(images, EVALUATION_BATCH)))
 
 
 def _below(

@@ -174,7 +174,7 @@ class Graph:
             part = self.parts[route[-1]]
             times[part.name] += 1
             mark = "" if times[part.name] == 1 else f"~{times[part.name]}"
-            borders[route] = names.get(route, f"{part.name}{mark}:end")
+            borders[route] = names.get(route, part.output + mark)
             rename = {part.input: borders[route[:-1]], part.output: borders[route]}
             copies = []
             for original in self.nodes[part.name]:
