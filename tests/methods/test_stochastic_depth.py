@@ -11,7 +11,6 @@ from stimcore.methods.stochastic_depth import StochasticDepth, branches_scaled, 
 from stimcore.nets.cut import cut
 from tests.methods.conftest import FAMILIES
 
-
 ADDING = [name for name in FAMILIES if not name.startswith("densenet")]
 """Families whose blocks add to their input instead of concatenating."""
 

@@ -1,0 +1,43 @@
+"""`python -m stimcore.bench step|...`: measures one thing and prints the ratios."""
+
+from collections.abc import Sequence
+from types import ModuleType
+
+from stimcore import cli
+from stimcore.bench import step
+
+BENCHES: dict[str, ModuleType] = {
+    "step": step,
+}
+"""Name -> module with `add_arguments(parser)` and `run(options) -> report`; its docstring's first line is the help text."""
+
+
+def parser() -> cli.Parser:
+    """The command line."""
+    line = cli.Parser(
+        prog="python -m stimcore.bench", description="Measure, interleaved in one process; print ratios of medians."
+    )
+    benches = line.add_subparsers(dest="bench", required=True, metavar="BENCH", parser_class=cli.Parser)
+    for name, module in BENCHES.items():
+        summary = (module.__doc__ or "").partition("\n")[0]
+        one = benches.add_parser(name, help=summary, description=summary)
+        module.add_arguments(one)
+        one.add_argument("--json", metavar="FILE", help="write the numbers as JSON ('-' for standard output)")
+    return line
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one benchmark; returns the exit code."""
+    options = parser().parse_args(argv)
+    report = BENCHES[options.bench].run(options)
+    if options.json != "-":
+        for kind in ("ratios", "seconds"):
+            for name, value in report.get(kind, {}).items():
+                print(f"{kind:8} {name:24} {value:10.4f}")
+        print(f"n = {report['n']}, {report['network']}, {report['machine'].get('device', '')}")
+    cli.write_report(options.json, report)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,168 @@
+"""One training step: stimulative with and without a shared prefix, over common training, in time and in peak memory.
+
+All variants take turns in one process on the same batch, so that a busy machine slows all of them alike. Time is that of the
+processor (all threads together) or of the GPU (CUDA events). Memory on the GPU is the allocator's peak. On the CPU a process's
+resident size never falls again, so it can't tell one variant from the next; there every tensor that an operator returns is
+followed until it is released (`held.py`), and the peak is the largest sum of what was alive at one moment.
+"""
+
+import argparse
+import random
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from stimcore.bench.held import Held
+from stimcore.errors import UsageError
+from stimcore.methods.base import Batch, Method
+from stimcore.methods.table import METHODS, make
+from stimcore.nets.catalogue import build
+from stimcore.nets.staged import StagedNet
+from stimcore.training.machine import describe
+from stimcore.training.precision import Precision, pick_device
+from stimcore.training.seeds import generator, layers_seeded, spec_rng
+
+BASE = "common"
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    BASE: ("common", {}),
+    "two_forward": ("stimulative", {"two_forward": True}),
+    "shared_prefix": ("stimulative", {}),
+}
+"""Name -> method and its options; the first is what the others are divided by."""
+
+
+def add_arguments(line: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    line.add_argument("--network", default="resnet32", help="a name of the catalogue (default: %(default)s)")
+    line.add_argument("--batch-size", type=int, default=128, help="images per step (default: %(default)s)")
+    line.add_argument("--pixels", type=int, default=32, help="side of the images (default: %(default)s)")
+    line.add_argument("--classes", type=int, default=100, help="width of the logits (default: %(default)s)")
+    line.add_argument("--rounds", type=int, default=20, help="steps of every variant that count (default: %(default)s)")
+    line.add_argument("--memory-rounds", type=int, default=4, help="steps whose peak memory is taken (default: %(default)s)")
+    line.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="(default: %(default)s)")
+    line.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    line.add_argument("--every-method", action="store_true", help="also measure the other methods")
+
+
+class Bench:
+    """One variant: its own copy of the network, its optimiser, and a step that can be repeated.
+
+    Args:
+        net: A network of its own.
+        method: How a step is done.
+        batch_size: Images per step.
+        precision: Number format.
+        device: Where it runs.
+    """
+
+    def __init__(self, net: StagedNet, method: Method, batch_size: int, precision: str, device: torch.device) -> None:
+        self.net = method.network(net).to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        with layers_seeded("bench"):
+            self.auxiliary: nn.Module | None = method.auxiliary(self.net)
+        if self.auxiliary is not None:
+            self.auxiliary.to(device)
+        self.method, self.device, self.precision = method, device, Precision(precision, device)
+        parameters = [*self.net.parameters(), *(self.auxiliary.parameters() if self.auxiliary else [])]
+        self.optimizer = torch.optim.SGD(parameters, lr=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4)
+        images = torch.randn((batch_size, *net.input_shape), generator=generator("bench images"))
+        self.images = images.to(device).contiguous(memory_format=torch.channels_last)
+        self.labels = torch.randint(0, net.num_classes, (batch_size,), generator=generator("bench labels")).to(device)
+
+    def step(self, rng: random.Random) -> None:
+        """One whole step, the optimiser's included."""
+        self.optimizer.zero_grad(set_to_none=True)
+        batch = Batch(
+            images=self.images,
+            labels=self.labels,
+            rng=rng,
+            autocast=self.precision.autocast,
+            backward=self.precision.backward,
+        )
+        with layers_seeded("bench layers"):
+            self.method.step(self.net, self.auxiliary, batch)
+        self.precision.step(self.optimizer)
+
+    def seconds(self, rng: random.Random) -> float:
+        """Processor or GPU time of one step."""
+        if self.device.type == "cuda":
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch's stub
+            start.record()
+            self.step(rng)
+            end.record()
+            end.synchronize()
+            return float(start.elapsed_time(end)) / 1e3
+        before = time.process_time()
+        self.step(rng)
+        return time.process_time() - before
+
+    def peak_bytes(self, rng: random.Random) -> int:
+        """Most memory that is held at one moment of a step, what is there before it included."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.step(rng)
+            return int(torch.cuda.max_memory_allocated(self.device))
+        self.optimizer.zero_grad(set_to_none=True)
+        state = [value for slot in self.optimizer.state.values() for value in slot.values() if isinstance(value, torch.Tensor)]
+        modules = [self.net, *([self.auxiliary] if self.auxiliary else [])]
+        weights = [tensor for module in modules for tensor in module.state_dict(keep_vars=True).values()]
+        with Held([self.images, self.labels, *state, *weights]) as held:
+            self.step(rng)
+        return int(held.peak_bytes)
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measures; returns the report.
+
+    Raises:
+        UsageError: A number that is out of range.
+    """
+    for name, least in (("batch_size", 2), ("pixels", 8), ("classes", 2), ("rounds", 1), ("memory_rounds", 1)):
+        if getattr(options, name) < least:
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(options, name)}", allowed=f"{least} and more")
+    device = pick_device(options.device)
+    torch.set_flush_denormal(True)
+    variants = dict(VARIANTS)
+    if options.every_method:
+        variants |= {name: (name, {}) for name in METHODS if name not in ("common", "stimulative")}
+    benches = {}
+    for name, (method, extra) in variants.items():
+        with layers_seeded("bench weights"):
+            net = build(options.network, input_shape=(3, options.pixels, options.pixels), num_classes=options.classes)
+        benches[name] = Bench(net, make(method, extra), options.batch_size, options.precision, device)
+    for bench in benches.values():  # warm up, with the same draws for all
+        for number in range(2):
+            bench.step(spec_rng("bench warm-up", number))
+    memory = {
+        name: [bench.peak_bytes(spec_rng("bench", number)) for number in range(options.memory_rounds)]
+        for name, bench in benches.items()
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in benches}
+    names = list(benches)
+    for number in range(options.rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            seconds[name].append(benches[name].seconds(spec_rng("bench", number)))
+    others = names[1:]
+    return {
+        "bench": "step",
+        "network": options.network,
+        "machine": describe(device),
+        "n": options.rounds,
+        "batch_size": options.batch_size,
+        "pixels": options.pixels,
+        "precision": options.precision,
+        "ratios": {
+            **{name: _median_ratio(seconds[name], seconds[BASE]) for name in others},
+            **{f"memory_{name}": max(memory[name]) / max(memory[BASE]) for name in others},
+        },
+        "seconds": {name: statistics.median(values) for name, values in seconds.items()},
+        "mean_ratios": {name: sum(seconds[name]) / sum(seconds[BASE]) for name in others},
+        "peak_bytes": {name: max(values) for name, values in memory.items()},
+    }
+
+
+def _median_ratio(values: list[float], base: list[float]) -> float:
+    return statistics.median(value / of for value, of in zip(values, base, strict=True))
