@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from stimcore.errors import StimcoreError, UsageError
-from stimcore.serving import api
+from stimcore.serving import api, oip
 from stimcore.serving.gate import Gate, refusal
 from stimcore.serving.refusals import NotFound
 from stimcore.serving.server import Server
@@ -38,6 +38,7 @@ def application(server: Server) -> ASGIApp:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.include_router(api.routes(server))
+    app.include_router(oip.routes(server))
 
     @app.get("/metrics", response_class=Response, summary="For Prometheus")
     async def metrics() -> Response:

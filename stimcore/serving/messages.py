@@ -33,7 +33,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Infer(Call):
-    """Logits of normalised images: float32 `[B, C, H, W]` as bytes; the answer is float32 `[B, K]` as bytes."""
+    """Logits of normalised images, float32 `[B, C, H, W]` as bytes. The answer: float32 `[B, K]` as bytes, and nanoseconds."""
 
     spec: str
     recalibrate: bool

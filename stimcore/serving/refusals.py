@@ -61,7 +61,7 @@ _ALL: tuple[tuple[type[StimcoreError], int], ...] = (
     (TooSlow, 408),
     (TooLarge, 413),
     (TooMany, 429),
-    (BundleError, 500),
+    (BundleError, 503),
     (Unavailable, 503),
     (Busy, 503),
     (WorkerCrashed, 503),

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -158,7 +159,9 @@ class Worker:
                 engine = self._engine(call.source)
                 images = np.frombuffer(call.data, np.float32).reshape(call.shape)
                 spec = engine.bundle.topology.parse(call.spec)
-                return engine.logits(spec, images, recalibrate=call.recalibrate).astype(np.float32, copy=False).tobytes()
+                started = time.perf_counter_ns()
+                logits = engine.logits(spec, images, recalibrate=call.recalibrate).astype(np.float32, copy=False)
+                return logits.tobytes(), time.perf_counter_ns() - started
             case Classify():
                 return self._classify(call)
             case Standalone():
