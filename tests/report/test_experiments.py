@@ -134,3 +134,11 @@ def test_show_prints_what_run_would_do(capsys: pytest.CaptureFixture[str]) -> No
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(EXPERIMENTS["resnet20-fashion-lambda"].steps)
     assert any("--lambda 0.5" in line and line.startswith("python -m stimcore.train ") for line in lines)
+
+
+def test_the_documentation_names_one_command_per_experiment() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text(encoding="utf-8")
+    for name, plan in EXPERIMENTS.items():
+        command = f"`python -m stimcore.experiments run {name}{' --shared DIR' if plan.needs else ''}`"
+        line = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
+        assert command in line and f"| {'yes' if plan.committed else 'no'} |" in line

@@ -1,0 +1,40 @@
+"""How cells are written: missing is never zero, infinity has a word, small negatives are not minus zero."""
+
+import math
+
+import pytest
+
+from stimcore.loafing import Estimate
+from stimcore.report.section import Cell, Column, Table, plain, written
+from stimcore.report.tablefile import csv_text, to_dict
+
+
+@pytest.mark.parametrize(
+    ("cell", "column", "text"),
+    [
+        (None, Column("a"), "–"),
+        (0.0, Column("a"), "0.00"),
+        (-0.001, Column("a"), "0.00"),
+        (-0.01, Column("a"), "-0.01"),
+        (3291, Column("a"), "3,291"),
+        (1234567.0, Column("a", 3, general=True), "1.23e+06"),
+        (math.inf, Column("a"), "beyond any float"),
+        ("words", Column("a"), "words"),
+        (Estimate(90.956, 90.4, 91.5), Column("a"), "90.96 [90.40, 91.50]"),
+        (Estimate(1.0, 0.5, math.inf), Column("a", 1), "1.0 [0.5, beyond any float]"),
+    ],
+)
+def test_written(cell: Cell, column: Column, text: str) -> None:
+    assert written(cell, column) == text
+
+
+def test_plain_gives_estimates_three_fields_and_missing_ones_none() -> None:
+    table = Table("t", "T", [Column("name"), Column("x"), Column("y")], [("a, b", Estimate(1, 0.5, 2), 3), ("c", None, None)])
+    assert plain(table) == [["name", "x", "x low", "x high", "y"], ["a, b", "1", "0.5", "2", "3"], ["c", "", "", "", ""]]
+    assert csv_text(table).splitlines()[1] == '"a, b",1,0.5,2,3'
+    assert to_dict(table)["rows"] == [["a, b", {"value": 1, "low": 0.5, "high": 2}, 3], ["c", None, None]]
+
+
+def test_infinity_in_json_is_a_word() -> None:
+    table = Table("t", "T", [Column("x")], [(math.inf,), (Estimate(1.0, 0.0, math.inf),)])
+    assert to_dict(table)["rows"] == [["infinite"], [{"value": 1.0, "low": 0.0, "high": "infinite"}]]
