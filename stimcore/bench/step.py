@@ -16,10 +16,12 @@ import torch
 from torch import nn
 
 from stimcore.bench.held import Held
+from stimcore.enumerate import draw_ordered
 from stimcore.errors import UsageError
 from stimcore.methods.base import Batch, Method
 from stimcore.methods.table import METHODS, make
 from stimcore.nets.catalogue import build
+from stimcore.nets.cost import Costs
 from stimcore.nets.staged import StagedNet
 from stimcore.training.machine import describe
 from stimcore.training.precision import Precision, pick_device
@@ -135,17 +137,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for bench in benches.values():  # warm up, with the same draws for all
         for number in range(2):
             bench.step(spec_rng("bench warm-up", number))
-    memory = {
-        name: [bench.peak_bytes(spec_rng("bench", number)) for number in range(options.memory_rounds)]
-        for name, bench in benches.items()
-    }
+    draws = representative(benches[BASE].net, options.rounds)
+    few = draws[:: max(1, len(draws) // options.memory_rounds)]
+    memory = {name: [bench.peak_bytes(spec_rng("bench", draw)) for draw in few] for name, bench in benches.items()}
     seconds: dict[str, list[float]] = {name: [] for name in benches}
     names = list(benches)
-    for number in range(options.rounds):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
-            seconds[name].append(benches[name].seconds(spec_rng("bench", number)))
-    others = names[1:]
+    for draw in draws:
+        names = names[1:] + names[:1]
+        for name in names:
+            seconds[name].append(benches[name].seconds(spec_rng("bench", draw)))
+    others = [name for name in benches if name != BASE]
     return {
         "bench": "step",
         "network": options.network,
@@ -162,6 +163,23 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "mean_ratios": {name: sum(seconds[name]) / sum(seconds[BASE]) for name in others},
         "peak_bytes": {name: max(values) for name, values in memory.items()},
     }
+
+
+def representative(net: StagedNet, count: int) -> list[int]:
+    """Seeds whose sub-networks stand for all draws: the middles of `count` equal shares of 1,000 draws, sorted by cost.
+
+    A sub-network that parts early from the main network costs several times one that parts late, so a handful of plain draws
+    would say more of luck than of the method. The cost is counted: multiply-accumulates of what follows the shared prefix.
+    """
+    costs = Costs(net)
+    main = list(costs.parts(net.topology.full))
+    behind = []
+    for seed in range(1000):
+        parts = costs.parts(draw_ordered(net.topology, spec_rng("bench", seed)))
+        shared = next((i for i, (a, b) in enumerate(zip(main, parts, strict=False)) if a != b), len(main) - 1)
+        behind.append((sum(cost.macs for cost in list(parts.values())[shared:]), seed))
+    behind.sort()
+    return [behind[int((number + 0.5) * len(behind) / count)][1] for number in range(count)]
 
 
 def _median_ratio(values: list[float], base: list[float]) -> float:
