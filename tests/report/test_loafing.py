@@ -158,3 +158,9 @@ def test_bound_without_cross_entropies() -> None:
     del made["results"][0]["ce_nats"]
     assert loafing.bound(made, 10) is None
     assert loafing.bound(sweep({}, FULL, 900), 10) is None
+
+
+def test_matrix_holds_networks_that_share_a_depth() -> None:
+    small = loafing.Member("small", (2, 1), row("1-2.3", 800), None)
+    large = loafing.Member("large", (2, 2), row("1-2.3-4", 900), sweep({"1-2.3": 700}, "1-2.3-4", 900))
+    assert loafing.matrix([small, large])["small", "large"]["correct"] == 700
