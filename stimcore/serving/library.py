@@ -240,6 +240,8 @@ def experiment_info(bundle: Bundle, methods: list[wire.MethodInfo]) -> wire.Expe
         licence=experiment.licence,
         classes=experiment.classes,
         image_shape=(channels, height, width),
+        mean=experiment.mean,
+        std=experiment.std,
         topology=experiment.topology.to_dict(),
         evaluation_images=_count(experiment.path / "evaluation.npz"),
         calibration_images=_count(experiment.path / "calibration.npz"),

@@ -88,6 +88,8 @@ class ExperimentInfo(Wire):
     """What all methods of an experiment share.
 
     Attributes:
+        mean: Per channel, of pixels scaled to [0, 1]: networks take `(pixels / 255 - mean) / std`.
+        std: Per channel, likewise.
         topology: `stimcore.topology.Topology.to_dict`.
         evaluation_images: Images behind every accuracy.
         calibration_images: Images for re-calibration.
@@ -99,6 +101,8 @@ class ExperimentInfo(Wire):
     licence: str
     classes: Sequence[str]
     image_shape: tuple[int, int, int]
+    mean: Sequence[float]
+    std: Sequence[float]
     topology: Mapping[str, Any]
     evaluation_images: int
     calibration_images: int
