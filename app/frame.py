@@ -1,6 +1,6 @@
 """The frame around every page: which experiment, which methods, what stands in the way, and words for provenance."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -43,53 +43,58 @@ def is_classroom() -> bool:
     return bool(st.session_state.get("view", st.query_params.get("view")) == "class")
 
 
-def frame(title: str, lead: str, *, several: bool = True) -> Frame:
+def frame(title: str, lead: str, *, several: bool = True, beside: Callable[[], None] | None = None) -> Frame:
     """Draws the head of a page and returns what it is about; stops the page with a sentence where there is nothing to show.
 
     Args:
         title: Heading.
         lead: One or two sentences under it.
         several: Whether the page can show more than one method.
+        beside: Draws more controls into the head.
     """
     classroom = is_classroom()
-    if classroom:
-        st.html(_LARGE)
-    st.html(_QUIET)
-    st.title(title, anchor=False)
+    st.html(_QUIET + (_LARGE if classroom else ""))
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="head"):
+        st.title(title, anchor=False, width="content")
+        with st.container(horizontal=True, vertical_alignment="center", width="content", key="head_controls"):
+            if beside and not classroom:
+                beside()
+            _view()
     if not classroom:
         st.markdown(lead)
     catalogue = _catalogue()
-    with st.container(horizontal=True, vertical_alignment="bottom", key="head", gap="medium"):
+    with st.container(horizontal=True, vertical_alignment="bottom", key="choices", gap="medium"):
         experiment = _experiment(catalogue)
         whole = tuple(m for m in experiment.methods if m.spec is None)
         methods = _methods(whole) if several and len(whole) > 2 else whole
-        st.segmented_control(
-            "View",
-            ["all", "class"],
-            default="all",
-            required=True,
-            format_func={"all": "Everything", "class": "Teacher"}.__getitem__,
-            key="view",
-            bind="query-params",
-            help=(
-                "Teacher: large type for a projector, only the network and its answers, and answers stay covered until "
-                "you reveal them."
-            ),
-        )
-    _notes(catalogue)
+    _problems(catalogue)
     if not methods:
         st.info("No training method is chosen. Choose at least one above.")
         st.stop()
     return Frame(experiment, methods, tuple(m for m in experiment.methods if m.spec is not None), classroom)
 
 
-_LARGE = """<style>
-.stMain p, .stMain li, .stMain label p { font-size: 1.3rem; } .stMain h1 { font-size: 2.4rem; }
-.stMain button p { font-size: 1.15rem; }
-</style>"""
+def _view() -> None:
+    st.segmented_control(
+        "View",
+        ["all", "class"],
+        default="all",
+        required=True,
+        format_func={"all": "Everything", "class": "Teacher view"}.__getitem__,
+        key="view",
+        bind="query-params",
+        label_visibility="collapsed",
+        width="content",
+    )
+
+
 _QUIET = """<style>
-.stMain .block-container { padding-top: 4.2rem; padding-bottom: 3rem; max-width: 78rem; }
-.stMain button { min-height: 44px; }
+.stMain .block-container { padding-top: 4rem; padding-bottom: 3rem; max-width: 76rem; }
+.stMain :is(.stButton, .stDownloadButton, .stLinkButton, .stButtonGroup) button { min-height: 44px; }
+.stMain h1 { padding: 0; }
+</style>"""
+_LARGE = """<style>
+.stMain :is(p, li) { font-size: 1.3rem; } .stMain h1 { font-size: 2.4rem; } .stMain button p { font-size: 1.15rem; }
 </style>"""
 
 
@@ -147,14 +152,6 @@ def _methods(whole: Sequence[MethodInfo]) -> tuple[MethodInfo, ...]:
     return tuple(by_name[n] for n in names if n in (chosen or []))
 
 
-def _notes(catalogue: Catalogue) -> None:
-    _problems(catalogue)
-    note = sources.status_note()
-    if note and not st.session_state.get("note_seen"):
-        st.session_state["note_seen"] = True
-        st.toast(note, icon=":material/info:", duration="long")
-
-
 def _problems(catalogue: Catalogue) -> None:
     for problem in catalogue.problems:
         st.warning(f"{problem.path} could not be opened: {problem.message}")
@@ -165,11 +162,14 @@ def images(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"
 
 
-def dataset_line(frame: Frame) -> str:
-    """One sentence on what is shown and how it was trained."""
+def footer(frame: Frame) -> None:
+    """What is shown, how it was trained, and on what networks run here: once, in plain words."""
     experiment = frame.experiment
     labels = sorted({m.label for m in frame.methods})
-    return (
-        f"{frame.topology.network} on {experiment.dataset}, {len(experiment.classes)} classes, "
-        f"{images(experiment.evaluation_images)} that it never saw in training. Trained with: {', '.join(labels)}."
+    note = sources.status_note()
+    device = f" Networks run on this machine's processor: {note.rstrip('.')}." if note else ""
+    st.caption(
+        f"{frame.topology.network} on {experiment.dataset}, {len(experiment.classes)} classes. Accuracies are measured on "
+        f"{images(experiment.evaluation_images)} that were not used in training. Label of the training: "
+        f"{', '.join(labels)}.{device}"
     )

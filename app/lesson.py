@@ -34,7 +34,7 @@ def plan(topology: Topology) -> list[Step]:
     one = next((name for name in ready if name.startswith("Delete block")), None)
     swap = next((name for name in ready if name.startswith("Swap")), None)
     half = next((name for name in ready if name.startswith("Half")), None)
-    small = "One block per stage" if "One block per stage" in ready else None
+    small = "One per stage" if "One per stage" in ready else None
     first, second = one or half or small, half or small or one
     third = swap or small or one
     return [
@@ -86,24 +86,22 @@ def plan(topology: Topology) -> list[Step]:
     ]
 
 
-def button(topology: Topology) -> None:
+def button() -> None:
     """Opens the lesson at its first step."""
     st.button(
         "Lesson in five steps",
         type="primary",
         key="lesson_button",
         on_click=go,
-        args=(topology, 1),
+        args=(1,),
         disabled=bool(S.get("lesson")),
         icon=":material/school:",
     )
 
 
-def go(topology: Topology, number: int) -> None:
+def go(number: int) -> None:
     """Turns to a step; 0 closes the lesson."""
     S["lesson"] = number
-    if number == 1:
-        S["spec"] = plan(topology)[0].spec
 
 
 def do(spec: str) -> None:
@@ -129,10 +127,10 @@ def steps(topology: Topology) -> None:
         with st.container(horizontal=True, key="lesson_buttons"):
             if step.action:
                 st.button(step.action, type="primary", key="lesson_do", on_click=do, args=(step.spec,))
-            st.button("Back", key="lesson_back", on_click=go, args=(topology, number - 1), disabled=number == 1)
+            st.button("Back", key="lesson_back", on_click=go, args=(number - 1,), disabled=number == 1)
             if number < len(todo):
-                st.button("Next", key="lesson_next", on_click=go, args=(topology, number + 1))
-            st.button("Close the lesson", key="lesson_close", on_click=go, args=(topology, 0))
+                st.button("Next", key="lesson_next", on_click=go, args=(number + 1,))
+            st.button("Close the lesson", key="lesson_close", on_click=go, args=(0,))
 
 
 _ANSWERS = {

@@ -39,21 +39,25 @@ Forgotten = NotFound
 
 @dataclass(frozen=True)
 class Ask:
-    """What identifies the accuracy of one sub-network of one bundle.
+    """What identifies accuracies of sub-networks of one bundle.
 
     Attributes:
         experiment: Name.
         method: Name of the bundle.
         fingerprint: Of the bundle: a bundle that is replaced under the same name has other numbers.
-        spec: Long form.
+        specs: In long form.
         recalibrate: Whether batch norms are re-calibrated.
+        max_images: Only the first so many; all when None.
+        interactive: Whether somebody looks at this one number; goes before samples of whole families.
     """
 
     experiment: str
     method: str
     fingerprint: str
-    spec: str
+    specs: tuple[str, ...]
     recalibrate: bool = True
+    max_images: int | None = None
+    interactive: bool = True
 
 
 def folder() -> Path:
@@ -153,7 +157,13 @@ def provider_words(provider: str) -> str:
 def start(ask: Ask, *, fresh: bool) -> Job:
     """Begins an evaluation, or joins the one that others watch."""
     request = JobRequest(
-        experiment=ask.experiment, method=ask.method, specs=(ask.spec,), recalibrate=ask.recalibrate, fresh=fresh
+        experiment=ask.experiment,
+        method=ask.method,
+        specs=ask.specs,
+        recalibrate=ask.recalibrate,
+        max_images=ask.max_images,
+        fresh=fresh,
+        interactive=ask.interactive,
     )
     return _own().submit(request)
 

@@ -95,14 +95,11 @@ def presets(topology: Topology) -> dict[str, str]:
         )
         if pair:
             stages = tuple(tuple({pair[0]: pair[1], pair[1]: pair[0]}.get(b, b) for b in stage) for stage in topology.stages)
-            found[f"Swap blocks {pair[0]} and {pair[1]}"] = str(Arrangement(stages, frozenset()))
-        rng = random.Random(topology.num_blocks)
-        third = sorted(rng.sample(removable, max(2, len(removable) // 3))) if len(removable) > 2 else list(removable)
-        found[f"Delete {len(third)} at random"] = str(without(topology, third))
+            found[f"Swap {pair[0]} and {pair[1]}"] = str(Arrangement(stages, frozenset()))
     if topology.num_blocks > len(topology.sizes):
         half = topology.ordered([-(-n // 2) for n in topology.sizes])
         found["Half of every stage"] = str(read(topology, str(half)))
-        found["One block per stage"] = str(read(topology, str(topology.ordered([1] * len(topology.sizes)))))
+        found["One per stage"] = str(read(topology, str(topology.ordered([1] * len(topology.sizes)))))
     return found
 
 

@@ -37,7 +37,7 @@ class Watched:
 
     @property
     def result(self) -> Result | None:
-        """The sub-network on the images seen so far; None before the first."""
+        """The first sub-network on the images seen so far; None before the first image."""
         return self.job.results[0] if self.job and self.job.results and self.job.results[0].images else None
 
     @property

@@ -51,8 +51,8 @@ function update(lane, row) {
 
 function axis() {
   const box = make('div', 'axis'), ticks = make('div', 'ticks'), legend = make('div', 'legend');
-  for (const value of [0, 25, 50, 75, 100]) ticks.append(Object.assign(make('span', '', value === 100 ? '100 % right' : String(value)), { style: `left:${value}%` }));
-  legend.append(make('b', ''), 'full network   ▯ 95 % sure');
+  for (const value of [0, 25, 50, 75, 100]) ticks.append(Object.assign(make('span', '', value === 100 ? '100 %' : String(value)), { style: `left:${value}%` }));
+  legend.append(make('b', ''), 'full network', make('u', ''), '95 % sure');
   box.append(ticks, legend);
   return box;
 }

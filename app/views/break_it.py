@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import lesson, sources, state
 from app.diagram import diagram
-from app.frame import Frame, dataset_line, frame, images
+from app.frame import Frame, footer, frame, images
 from app.lanes import Lane, lanes
 from app.watch import Watched, watch, watch_only
 from stimcore.topology import Topology
@@ -61,16 +61,17 @@ def tools(topology: Topology, here: Frame) -> None:
             key="surprise",
             help="A random sub-network: of every stage only the first few blocks.",
         )
-        if not here.classroom:
-            lesson.button(topology)
 
 
 def headline(here: Frame, arrangement: state.Arrangement, found: Sequence[Watched]) -> str:
     """The finding in one sentence, in words."""
     topology = here.topology
     if arrangement.spec == topology.full:
-        scores = " and ".join(f"**{m.main.accuracy_pct:.1f} %** with {here.style(m).label.lower()}" for m in here.methods)
-        return f"Nothing is missing yet: the full network gets {scores} of the images right. **Click a block to take it out.**"
+        scores = " and ".join(f"**{m.main.accuracy_pct:.1f} %** after {here.style(m).label.lower()}" for m in here.methods)
+        return (
+            f"Nothing is missing yet. Of all images, the full network gets {scores} right. "
+            "**Now click a block to take it out.**"
+        )
     known = [(m, w.result) for m, w in zip(here.methods, found, strict=True) if w.result]
     if not known:
         return "Measuring …"
@@ -114,9 +115,7 @@ def guesses(here: Frame, arrangement: state.Arrangement) -> bool:
     """Predict, then reveal: sliders while the answer is covered. Returns whether it is."""
     if arrangement.spec == here.topology.full:
         return False
-    wanted = here.classroom or st.toggle(
-        "Guess first", key="guess_first", help="Covers each answer until you have said what you expect."
-    )
+    wanted = here.classroom or S.get("guess_first")
     if not wanted or S.get("revealed") == str(arrangement):
         return False
     with st.container(key="guess", border=True):
@@ -198,42 +197,43 @@ def _provenance(here: Frame, found: Sequence[Watched]) -> str:
     return f"Done: measured here on {count} ({sources.provider_words(where)})."
 
 
-def more(topology: Topology) -> bool:
-    """The code of the arrangement, and re-calibration. Returns whether batch norms are re-calibrated."""
-    with st.expander("The network as a code, and batch-norm re-calibration", key="more"):
-        recalibrate = st.toggle(
-            "Re-calibrate batch norm for what is left",
-            value=True,
-            key="recalibrate",
-            bind="query-params",
-            help=(
-                "Batch norm scales signals by averages that were recorded with every block in place. Re-calibration "
-                "records them again "
-                "on 2,048 training images. Switch it off to see how much of the damage is only stale averages."
-            ),
-        )
-        return recalibrate
-
-
-def page() -> None:
-    """Draws the page."""
-    here = frame("Break the network", LEAD)
-    topology = here.topology
+def settings(topology: Topology) -> tuple[str, bool]:
+    """The code of the arrangement and whether batch norms are re-calibrated; the switch of guessing first."""
     whole = str(state.full(topology))
-    lesson.steps(topology)
-    tools(topology, here)
-    slot, answer, extra = st.container(), st.container(), st.container()
-    with extra:
-        recalibrate = True if here.classroom else more(topology)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="settings", gap="medium"):
         text = st.text_input(
             "Architecture code",
             value=whole,
             key="spec",
             bind="query-params",
-            help="Blocks in running order; a dot between stages, x before a deleted block. Type, paste or share it.",
-            max_chars=2000 if len(whole) < 1500 else None,
+            help="Blocks in running order; a dot between stages, x before a deleted block. The page's address carries it too.",
         )
-    arrangement, why = state.explain(topology, text or whole)
+        st.toggle("Guess first", key="guess_first", help="Covers each answer until you have said what you expect.")
+        recalibrate = st.toggle(
+            "Re-calibrate",
+            value=True,
+            key="recalibrate",
+            bind="query-params",
+            help=(
+                "A network scales its signals by averages that were recorded with every block in place (batch norm). "
+                "Re-calibration records them again for what is left, on training images. Switch it off to see how "
+                "much of the damage is only "
+                "stale averages."
+            ),
+        )
+    return text or whole, recalibrate
+
+
+def page() -> None:
+    """Draws the page."""
+    here = frame("Break the network", LEAD, beside=lesson.button)
+    topology = here.topology
+    lesson.steps(topology)
+    tools(topology, here)
+    slot, answer, extra = st.container(), st.container(), st.container()
+    with extra:
+        text, recalibrate = settings(topology)
+    arrangement, why = state.explain(topology, text)
     with slot:
         if why or S.get("refusal"):
             st.error(f"{why or S.pop('refusal')}" + (" Showing the full network." if why else ""))
@@ -248,13 +248,14 @@ def page() -> None:
     with answer:
         covered = guesses(here, arrangement)
         asks = [
-            sources.Ask(here.experiment.name, m.name, m.fingerprint, str(arrangement.spec), recalibrate) for m in here.methods
+            sources.Ask(here.experiment.name, m.name, m.fingerprint, (str(arrangement.spec),), recalibrate)
+            for m in here.methods
         ]
         watch_only(asks)
         busy = not all(watch(ask).finished for ask in asks)
         st.fragment(results, run_every=POLL_S if busy else None)(here, arrangement, asks, covered, busy)
     if not here.classroom:
-        st.caption(dataset_line(here))
+        footer(here)
 
 
 if __name__ == "__main__":

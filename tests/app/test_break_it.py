@@ -1,0 +1,168 @@
+"""Break it, as a visitor uses it: ResNet-20 on Fashion-MNIST, the committed bundles, 10,000 images."""
+
+import re
+
+from playwright.sync_api import Browser, Page, expect
+
+from stimcore.bundle import open_bundle
+from tests.app.browsing import ROOT, Dashboard, block, code, done, lane, opened, tab
+
+FULL = "1-2-3.4-5-6.7-8-9"
+EXPERIMENT = ROOT / "exported" / "resnet20-fashion"
+
+WATCH = """() => {
+  window.widths = [];
+  window.counts = new Set();
+  setInterval(() => {
+    const host = [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.lanes'));
+    const band = host?.shadowRoot.querySelector('.band');
+    if (band && !band.hidden) window.widths.push(parseFloat(band.style.width));
+    const text = document.body.innerText.match(/([\\d,]+) of 10,000 images/);
+    if (text) window.counts.add(text[1]);
+  }, 25);
+}"""
+
+
+def accuracy(page: Page, method: str) -> float:
+    """The number beside a lane, in percent."""
+    text = lane(page, method).locator(".accuracy").inner_text()
+    return float(text.removesuffix(" %"))
+
+
+def test_opens_with_both_methods_whole(page: Page, served: Dashboard) -> None:
+    opened(page, served.url)
+    for method in ("common", "stimulative"):
+        expected = open_bundle(EXPERIMENT / method, verify=False).main
+        assert accuracy(page, method) == round(expected.accuracy_pct, 1)
+        expect(lane(page, method).locator(".drop")).to_have_text("the full network")
+    expect(page.get_by_text("10,000 images").first).to_be_visible()
+
+
+def test_delete_undo_back_and_share(page: Page, served: Dashboard, browser: Browser) -> None:
+    opened(page, served.url)
+    block(page, 5).click()
+    expect(block(page, 5)).to_have_attribute("aria-pressed", "true")
+    expect(code(page)).to_have_value(FULL.replace("5", "x5"))
+    expect(page).to_have_url(re.compile("spec=1-2-3.4-x5-6.7-8-9"))
+    for method in ("common", "stimulative"):
+        expect(lane(page, method).locator(".drop")).to_have_text(
+            re.compile(r"^(loses|gains) \d+\.\d points \(-?\d+\.\d to \d+\.\d\)$"), timeout=60_000
+        )
+    done(page)
+    with tab(browser, served.url) as other:
+        opened(other, page.url)
+        expect(code(other)).to_have_value(FULL.replace("5", "x5"))
+        assert [accuracy(other, m) for m in ("common", "stimulative")] == [accuracy(page, m) for m in ("common", "stimulative")]
+    page.get_by_role("button", name="Undo").click()
+    expect(code(page)).to_have_value(FULL)
+    page.go_back()
+    expect(code(page)).to_have_value(FULL.replace("5", "x5"))
+    page.get_by_role("button", name="Reset").click()
+    expect(code(page)).to_have_value(FULL)
+
+
+def test_locked_block_says_why(page: Page, served: Dashboard) -> None:
+    opened(page, served.url)
+    block(page, 4).click(force=True)
+    expect(page.locator(".hint")).to_have_text(re.compile("^Block 4 can't be deleted or moved: .*skip path"))
+    expect(code(page)).to_have_value(FULL)
+
+
+def test_drag_and_keyboard(page: Page, served: Dashboard) -> None:
+    opened(page, served.url)
+    start, end = block(page, 3).bounding_box(), block(page, 1).bounding_box()
+    assert start and end
+    page.mouse.move(start["x"] + 20, start["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(end["x"] - 60, end["y"] + 20, steps=8)  # past the end of the stage: it stops there
+    page.mouse.up()
+    expect(code(page)).to_have_value("3-1-2.4-5-6.7-8-9")
+    block(page, 3).focus()
+    page.keyboard.press("Alt+ArrowRight")
+    expect(code(page)).to_have_value("1-3-2.4-5-6.7-8-9")
+    expect(block(page, 3)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(code(page)).to_have_value("1-x3-2.4-5-6.7-8-9")
+    page.keyboard.press("ArrowRight")
+    expect(block(page, 2)).to_be_focused()
+    page.keyboard.press("Control+z")
+    expect(code(page)).to_have_value("1-3-2.4-5-6.7-8-9")
+    block(page, 5).focus()
+    page.keyboard.press("Alt+ArrowLeft")  # past the locked block 4: nothing moves
+    expect(code(page)).to_have_value("1-3-2.4-5-6.7-8-9")
+    block(page, 4).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".hint")).to_have_text(re.compile("^Block 4 can't be deleted"))
+
+
+def test_measures_here_and_narrows_and_stops(page: Page, served: Dashboard) -> None:
+    opened(page, f"{served.url}/?spec=1-2-x3.4-5-6.7-8-9")
+    page.evaluate(WATCH)
+    page.get_by_role("button", name="Measure here now").click()
+    expect(page.get_by_text(re.compile(r"of 10,000 images$"))).to_be_visible()
+    expect(page.get_by_text(re.compile("^Done: measured here on 10,000 images"))).to_be_visible(timeout=90_000)
+    counts = page.evaluate("[...window.counts]")
+    assert len(counts) >= 2, counts
+    widths = [w for w in page.evaluate("window.widths") if w > 0]
+    assert max(widths) > 1.3 * widths[-1], (max(widths), widths[-1])
+    page.get_by_role("button", name="Measure here now").click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text(re.compile("^Stopped"))).to_be_visible()
+    page.get_by_role("button", name="Go on").click()
+    done(page)
+
+
+def test_change_while_measuring_never_shows_the_old_number(page: Page, served: Dashboard) -> None:
+    opened(page, f"{served.url}/?spec=x1-2-3.4-5-6.7-8-x9")
+    page.get_by_role("button", name="Measure here now").click()
+    expect(page.get_by_text(re.compile(r"of 10,000 images$"))).to_be_visible()
+    page.get_by_role("button", name="One per stage").click()
+    expect(page.get_by_text(re.compile("^Without blocks 2, 3, 5, 6, 8 and 9: common training loses"))).to_be_visible(
+        timeout=60_000
+    )
+    done(page)
+    assert accuracy(page, "common") < 60 < accuracy(page, "stimulative")
+
+
+def test_hostile_addresses_get_a_sentence(page: Page, served: Dashboard) -> None:
+    for text in (
+        "%3Cimg+src%3Dx+onerror%3Dalert(1)%3E",
+        "1-2",
+        "x4",
+        "9-8-7",
+        "d99-1-1",
+        "1" * 5000,
+        "1-2-3.4-5-6.7-8-9.",
+        "%00",
+    ):
+        page.goto(f"{served.url}/?spec={text}")
+        expect(page.get_by_text("Showing the full network.")).to_be_visible()
+        expect(block(page, 5)).to_have_attribute("aria-pressed", "false")
+
+
+def test_guess_then_reveal(page: Page, served: Dashboard) -> None:
+    opened(page, f"{served.url}/?view=class")
+    expect(page.get_by_text("Accuracies are measured")).to_have_count(0)
+    block(page, 9).click()
+    expect(page.get_by_text("hidden until revealed")).to_have_count(2)
+    expect(page.locator(".accuracy").first).to_have_text("?")
+    page.get_by_role("slider").first.press("ArrowLeft")
+    page.get_by_role("button", name="Reveal").click()
+    expect(page.locator(".accuracy").first).to_have_text(re.compile(r"^\d+\.\d %$"), timeout=60_000)
+    expect(page.locator(".guess").first).to_be_visible()
+
+
+def test_lesson_drives_the_controls(page: Page, served: Dashboard) -> None:
+    opened(page, served.url)
+    page.get_by_role("button", name="Lesson in five steps").click()
+    expect(page.get_by_role("heading", name="1 of 5: A team of blocks")).to_be_visible()
+    page.get_by_role("button", name="Next").click()
+    page.get_by_test_id("stVerticalBlock").get_by_role("button", name="Delete block 5").first.click()
+    expect(code(page)).to_have_value(FULL.replace("5", "x5"))
+    for _ in range(3):
+        page.get_by_role("button", name="Next").click()
+    expect(page.get_by_role("heading", name=re.compile("^5 of 5"))).to_be_visible()
+    page.get_by_text("Parts of a network that do worse inside it").click()
+    expect(page.get_by_text(re.compile("^Right"))).to_be_visible()
+    page.get_by_role("button", name="Close the lesson").click()
+    expect(page.get_by_role("heading", name=re.compile("of 5"))).to_have_count(0)
