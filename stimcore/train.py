@@ -51,6 +51,9 @@ def parser() -> cli.Parser:
     line.add_argument("--network", help="instead of the recipe's")
     line.add_argument("--data-root", type=Path, metavar="DIR", help="where the data set is, or is downloaded to")
     line.add_argument("--compile", action="store_true", help="send every block through torch.compile")
+    line.add_argument("--sync-norms", action="store_true", help="batch norms share statistics between processes (CUDA)")
+    line.add_argument("--workers", type=int, default=2, metavar="N", help="processes that read images (default: %(default)s)")
+    line.add_argument("--tensorboard", action="store_true", help="write event files too (needs tensorboard)")
     line.add_argument("--quiet", action="store_true", help="no progress bar")
     return line
 
@@ -73,6 +76,9 @@ def main(argv: Sequence[str]) -> int:
         world=world,
         progress=not options.quiet and sys.stderr.isatty(),
         compile_blocks=options.compile,
+        synchronise_norms=options.sync_norms,
+        workers=options.workers,
+        tensorboard=options.tensorboard,
     )
     given = dict(plan.options.get(options.method, {})) | _options(options.option)
     for weight in options.weights or [None]:
@@ -145,6 +151,9 @@ def _start_or_resume(trainer: Trainer, asked: Run, run_dir: Path, resume: bool, 
     if found is not None:
         path, state, complaints = found
         before = Run.read(run_dir)
+        if before.method in METHODS:  # options that are newer than the run have their defaults
+            complete = dataclasses.asdict(make(before.method, before.options))  # type: ignore[call-overload]  # every method is a dataclass
+            before = dataclasses.replace(before, options=complete)
         for key in ("network", "spec", "method", "options", "recipe", "seed", "dataset"):
             was, now = getattr(before, key), getattr(asked, key)
             if _plain(was) != _plain(now):

@@ -2,18 +2,31 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from numpy.typing import NDArray
 
-from stimcore.data.images import Dataset, Images, channel_statistics
+from stimcore.data.images import Dataset, Images, calibration_subset, channel_statistics
+from stimcore.data.pictures import FilePixels, looks
 from stimcore.errors import DataMissing
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 
+RESIDENT_BYTES = 4 * 2**30
+"""Images that would take more than this (4 GiB) stay in their files and are read by worker processes while training."""
 
-def image_folder(root: Path, *, size: int | None = None, seed: int = 0, test_frac: float = 0.2) -> Dataset:
-    """Reads a folder of images into memory.
+
+def image_folder(
+    root: Path,
+    *,
+    size: int | None = None,
+    seed: int = 0,
+    test_frac: float = 0.2,
+    enlarge: float = 1.0,
+    resident_bytes: int = RESIDENT_BYTES,
+) -> Dataset:
+    """A folder of images, in memory when it is small enough.
 
     Args:
         root: Holds `train/` and `test/` (or `val/`), each with one folder per class; or the class folders themselves, of which
@@ -21,6 +34,8 @@ def image_folder(root: Path, *, size: int | None = None, seed: int = 0, test_fra
         size: Side in pixels to which images are resized (shorter side, then centre crop); that of the first image when None.
         seed: Of the split, where there is only one level.
         test_frac: Share of every class that is kept for testing, in (0, 1), where there is only one level.
+        enlarge: The shorter side becomes `size * enlarge` before the middle is cut out; 1 keeps as much as there is.
+        resident_bytes: Training or test images that take more stay in their files.
 
     Raises:
         DataMissing: No images where they were looked for, classes that differ, or a file that is no image.
@@ -45,11 +60,10 @@ def image_folder(root: Path, *, size: int | None = None, seed: int = 0, test_fra
             cut = max(1, round(len(of_class) * test_frac))
             test += [of_class[i] for i in order[:cut]]
             train += [of_class[i] for i in order[cut:]]
-    with Image.open(train[0][0]) as first:
-        side, grey = size or min(first.size), first.mode in ("1", "L", "I;16")
-    pixels = _read(train, side, grey)
-    mean, std = channel_statistics(pixels.pixels)
-    return Dataset(name=root.name, train=pixels, test=_read(test, side, grey), classes=classes, mean=mean, std=std)
+    grey, shortest = looks(train[0][0])
+    pixels, rest = (_read(items, size or shortest, grey, enlarge, resident_bytes) for items in (train, test))
+    mean, std = channel_statistics((pixels if isinstance(pixels.pixels, np.ndarray) else calibration_subset(pixels)).pixels)
+    return Dataset(name=root.name, train=pixels, test=rest, classes=classes, mean=mean, std=std)
 
 
 def _listed(folder: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
@@ -72,19 +86,9 @@ def _listed(folder: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
     return found, tuple(classes)
 
 
-def _read(items: Sequence[tuple[Path, int]], side: int, grey: bool) -> Images:
-    pixels = np.empty((len(items), 1 if grey else 3, side, side), np.uint8)
-    for i, (path, _) in enumerate(items):
-        try:
-            with Image.open(path) as opened:
-                image = opened.convert("L" if grey else "RGB")
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as reason:
-            raise DataMissing(f"{path} is not an image that can be read ({type(reason).__name__})") from reason
-        if image.size != (side, side):
-            scale = side / min(image.size)
-            image = image.resize((max(side, round(image.width * scale)), max(side, round(image.height * scale))))
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            image = image.crop((left, top, left + side, top + side))
-        values = np.asarray(image, np.uint8)
-        pixels[i] = values[None] if grey else values.transpose(2, 0, 1)
-    return Images(pixels=pixels, labels=np.array([label for _, label in items], np.int64))
+def _read(items: Sequence[tuple[Path, int]], side: int, grey: bool, enlarge: float, resident_bytes: int) -> Images:
+    paths, labels = [path for path, _ in items], np.array([label for _, label in items], np.int64)
+    pixels = FilePixels(paths, grey=grey, side=side, enlarge=enlarge)
+    if pixels.nbytes > resident_bytes:
+        return Images(pixels=cast(NDArray[np.uint8], pixels), labels=labels)  # an array to whoever only indexes it
+    return Images(pixels=pixels[:], labels=labels)

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -41,7 +42,13 @@ class Batch:
 
 
 class Method(ABC):
-    """A training method; each is a frozen dataclass whose fields are its options."""
+    """A training method; each is a frozen dataclass whose fields are its options.
+
+    Attributes:
+        compilable: Whether a step still means the same when blocks went through `torch.compile`.
+    """
+
+    compilable: ClassVar[bool] = True
 
     def auxiliary(self, net: StagedNet) -> nn.Module | None:
         """Heads and adapters that exist in training only, freshly initialised; None where there are none.

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -52,6 +52,8 @@ class StochasticDepth(Method):
     """
 
     last_survival: float = 0.9
+
+    compilable: ClassVar[bool] = False  # compiled code does not look for hooks that come and go
 
     def __post_init__(self) -> None:
         if not 0 < self.last_survival <= 1:

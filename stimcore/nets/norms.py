@@ -12,6 +12,14 @@ def batch_norms(module: nn.Module) -> list[_BatchNorm]:
     return [m for m in module.modules() if isinstance(m, _BatchNorm)]
 
 
+def synchronised(module: nn.Module) -> nn.Module | None:
+    """For a batch norm one with the same parameters that shares its statistics between processes; None for anything else."""
+    if not isinstance(module, _BatchNorm):
+        return None
+    other: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]  # torch's stub
+    return other
+
+
 @contextmanager
 def statistics_kept(norms: Iterable[_BatchNorm]) -> Iterator[None]:
     """Inside, batch norms in training mode use batch statistics and write nothing to their running ones.

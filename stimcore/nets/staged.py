@@ -141,6 +141,23 @@ class StagedNet(nn.Module):
             out = part.module(out)
         return out
 
+    def replace(self, change: Callable[[nn.Module], nn.Module | None]) -> None:
+        """Puts other modules into the places of some, everywhere that they stand.
+
+        Args:
+            change: Gives the module that takes the place of the one it is given, None to leave that one.
+        """
+        found: dict[nn.Module, nn.Module] = {}
+        holders = {holder: None for part in (self.module, *self._parts.values()) for holder in part.modules()}
+        for holder in holders:
+            for name, child in holder.named_children():
+                if child not in found and (other := change(child)) is not None:
+                    found[child] = other
+                if child in found:
+                    setattr(holder, name, found[child])
+        self._parts = {name: found.get(part, part) for name, part in self._parts.items()}
+        self._branch_ends = ({block: found.get(end, end) for block, end in self.branch_ends.items()},)
+
     def compile_blocks(self, compiler: Callable[[nn.Module], nn.Module]) -> None:
         """Runs every whole part through what `compiler` (`torch.compile`) makes of it; parameters stay shared.
 

@@ -7,6 +7,7 @@
 A checkpoint holds tensors and plain numbers only and is read with `weights_only=True`.
 """
 
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +45,11 @@ class Checkpoint:
 
 
 def save(run_dir: Path, checkpoint: Checkpoint) -> Path:
-    """Writes one checkpoint whole or not at all and removes all but the newest two."""
+    """Writes one checkpoint whole or not at all and removes all but the newest two.
+
+    Raises:
+        OSError: It could not be written, on a full disk for instance; what was there is untouched.
+    """
     target = run_dir / f"checkpoint-{checkpoint.epoch:04}.pt"
     state = {
         "format": FORMAT,
@@ -54,8 +59,10 @@ def save(run_dir: Path, checkpoint: Checkpoint) -> Path:
         "optimizer": dict(checkpoint.optimizer),
         "scaler": dict(checkpoint.scaler),
     }
+    packed = io.BytesIO()  # torch's own writer reports a full disk as a bug of its own
+    torch.save(state, packed)
     with files.replacing(target) as temporary:
-        torch.save(state, temporary)
+        temporary.write_bytes(packed.getbuffer())
     for old in listed(run_dir)[:-KEEP]:
         old.unlink(missing_ok=True)
     return target

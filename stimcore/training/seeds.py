@@ -34,3 +34,11 @@ def layers_seeded(*parts: object) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derived(*parts))  # noqa: TID251  # the one place, and undone on leaving
         yield
+
+
+@contextmanager
+def cpu_seeded(*parts: object) -> Iterator[None]:
+    """Like `layers_seeded` for draws on the CPU alone: cheap enough for every image, and works in a loader's processes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derived(*parts))
+        yield

@@ -4,10 +4,12 @@ Every random draw is derived from the seed and the place in the run, so a run th
 its last finished epoch (on the CPU, with the same number of threads).
 """
 
+import copy
 import json
 import math
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,11 +23,13 @@ from stimcore.data.images import Dataset, calibration_subset
 from stimcore.errors import CheckpointError, TrainingFailed, UsageError
 from stimcore.evaluation import evaluate
 from stimcore.methods.base import Batch, Losses, Method
+from stimcore.nets.norms import synchronised
 from stimcore.nets.staged import StagedNet
 from stimcore.recipes import Recipe
 from stimcore.statistics import wilson
 from stimcore.training import checkpoint
-from stimcore.training.augment import Normalise, flip_crop
+from stimcore.training.board import Board
+from stimcore.training.feed import Feed, Loaded, Plan, feed_for
 from stimcore.training.machine import peak_memory_bytes
 from stimcore.training.parallel import World
 from stimcore.training.precision import Precision, finite
@@ -35,6 +39,8 @@ from stimcore.training.seeds import generator, layers_seeded, spec_rng
 
 COLLAPSED_FRAC = 0.97
 """A main cross entropy of at least this share of log(classes), a whole epoch after warm-up, is a network that says nothing."""
+COLLAPSED_STEPS = 200
+"""Steps behind the warm-up that a network has before it may be called collapsed: tiny data sets start slowly."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,9 @@ class Settings:
         progress: Whether to draw a progress bar.
         evaluate_every: Epochs between evaluations on the test set; the last epoch is always evaluated.
         compile_blocks: Whether every block goes through `torch.compile`.
+        synchronise_norms: Whether batch norms share their statistics between processes (CUDA only).
+        workers: Processes that read images which don't fit into memory; 0 reads in this one.
+        tensorboard: Whether to write TensorBoard's event files into the run folder too.
     """
 
     seed: int = 0
@@ -56,6 +65,9 @@ class Settings:
     progress: bool = True
     evaluate_every: int = 1
     compile_blocks: bool = False
+    synchronise_norms: bool = False
+    workers: int = 2
+    tensorboard: bool = False
 
 
 class Trainer:
@@ -65,8 +77,11 @@ class Trainer:
         net: The network; trained in place.
         method: What turns a batch into gradients.
         recipe: Everything else.
-        dataset: Images in memory; put on the device whole.
+        dataset: Images in memory (put on the device whole when they fit) or in files.
         settings: Seed, device, processes.
+
+    Raises:
+        UsageError: Things that don't fit together: too few images, a method that can't be compiled, ...
     """
 
     def __init__(self, net: StagedNet, method: Method, recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
@@ -76,6 +91,14 @@ class Trainer:
             raise UsageError(
                 f"a batch of {recipe.batch_size} on {settings.world.size} processes", allowed="a multiple of the processes"
             )
+        if settings.compile_blocks and not method.compilable:
+            raise UsageError(
+                "--compile with this method: compiled blocks would not see its gates", todo="Leave --compile away."
+            )
+        if settings.synchronise_norms and settings.device.type != "cuda":
+            raise UsageError(f"synchronised batch norms on {settings.device}", allowed="CUDA devices")
+        if settings.workers < 0:
+            raise UsageError(f"{settings.workers} workers", allowed="0 and more")
         net = method.network(net)
         self.net, self.method, self.recipe, self.dataset, self.settings = net, method, recipe, dataset, settings
         device = settings.device
@@ -84,6 +107,9 @@ class Trainer:
             self.auxiliary = method.auxiliary(net)
         if self.auxiliary is not None:
             self.auxiliary.to(device)
+        self.plain = copy.deepcopy(net) if settings.compile_blocks or settings.synchronise_norms else None
+        if settings.synchronise_norms:
+            net.replace(synchronised)
         if settings.compile_blocks:
             net.compile_blocks(lambda part: cast(nn.Module, torch.compile(part)))
         self.parameters = [*net.parameters(), *(self.auxiliary.parameters() if self.auxiliary else [])]
@@ -95,16 +121,24 @@ class Trainer:
             nesterov=recipe.nesterov and recipe.momentum > 0,
         )
         self.precision = Precision(recipe.precision, device)
-        self.normalise = Normalise(dataset.mean, dataset.std, device)
-        self.pixels = torch.from_numpy(dataset.train.pixels).to(device)
-        self.labels = torch.from_numpy(dataset.train.labels).to(device)
+        self.feed: Feed = feed_for(
+            dataset,
+            Plan(
+                seed=settings.seed,
+                augmentation=recipe.augmentation,
+                device=device,
+                world=settings.world,
+                sides=Sides(method, settings.seed, dataset.image_shape[1]),
+            ),
+            settings.workers,
+        )
         self.calibration = calibration_subset(dataset.train)
         self.epoch = 0
 
     @property
     def steps_per_epoch(self) -> int:
         """Whole batches only: a smaller last one would have noisier statistics."""
-        return len(self.labels) // self.recipe.batch_size
+        return len(self.dataset.train) // self.recipe.batch_size
 
     def run(self, run_dir: Path) -> Iterator[dict[str, Any]]:
         """Trains to the end, leaving a checkpoint and a record per epoch; yields the records.
@@ -112,15 +146,20 @@ class Trainer:
         Raises:
             TrainingFailed: A loss that is not finite, or a network that collapsed. The last good epoch stays on disk.
         """
-        while self.epoch < self.recipe.epochs:
-            row = self._epoch_with_record()
-            if self.settings.world.rank == 0:
-                checkpoint.save(run_dir, self.state())
-                with (run_dir / "training.jsonl").open("a", encoding="utf-8") as handle:
-                    handle.write(json.dumps(row, allow_nan=False) + "\n")
-            self.settings.world.barrier()
-            yield row
-            self._check_alive(row)
+        writes = self.settings.world.rank == 0
+        with ExitStack() as stack:
+            board = stack.enter_context(Board(run_dir / "tensorboard")) if writes and self.settings.tensorboard else None
+            while self.epoch < self.recipe.epochs:
+                row = self._epoch_with_record()
+                if writes:
+                    checkpoint.save(run_dir, self.state())
+                    with (run_dir / "training.jsonl").open("a", encoding="utf-8") as handle:
+                        handle.write(json.dumps(row, allow_nan=False) + "\n")
+                if board is not None:
+                    board.add(row)
+                self.settings.world.barrier()
+                yield row
+                self._check_alive(row)
 
     def _epoch_with_record(self) -> dict[str, Any]:
         start, cpu = time.perf_counter(), time.process_time()
@@ -145,19 +184,21 @@ class Trainer:
         """One pass over the training images; returns the mean of every loss."""
         settings, seed = self.settings, self.settings.seed
         self.net.train()
-        order = torch.randperm(len(self.labels), generator=generator(seed, "order", self.epoch))
-        size = self.recipe.batch_size
+        order = torch.randperm(len(self.dataset.train), generator=generator(seed, "order", self.epoch))
+        size, first = self.recipe.batch_size, self.epoch * self.steps_per_epoch
+        batches = [order[step * size : (step + 1) * size] for step in range(self.steps_per_epoch)]
         totals: dict[str, float] = {}
         bar = tqdm(
-            range(self.steps_per_epoch),
+            self.feed.epoch(batches, first),
+            total=self.steps_per_epoch,
             desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}",
             unit="batch",
             leave=False,
             disable=not settings.progress or settings.world.rank > 0,
         )
         with layers_seeded(seed, "layers", self.epoch, settings.world.rank):
-            for step in bar:
-                losses = self.train_step(order[step * size : (step + 1) * size], self.epoch * self.steps_per_epoch + step)
+            for step, loaded in enumerate(bar):
+                losses = self.train_step(loaded, first + step)
                 for name, value in losses.items():
                     totals[name] = totals.get(name, 0.0) + float(value)
                 if not math.isfinite(float(losses["loss"])):
@@ -169,16 +210,21 @@ class Trainer:
                     bar.set_postfix(loss=f"{float(losses['loss']):.3f}")
         return {name: settings.world.mean(total / self.steps_per_epoch) for name, total in totals.items()}
 
-    def train_step(self, index: Tensor, step: int) -> Losses:
-        """One step on the images at `index` (all ranks' together)."""
-        images, labels = self.batch(index, step)
+    def train_step(self, loaded: Loaded, step: int) -> Losses:
+        """One step on this rank's part of a batch.
+
+        Args:
+            loaded: Its images and labels.
+            step: Global number of the step.
+        """
         rate = learning_rate(self.recipe, step, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         batch = Batch(
-            images=images,
-            labels=labels,
+            images=loaded.images,
+            labels=loaded.labels,
+            smaller=loaded.smaller,
             rng=spec_rng(self.settings.seed, "spec", step),
             autocast=self.precision.autocast,
             backward=self.precision.backward,
@@ -190,20 +236,15 @@ class Trainer:
         self.precision.step(self.optimizer)
         return losses
 
-    def batch(self, index: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """This rank's images `[B, C, H, W]`, augmented and normalised, and labels `[B]`."""
-        index = index.to(self.pixels.device)
-        pixels = self.pixels[index]
-        if self.recipe.augmentation == "flip_crop":
-            pixels = flip_crop(pixels, generator(self.settings.seed, "augment", step))
-        mine = self.settings.world.share(torch.arange(len(index), device=index.device))
-        return self.normalise(pixels[mine]), self.labels[index[mine]]
-
     def test(self) -> dict[str, Any]:
         """Accuracy of the main network on the test images, batch norms re-calibrated."""
+        net = self.net
+        if self.plain is not None:  # uncompiled, and with batch norms that wait for no other process
+            self.plain.module.load_state_dict(self.net.module.state_dict())
+            net = self.plain
         found = evaluate(
-            self.net,
-            self.net.topology.full,
+            net,
+            net.topology.full,
             self.dataset.test,
             mean=self.dataset.mean,
             std=self.dataset.std,
@@ -220,7 +261,9 @@ class Trainer:
     def _check_alive(self, row: dict[str, Any]) -> None:
         worst = math.log(max(2, len(self.dataset.classes)))
         ce = row["losses"].get("main_ce", 0.0)
-        if self.epoch > 1 and self.epoch > self.recipe.warmup_epochs + 1 and ce >= COLLAPSED_FRAC * worst:
+        behind = self.epoch - self.recipe.warmup_epochs
+        late = self.epoch > 1 and behind > 1 and behind * self.steps_per_epoch >= COLLAPSED_STEPS
+        if late and ce >= COLLAPSED_FRAC * worst:
             raise TrainingFailed(
                 f"the network collapsed: its cross entropy was {ce:.2f} in epoch {self.epoch}, {worst:.2f} is guessing",
                 todo="Try a lower learning rate, a longer warm-up or a smaller lambda; the checkpoint is kept.",
@@ -253,6 +296,18 @@ class Trainer:
         if not finite(state.network.values()):
             raise CheckpointError(f"{source} holds numbers that are not finite")
         self.epoch = state.epoch
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Which smaller images a step wants: the method's draw, seeded by run and step. Can be sent to a loader's processes."""
+
+    method: Method
+    seed: int
+    crop: int
+
+    def __call__(self, step: int) -> tuple[int, ...]:
+        return self.method.sides(self.crop, spec_rng(self.seed, "side", step))
 
 
 def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
