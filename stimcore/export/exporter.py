@@ -150,6 +150,8 @@ class Exporter:
             self._part.mkdir()
             files.write_json(self._part / PLAN, plan)
             return {}
+        for torn in self._part.glob(".*.part"):
+            torn.unlink()
         found: dict[str, FileEntry] = {}
         journal = self._part / FINISHED
         for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []:

@@ -42,13 +42,19 @@ def whole(net: StagedNet) -> tuple[onnx.ModelProto, list[PartEntry]]:
         for name, tensor in own.items():
             tensor.name = f"{part.name}/{name}"
             weights[tensor.name] = tensor
-        for node in graph.node:
+        # the exporter stores equal constants once and lets Identity nodes stand for the others
+        twice = {
+            node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity" and node.input[0] in weights
+        }
+        kept = [node for node in graph.node if node.output[0] not in twice]
+        for node in kept:
+            node.input[:] = [twice.get(t, t) for t in node.input]
             if node.op_type == "BatchNormalization":
                 for place, kind in ((3, "mean"), (4, "var")):
                     value = numpy_helper.to_array(weights[node.input[place]])
                     node.input[place] = f"{node.name}.{kind}"
                     weights[node.input[place]] = numpy_helper.from_array(value, node.input[place])
-        nodes += graph.node
+        nodes += kept
         parts.append(PartEntry(name=part.name, input=border, output=end))
         border = end
         with torch.no_grad():

@@ -1,0 +1,190 @@
+"""Bundles: verified, deterministic, resumable, and readable by somebody who has only onnxruntime."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+from stimcore.bundle import Bundle, check_hashes, open_bundle, open_experiment
+from stimcore.calibration import recalibrated
+from stimcore.enumerate import ordered
+from stimcore.errors import BundleError
+from stimcore.export.reference import reference_logits
+from stimcore.training.run import trained_network
+from tests.bundles import reference_inputs
+
+ROOT = Path(__file__).parents[2]
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+
+
+def run_dir(bundle: Bundle) -> Path:
+    return bundle.experiment.path.parents[1] / "runs" / "small" / f"{bundle.method}-0"
+
+
+def export(bundle: Bundle, out: Path, *extra: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(bundle, out, *extra), cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def command(bundle: Bundle, out: Path, *extra: str) -> list[str]:
+    return [sys.executable, "-m", "stimcore.export", str(run_dir(bundle)), "--out", str(out), "--quiet", *extra]
+
+
+def test_every_ordered_sub_network_is_listed_and_verified(small: list[Bundle]) -> None:
+    bundle = small[0]
+    assert {e.spec for e in bundle.manifest.networks.values()} == {str(s) for s in ordered(bundle.topology)}
+    for entry in bundle.manifest.networks.values():
+        assert entry.correct == entry.correct_torch
+        assert entry.parity <= 1e-4 and entry.agreement >= 0.999
+    assert check_hashes(bundle) == len(bundle.manifest.networks) + 2 + 2
+
+
+def test_weights_are_stored_once(small: list[Bundle]) -> None:
+    bundle = small[0]
+    main = sum((bundle.path / name).stat().st_size for name in ("main.onnx", "weights.bin"))
+    subnets = sum(p.stat().st_size for p in bundle.path.glob("subnet-*.onnx"))
+    assert subnets <= 0.5 * main + 26 * 120_000
+    for path in bundle.path.glob("*.onnx"):
+        for tensor in onnx.load(str(path), load_external_data=False).graph.initializer:
+            if not tensor.name.endswith((".mean", ".var")) and tensor.dims and np.prod(tensor.dims) > 64:
+                assert tensor.data_location == onnx.TensorProto.EXTERNAL
+
+
+def test_a_stranger_with_onnxruntime_alone_gets_the_manifests_accuracy(small: list[Bundle], tmp_path: Path) -> None:
+    """Ten lines that import nothing of ours."""
+    script = tmp_path / "stranger.py"
+    script.write_text(
+        "import json, sys\n"
+        "import numpy as np, onnxruntime as ort\n"
+        "folder, name = sys.argv[1:]\n"
+        "experiment = json.load(open(f'{folder}/../experiment.json'))\n"
+        "data = np.load(f'{folder}/../evaluation.npz')\n"
+        "mean, std = (np.array(experiment[key], np.float32)[:, None, None] for key in ('mean', 'std'))\n"
+        "images = (data['pixels'].astype(np.float32) / np.float32(255) - mean) / std\n"
+        "logits = ort.InferenceSession(f'{folder}/{name}').run(None, {'images': images})[0]\n"
+        "print(int((logits.argmax(1) == data['labels']).sum()))\n"
+    )
+    bundle = small[1]
+    for name in random.Random(1).sample(sorted(bundle.manifest.networks), 3):
+        done = subprocess.run(
+            [sys.executable, str(script), str(bundle.path), name], capture_output=True, text=True, check=True, cwd=tmp_path
+        )
+        assert int(done.stdout) == bundle.manifest.networks[name].correct
+
+
+def test_the_same_run_gives_the_same_bytes(small: list[Bundle], tmp_path: Path) -> None:
+    assert export(small[0], tmp_path / "again").returncode == 0
+    assert digest(tmp_path / "again" / "common") == digest(small[0].path)
+    before = (tmp_path / "again" / "common" / "manifest.json").stat().st_mtime_ns
+    done = export(small[0], tmp_path / "again")
+    assert done.returncode == 0 and "already exported" in done.stdout
+    assert (tmp_path / "again" / "common" / "manifest.json").stat().st_mtime_ns == before
+
+
+def killed_again_and_again(bundle: Bundle, out: Path, times: int, rng: random.Random) -> int:
+    """Exports with a SIGKILL at a random moment, `times` times; returns how often it hit a running export."""
+    hits = 0
+    for _ in range(times):
+        process = subprocess.Popen(command(bundle, out), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        start = time.monotonic()
+        wait = rng.uniform(0.0, 4.0)
+        # count from the moment when there is something to lose
+        while process.poll() is None and not (out / ".common.part").exists() and time.monotonic() - start < 120:
+            time.sleep(0.01)
+        try:
+            process.wait(wait)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            hits += 1
+    return hits
+
+
+def test_a_killed_export_goes_on_and_ends_the_same(small: list[Bundle], tmp_path: Path) -> None:
+    hits = killed_again_and_again(small[0], tmp_path / "killed", 2, random.Random(5))
+    assert export(small[0], tmp_path / "killed").returncode == 0
+    assert digest(tmp_path / "killed" / "common") == digest(small[0].path)
+    assert not list((tmp_path / "killed").glob(".*.part"))
+    print("killed while it ran:", hits)
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments(small: list[Bundle], tmp_path: Path) -> None:
+    rng = random.Random()
+    assert killed_again_and_again(small[0], tmp_path / "killed", 10, rng) > 0
+    assert export(small[0], tmp_path / "killed").returncode == 0
+    assert digest(tmp_path / "killed" / "common") == digest(small[0].path)
+
+
+def test_one_flipped_bit_is_found(small: list[Bundle], tmp_path: Path) -> None:
+    shutil.copytree(small[0].experiment.path, tmp_path / "flipped")
+    store = tmp_path / "flipped" / "common" / "weights.bin"
+    data = bytearray(store.read_bytes())
+    data[len(data) // 2] ^= 1
+    store.write_bytes(data)
+    with pytest.raises(BundleError, match="weights.bin is not what was exported"):
+        open_bundle(store.parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "stimcore.bundle", "verify", str(tmp_path / "flipped")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and "weights.bin" in done.stderr
+
+
+def test_a_torn_manifest_is_told(small: list[Bundle], tmp_path: Path) -> None:
+    shutil.copytree(small[0].experiment.path, tmp_path / "torn")
+    path = tmp_path / "torn" / "common" / "manifest.json"
+    path.write_text(path.read_text()[:-100])
+    with pytest.raises(BundleError, match="is not JSON"):
+        open_bundle(path.parent)
+
+
+def test_another_experiment_in_the_same_folder_is_refused(small: list[Bundle], tmp_path: Path) -> None:
+    shutil.copytree(small[0].experiment.path, tmp_path / "other")
+    path = tmp_path / "other" / "experiment.json"
+    value = json.loads(path.read_text())
+    value["mean"] = [0.1, 0.2, 0.3]
+    path.write_text(json.dumps(value))
+    done = export(small[0], tmp_path / "other")
+    assert done.returncode == 2 and "holds another experiment (normalisation differ)" in done.stderr
+
+
+def test_the_reference_along_the_tree_is_the_plain_reference(small: list[Bundle]) -> None:
+    bundle = small[0]
+    net = trained_network(run_dir(bundle))[1]
+    calibration, images = reference_inputs(bundle)
+    specs = random.Random(2).sample(list(ordered(bundle.topology)), 5)
+    found = dict(reference_logits(net, specs, calibration, images))
+    for spec in specs:
+        with torch.no_grad():
+            assert torch.equal(found[spec], recalibrated(net, spec, calibration)(images, spec))
+
+
+def test_the_batch_is_open_and_names_are_plain(small: list[Bundle]) -> None:
+    session = ort.InferenceSession(small[0].path / "subnet-d1-1-1.onnx")
+    assert session.get_inputs()[0].name == "images" and session.get_outputs()[0].name == "logits"
+    for batch in (1, 7):
+        assert session.run(None, {"images": np.zeros((batch, 3, 12, 12), np.float32)})[0].shape == (batch, 5)
+
+
+def test_experiment_says_what_it_is(small: list[Bundle]) -> None:
+    experiment = open_experiment(small[0].experiment.path)
+    assert experiment.methods == ("common", "stimulative")
+    assert experiment.image_shape == (3, 12, 12)
