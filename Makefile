@@ -9,7 +9,8 @@ app: .venv/ready                ## starts the dashboard (and the model server be
 test: .venv/ready               ## runs the tests
 	$(BIN)/python -m pytest
 
-check: .venv/ready lint test    ## format, lint, types, import contracts, tests: what CI runs
+check: .venv/ready lint         ## format, lint, types, import contracts, tests with branch coverage: what CI runs
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

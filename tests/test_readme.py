@@ -1,0 +1,44 @@
+"""What the README promises: its code runs and prints what it says, its table is what was measured, its pictures are there."""
+
+import io
+import json
+import re
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from stimcore.statistics import mean_std
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_code_prints_the_manifests_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    said = re.search(r"# (0\.\d+)", code)
+    out = io.StringIO()
+    with redirect_stdout(out):
+        exec(compile(code, "README.md", "exec"), {})
+    assert said is not None and float(out.getvalue()) == pytest.approx(float(said[1]))
+
+
+@pytest.mark.parametrize("method", ["common", "stimulative"])
+def test_the_table_is_what_was_measured(method: str) -> None:
+    sweep = json.loads((ROOT / "exported/resnet20-fashion" / method / "sweep-ordered.json").read_text())
+    mean, std = mean_std([row["accuracy_pct"] for row in sweep["results"]])
+    smallest = next(row for row in sweep["results"] if row["spec"] == "1.4.7")
+    row = f"| {method} | {sweep['main']['accuracy_pct']:.2f}% | {mean:.2f}% ± {std:.2f} | {smallest['accuracy_pct']:.2f}% |"
+    assert row in README
+
+
+def test_links_and_pictures_are_there() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_the_two_commands_are_targets_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for command in ("app", "test", "check", "setup"):
+        assert re.search(rf"^{command}:", makefile, re.MULTILINE)
