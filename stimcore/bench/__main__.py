@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from stimcore import cli
-from stimcore.bench import step
+from stimcore.bench import step, sweep
 
 BENCHES: dict[str, ModuleType] = {
     "step": step,
+    "sweep": sweep,
 }
 """Name -> module with `add_arguments(parser)` and `run(options) -> report`; its docstring's first line is the help text."""
 
