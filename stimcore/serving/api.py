@@ -17,7 +17,7 @@ from stimcore.serving import bodies, pictures, wire
 from stimcore.serving.jobs import Evaluation
 from stimcore.serving.library import check_spec, finite, networks_of, source_of, stored_sweep
 from stimcore.serving.messages import Classify, Standalone
-from stimcore.serving.refusals import NotFound, TooLarge, TooMany
+from stimcore.serving.refusals import NotStored, TooLarge, TooMany
 from stimcore.serving.server import Server
 
 T = TypeVar("T", bound=BaseModel)
@@ -139,14 +139,14 @@ def _evaluations(router: APIRouter, server: Server) -> None:
         responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "events"}},
         summary="Server-sent events: progress, result, error, done",
     )
-    async def events(id: str, last: Annotated[str, Header(alias="Last-Event-ID")] = "0") -> Response:
-        found = server.jobs.get(id)
+    async def events(id: str, last: Annotated[str, Header(alias="Last-Event-ID")] = "0", client: Client = "") -> Response:
+        found = server.jobs.get(id, client)
         if not (last.isascii() and last.isdigit() and len(last) < 19):
             raise UsageError(f"Last-Event-ID is '{last[:40]}'", allowed="a number that this stream sent")
-        if sum(job.streams for job in server.jobs.all()) >= server.limits.streams:
+        if sum(len(job.streams) for job in server.jobs.all()) >= server.limits.streams:
             raise TooMany(f"{server.limits.streams} event streams are open", todo="Poll, or try again in a moment.")
         return StreamingResponse(
-            _sse(server, found, int(last)),
+            _sse(server, found, client, int(last)),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -168,8 +168,8 @@ def _line(job: Evaluation) -> wire.JobLine:
     )
 
 
-async def _sse(server: Server, job: Evaluation, last: int) -> AsyncIterator[bytes]:
-    async for event in server.jobs.stream(job, last, server.draining):
+async def _sse(server: Server, job: Evaluation, client: str, last: int) -> AsyncIterator[bytes]:
+    async for event in server.jobs.stream(job, client, last, server.draining):
         if event is None:
             yield b": still there\n\n"
         else:
@@ -189,7 +189,7 @@ def _bundles(router: APIRouter, server: Server) -> None:
     async def sweep(experiment: str, method: str, kind: str) -> dict[str, Any]:
         found = await asyncio.to_thread(stored_sweep, server.library.bundle(experiment, method), kind)
         if found is None:
-            raise NotFound(
+            raise NotStored(
                 f"{experiment}/{method} has no stored sweep '{kind}'", todo="'python -m stimcore.sweep --store' makes one."
             )
         return dict(finite(found))

@@ -33,6 +33,7 @@ def application(server: Server) -> ASGIApp:
         lifespan=life,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.add_exception_handler(StimcoreError, _refused)
     app.add_exception_handler(HTTPException, _http)

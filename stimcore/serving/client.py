@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from stimcore.errors import StimcoreError, Unavailable, UsageError
 from stimcore.serving import wire
-from stimcore.serving.refusals import NotFound, rebuilt
+from stimcore.serving.refusals import NotStored, rebuilt
 
 T = TypeVar("T", bound=BaseModel)
 PATIENCE_S = 5.0
@@ -132,10 +132,8 @@ class Client:
         """Stored accuracies of a family, None where there are none."""
         try:
             return dict(self._answer("GET", _of(experiment, method, f"sweeps/{_part(kind)}")).json())
-        except NotFound as reason:
-            if "no stored sweep" in str(reason):
-                return None
-            raise
+        except NotStored:
+            return None
 
     def networks(self, experiment: str, method: str) -> wire.Networks:
         """The listed ONNX files."""

@@ -38,7 +38,7 @@ class Evaluation:
         known: Spec -> JSON text of what is known.
         missing: Specs that are to be measured.
         watchers: Client -> until when its last poll counts.
-        streams: Open event streams.
+        streams: Client of every open event stream.
         attempts: Workers that ended while they were at it.
         version: Grows with every change; also the ids of events.
         latest: Type of event -> id and JSON text of the newest of its kind: a later one says all that earlier ones did.
@@ -64,7 +64,7 @@ class Evaluation:
     error: wire.JobError | None = None
     interactive: bool = True
     watchers: dict[str, float] = field(default_factory=dict)
-    streams: int = 0
+    streams: list[str] = field(default_factory=list)
     attempts: int = 0
     version: int = 0
     latest: dict[str, tuple[int, bytes]] = field(default_factory=dict)
@@ -263,7 +263,8 @@ class Jobs:
         job = self.get(id_)
         job.watchers.pop(client, None)
         now = self._clock()
-        if not job.final and not job.streams and not any(until > now for until in job.watchers.values()):
+        others = [*(c for c, until in job.watchers.items() if until > now), *(c for c in job.streams if c != client)]
+        if not job.final and not others:
             self._end(job, "cancelled")
         return job
 
@@ -371,9 +372,11 @@ class Jobs:
         counts = f'{{"images": {job.images}, "images_total": {job.images_total}, '.encode()
         job.say("result", counts + job.results_text() + b"}")
 
-    async def stream(self, job: Evaluation, last: int, stop: asyncio.Event) -> AsyncIterator[tuple[int, str, bytes] | None]:
+    async def stream(
+        self, job: Evaluation, client: str, last: int, stop: asyncio.Event
+    ) -> AsyncIterator[tuple[int, str, bytes] | None]:
         """Events after `last` until the last one or until `stop`; None where silence should be broken."""
-        job.streams += 1
+        job.streams.append(client)
         stopping = asyncio.ensure_future(stop.wait())
         try:
             while True:
@@ -395,7 +398,7 @@ class Jobs:
                     yield None
         finally:
             stopping.cancel()
-            job.streams -= 1
+            job.streams.remove(client)
 
 
 def counts_of(jobs: list[Evaluation]) -> Mapping[str, int]:

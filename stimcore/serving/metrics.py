@@ -59,7 +59,7 @@ class Metrics:
             self.jobs.labels(state).set(sum(job.state == state for job in server.jobs.all()))
         self.known.set(len(server.known))
         self.known_hits.set(server.known.hits)
-        self.streams.set(sum(job.streams for job in server.jobs.all()))
+        self.streams.set(sum(len(job.streams) for job in server.jobs.all()))
         self.restarts.set(server.pool.restarts)
         self.ready.set(server.ready)
         return generate_latest(self.registry)

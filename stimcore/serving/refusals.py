@@ -9,6 +9,12 @@ class NotFound(UsageError):
     code = "not_found"
 
 
+class NotStored(NotFound):
+    """A sweep that was not made yet."""
+
+    code = "not_stored"
+
+
 class TooLarge(UsageError):
     """More bytes, images or specs than the limits allow."""
 
@@ -58,6 +64,7 @@ _ALL: tuple[tuple[type[StimcoreError], int], ...] = (
     (DataMissing, 400),
     (Denied, 401),
     (NotFound, 404),
+    (NotStored, 404),
     (TooSlow, 408),
     (TooLarge, 413),
     (TooMany, 429),

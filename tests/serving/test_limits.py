@@ -1,0 +1,359 @@
+"""Every bound of `Limits`, at a value small enough to reach, in a real server; access; metrics; logs."""
+
+import dataclasses
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from stimcore.errors import UsageError
+from stimcore.serving import wire
+from stimcore.serving.client import Client
+from stimcore.serving.limits import Limits
+from stimcore.serving.refusals import Busy, Denied, Late, TooLarge, TooMany
+from tests.serving.conftest import Start
+from tests.serving.processes import Running
+from tests.serving.test_bad_input import URL, body, in_binary, refused, tensor
+from tests.serving.test_jobs import long, request
+
+TESTED = (
+    "connections header_s body_s write_s keep_alive_s body_bytes chunks json_bytes json_depth batch calls call_s download_s",
+    "jobs jobs_per_client specs job_s lease_s finished_jobs known_results streams heartbeat_s samples image_bytes image_pixels",
+    "classify_specs engines keep_bytes start_s silence_s crashes crash_window_s drain_s model_labels",
+)
+
+
+def test_no_limit_is_forgotten_here() -> None:
+    named = " ".join(TESTED).split()
+    assert sorted(named) == sorted(field.name for field in dataclasses.fields(Limits))
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    missing = [name for name in named if f'"{name}=' not in tests]
+    assert missing == [], "a test sets every one of them"
+
+
+def test_limits_are_checked_on_the_command_line() -> None:
+    assert Limits().with_texts(["jobs=3", "lease_s=0.5"]) == Limits(jobs=3, lease_s=0.5)
+    for bad in ("job=3", "jobs", "jobs=x", "jobs=0", "lease_s=-1", "jobs=1.5", "lease_s=nan"):
+        with pytest.raises(UsageError):
+            Limits().with_texts([bad])
+
+
+def test_sizes(start: Start) -> None:
+    server = start(
+        limits=["batch=4", "body_bytes=30000", "json_bytes=20000", "json_depth=5", "specs=3", "samples=2", "classify_specs=1"]
+        + ["image_bytes=1000", "image_pixels=100"]
+    )
+    refused(
+        server, 413, "must be <= 4", **in_binary(np.zeros((5, 1, 12, 12), np.float32).tobytes(), 2880, shape=[5, 1, 12, 12])
+    )
+    refused(server, 413, "at most 30,000", content=b"x" * 30_001)
+    refused(server, 413, "bytes of JSON", content=b"x" * 20_001)
+    refused(server, 400, "nested", content="[" * 6 + "]" * 6)
+    client = server.client()
+    with pytest.raises(TooLarge, match="at most 3"):
+        client.submit(request("common", *["main"] * 4))
+    with pytest.raises(TooLarge, match="at most 2"):
+        client.samples("tiny", 3, seed=0)
+    png = client.samples("tiny", 1, seed=0)[0].png_base64
+    ask = {"method": "common", "specs": ["main"], "image_base64": png}
+    with pytest.raises(TooLarge, match="1 to 1"):
+        client.classify("tiny", wire.ClassifyRequest.model_validate(ask | {"specs": ["main", "d1-1-1"]}))
+    with pytest.raises(TooLarge, match="12 x 12 pixels"):
+        client.classify("tiny", wire.ClassifyRequest.model_validate(ask))
+    with pytest.raises(TooLarge, match="bytes"):
+        client.classify("tiny", wire.ClassifyRequest.model_validate(ask | {"image_base64": "AAAA" * 334}))
+
+
+def test_a_full_queue_refuses_at_once_and_keeps_what_it_took(start: Start) -> None:
+    server = start(limits=["calls=3", "batch=1024"])
+    images = np.zeros((1024, 1, 12, 12), np.float32)
+    words = in_binary(images.tobytes(), images.nbytes, shape=list(images.shape))
+    server.http.post(URL, **words)  # opens the bundle
+
+    def ask(_: int) -> tuple[int, float, httpx.Headers]:
+        began = time.monotonic()
+        with httpx.Client(base_url=server.url, timeout=60) as http:
+            answer = http.post(URL, **words)
+        return answer.status_code, time.monotonic() - began, answer.headers
+
+    with ThreadPoolExecutor(24) as threads:
+        waiting = [threads.submit(ask, i) for i in range(24)]
+        while not all(future.done() for future in waiting):
+            assert server.live(), "health never waits in the queue"
+        answers = [future.result() for future in waiting]
+    codes = [code for code, _, _ in answers]
+    assert set(codes) == {200, 503} and codes.count(200) >= 3
+    assert all(headers["Retry-After"] == "1" for code, _, headers in answers if code == 503)
+    slowest_yes = max(seconds for code, seconds, _ in answers if code == 200)
+    quickest_no = min(seconds for code, seconds, _ in answers if code == 503)
+    assert quickest_no < slowest_yes, "a refusal does not wait for the queue"
+    assert server.http.post(URL, **words).status_code == 200
+
+
+def test_evaluations_are_bounded_for_one_and_for_all(start: Start) -> None:
+    server = start(limits=["jobs=3", "jobs_per_client=2", "finished_jobs=2", "streams=1"])
+    greedy, modest, late = server.client(), server.client(), server.client()
+    first = long(greedy)
+    second = greedy.submit(request("common", "d1-1-1", fresh=True, interactive=False))
+    with pytest.raises(TooMany, match="2 evaluations in progress"):
+        greedy.submit(request("common", "d1-1-2", fresh=True, interactive=False))
+    assert greedy.submit(request("stimulative", "d1-1-1")).state == "done", "what is known costs no place"
+    modest.submit(request("common", "d1-1-2", fresh=True, interactive=False))
+    with pytest.raises(Busy, match="queue is full"):
+        late.submit(request("common", "d1-1-3", fresh=True, interactive=False))
+    events = greedy.events(first.id)
+    next(events)
+    with pytest.raises(TooMany, match="1 event streams"):
+        next(modest.events(second.id))
+    for line in greedy.jobs():
+        for client in (greedy, modest):
+            client.cancel(line.id)
+    for _ in range(3):
+        modest.submit(request("stimulative", "main"))
+    assert len(modest.jobs()) == 2, "older finished ones are forgotten"
+
+
+def test_deadlines(start: Start) -> None:
+    server = start(limits=["call_s=0.01", "download_s=0.01", "job_s=0.5", "lease_s=30"])
+    client = server.client()
+    refused(server, 504, "not done within", content=json.dumps(body(parameters={"spec": "d1-2-3"})))
+    with pytest.raises(Late):
+        client.onnx("tiny", "common", "d3-1-3")
+    job = client.wait(long(client).id)
+    assert job.state == "failed" and job.error is not None and job.error.code == "late"
+
+
+def test_a_request_may_shorten_its_deadline(server: Running) -> None:
+    refused(server, 504, "not done within 1e-06 s", content=json.dumps(body(parameters={"timeout": 1})))
+
+
+def test_results_are_remembered_up_to_a_bound(start: Start) -> None:
+    server = start(limits=["known_results=2"])
+    client = server.client()
+    client.wait(client.submit(request("common", "d1-1-1", "d1-1-2", "d1-2-1")).id)
+    assert server.metric("stim_known_results") == 2
+
+
+def test_silent_streams_get_a_heartbeat(start: Start) -> None:
+    server = start(limits=["heartbeat_s=0.02"])
+    job = long(server.client())
+    with server.http.stream("GET", f"/v1/jobs/{job.id}/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert any(line.startswith(":") for line in answer.iter_lines())
+
+
+def test_bundles_kept_open_are_bounded_and_all_are_served(start: Start) -> None:
+    server = start(limits=["engines=1", "keep_bytes=50000000"])
+    for _ in range(2):
+        for method in ("common", "stimulative"):
+            assert server.http.post(URL.replace("common", method), content=json.dumps(body())).status_code == 200
+
+
+# Slow and many connections
+
+
+def closed_after(connection: socket.socket) -> float:
+    """Seconds until the other side closes."""
+    began = time.monotonic()
+    connection.settimeout(20)
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionError:
+        pass
+    return time.monotonic() - began
+
+
+def test_slow_heads_bodies_and_idle_connections_are_ended(start: Start) -> None:
+    server = start(limits=["header_s=0.6", "body_s=0.6", "keep_alive_s=1"])
+    address = ("127.0.0.1", server.port)
+    with socket.create_connection(address) as silent, socket.create_connection(address) as trickling:
+        trickling.sendall(b"GET /v2/health/live HT")
+        assert closed_after(silent) < 5
+        assert closed_after(trickling) < 5
+    with socket.create_connection(address) as slow:
+        slow.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        answer = slow.recv(65536)
+        assert b" 408 " in answer and b"did not arrive" in answer
+    with socket.create_connection(address) as idle:
+        idle.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b'{"live":true}' in idle.recv(65536)
+        assert closed_after(idle) < 5
+    with socket.create_connection(address) as second_is_slow:
+        second_is_slow.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        second_is_slow.recv(65536)
+        second_is_slow.sendall(b"GET /v2/hea")
+        assert closed_after(second_is_slow) < 5
+    assert server.live()
+
+
+def test_one_byte_a_second_blocks_nobody(start: Start) -> None:
+    server = start(limits=["write_s=1", "body_s=3"])
+    address = ("127.0.0.1", server.port)
+    stop = threading.Event()
+    text = json.dumps(body()).encode()
+    head = f"POST {URL} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(text)}\r\n\r\n".encode()
+
+    def write_slowly() -> None:
+        with socket.create_connection(address) as connection:
+            for byte in head + text:
+                if stop.wait(1):
+                    return
+                connection.sendall(bytes([byte]))
+
+    def read_slowly() -> None:
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            connection.connect(address)
+            wanted = b"GET /v1/experiments/tiny/methods/common/onnx?spec=main HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            connection.sendall(wanted * 20)
+            while not stop.wait(1) and connection.recv(1):
+                pass
+
+    server.http.post(URL, content=text)
+    threads = [threading.Thread(target=target) for target in (write_slowly, read_slowly) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        end = time.monotonic() + 4
+        count = 0
+        while time.monotonic() < end:
+            assert server.http.post(URL, content=text).status_code == 200
+            count += 1
+        assert count > 20
+        server.until(lambda: sum(line.get("status") == 499 or line["event"] == "failed" for line in server.lines()) >= 8, 10)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_connections_are_bounded(start: Start) -> None:
+    server = start(limits=["connections=10"])
+    held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(30)]
+    time.sleep(0.3)
+    ended = 0
+    for connection in held:
+        connection.settimeout(0.01)
+        try:
+            ended += connection.recv(1) == b""
+        except TimeoutError:
+            pass
+        except ConnectionError:
+            ended += 1
+    assert 15 <= ended <= 21
+    for connection in held:
+        connection.close()
+    server.until(lambda: server.live())
+
+
+# Access
+
+
+def test_other_addresses_need_a_token(exported: Path) -> None:
+    def outcome(*words: str, token: str = "") -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "stimcore.serve", *words], env={"STIMCORE_TOKEN": token}, capture_output=True, text=True
+        )
+        assert done.stderr.count("\n") == 1, done.stderr
+        return done.returncode, done.stderr
+
+    for host in ("0.0.0.0", "::"):
+        code, text = outcome(str(exported), "--host", host)
+        assert code == 2 and "there is no token" in text and "STIMCORE_TOKEN" in text
+    assert outcome(str(exported), token="short")[0] == 2
+    assert outcome(str(exported / "nowhere"))[0] == 2
+    assert outcome(str(exported), "--host", "no.such.host.invalid")[0] == 2
+    assert outcome(str(exported), "--port", "70000")[0] == 2
+    assert outcome(str(exported), "--threads", "0")[0] == 2
+    assert outcome(str(exported), "--limit", "jobs=none")[0] == 2
+    assert outcome(str(exported), "--engine", "tensorrt")[0] == 2
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, text = outcome(str(exported), "--port", str(taken.getsockname()[1]))
+        assert code == 1 and "Give another --port" in text
+
+
+def test_a_device_that_is_not_there_is_one_sentence(exported: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "stimcore.serve", str(exported), "--port", "0", "--device", "gpu", "--log-level", "error"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2 and done.stderr == "error: there is no device 'gpu'; allowed: auto, cpu, cuda, cuda:0, ....\n"
+
+
+def test_a_token_opens_everything_but_health_is_open(start: Start) -> None:
+    token = "correct-horse-battery"
+    server = start(token=token, words=["--host", "0.0.0.0"])
+    bare = httpx.Client(base_url=server.url.replace("0.0.0.0", "127.0.0.1"))
+    assert bare.get("/v2/health/live").status_code == bare.get("/v2/health/ready").status_code == 200
+    for path in ("/v1/catalogue", "/v2", "/metrics", "/openapi.json", "/nothing"):
+        for wrong in ({}, {"Authorization": f"Bearer {token}x"}, {"Authorization": "Bearer"}, {"Authorization": "Bearer \xff"}):
+            answer = bare.get(path, headers={key: value.encode("latin-1") for key, value in wrong.items()})
+            assert answer.status_code == 401 and answer.json()["code"] == "denied"
+            assert answer.headers["WWW-Authenticate"] == "Bearer" and token not in answer.text
+    for path in ("/v1/catalogue", "/v2", "/metrics", "/openapi.json"):
+        assert bare.get(path, headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    with pytest.raises(Denied, match="token is missing or wrong"):
+        Client(str(bare.base_url)).catalogue()
+    assert Client(str(bare.base_url), token).catalogue().experiments
+    assert token not in server.log.read_text(encoding="utf-8")
+
+
+def test_without_a_token_no_page_in_a_browser_gets_in(server: Running) -> None:
+    for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Host": "127.0.0.1.evil.example:80"}):
+        assert server.http.get("/v1/catalogue", headers=headers).status_code == 401
+    for headers in ({"Host": f"localhost:{server.port}"}, {"Origin": "http://localhost:8501"}, {"Host": "[::1]:80"}):
+        assert server.http.get("/v1/catalogue", headers=headers).status_code == 200
+
+
+# Metrics and logs
+
+
+def test_metrics_are_bounded_and_true(start: Start) -> None:
+    server = start(limits=["model_labels=2"])
+    for name in ("tiny.common", "tiny.stimulative", "tiny.common.main", "tiny.common.subnet-d1-1-1", "made-up-1", "made-up-2"):
+        server.http.post(f"/v2/models/{name}/infer", content=json.dumps(body()))
+    text = server.http.get("/metrics").text
+    assert set(re.findall(r'stim_inferences_total\{model="([^"]+)"', text)) == {"tiny.common", "tiny.stimulative", "other"}
+    assert 'stim_inferences_total{model="other",result="done"} 2.0' in text
+    assert 'stim_inferences_total{model="other",result="refused"} 2.0' in text
+    assert 'stim_requests_total{route="/v2/models/{name}/infer",status="200"} 4.0' in text
+    assert "made-up" not in text and "stim_ready 1.0" in text
+    for i in range(50):
+        server.http.get(f"/v1/made-up-{i}")
+    assert "made-up" not in server.http.get("/metrics").text
+
+
+def test_every_line_of_the_log_is_json_with_the_request_id(start: Start) -> None:
+    server = start()
+    answer = server.http.get("/v1/status", headers={"X-Request-Id": "my-id-7"})
+    assert answer.headers["X-Request-Id"] == "my-id-7"
+    other = server.http.post(URL, content=json.dumps(body(inputs=[tensor(name="no")])), headers={"X-Request-Id": "a b\t"})
+    id_ = other.headers["X-Request-Id"]
+    assert re.fullmatch("[0-9a-f]{32}", id_)
+    server.stop()
+    lines = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines()]
+    found: dict[str, Any] = {line.get("request"): line for line in lines if line["event"] == "request"}
+    assert found["my-id-7"] | {"time": 0, "ms": 0} == {
+        "time": 0,
+        "level": "info",
+        "event": "request",
+        "request": "my-id-7",
+        "method": "GET",
+        "route": "/v1/status",
+        "status": 200,
+        "ms": 0,
+    }
+    assert (found[id_]["status"], found[id_]["code"], found[id_]["route"]) == (400, "usage", "/v2/models/{name}/infer")
