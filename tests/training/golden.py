@@ -1,7 +1,7 @@
 """Golden loss curves: 20 steps of every method on a fixed small problem.
 
-`python -m tests.training.golden` writes them anew; the difference is to be reviewed. A change of the code that is meant to change
-nothing must leave them alone.
+`python -m tests.training.golden` writes them anew; the difference is to be reviewed. A change of the code that is meant to
+change nothing must leave them alone.
 """
 
 import json
