@@ -4,7 +4,7 @@ Used by the methods that put heads on blocks or stages. Knows nothing of losses.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -63,18 +63,27 @@ def stage_coefficients(count: int) -> list[float]:
     return [value / sum(values) for value in values]
 
 
-def forward_with(net: StagedNet, images: Tensor, blocks: Collection[int]) -> tuple[dict[int, Tensor], Tensor]:
+def forward_with(
+    net: StagedNet, images: Tensor, blocks: Collection[int], read: Callable[[Tensor], Tensor] = lambda out: out
+) -> tuple[dict[int, Tensor], Tensor]:
     """One forward of the main network.
 
+    Args:
+        net: The network.
+        images: `[B, C, H, W]`.
+        blocks: Whose outputs are wanted.
+        read: What is taken of such an output, at once: what is computed later holds its whole gradient from the start of the
+            backward on.
+
     Returns:
-        Block -> its output `[B, C, H, W]` for the wanted blocks, and the logits `[B, num_classes]`.
+        Block -> what was read of its output `[B, C, H, W]`, and the logits `[B, num_classes]`.
     """
     features: dict[int, Tensor] = {}
     out = images
     for part in net.route(net.topology.full):
         out = part.module(out)
         if (match := _BLOCK.match(part.name)) and int(match[1]) in blocks:
-            features[int(match[1])] = out
+            features[int(match[1])] = read(out)
     return features, out
 
 
@@ -95,6 +104,6 @@ class LinearHeads(nn.Module):
         super().__init__()
         self.heads = nn.ModuleDict({str(block): nn.Linear(shape[0], num_classes) for block, shape in shapes.items()})
 
-    def forward(self, features: dict[int, Tensor]) -> dict[int, Tensor]:
-        """Block -> logits `[B, num_classes]`."""
-        return {block: self.heads[str(block)](pooled(value)) for block, value in features.items()}
+    def forward(self, vectors: dict[int, Tensor]) -> dict[int, Tensor]:
+        """Block -> pooled output `[B, C]` to block -> logits `[B, num_classes]`."""
+        return {block: self.heads[str(block)](value) for block, value in vectors.items()}

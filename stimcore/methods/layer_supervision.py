@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from stimcore.methods.base import Batch, Losses, Method
-from stimcore.methods.exits import LinearHeads, block_shapes, forward_with, stage_coefficients, supervised_stages
+from stimcore.methods.exits import LinearHeads, block_shapes, forward_with, pooled, stage_coefficients, supervised_stages
 from stimcore.methods.losses import cross_entropy
 from stimcore.nets.staged import StagedNet
 
@@ -41,9 +41,9 @@ class LayerSupervision(Method):
         """Gradients of the whole loss in one forward and one backward."""
         heads = cast(BlockHeads, auxiliary)
         with batch.autocast():
-            features, logits = forward_with(net, batch.images, range(1, net.topology.num_blocks + 1))
+            vectors, logits = forward_with(net, batch.images, range(1, net.topology.num_blocks + 1), pooled)
             main = cross_entropy(logits, batch.labels, batch.label_smoothing)
-            found = [cross_entropy(out, batch.labels, batch.label_smoothing) for out in heads(features).values()]
+            found = [cross_entropy(out, batch.labels, batch.label_smoothing) for out in heads(vectors).values()]
         layer_ce = (torch.tensor(heads.coefficients, device=main.device, dtype=main.dtype) * torch.stack(found)).sum()
         loss = main + layer_ce
         batch.backward(loss)

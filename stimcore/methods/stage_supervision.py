@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from stimcore.methods.base import Batch, Losses, Method
-from stimcore.methods.exits import LinearHeads, block_shapes, forward_with, stage_coefficients, supervised_stages
+from stimcore.methods.exits import LinearHeads, block_shapes, forward_with, pooled, stage_coefficients, supervised_stages
 from stimcore.methods.losses import cross_entropy
 from stimcore.nets.staged import StagedNet
 
@@ -29,9 +29,9 @@ class StageSupervision(Method):
         heads = cast(LinearHeads, auxiliary)
         ends = [int(block) for block in heads.heads]
         with batch.autocast():
-            features, logits = forward_with(net, batch.images, ends)
+            vectors, logits = forward_with(net, batch.images, ends, pooled)
             main = cross_entropy(logits, batch.labels, batch.label_smoothing)
-            found = [cross_entropy(out, batch.labels, batch.label_smoothing) for out in heads(features).values()]
+            found = [cross_entropy(out, batch.labels, batch.label_smoothing) for out in heads(vectors).values()]
         coefficients = torch.tensor(stage_coefficients(len(ends)), device=main.device, dtype=main.dtype)
         stage_ce = (coefficients * torch.stack(found)).sum()
         loss = main + stage_ce
