@@ -126,10 +126,15 @@ def ratio(above: Estimate, below: Estimate) -> Estimate | None:
     return Estimate(above.value / below.value, above.low / below.high, high)
 
 
-def improved(stimulative: Sweep, common: Sweep) -> tuple[int, int]:
+def in_both(first: Sweep, second: Sweep) -> list[tuple[Row, Row]]:
+    """The rows of every sub-network that is in both sweeps, in the order of the first."""
+    others = {row["spec"]: row for row in second["results"]}
+    return [(row, others[row["spec"]]) for row in first["results"] if row["spec"] in others]
+
+
+def improved(first: Sweep, second: Sweep) -> tuple[int, int]:
     """How many sub-networks are at least as accurate in the first sweep as in the second, of how many that are in both."""
-    others = {row["spec"]: row for row in common["results"]}
-    both = [(row, others[row["spec"]]) for row in stimulative["results"] if row["spec"] in others]
+    both = in_both(first, second)
     return sum(a["correct"] * b["images"] >= b["correct"] * a["images"] for a, b in both), len(both)
 
 
@@ -209,6 +214,20 @@ class Spread:
 def deleted(topology: Topology, spec: Spec) -> tuple[int, ...]:
     """Blocks that a spec leaves out."""
     return tuple(sorted(set(topology.full.blocks) - set(spec.blocks)))
+
+
+def first_blocks_kept(topology: Topology, sweep: Sweep) -> Sweep:
+    """The sweep less every row that deletes or moves the first block of a stage.
+
+    Ordered sub-networks always keep these blocks, so no training on them ever skips one, and in the paper's network none can be
+    deleted. In ResNets some have an identity shortcut and can.
+    """
+    firsts = [stage[0] for stage in topology.stages]
+
+    def kept(row: Row) -> bool:
+        return [stage[:1] for stage in topology.parse(row["spec"]).stages] == [(block,) for block in firsts]
+
+    return {**sweep, "results": [row for row in sweep["results"] if kept(row)]}
 
 
 def single_deletions(topology: Topology, sweep: Sweep) -> list[tuple[int, Row]]:

@@ -1,16 +1,20 @@
-"""The paper's claims as criteria that were fixed before any number was seen, what the paper prints, and who judges them.
+"""The paper's claims as criteria that were fixed before any number was seen (or say that they weren't), and who judges them.
 
 A claim whose evidence is missing is not measured, which is neither holding nor failing.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from stimcore.report import judges
 from stimcore.report.evidence import Evidence
 from stimcore.report.judges import Finding
 
 HOLDS, FAILS, UNMEASURED = "holds", "does not hold", "not measured"
+ADDED = (
+    "Added after the first numbers were seen: ordered sub-networks keep these blocks, and the paper's network can't lose one."
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,24 @@ CLAIMS: Sequence[tuple[str, str, str, Callable[[Evidence], Finding]]] = (
         "For every number of permuting operations, stimulative training's median drop is smaller than common training's.",
         "Figs r4 to r7, no numbers printed",
         judges.permutation,
+    ),
+    (
+        "one later block deleted",
+        f"The same as 'one block deleted', among blocks that are not the first of their stage. {ADDED}",
+        "Figs r4 to r7, no numbers printed",
+        partial(judges.one_block, later=True),
+    ),
+    (
+        "later blocks deleted",
+        f"The same as 'blocks deleted', where the first block of every stage stays. {ADDED}",
+        "Figs r4 to r7, no numbers printed",
+        partial(judges.deletion, later=True),
+    ),
+    (
+        "later blocks permuted",
+        f"The same as 'blocks permuted', where the first block of every stage stays in its place. {ADDED}",
+        "Figs r4 to r7, no numbers printed",
+        partial(judges.permutation, later=True),
     ),
     (
         "loafing",

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stimcore import loafing, paper
-from stimcore.loafing import Cost, Estimate
+from stimcore.loafing import Cost, Estimate, Sweep
 from stimcore.report.comparisons import family, lambdas, overalls, pair, twin_gaps
-from stimcore.report.evidence import Evidence
+from stimcore.report.evidence import Evidence, Trained
 from stimcore.report.figures.looks import look
 
 NEAR_POINTS = 2.0
 STEADY_FRAC = 0.1
 SMALL_DROP_POINTS = 1.0
 SAME_MEMORY_FRAC = 0.1
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -97,18 +98,29 @@ def every_subnet(evidence: Evidence) -> Finding:
     runs = pair(evidence, "ordered")
     if isinstance(runs, list):
         return missing(*runs)
-    better, both = loafing.improved(runs[1].sweeps["ordered"], runs[0].sweeps["ordered"])
-    return Finding(f"{better} of {both} are", better == both)
+    old, new = (run.sweeps["ordered"] for run in runs)
+    better, both = loafing.improved(new, old)
+    worse = [
+        f"{evidence.topology.short(evidence.topology.parse(a['spec']))} ({a['accuracy_pct']:.2f} against "
+        f"{b['accuracy_pct']:.2f})"
+        for a, b in loafing.in_both(new, old)
+        if a["correct"] < b["correct"]
+    ]
+    more = f" and {len(worse) - SHOWN} more" if len(worse) > SHOWN else ""
+    return Finding(f"{better} of {both} are" + (f"; not: {', '.join(worse[:SHOWN])}{more}" if worse else ""), better == both)
 
 
-def one_block(evidence: Evidence) -> Finding:
-    """Largest drop of a single deletion."""
+def one_block(evidence: Evidence, *, later: bool = False) -> Finding:
+    """Largest drop of a single deletion; `later`: of one that is not the first block of its stage."""
     runs = pair(evidence, "delete")
     if isinstance(runs, list):
         return missing(*runs)
     told, worst = [], []
     for run in runs:
-        block, row = max(loafing.single_deletions(run.topology, run.sweeps["delete"]), key=lambda item: item[1]["drop_pct"])
+        singles = loafing.single_deletions(run.topology, _swept(run, "delete", later))
+        if not singles:
+            return missing("a block that can be deleted")
+        block, row = max(singles, key=lambda item: item[1]["drop_pct"])
         worst.append(loafing.drop(row))
         told.append(f"{look(run.method).name} {_points(worst[-1])} (block {block})")
     return Finding(
@@ -118,20 +130,24 @@ def one_block(evidence: Evidence) -> Finding:
     )
 
 
-def deletion(evidence: Evidence) -> Finding:
-    """Median drops by number of deleted blocks."""
+def deletion(evidence: Evidence, *, later: bool = False) -> Finding:
+    """Median drops by number of deleted blocks; `later`: the first block of every stage stays."""
     runs = pair(evidence, "delete")
     if isinstance(runs, list):
         return missing(*runs)
-    return _curves([loafing.deletion_curve(run.topology, run.sweeps["delete"]) for run in runs], "deleted")
+    return _curves([loafing.deletion_curve(run.topology, _swept(run, "delete", later)) for run in runs], "deleted")
 
 
-def permutation(evidence: Evidence) -> Finding:
-    """Median drops by number of permuting operations."""
+def permutation(evidence: Evidence, *, later: bool = False) -> Finding:
+    """Median drops by number of permuting operations; `later`: the first block of every stage stays where it is."""
     runs = pair(evidence, "permute")
     if isinstance(runs, list):
         return missing(*runs)
-    return _curves([loafing.permutation_curve(run.topology, run.sweeps["permute"]) for run in runs], "operations")
+    return _curves([loafing.permutation_curve(run.topology, _swept(run, "permute", later)) for run in runs], "operations")
+
+
+def _swept(run: Trained, kind: str, later: bool) -> Sweep:
+    return loafing.first_blocks_kept(run.topology, run.sweeps[kind]) if later else run.sweeps[kind]
 
 
 def _curves(curves: Sequence[Sequence[loafing.Spread]], unit: str) -> Finding:

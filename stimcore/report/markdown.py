@@ -21,8 +21,8 @@ one HTML page, with CSV and SVG files: `python -m stimcore.report exported/EXPER
 Every accuracy is measured here, on all test images, of the last epoch, with a 95% interval in brackets; *paper* marks what the
 appendix of Ye et al. (NeurIPS 2022) prints. Networks, data and budgets are far smaller than the paper's, with one seed unless a
 table says otherwise: an interval covers the choice of test images, not the luck of a seed. The criteria were fixed before any
-number was seen. A verdict follows from the measured number; *clearly* means that its whole interval says the same, *within
-noise* that it doesn't.
+number was seen, but for those that say so. A verdict follows from the measured number; *clearly* means that its whole interval
+says the same, *within noise* that it doesn't.
 
 """
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)

@@ -16,7 +16,8 @@ def verdicts(claims: list[Claim]) -> Section:
         name="claims",
         title="Which of the paper's claims hold here",
         text=(
-            "The criteria were fixed before any number was seen. The verdict follows from the measured number; 'clearly' "
+            "The criteria were fixed before any number was seen, but for those that say so. The verdict follows from the "
+            "measured number; 'clearly' "
             "means that "
             "its whole interval says the same, 'within noise' that it doesn't.",
         ),

@@ -24,6 +24,9 @@ def test_every_verdict_of_the_made_experiment(made: Path) -> None:
         "one block deleted": "does not hold",
         "blocks deleted": "holds",
         "blocks permuted": "holds",
+        "one later block deleted": "holds",
+        "later blocks deleted": "holds",
+        "later blocks permuted": "holds",
         "loafing": "holds",
         "gap closed": "holds",
         "deeper loafs more": "holds",
@@ -54,6 +57,9 @@ def test_numbers_that_are_told(made: Path) -> None:
     assert "d1-1: 88.00, 30.00, 10.00; d2-2: 89.50, 50.00" in found["deeper loafs more"]
     assert "1.40 (epochs range over 1.40 to 1.40)" in found["time"] and "wall clock 1.50" in found["time"]
     assert found["every sub-network"] == "9 of 9 are"
+    assert "stimulative 0.50 points" in found["one later block deleted"] and "(block 2)" in found["one later block deleted"]
+    assert "1 operations: 0.10 (0.10 to 0.10) against 40.00" in found["later blocks permuted"]
+    assert "2 deleted" in found["blocks deleted"] and "2 deleted" not in found["later blocks deleted"]
     assert "ratio 1.020 (1020 against 1000 MiB" in found["memory"]
     assert "layer supervision" in found["best of six"] and "stimulative" not in found["best of six"]
 
@@ -79,6 +85,7 @@ def test_a_loss_is_told_as_one(tmp_path: Path) -> None:
     found = verdicts(folder)
     assert (found["main"].verdict, found["main"].clarity) == ("does not hold", "clearly")
     assert found["every sub-network"].verdict == found["blocks deleted"].verdict == "does not hold"
+    assert found["every sub-network"].finding.measured == "8 of 9 are; not: d1-1 (30.00 against 90.00)"
     assert found["one block deleted"].clarity == "clearly"
     assert found["deviation"].verdict == "not measured"  # common's own deviation is 0: there is no ratio
     assert found["time"].finding.measured == "missing: records of the epochs"

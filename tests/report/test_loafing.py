@@ -122,6 +122,13 @@ def test_permutation_curve_counts_operations() -> None:
     assert loafing.permutation_curve(SIX, sweep({}, FULL, 900)) == []
 
 
+def test_first_blocks_kept_leaves_out_rows_that_delete_or_move_one() -> None:
+    specs = {"2-3.4-5-6": 1, "1-3.4-5-6": 2, "2-1-3.4-5-6": 3, "1-3-2.4-6-5": 4, "x.4-5-6": 5, FULL: 6}
+    kept = loafing.first_blocks_kept(SIX, sweep(specs, FULL, 900))
+    assert [item["correct"] for item in kept["results"]] == [2, 4, 6]
+    assert kept["main"]["correct"] == 900
+
+
 def test_ranking_and_agreement() -> None:
     ours = {"a": 3.0, "b": 1.0, "c": 2.0}
     assert loafing.ranking(ours) == ["a", "c", "b"]

@@ -1,0 +1,113 @@
+"""The committed evidence: files as exported, stored accuracies that come out again to the image, results.md not stale."""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from stimcore.bundle import check_hashes, open_bundle
+from stimcore.enumerate import KINDS, family
+from stimcore.experiments import EXPERIMENTS
+from stimcore.report import markdown
+from stimcore.report.contents import report
+from stimcore.report.evidence import read
+from stimcore.runtime.engine import Engine
+
+ROOT = Path(__file__).parents[2]
+EXPORTED, RESULTS = ROOT / "exported", ROOT / "docs" / "results.md"
+BUNDLES = sorted(path.parent for path in EXPORTED.glob("*/*/manifest.json"))
+SWEEPS = [(path, kind) for path in BUNDLES for kind in KINDS if (path / f"sweep-{kind}.json").exists()]
+SEED = int(os.environ.get("STIMCORE_EVIDENCE_SEED", random.SystemRandom().randrange(10**6)))
+"""Of the samples below: another one in every run, printed with a failure; set it to repeat one."""
+PER_BUNDLE, QUICK_BUNDLES = 1, 2
+
+
+def identity(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+@pytest.mark.parametrize("path", BUNDLES, ids=identity)
+def test_bundle_is_what_was_exported(path: Path) -> None:
+    assert check_hashes(open_bundle(path, verify=False)) >= 5
+
+
+@pytest.mark.parametrize(("path", "kind"), SWEEPS, ids=lambda value: value if isinstance(value, str) else identity(value))
+def test_sweep_is_the_whole_family_on_every_image(path: Path, kind: str) -> None:
+    bundle = open_bundle(path, verify=False)
+    stored = bundle.sweep(kind)
+    assert stored is not None
+    assert [row["spec"] for row in stored["results"]] == [str(spec) for spec in family(bundle.topology, kind)]
+    assert {row["images"] for row in (stored["main"], *stored["results"])} == {bundle.manifest.images}
+    assert stored["main"]["spec"] == str(bundle.topology.full)
+    assert stored["main"]["correct"] == bundle.main.correct
+    listed = {entry.spec: entry.correct for entry in bundle.manifest.networks.values()}
+    for row in stored["results"]:
+        assert listed.get(row["spec"], row["correct"]) == row["correct"]
+
+
+def evaluated_again(path: Path, rng: random.Random) -> None:
+    bundle = open_bundle(path, verify=False)
+    stored = {row["spec"]: row for kind in bundle.sweeps for row in (bundle.sweep(kind) or {})["results"]}
+    stored.pop(str(bundle.topology.full), None)
+    chosen = [bundle.topology.parse(text) for text in rng.sample(sorted(stored), min(PER_BUNDLE, len(stored)))]
+    *_, last = Engine(bundle, device="cpu").evaluate(chosen)
+    assert last.done
+    assert last.scores[bundle.topology.full].correct == bundle.main.correct
+    for spec in chosen:
+        found, row = last.scores[spec], stored[str(spec)]
+        assert (found.correct, found.images) == (row["correct"], row["images"]), f"{spec}, seed {SEED}"
+        assert found.drop.drop_pct == pytest.approx(row["drop_pct"], abs=1e-6), f"{spec}, seed {SEED}"
+        assert found.ce_nats == pytest.approx(row["ce_nats"], rel=1e-3), f"{spec}, seed {SEED}"
+
+
+def test_a_random_sample_comes_out_again_to_the_image() -> None:
+    """A few specs of a few bundles, other ones every time; `-m slow` does every bundle."""
+    swept = sorted({path for path, _ in SWEEPS})
+    if not swept:
+        pytest.skip("there is no swept bundle in exported/")
+    rng = random.Random(SEED)
+    print(f"seed {SEED}")
+    for path in rng.sample(swept, min(QUICK_BUNDLES, len(swept))):
+        evaluated_again(path, rng)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted({path for path, _ in SWEEPS}), ids=identity)
+def test_a_random_sample_of_every_bundle_comes_out_again_to_the_image(path: Path) -> None:
+    print(f"seed {SEED}")
+    evaluated_again(path, random.Random(f"{SEED} {identity(path)}"))
+
+
+def test_results_are_not_stale() -> None:
+    """docs/results.md is what the report writes from the experiments of the list that are here; others keep their part."""
+    here = [EXPORTED / name for name in EXPERIMENTS if (EXPORTED / name / "experiment.json").exists()]
+    if not here:
+        pytest.skip("there is no experiment in exported/")
+    before = RESULTS.read_text(encoding="utf-8")
+    reports = [
+        report(read(path), read(beside) if (beside := path.with_name(f"{path.name}-lambda")).is_dir() else None)
+        for path in here
+    ]
+    assert markdown.results(reports, before) == before, f"stale: run {markdown.COMMAND}"
+
+
+def test_results_cover_what_is_committed() -> None:
+    parts = markdown.parts(RESULTS.read_text(encoding="utf-8"))
+    committed = {
+        name for name, plan in EXPERIMENTS.items() if plan.committed and (EXPORTED / name / "experiment.json").exists()
+    }
+    assert committed <= set(parts)
+    assert set(parts) <= {markdown.SUMMARY, *EXPERIMENTS}
+
+
+def test_nothing_large_is_committed() -> None:
+    """Issue 8: under 60 MB together, evaluation images stored once per data set."""
+    files = [
+        path for name, plan in EXPERIMENTS.items() if plan.committed for path in (EXPORTED / name).rglob("*") if path.is_file()
+    ]
+    assert sum(path.stat().st_size for path in files) < 60e6
+    for path in files:
+        if path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
