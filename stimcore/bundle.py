@@ -91,11 +91,20 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class PartEntry:
-    """Where one part of the network lies in `main.onnx`: its border tensors; its nodes' names begin with `NAME/`."""
+    """Where one part of the network lies in `main.onnx`: its border tensors; its nodes' names begin with `NAME/`.
+
+    Attributes:
+        name: `stem`, `block4`, `transition1`, `head`.
+        input: Tensor.
+        output: Tensor.
+        axes: Where blocks concatenate: constant -> per leading axis `in` or `out` where it follows the channels coming in or
+            going out. By these a narrowed part is sliced.
+    """
 
     name: str
     input: str
     output: str
+    axes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

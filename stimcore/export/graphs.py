@@ -47,15 +47,23 @@ def whole(net: StagedNet) -> tuple[onnx.ModelProto, list[PartEntry]]:
             node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity" and node.input[0] in weights
         }
         kept = [node for node in graph.node if node.output[0] not in twice]
+        axes = {f"{part.name}/{key}": list(follows) for key, follows in net.axes(part.name).items()}
+        if axes:  # what is equal here may be sliced differently
+            for copy, original in twice.items():
+                weights[copy] = numpy_helper.from_array(numpy_helper.to_array(weights[original]), copy)
+            twice = {}
         for node in kept:
             node.input[:] = [twice.get(t, t) for t in node.input]
             if node.op_type == "BatchNormalization":
                 for place, kind in ((3, "mean"), (4, "var")):
                     value = numpy_helper.to_array(weights[node.input[place]])
+                    if node.input[place] in axes:
+                        axes[f"{node.name}.{kind}"] = axes.pop(node.input[place])
                     node.input[place] = f"{node.name}.{kind}"
                     weights[node.input[place]] = numpy_helper.from_array(value, node.input[place])
         nodes += kept
-        parts.append(PartEntry(name=part.name, input=border, output=end))
+        assert set(axes) <= {name for node in kept for name in node.input}, f"constants of {part.name} were renamed"
+        parts.append(PartEntry(name=part.name, input=border, output=end, axes=axes))
         border = end
         with torch.no_grad():
             x = part.module(x)

@@ -54,7 +54,6 @@ class Calibrator:
     ) -> None:
         self._graph, self._compiler, self._images, self._sizes = graph, compiler, images, sizes
         self._cost, self._workers = cost, workers
-        self._positions = {name: graph.positions(name) for name in graph.parts}
         self.statistics: Kept[Route, Statistics] = Kept(
             statistics_bytes, lambda found: sum(mean.nbytes + var.nbytes + 200 for mean, var in found.values()) + 200
         )
@@ -132,7 +131,7 @@ class Calibrator:
         self, route: Route, measured: list[dict[tuple[Route, str], tuple[NDArray[np.float32], NDArray[np.float32]]]]
     ) -> Statistics:
         found: Statistics = {}
-        for norm, positions in self._positions[route[-1]].items():
+        for norm, positions in self._graph.positions(route[-1]).items():
             counts = [positions * size for size in self._sizes]
             means = [batch[route, norm][0].astype(np.float64) for batch in measured]
             variances = [

@@ -91,7 +91,7 @@ class Engine:
     ) -> None:
         self.bundle, self.budget = bundle, budget or Budget()
         self.threads = threads or _usable_cores()
-        self.graph = Graph.load(bundle.path / "main.onnx", bundle.manifest.parts)
+        self.graph = Graph.load(bundle.path / "main.onnx", bundle.manifest.parts, bundle.topology)
         check_shapes(self.graph)
         self._provider = pick(device)
         workers = 1 if self._provider.on_gpu else self.threads
@@ -135,8 +135,7 @@ class Engine:
         Raises:
             SpecError: The network has no such sub-network.
         """
-        self.bundle.topology.check(spec)
-        return ("stem", *(f"block{block}" for block in spec.blocks), "head")
+        return self.bundle.topology.route(spec)
 
     def evaluate(
         self,
@@ -302,7 +301,12 @@ class Engine:
 
     def _trained_statistics(self, route: Route) -> Statistics:
         names = self.graph.norms(route[-1])
-        return {name: (self._trained[f"{name}.mean"], self._trained[f"{name}.var"]) for name in names}
+        _, at, suffix = route[-1].partition("@")
+
+        def own(name: str) -> Floats:
+            return self.graph.narrowed(f"{name}{at}{suffix}", self._trained[name])
+
+        return {name: (own(f"{name}.mean"), own(f"{name}.var")) for name in names}
 
     def _lots(self, chunk: Sequence[int], units: Sequence[Unit]) -> list[list[int]]:
         """One batch a lot where all sessions can be kept; else few lots, so that every unit is compiled once a chunk."""

@@ -2,6 +2,7 @@
 
 Works on `onnx` protos. Every batch norm owns its two statistics inputs, named `NODE.mean` and `NODE.var`. A part that occurs
 several times in one graph (behind different prefixes) has its names marked `~2`, `~3`, ...; its weights are stored once.
+A narrowed part (`block7@96`, see `stimcore.channels`) is its whole part with constants sliced; those are named `NAME@96`.
 """
 
 from collections import Counter
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from stimcore.bundle import PartEntry
+from stimcore.channels import Ranges
 from stimcore.errors import BundleError
 from stimcore.runtime.tree import Route
+from stimcore.topology import Topology
 
 Statistics = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 """Batch norm's node name -> mean and variance, float32 `[C]`."""
@@ -49,6 +52,11 @@ class _Step:
     output: str
     nodes: list[NodeProto]
 
+    @property
+    def suffix(self) -> str:
+        """What the part was narrowed to, with its `@`; empty for a whole part."""
+        return self.route[-1][len(_whole(self.route[-1])) :]
+
 
 class Graph:
     """The parts of a main network.
@@ -56,10 +64,12 @@ class Graph:
     Args:
         model: The main network, weights loaded.
         parts: Its parts in order; a node belongs to the part whose name its own begins with.
+        topology: The network's; needed where parts are narrowed.
     """
 
-    def __init__(self, model: onnx.ModelProto, parts: Sequence[PartEntry]) -> None:
+    def __init__(self, model: onnx.ModelProto, parts: Sequence[PartEntry], topology: Topology | None = None) -> None:
         self.parts = {part.name: part for part in parts}
+        self.topology = topology
         self.opset = next(item.version for item in model.opset_import if item.domain == "")
         self.weights = {tensor.name: tensor for tensor in model.graph.initializer}
         self.nodes: dict[str, list[NodeProto]] = {name: [] for name in self.parts}
@@ -68,30 +78,30 @@ class Graph:
         self._shapes = _shapes(model)
 
     @classmethod
-    def load(cls, path: Path, parts: Sequence[PartEntry]) -> "Graph":
+    def load(cls, path: Path, parts: Sequence[PartEntry], topology: Topology | None = None) -> "Graph":
         """Reads `main.onnx` and the weights beside it."""
-        return cls(onnx.load(str(path)), parts)
+        return cls(onnx.load(str(path)), parts, topology)
 
     def norms(self, part: str) -> list[str]:
         """Names of a part's batch norms."""
-        return [node.name for node in self.nodes[part] if node.op_type == "BatchNormalization"]
+        return [node.name for node in self.nodes[_whole(part)] if node.op_type == "BatchNormalization"]
 
     def positions(self, part: str) -> dict[str, int]:
         """Batch norm -> values per channel and image (height times width)."""
-        norms = [node for node in self.nodes[part] if node.op_type == "BatchNormalization"]
+        norms = [node for node in self.nodes[_whole(part)] if node.op_type == "BatchNormalization"]
         return {node.name: int(np.prod(self._shapes[node.input[0]][2:], dtype=np.int64)) for node in norms}
 
     def image_bytes(self, part: str) -> int:
-        """Bytes of a part's output for one image, as float32."""
-        return 4 * int(np.prod(self._shapes[self.parts[part].output][1:], dtype=np.int64))
+        """Bytes of a part's output for one image, as float32; for a narrowed part those of the whole."""
+        return 4 * int(np.prod(self._shapes[self.parts[_whole(part)].output][1:], dtype=np.int64))
 
     def largest_image_bytes(self) -> int:
         """Bytes of the largest tensor between any two nodes for one image, as float32."""
         return 4 * max(int(np.prod(shape[1:], dtype=np.int64)) for shape in self._shapes.values() if shape[:1] == (0,))
 
     def weight_bytes(self, part: str) -> int:
-        """Bytes of a part's constants."""
-        used = {name for node in self.nodes[part] for name in node.input if name in self.weights}
+        """Bytes of a part's constants; for a narrowed part those of the whole."""
+        used = {name for node in self.nodes[_whole(part)] for name in node.input if name in self.weights}
         return sum(4 * int(np.prod(self.weights[name].dims, dtype=np.int64)) for name in used)
 
     def measuring(
@@ -116,7 +126,8 @@ class Graph:
                     nodes.append(node)
                     continue
                 for place in (3, 4):  # they are not read on batch statistics, so one constant does for all occurrences
-                    node.input[place] = node.input[place].removesuffix(step.mark)
+                    name = node.input[place].removesuffix(step.mark)
+                    node.input[place] = self._sliced(name, step)
                 own = [f"{node.name}:mean", f"{node.name}:var"]
                 nodes += _decomposed(node, own) if decompose else [_training(node, own)]
                 norms.append((step.route, node.name.removesuffix(step.mark)))
@@ -142,7 +153,8 @@ class Graph:
             outputs: Steps whose outputs are wanted.
             statistics: Step -> statistics of its batch norms.
             names: Of the input, and of the only output.
-            folded: Scale every convolution by the batch norm that alone reads it, and leave the batch norm out.
+            folded: Scale every convolution by the batch norm that alone reads it, and leave the batch norm out. Otherwise all
+                constants stay as they are stored, and the graph itself slices those of narrowed parts.
 
         Returns:
             The model, and wanted step -> tensor.
@@ -163,6 +175,8 @@ class Graph:
                     for place, value in zip((3, 4), own, strict=True):
                         constants[node.input[place]] = numpy_helper.from_array(value, node.input[place])
                 nodes.append(node)
+        if not folded:
+            nodes = [*self._slicing(nodes, constants), *nodes]
         wanted = {route: found[route] for route in outputs}
         return self._model(nodes, entry, list(wanted.values()), constants), wanted
 
@@ -171,23 +185,59 @@ class Graph:
         borders = {source: entry}
         times: Counter[str] = Counter()
         for route in steps:
-            part = self.parts[route[-1]]
+            part = self.parts[_whole(route[-1])]
             times[part.name] += 1
             mark = "" if times[part.name] == 1 else f"~{times[part.name]}"
             borders[route] = names.get(route, part.output + mark)
             rename = {part.input: borders[route[:-1]], part.output: borders[route]}
-            copies = []
+            copies: list[NodeProto] = []
+            step = _Step(route, mark, borders[route], copies)
             for original in self.nodes[part.name]:
                 node = NodeProto()
                 node.CopyFrom(original)
                 node.name += mark
                 for place, tensor in enumerate(original.input):
                     shared = tensor in self.weights and not tensor.endswith((".mean", ".var"))
-                    node.input[place] = rename.get(tensor, tensor if shared or not tensor else tensor + mark)
+                    own = self._sliced(tensor, step) if shared or not tensor else tensor + mark
+                    node.input[place] = rename.get(tensor, own)
                 for place, tensor in enumerate(original.output):
                     node.output[place] = rename.get(tensor, tensor + mark if tensor else "")
                 copies.append(node)
-            yield _Step(route, mark, borders[route], copies)
+            yield step
+
+    def _sliced(self, tensor: str, step: _Step) -> str:
+        """The name under which a step reads a constant: with its suffix where the step's part has it narrower."""
+        return tensor + step.suffix if tensor in self.parts[_whole(step.route[-1])].axes else tensor
+
+    def _ranges(self, name: str) -> list[Ranges]:
+        """Per leading axis what a narrowed constant keeps of the stored one; empty where it keeps all."""
+        tensor, _, suffix = name.partition("@")
+        part = self.parts[tensor.split("/", 1)[0]]
+        kept = self.topology.kept(f"{part.name}@{suffix}") if self.topology and suffix else None
+        return [] if kept is None else [kept.along(axis) for axis in part.axes.get(tensor, ())]
+
+    def narrowed(self, name: str, stored: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What a narrowed constant `NAME@SUFFIX` keeps of the values stored under `NAME`."""
+        for axis, ranges in enumerate(self._ranges(name)):
+            if ranges:
+                stored = stored.take(np.concatenate([np.arange(*span) for span in ranges]), axis)
+        return stored
+
+    def _slicing(self, nodes: Sequence[NodeProto], constants: dict[str, TensorProto]) -> list[NodeProto]:
+        """Nodes that slice the stored constants for narrowed parts, so that a graph needs no copy of any."""
+        found: list[NodeProto] = []
+        for name in dict.fromkeys(name for node in nodes for name in node.input if "@" in name and name not in constants):
+            pieces = _pieces(name, self._ranges(name))
+            constants.update({tensor.name: tensor for _, tensors in pieces for tensor in tensors})
+            found += [node for node, _ in pieces]
+        return found
+
+    def _constant(self, name: str) -> TensorProto | None:
+        """A stored constant, or the slice of one that its name speaks of; None for no constant."""
+        if "@" not in name:
+            return self.weights.get(name)
+        stored = self.weights.get(name.partition("@")[0])
+        return None if stored is None else numpy_helper.from_array(self.narrowed(name, numpy_helper.to_array(stored)), name)
 
     def _folded(self, step: _Step, statistics: Statistics, constants: dict[str, TensorProto]) -> list[NodeProto]:
         """A step's nodes with batch norms gone into the convolutions before them, in float64 and rounded once."""
@@ -219,13 +269,17 @@ class Graph:
         return kept
 
     def _array(self, name: str) -> NDArray[np.float64]:
-        return numpy_helper.to_array(self.weights[name]).astype(np.float64)
+        constant = self._constant(name)
+        assert constant is not None
+        return numpy_helper.to_array(constant).astype(np.float64)
 
     def _model(
         self, nodes: Sequence[NodeProto], source: str, outputs: Sequence[str], constants: Mapping[str, TensorProto]
     ) -> onnx.ModelProto:
-        used = {name for node in nodes for name in node.input}
-        held = {**{name: self.weights[name] for name in used if name in self.weights}, **constants}
+        made = {name for node in nodes for name in node.output}
+        used = {name for node in nodes for name in node.input} - made
+        stored = {name: self._constant(name) for name in used - set(constants)}
+        held = {**{name: tensor for name, tensor in stored.items() if tensor is not None}, **constants}
         graph = helper.make_graph(
             nodes,
             "network",
@@ -245,6 +299,30 @@ def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     for info in [*graph.value_info, *graph.input, *graph.output]:
         dims = info.type.tensor_type.shape.dim
         found[info.name] = tuple(dim.dim_value if dim.HasField("dim_value") else 0 for dim in dims)
+    return found
+
+
+def _whole(part: str) -> str:
+    """The name of the part that a narrowed one was narrowed from."""
+    return part.partition("@")[0]
+
+
+def _pieces(name: str, axes: Sequence[Ranges]) -> list[tuple[NodeProto, list[TensorProto]]]:
+    """Nodes that slice `NAME` into `NAME@SUFFIX` axis by axis, each with the constants that it reads."""
+    found: list[tuple[NodeProto, list[TensorProto]]] = []
+    source = name.partition("@")[0]
+    wanted = [(axis, ranges) for axis, ranges in enumerate(axes) if ranges]
+    for axis, ranges in wanted:
+        target = name if (axis, ranges) == wanted[-1] else f"{name}:{axis}"
+        outputs = [target] if len(ranges) == 1 else [f"{name}:{axis}:{i}" for i in range(len(ranges))]
+        for output, (start, stop) in zip(outputs, ranges, strict=True):
+            values = [("start", start), ("stop", stop), ("axis", axis)]
+            held = [numpy_helper.from_array(np.array([value], np.int64), f"{output}:{what}") for what, value in values]
+            names = [source, *(tensor.name for tensor in held)]
+            found.append((helper.make_node("Slice", names, [output], name=f"{output}:Slice"), held))
+        if len(ranges) > 1:
+            found.append((helper.make_node("Concat", outputs, [target], name=f"{target}:Concat", axis=axis), []))
+        source = target
     return found
 
 

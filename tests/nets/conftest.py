@@ -1,0 +1,56 @@
+"""Networks at sizes that cost next to nothing, with weights and statistics that are not those of a fresh network."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import pytest
+import torch
+from torch import nn
+
+from stimcore.nets.catalogue import NETWORKS, build
+from stimcore.nets.norms import batch_norms
+from stimcore.nets.staged import StagedNet
+
+SIDE = 8
+"""Pixels; every network of the catalogue bears that with its stem for small images."""
+NAMES = [*NETWORKS, "mobilenetv3-w0.5", "densenet-2-3-2-k6"]
+FAMILIES = ["resnet20", "resnet18", "resnet50", "mobilenetv3-w0.5", "densenet-2-3-2-k6"]
+"""One of every kind of block."""
+
+
+def lively(net: StagedNet, seed: int = 0) -> StagedNet:
+    """In evaluation mode, with batch norms that scale, shift and have statistics, all small enough for 1,202 layers."""
+    generator = torch.Generator().manual_seed(seed)
+    for norm in batch_norms(net):
+        for tensor, low, high in (
+            (norm.weight, 0.2, 0.6),
+            (norm.bias, -0.2, 0.2),
+            (norm.running_mean, -0.5, 0.5),
+            (norm.running_var, 0.5, 2.0),
+        ):
+            assert tensor is not None
+            nn.init.uniform_(tensor, low, high, generator=generator)
+    return net.eval()
+
+
+@lru_cache(maxsize=1)
+def _built(name: str) -> StagedNet:
+    return lively(build(name, input_shape=(3, SIDE, SIDE), num_classes=5))
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def net(request: pytest.FixtureRequest) -> StagedNet:
+    """Every network of the catalogue in turn; tests leave it as it is."""
+    return _built(request.param)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> StagedNet:
+    """A network per kind of block."""
+    return _built(request.param)
+
+
+@pytest.fixture
+def images() -> Callable[[int], torch.Tensor]:
+    """Random images `[B, 3, SIDE, SIDE]`."""
+    return lambda count: torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
