@@ -52,7 +52,7 @@ def evaluated_again(path: Path, rng: random.Random) -> None:
     stored = {row["spec"]: row for kind in bundle.sweeps for row in (bundle.sweep(kind) or {})["results"]}
     stored.pop(str(bundle.topology.full), None)
     chosen = [bundle.topology.parse(text) for text in rng.sample(sorted(stored), min(PER_BUNDLE, len(stored)))]
-    *_, last = Engine(bundle, device="cpu").evaluate(chosen)
+    *_, last = Engine(bundle, device="cpu", threads=2).evaluate(chosen)
     assert last.done
     assert last.scores[bundle.topology.full].correct == bundle.main.correct
     for spec in chosen:

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from stimcore import paper
 from stimcore.report.__main__ import main
+from stimcore.topology import Topology
 from tests.report import folders
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -186,3 +187,23 @@ def test_the_page_draws_offline_and_fits_a_phone(made: Path, tmp_path: Path, bro
     assert saved.read_text() == (tmp_path / "out" / "made" / "table-r4.csv").read_text()
     context.close()
     assert not bad
+
+
+def test_a_family_whose_layers_concatenate_has_a_matrix_and_no_damage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = Topology.of("dense", [1, 3], ordered_only=True)
+    folder = folders.experiment(tmp_path / "exported" / "dense", large)
+    folders.bundle(folder, "common", 900, topology=large, sweeps={"ordered": {"1.2": 100, "1.2-3": 400, "1.2-3-4": 900}})
+    small, middle = (Topology.of("dense", [1, depth], ordered_only=True) for depth in (1, 2))
+    folders.bundle(folder, "twin-d1-1", 800, method="common", topology=small, spec="1.2")
+    folders.bundle(
+        folder, "twin-d1-2", 850, method="common", topology=middle, spec="1.2-3", sweeps={"ordered": {"1.2": 300, "1.2-3": 850}}
+    )
+    assert main([str(folder), "--json", "-"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["experiments"]
+    rows = found["tables"]["table-nested"]["rows"]
+    assert [[cell and cell["value"] for cell in row[1:]] for row in rows] == [[80, 30, 10], [None, 85, 40], [None, None, 90]]
+    assert {claim["name"]: claim["verdict"] for claim in found["claims"]}["deeper loafs more"] == "holds"
+    assert any("its layers concatenate" in gap["gap"] for gap in found["gaps"])
+    assert found["tables"]["settings"]["columns"][2] == "paper (Appendix F.2)"
