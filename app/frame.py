@@ -39,8 +39,22 @@ class Frame:
 
 
 def is_classroom() -> bool:
-    """Whether the visitor asked for `?view=class`."""
-    return bool(st.session_state.get("view", st.query_params.get("view")) == "class")
+    """Whether the visitor asked for `?view=class`; kept from page to page."""
+    asked = st.query_params.get("view")
+    if asked is not None:
+        st.session_state["view"] = asked
+    classroom = st.session_state.get("view") == "class"
+    if classroom and asked is None:
+        st.query_params["view"] = "class"
+    return classroom
+
+
+def _turn(view: str) -> None:
+    st.session_state["view"] = view
+    if view:
+        st.query_params["view"] = view
+    else:
+        st.query_params.pop("view", None)
 
 
 def frame(title: str, lead: str, *, several: bool = True, beside: Callable[[], None] | None = None) -> Frame:
@@ -59,7 +73,7 @@ def frame(title: str, lead: str, *, several: bool = True, beside: Callable[[], N
         with st.container(horizontal=True, vertical_alignment="center", width="content", key="head_controls"):
             if beside and not classroom:
                 beside()
-            _view()
+            _view(classroom)
     if not classroom:
         st.markdown(lead)
     catalogue = _catalogue()
@@ -74,18 +88,19 @@ def frame(title: str, lead: str, *, several: bool = True, beside: Callable[[], N
     return Frame(experiment, methods, tuple(m for m in experiment.methods if m.spec is not None), classroom)
 
 
-def _view() -> None:
-    st.segmented_control(
-        "View",
-        ["all", "class"],
-        default="all",
-        required=True,
-        format_func={"all": "Everything", "class": "Teacher view"}.__getitem__,
-        key="view",
-        bind="query-params",
-        label_visibility="collapsed",
-        width="content",
-    )
+def _view(classroom: bool) -> None:
+    if classroom:
+        st.button("Leave teacher view", key="view_button", on_click=_turn, args=("",))
+    else:
+        st.button(
+            "Teacher view",
+            key="view_button",
+            on_click=_turn,
+            args=("class",),
+            help=(
+                "For a projector: large type, only the network and its answers, and answers stay covered until you reveal them."
+            ),
+        )
 
 
 _QUIET = """<style>
@@ -124,7 +139,6 @@ def _experiment(catalogue: Catalogue) -> ExperimentInfo:
         key="experiment",
         bind="query-params",
         on_change=_forget_spec,
-        format_func=lambda n: f"{by_name[n].topology['network']} on {by_name[n].dataset} ({n})",
         help="One network and data set, trained in several ways.",
     )
     return by_name[name or first]
@@ -146,7 +160,6 @@ def _methods(whole: Sequence[MethodInfo]) -> tuple[MethodInfo, ...]:
         selection_mode="multi",
         key="methods",
         bind="query-params",
-        format_func=lambda n: f"{style(by_name[n]).glyph} {style(by_name[n]).label}",
         help="Every method trained the same network on the same images.",
     )
     return tuple(by_name[n] for n in names if n in (chosen or []))

@@ -20,5 +20,12 @@ def show(figure: go.Figure, key: str, alt: str, **more: Any) -> None:
     config = {**CONFIG, "toImageButtonOptions": {"format": "svg", "filename": key}}
     st.plotly_chart(figure, key=f"figure_{key}", config=config, alt=alt, **more)
     st.download_button(
-        "Numbers (CSV)", plotted(figure), f"{key}.csv", "text/csv", key=f"csv_{key}", on_click="ignore", type="tertiary"
+        "Numbers (CSV)",
+        plotted(figure),
+        f"{key}.csv",
+        "text/csv",
+        key=f"csv_{key}",
+        on_click="ignore",
+        type="tertiary",
+        icon=":material/download:",
     )

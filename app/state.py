@@ -90,9 +90,9 @@ def presets(topology: Topology) -> dict[str, str]:
     if removable:
         middle = next((b for b in removable if topology.stage_of(b) == len(topology.sizes) // 2), removable[0])
         found[f"Delete block {middle}"] = str(without(topology, [middle]))
-        pair = next(
-            ((a, b) for a, b in zip(removable, removable[1:], strict=False) if b == a + 1 and _same(topology, a, b)), None
-        )
+        firsts = {stage[0] for stage in topology.stages}
+        later = [b for b in removable if b not in firsts]  # in training the first block of a stage always runs
+        pair = next(((a, b) for a, b in zip(later, later[1:], strict=False) if b == a + 1 and _same(topology, a, b)), None)
         if pair:
             stages = tuple(tuple({pair[0]: pair[1], pair[1]: pair[0]}.get(b, b) for b in stage) for stage in topology.stages)
             found[f"Swap {pair[0]} and {pair[1]}"] = str(Arrangement(stages, frozenset()))

@@ -29,6 +29,7 @@ def quiet(figure: go.Figure, *, x: str, y: str, height: int = 420) -> go.Figure:
         yaxis_title=y,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#7A7A7A", "activecolor": "#0072B2"},
     )
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)

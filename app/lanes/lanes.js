@@ -65,5 +65,6 @@ export default function ({ data, parentElement }) {
   box.classList.toggle('large', data.large);
   data.rows.forEach((row, i) => update(box.querySelectorAll('.lane')[i], row));
   box.setAttribute('aria-label', data.label);
-  if (data.done && heard.textContent !== data.label) heard.textContent = data.label;
+  const spoken = data.done ? data.label : '';
+  if (heard.textContent !== spoken) heard.textContent = spoken;
 }

@@ -135,8 +135,8 @@ def results(here: Frame, arrangement: state.Arrangement, requests: Sequence[sour
         st.markdown(headline(here, arrangement, found))
     lanes(rows(here, arrangement, found, covered), done=done, large=here.classroom, key="lanes")
     below(here, found, done)
-    if done and busy:
-        st.rerun()  # one run of the page switches polling off
+    if done == busy:
+        st.rerun()  # one run of the page switches polling on or off
 
 
 def below(here: Frame, found: Sequence[Watched], done: bool) -> None:

@@ -128,7 +128,7 @@ def block(page: Page, number: int) -> Locator:
 
 def code(page: Page) -> Locator:
     """The architecture code."""
-    return page.get_by_label("Architecture code")
+    return page.get_by_role("textbox", name="Architecture code")
 
 
 def lane(page: Page, name: str) -> Locator:

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.app.browsing import FLAGS, Dashboard, chromium, dashboard, tab
+
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="session")
