@@ -14,7 +14,6 @@ from stimcore.report.figures.strips import strips
 from stimcore.report.figures.trajectory import loss_of, trajectory
 from stimcore.report.section import Cell, Column, Section, Table
 
-
 SEVERAL = (
     "The paper's Figs r4 to r7 show the accuracy drop when blocks are deleted or permuted: stimulative and common training "
     "beside "
