@@ -13,9 +13,7 @@ def test_the_first_losses_are_the_golden_ones(name):
     found = curve(name)
     assert len(found) == len(golden) == STEPS
     for step, (row, expected) in enumerate(zip(found, golden, strict=True)):
-        # rounding differs between processors and grows from step to step; a change of the method shows at once
-        tolerance = 1e-4 if step < 3 else 0.02
-        assert row == pytest.approx(expected, rel=tolerance, abs=tolerance / 10), f"step {step + 1}"
+        assert row == pytest.approx(expected, rel=1e-5, abs=1e-7), f"step {step + 1}"
 
 
 def test_no_golden_curve_is_left_over():
