@@ -50,7 +50,7 @@ def cloud(sweeps: Mapping[str, Sweep], macs: Mapping[str, int]) -> go.Figure:
         )
     laid_out(figure)
     figure.update_xaxes(title="million multiply-accumulates per image" if macs else "blocks", dtick=None if macs else 1)
-    figure.update_yaxes(title="accuracy, %")
+    figure.update_yaxes(title="accuracy, %", autorangeoptions={"maxallowed": 100})
     return figure
 
 

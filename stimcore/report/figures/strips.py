@@ -42,5 +42,5 @@ def strips(sweeps: Mapping[str, Sweep]) -> go.Figure:
         )
     laid_out(figure)
     figure.update_xaxes(tickvals=list(range(len(sweeps))), ticktext=[look(method).name for method in sweeps])
-    figure.update_yaxes(title="accuracy, %")
+    figure.update_yaxes(title="accuracy, %", autorangeoptions={"maxallowed": 100})
     return figure
