@@ -188,8 +188,14 @@ RESNET_FAMILY_CIFAR10 = Experiment(
             )
             for network, file in (("resnet32", "resnet32-d509ac18.th"), ("resnet20", "resnet20-12fca82f.th"))
         ),
-        *_exported("resnet-family-cifar10", "imported", "runs/resnet-family-cifar10/resnet32"),
-        *_exported("resnet-family-cifar10", "twin-d3-3-3", "runs/resnet-family-cifar10/resnet20", extra=("--as", "d3-3-3")),
+        *_exported("resnet-family-cifar10", "imported", "runs/resnet-family-cifar10/resnet32", subnets=("main", "d3-3-3")),
+        *_exported(
+            "resnet-family-cifar10",
+            "twin-d3-3-3",
+            "runs/resnet-family-cifar10/resnet20",
+            extra=("--as", "d3-3-3"),
+            subnets=("main",),
+        ),
     ),
 )
 
