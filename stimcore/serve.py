@@ -13,6 +13,7 @@ from stimcore.errors import StimcoreError, Unavailable, UsageError
 from stimcore.serving import log
 from stimcore.serving.front import run
 from stimcore.serving.limits import Limits
+from stimcore.serving.pool import ENGINE, address
 from stimcore.serving.server import Server
 
 PORT = 8000
@@ -40,9 +41,7 @@ def parser() -> cli.Parser:
     line.add_argument(
         "--limit", action="append", default=[], metavar="NAME=VALUE", help="one of docs/serving.md's limits; may be repeated"
     )
-    line.add_argument(
-        "--engine", default="onnxruntime", metavar="E", help="onnxruntime, or triton://HOST:PORT (default: %(default)s)"
-    )
+    line.add_argument("--engine", default=ENGINE, metavar="E", help="onnxruntime, or triton://HOST:PORT (default: %(default)s)")
     line.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default: %(default)s")
     line.add_argument("--fd", type=int, help="a listening socket that was inherited, instead of --host and --port")
     line.add_argument("--until-input-closes", action="store_true", help="end when standard input does")
@@ -58,6 +57,8 @@ def main(argv: Sequence[str]) -> int:
     token = os.environ.get("STIMCORE_TOKEN") or None
     if token is not None and len(token) < MIN_TOKEN:
         raise UsageError(f"STIMCORE_TOKEN has {len(token)} characters", allowed=f"at least {MIN_TOKEN}")
+    if options.engine != ENGINE:
+        address(options.engine)
     sock = _listening(options.host, options.port, options.fd, token)
     threads = options.threads if options.threads is not None else len(os.sched_getaffinity(0))
     if threads < 1:

@@ -18,10 +18,11 @@ from stimcore.serving.server import Server
 
 
 def protocol(limits: Limits) -> type[H11Protocol]:
-    """uvicorn's HTTP/1.1, less clients that send their head one byte a second, and less those beyond `connections`."""
+    """uvicorn's HTTP/1.1, less clients that send or read one byte a second, and less those beyond `connections`."""
 
     class Bounded(H11Protocol):
         _clock: asyncio.TimerHandle | None = None
+        _stalled: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -38,8 +39,23 @@ def protocol(limits: Limits) -> type[H11Protocol]:
             elif self._clock is None and (self.cycle is None or self.cycle.response_complete):
                 self._clock = self.loop.call_later(limits.header_s, self.transport.abort)
 
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._stalled = self.loop.call_later(limits.write_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self._stalled is not None:
+                self._stalled.cancel()
+                self._stalled = None
+
+        def timeout_keep_alive_handler(self) -> None:
+            self.transport.abort()  # closing would wait for a reader that does not read
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop()
+            if self._stalled is not None:
+                self._stalled.cancel()
             super().connection_lost(exc)
 
         def _stop(self) -> None:

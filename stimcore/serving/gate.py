@@ -1,6 +1,5 @@
-"""What every request passes: request id, host and token, time to write, log line, count. Plain ASGI, around the application."""
+"""What every request passes: request id, host and token, log line, count. Plain ASGI, around the application."""
 
-import asyncio
 import hmac
 import json
 import logging
@@ -53,7 +52,7 @@ class Gate:
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
         given = headers.get("x-request-id", "")
         scope.setdefault("state", {})["request_id"] = given if _ID.match(given) else uuid.uuid4().hex
-        passage = _Passage(scope, send, self.server.limits.write_s)
+        passage = _Passage(scope, send)
         started = time.perf_counter()
         try:
             self._check(scope, headers)
@@ -103,10 +102,10 @@ class Gate:
 
 
 class _Passage:
-    """What goes back to the client: with the request's id, and given up when the client does not read."""
+    """What goes back to the client: with the request's id."""
 
-    def __init__(self, scope: Scope, send: Send, write_s: float) -> None:
-        self.scope, self._send, self.write_s = scope, send, write_s
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.scope, self._send = scope, send
         self.status = 0
 
     async def send(self, message: Message) -> None:
@@ -114,8 +113,7 @@ class _Passage:
             self.status = message["status"]
             own = (b"x-request-id", self.scope["state"]["request_id"].encode())
             message = {**message, "headers": [*message.get("headers", ()), own]}
-        async with asyncio.timeout(self.write_s):
-            await self._send(message)
+        await self._send(message)
 
     async def refuse(self, reason: StimcoreError) -> None:
         """Sends a refusal."""

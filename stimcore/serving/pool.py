@@ -11,10 +11,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
-from stimcore.errors import StimcoreError
+from stimcore.errors import StimcoreError, UsageError
 from stimcore.serving import messages
 from stimcore.serving.jobs import Evaluation, Jobs
 from stimcore.serving.limits import Limits
@@ -22,6 +23,8 @@ from stimcore.serving.messages import Advance, Answer, Call, Drop, Hello, Refuse
 from stimcore.serving.refusals import Busy, Late, WorkerCrashed
 
 log = logging.getLogger("stimcore.serve")
+ENGINE = "onnxruntime"
+"""What runs networks unless a `triton://HOST:PORT` does."""
 AHEAD = 1
 """Calls that a worker holds beyond those that it runs at once, so that it never waits for the front."""
 ATTEMPTS = 2
@@ -73,6 +76,22 @@ class Seat:
         self.process.stdin.write(messages.pack(message))
 
 
+def address(engine: str) -> str:
+    """`http://HOST:PORT` of `triton://HOST:PORT`.
+
+    Raises:
+        UsageError: It is none.
+    """
+    try:
+        parts = urlsplit(engine)
+        good = parts.scheme == "triton" and parts.hostname and parts.port and not (parts.path or parts.query or parts.username)
+    except ValueError:
+        good = False
+    if not good:
+        raise UsageError(f"there is no engine '{engine[:80]}'", allowed="onnxruntime, triton://HOST:PORT")
+    return f"http://{parts.netloc}"
+
+
 class Pool:
     """All workers.
 
@@ -82,10 +101,14 @@ class Pool:
         jobs: Where evaluations come from.
         limits: Bounds.
         engine: `onnxruntime`, or `triton://HOST:PORT`.
+
+    Raises:
+        UsageError: There is no such engine.
     """
 
-    def __init__(self, devices: Sequence[str], threads: int, jobs: Jobs, limits: Limits, engine: str = "onnxruntime") -> None:
-        self.threads, self.jobs, self.limits, self.engine = threads, jobs, limits, engine
+    def __init__(self, devices: Sequence[str], threads: int, jobs: Jobs, limits: Limits, engine: str = ENGINE) -> None:
+        self.threads, self.jobs, self.limits = threads, jobs, limits
+        self.url = None if engine == ENGINE else address(engine)
         self.seats = [Seat(device) for device in devices]
         self.restarts = 0
         self.fatal: StimcoreError | None = None
@@ -216,8 +239,6 @@ class Pool:
         seat.heard = time.monotonic()
         match message:
             case Hello():
-                if self.engine != "onnxruntime":
-                    message = replace(message, note=f"networks run at {self.engine}")
                 seat.hello = message
                 log.info("worker ready", extra={"fields": {"device": seat.device, "provider": message.provider}})
             case Answer(id=number, value=value):
@@ -280,8 +301,8 @@ class Pool:
         """One worker, from its start until its output closes."""
         words = ["--device", seat.device, "--threads", str(self.threads)]
         words += ["--engines", str(self.limits.engines), "--keep-bytes", str(self.limits.keep_bytes)]
-        if self.engine != "onnxruntime":
-            words += ["--engine", self.engine]
+        if self.url is not None:
+            words += ["--url", self.url]
         seat.heard = time.monotonic()
         seat.process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -313,7 +334,7 @@ class Pool:
             except TimeoutError:
                 process.kill()
                 code = await process.wait()
-            if not self._ending:
+            if not self._ending and self.fatal is None:
                 log.error("worker ended", extra={"fields": {"device": seat.device, "code": code}})
         if self._ending:
             return

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stimcore.errors import UsageError
+from stimcore.errors import Unavailable, UsageError
 from stimcore.serving import bodies
 from stimcore.serving.limits import Limits
 from stimcore.serving.refusals import TooLarge
@@ -104,6 +104,31 @@ def respond(request: Request, model: str, spec: str, logits: NDArray[np.float32]
         value["id"] = request.id
     text = json.dumps(value, allow_nan=False).encode()
     return text + tail, len(text) if request.binary else None
+
+
+def ask(images: NDArray[np.float32]) -> tuple[bytes, int]:
+    """The body of a request for the logits of `images`, and where its JSON ends."""
+    size = images.nbytes
+    tensor = {"name": INPUT, "datatype": DATATYPE, "shape": list(images.shape), "parameters": {"binary_data_size": size}}
+    output = {"name": OUTPUT, "parameters": {"binary_data": True}}
+    text = json.dumps({"inputs": [tensor], "outputs": [output]}).encode()
+    return text + np.ascontiguousarray(images, "<f4").tobytes(), len(text)
+
+
+def logits_of(body: bytes, header_length: str | None, num_images: int) -> NDArray[np.float32]:
+    """Logits `[B, K]` of the answer to `ask`.
+
+    Raises:
+        Unavailable: It is none.
+    """
+    try:
+        text, rest = _split(body, header_length)
+        (output,) = json.loads(text)["outputs"]
+        if (output["name"], output["datatype"]) != (OUTPUT, DATATYPE) or output["shape"][0] != num_images:
+            raise ValueError(f"it holds {output['name']} {output['datatype']} {output['shape']}")
+        return np.frombuffer(rest, "<f4").reshape(output["shape"])
+    except (UsageError, ValueError, KeyError, TypeError, IndexError) as reason:
+        raise Unavailable(f"the inference server's answer can't be read: {str(reason)[:120]}") from reason
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:

@@ -42,6 +42,7 @@ from stimcore.serving.messages import (
     Source,
     Standalone,
 )
+from stimcore.serving.remote import RemoteEngine
 from stimcore.topology import Spec
 
 BROKEN = 70
@@ -59,12 +60,14 @@ class Means:
         threads: That compute at once, on a CPU.
         engines: Bundles that are kept open.
         keep_bytes: For statistics, activations and sessions of all of them.
+        url: Of the inference server that runs networks instead of this process; None for none.
     """
 
     device: str
     threads: int
     engines: int
     keep_bytes: int
+    url: str | None
 
     @property
     def budget(self) -> Budget:
@@ -98,7 +101,7 @@ class Worker:
         self.means = means
         self._provider = pick(means.device)
         self._out, self._saying, self._opening = out, threading.Lock(), threading.Lock()
-        self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._engines: OrderedDict[str, Engine | RemoteEngine] = OrderedDict()
         self._experiments: dict[str, Experiment] = {}
         self._evaluations: dict[int, Evaluation] = {}
         self._dropped: set[int] = set()
@@ -115,7 +118,10 @@ class Worker:
             "numpy": np.__version__,
             "onnx": version("onnx"),
         }
-        self._say(Hello(self._provider.name, self._provider.reason or "", versions))
+        if self.means.url is None:
+            self._say(Hello(self._provider.name, self._provider.reason or "", versions))
+        else:
+            self._say(Hello(f"triton {self.means.url}", "networks run on another server", versions))
         while head := stream.read(messages.HEAD.size):
             message = messages.unpack(stream.read(messages.HEAD.unpack(head)[0]))
             if isinstance(message, Drop):
@@ -203,7 +209,7 @@ class Worker:
             raise BundleError(f"the stand-alone network {spec} does not say what the bundle says")
         return model
 
-    def _engine(self, source: Source) -> Engine:
+    def _engine(self, source: Source) -> Engine | RemoteEngine:
         """The engine of a bundle, which is opened, hash by hash, when it isn't kept."""
         with self._opening:
             engine = self._engines.get(source.fingerprint)
@@ -214,14 +220,20 @@ class Worker:
                 self._engines.popitem(last=False)
             return engine
 
-    def _opened(self, source: Source) -> Engine:
+    def _opened(self, source: Source) -> Engine | RemoteEngine:
         bundle = open_bundle(Path(source.path))
         if bundle.fingerprint != source.fingerprint:
             raise BundleError(f"{source.path} was exported anew", todo="Let the server look again (rescan).")
         experiment = bundle.experiment
         key = json.dumps([str(experiment.path), dict(experiment.hashes), experiment.mean, experiment.std])
         bundle = replace(bundle, experiment=self._experiments.setdefault(key, experiment))  # images are held once for all
-        return Engine(bundle, device=self.means.device, threads=self.means.threads, budget=self.means.budget)
+
+        def local() -> Engine:
+            return Engine(bundle, device=self.means.device, threads=self.means.threads, budget=self.means.budget)
+
+        if self.means.url is None:
+            return local()
+        return RemoteEngine(bundle, self.means.url, local, os.environ.get("STIMCORE_ENGINE_TOKEN") or None)
 
     def _step(self, step: Begin | Advance) -> None:
         if isinstance(step, Begin):
@@ -283,6 +295,7 @@ def main(argv: Sequence[str]) -> None:
     line.add_argument("--threads", type=int, required=True)
     line.add_argument("--engines", type=int, required=True)
     line.add_argument("--keep-bytes", type=int, required=True)
+    line.add_argument("--url")
     options = line.parse_args(argv)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the front decides when this process ends: it closes our input
