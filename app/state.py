@@ -138,6 +138,20 @@ def in_words(topology: Topology, arrangement: Arrangement) -> str:
     return " and ".join(parts)
 
 
+def unpractised(topology: Topology, arrangement: Arrangement) -> str:
+    """A caution where something is missing or moved that no ordered sub-network ever misses; empty elsewhere."""
+    firsts = {stage[0] for stage in topology.stages}
+    gone = sorted(firsts & arrangement.deleted)
+    moved = any(
+        kept and stage[0] in kept and kept[0] != stage[0]
+        for kept, stage in zip(arrangement.spec.stages, topology.stages, strict=True)
+    )
+    if not gone and not moved:
+        return ""
+    subject = f"block {gone[0]}" if len(gone) == 1 else "the first block of a stage"
+    return f"(No training method practised this: {subject} runs first in every sub-network that stimulative training draws.)"
+
+
 def explain(topology: Topology, text: str) -> tuple[Arrangement, str]:
     """The arrangement of a text and an empty string, or the full network and why the text isn't one."""
     try:

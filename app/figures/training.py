@@ -75,6 +75,8 @@ def trajectories(runs: Sequence[Run]) -> go.Figure:
     quiet(figure, x="", y="", height=520)
     figure.update_xaxes(title_text="", row=1, col=1)
     figure.update_xaxes(title_text="epoch", row=2, col=1)
+    if all(len(run.rows) <= 20 for run in runs):
+        figure.update_xaxes(dtick=1)
     figure.update_yaxes(title_text="test accuracy in %", row=1, col=1)
     figure.update_yaxes(title_text="training loss", rangemode="tozero", row=2, col=1)
     return figure

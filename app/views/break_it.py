@@ -55,12 +55,13 @@ def tools(topology: Topology, here: Frame) -> None:
         st.button("Reset", on_click=edit, args=(topology, whole), key="reset", icon=":material/restart_alt:")
         for name, text in ready.items():
             st.button(name, on_click=edit, args=(topology, text), key=f"preset {name}")
-        st.button(
-            "Surprise me",
-            on_click=lambda: edit(topology, state.surprise(topology, random.Random())),
-            key="surprise",
-            help="A random sub-network: of every stage only the first few blocks.",
-        )
+        if not here.classroom:
+            st.button(
+                "Surprise me",
+                on_click=lambda: edit(topology, state.surprise(topology, random.Random())),
+                key="surprise",
+                help="A random sub-network: of every stage only the first few blocks.",
+            )
 
 
 def headline(here: Frame, arrangement: state.Arrangement, found: Sequence[Watched]) -> str:
@@ -77,7 +78,8 @@ def headline(here: Frame, arrangement: state.Arrangement, found: Sequence[Watche
         return "Measuring …"
     parts = [f"{here.style(m).label.lower()} {_loses(r.drop_pct)}" for m, r in known]
     words = state.in_words(topology, arrangement)
-    return f"{words[0].upper()}{words[1:]}: {', '.join(parts)}."
+    note = state.unpractised(topology, arrangement)
+    return f"{words[0].upper()}{words[1:]}: {', '.join(parts)}." + (f" {note}" if note else "")
 
 
 def _loses(points: float) -> str:
@@ -104,11 +106,16 @@ def rows(here: Frame, arrangement: state.Arrangement, found: Sequence[Watched], 
                 interval_pct=result.interval_pct if result else (0.0, 100.0),
                 drop_pct=result.drop_pct if result and changed else None,
                 drop_interval_pct=result.drop_interval_pct if result else (0.0, 0.0),
-                guess_pct=S.get(f"guess {method.name}") if covered or S.get("revealed") == str(arrangement) else None,
+                guess_pct=S.get("guesses", {}).get(method.name) if S.get("revealed") == str(arrangement) else None,
                 hidden=covered,
             )
         )
     return made
+
+
+def reveal(here: Frame, arrangement: state.Arrangement) -> None:
+    """Uncovers the answers, and keeps the guesses for the picture: their sliders go away."""
+    S.update(revealed=str(arrangement), guesses={m.name: S.get(f"guess {m.name}") for m in here.methods})
 
 
 def guesses(here: Frame, arrangement: state.Arrangement) -> bool:
@@ -121,9 +128,8 @@ def guesses(here: Frame, arrangement: state.Arrangement) -> bool:
     with st.container(key="guess", border=True):
         st.markdown("**Your guess:** of 100 images, how many will each copy still get right?")
         for column, method in zip(st.columns(len(here.methods)), here.methods, strict=True):
-            start = int(method.main.accuracy_pct + 0.5)
-            column.slider(here.style(method).label, 0, 100, value=start, key=f"guess {method.name}", format="%d of 100")
-        st.button("Reveal", type="primary", key="reveal", on_click=lambda: S.update(revealed=str(arrangement)))
+            column.slider(here.style(method).label, 0, 100, value=50, key=f"guess {method.name}", format="%d of 100")
+        st.button("Reveal", type="primary", key="reveal", on_click=reveal, args=(here, arrangement))
     return True
 
 

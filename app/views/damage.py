@@ -16,7 +16,7 @@ from stimcore.serving.wire import MethodInfo
 S = st.session_state
 LEAD = (
     "Three ways to hurt a network, the same for every training method. **The lower a bar or a line, the less it minds.** "
-    "A network without loafing has no block that it can't do without."
+    "In a network without loafing, the rest can do the work of what is missing."
 )
 
 
@@ -68,6 +68,13 @@ def delete_one(here: Frame, found: list[tuple[MethodInfo, Sampled]]) -> None:
     if here.topology.fixed:
         blocks = ", ".join(map(str, sorted(here.topology.fixed)))
         st.caption(f"🔒 Blocks {blocks} have no skip path around them and can't be deleted.")
+    first = [stage[0] for stage in here.topology.stages if stage[0] in removable]
+    if first:
+        st.caption(
+            f"Block {', '.join(map(str, first))}: the first block of a stage runs in every sub-network that "
+            f"stimulative training draws, "
+            "so no method ever practised without it, and losing it can hurt."
+        )
 
 
 def clicked() -> None:

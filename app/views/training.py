@@ -59,13 +59,13 @@ def lambdas(here: Frame) -> None:
         for m in stimulative
         if float(m.options["weight"]) > 0
     ]
-    if points:
+    if len(points) > 1:
         figure = figures.ablation(points, common.main.accuracy_pct if common else None, STYLES["stimulative"], STYLES["common"])
         show(figure, "lambda", "Accuracy of the full network over lambda")
-    if len(points) < 2:
+    else:
+        trained = f"λ = {points[0].value:g}" if points else "No λ"
         st.info(
-            "One λ was trained here so far. More points come from more runs: train with other weights, export "
-            "into this experiment."
+            f"{trained} was trained here so far. A curve needs more: train with other weights, export into this experiment."
         )
     best = "; ".join(f"{network} on {data}: {value:g}" for (network, data), value in paper.BEST_LAMBDA.items())
     st.caption(f"○ paper, Appendix E, best λ: {best}. The figure itself (r3) prints no numbers.")

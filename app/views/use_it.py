@@ -51,7 +51,7 @@ def budget(here: Frame) -> None:
             f"What you can afford ({unit})",
             low,
             high,
-            value=high,
+            value=low + 0.4 * (high - low),
             key="budget",
             format="%.2f",
             help="Measured time for one image on the machine named below." if timed else "How much a network has to compute.",
