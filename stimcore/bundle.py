@@ -233,7 +233,7 @@ def open_experiment(path: Path) -> Experiment:
     value = _read(path / "experiment.json")
     try:
         topology = Topology.from_dict(value.pop("topology"))
-        lists = {key: tuple(value.pop(key)) for key in ("classes", "mean", "std", "image_shape")}
+        lists: dict[str, Any] = {key: tuple(value.pop(key)) for key in ("classes", "mean", "std", "image_shape")}
         return Experiment(path=path, topology=topology, **lists, **value)
     except (KeyError, TypeError, StimcoreError) as reason:
         raise BundleError(f"{path / 'experiment.json'} does not fit the schema: {reason}") from reason

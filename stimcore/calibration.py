@@ -31,6 +31,6 @@ def recalibrated(net: StagedNet, spec: Spec, images: Tensor, batch_size: int = B
             norm.reset_running_stats()
             norm.momentum = None
             norm.train()
-    for batch in images.split(batch_size):
+    for batch in torch.split(images, batch_size):
         net(batch, spec)
     return net.eval()

@@ -11,7 +11,8 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,20 +73,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
         own = engine()
         share = _tree_macs(own, specs, costs) / macs[net.topology.full]
-        per_image = _main_speed(own, bundle, clock)
         rng = random.Random(0)
         seconds: dict[str, list[float]] = {name: [] for name in ("tree", "torch_one_by_one", "onnxruntime_one_by_one", "floor")}
         for _ in range(options.rounds):
             drawn = rng.sample(specs, min(options.sample, len(specs)))
             scale = sum(macs.values()) / sum(macs[spec] for spec in drawn)
-            seconds["torch_one_by_one"].append(scale * sum(_timed(clock, lambda s=s: _in_torch(net, bundle, s)) for s in drawn))  # type: ignore[misc]
+            seconds["torch_one_by_one"].append(scale * _sum_timed(clock, drawn, lambda spec: _in_torch(net, bundle, spec)))
             seconds["tree"].append(_timed(clock, lambda: _whole(engine(), specs)))
             seconds["onnxruntime_one_by_one"].append(
-                scale * sum(_timed(clock, lambda s=s: _alone(engine(), bundle, s)) for s in drawn)
-            )  # type: ignore[misc]
-            seconds["floor"].append(
-                share * (options.images + options.calibration) * min(per_image, _main_speed(own, bundle, clock))
+                scale * _sum_timed(clock, drawn, lambda spec: _alone(engine(), bundle, spec))
             )
+            seconds["floor"].append(share * (options.images + options.calibration) * _main_speed(own, bundle, clock))
     pairs = {
         "torch_one_by_one": ("torch_one_by_one", "tree"),
         "onnxruntime_one_by_one": ("onnxruntime_one_by_one", "tree"),
@@ -113,6 +111,10 @@ def _timed(clock: Callable[[], float], work: Callable[[], object]) -> float:
     start = clock()
     work()
     return clock() - start
+
+
+def _sum_timed(clock: Callable[[], float], specs: Sequence[Spec], work: Callable[[Spec], object]) -> float:
+    return sum(_timed(clock, partial(work, spec)) for spec in specs)
 
 
 def _whole(engine: Engine, specs: list[Spec]) -> None:

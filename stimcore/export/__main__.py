@@ -1,19 +1,25 @@
 """`python -m stimcore.export`: run folder to bundle."""
 
+import re
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from stimcore import cli
+from stimcore.bundle import Bundle, open_bundle
 from stimcore.data.sources import load
 from stimcore.enumerate import ordered
 from stimcore.errors import UsageError
+from stimcore.export import latency
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
+from stimcore.export.standalone import write_standalone
+from stimcore.export.triton import write_repository
 from stimcore.topology import Spec, Topology
 from stimcore.training.run import trained_network
 
@@ -30,6 +36,13 @@ def parser() -> cli.Parser:
     line.add_argument("--as", dest="twin", metavar="SPEC", help="sub-network of the experiment's network that this one is")
     line.add_argument("--data-root", type=Path, metavar="DIR", help="where the data set is")
     line.add_argument("--jobs", type=int, default=1, metavar="N", help="files that are checked at once (default: %(default)s)")
+    line.add_argument("--standalone", action="store_true", help="also one self-contained file per network, batch norms folded")
+    line.add_argument("--fp16", action="store_true", help="also self-contained files in half precision")
+    line.add_argument("--triton", type=Path, metavar="DIR", help="also a model repository for Triton")
+    line.add_argument("--latency", action="store_true", help="time every listed network here, into latency.json")
+    line.add_argument("--best-under", metavar="TIME", help="write the most accurate network within e.g. 2ms as one file")
+    line.add_argument("--threads", type=int, default=1, help="of a network that is timed (default: %(default)s)")
+    line.add_argument("--json", metavar="FILE", help="write what was exported as JSON ('-' for standard output)")
     line.add_argument("--quiet", action="store_true", help="no progress bar")
     return line
 
@@ -37,26 +50,76 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> int:
     """Exports; 1 when a network failed its parity gate and is not listed."""
     options = parser().parse_args(argv)
-    if options.jobs < 1:
-        raise UsageError(f"--jobs {options.jobs}", allowed="1 and more")
+    for name in ("jobs", "threads"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"--{name} {getattr(options, name)}", allowed="1 and more")
+    budget_ms = None if options.best_under is None else milliseconds(options.best_under)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     exporter, specs = prepare(options)
     with tqdm(unit="file", disable=options.quiet or not sys.stderr.isatty()) as bar:
-
-        def tell(done: int, total: int, line: str) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-            if bar.disable:
-                print(f"{done}/{total} {line}", flush=True)
-
+        tell = _teller(bar, options.json != "-")
         complaints = exporter.export(specs, tell)
-    size = sum(file.stat().st_size for file in exporter.target.iterdir())
-    main_bytes = sum((exporter.target / name).stat().st_size for name in ("main.onnx", "weights.bin"))
-    print(f"{exporter.target}: {size / 1e6:.2f} MB in all, {main_bytes / 1e6:.2f} MB of it the main network")
-    for complaint in complaints:
-        print(f"not listed: {complaint}", file=sys.stderr)
+        for complaint in complaints:
+            print(f"not listed: {complaint}", file=sys.stderr)
+        bundle = open_bundle(exporter.target)
+        report = _sizes(bundle)
+        listed = [bundle.topology.parse(entry.spec) for entry in bundle.manifest.networks.values()]
+        if options.standalone or options.fp16:
+            rows = write_standalone(bundle, listed, half=options.fp16, tell=tell)
+            report["standalone_bytes"] = sum(row.bytes for row in rows if row.precision == "float32")
+        if options.triton is not None:
+            report["triton"] = [str(path) for path in write_repository(bundle, listed, options.triton)]
+        if options.latency or (budget_ms is not None and latency.read(bundle) is None):
+            measured = latency.measure(bundle, threads=options.threads, tell=lambda done, total: tell(done, total, "timed"))
+            latency.write(bundle, measured)
+        if budget_ms is not None:
+            name = latency.best_under(bundle, latency.read(bundle) or {}, budget_ms)
+            (row,) = write_standalone(bundle, [bundle.topology.parse(bundle.manifest.networks[name].spec)])
+            report["best"] = {"network": name, "file": str(bundle.path / "standalone" / row.file), "correct": row.correct}
+    if options.json != "-":
+        print(
+            f"{bundle.path}: {report['bytes'] / 1e6:.2f} MB in all, {report['main_bytes'] / 1e6:.2f} MB of it the main network"
+        )
+        if "best" in report:
+            print(f"best under {options.best_under}: {report['best']['file']}")
+    cli.write_report(options.json, report)
     return 1 if complaints else 0
+
+
+def _teller(bar: "tqdm[None]", loud: bool) -> Callable[[int, int, str], None]:
+    def tell(done: int, total: int, line: str) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if bar.disable and loud and line != "timed":
+            print(f"{done}/{total} {line}", flush=True)
+
+    return tell
+
+
+def _sizes(bundle: Bundle) -> dict[str, Any]:
+    """What the bundle's networks weigh, together and the main one by itself."""
+    shared = (bundle.path / "weights.bin").stat().st_size
+    graphs = {name: entry.bytes for name, entry in bundle.manifest.networks.items()}
+    return {
+        "bundle": str(bundle.path),
+        "networks": len(graphs),
+        "bytes": shared + sum(graphs.values()),
+        "main_bytes": shared + graphs["main.onnx"],
+    }
+
+
+def milliseconds(text: str) -> float:
+    """A time such as `2ms`, `1.5 ms` or `0.002s`, in milliseconds.
+
+    Raises:
+        UsageError: Anything else, or nothing.
+    """
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|us)\s*", text)
+    value = float(match[1]) * {"ms": 1.0, "s": 1e3, "us": 1e-3}[match[2]] if match else 0.0
+    if value <= 0:
+        raise UsageError(f"a time of '{text}'", allowed="more than nothing, as in 2ms, 500us or 0.1s")
+    return value
 
 
 def prepare(options: Namespace) -> tuple[Exporter, list[Spec]]:

@@ -34,6 +34,8 @@ from stimcore.training.run import Run
 
 STORE = "weights.bin"
 PLAN, FINISHED = "plan.json", "finished.jsonl"
+SHARE = 32
+"""Networks whose torch reference is computed together: what a killed export does again, at most."""
 EXPORTER = 2
 """Raised whenever the same run folder would give other bytes."""
 
@@ -230,8 +232,11 @@ class Exporter:
             torch.from_numpy(self.experiment.normalise(pixels))
             for pixels in (self.experiment.calibration, self.experiment.evaluation[0])
         )
-        for spec, logits in reference_logits(self.net, specs, calibration, images):
-            yield spec, logits.numpy()
+        ordered = sorted(specs, key=lambda spec: spec.blocks)
+        for start in range(0, len(ordered), SHARE):
+            share = ordered[start : start + SHARE]
+            for spec, logits in reference_logits(self.net, share, calibration, images).items():
+                yield spec, logits.numpy()
 
     def _checked(self, spec: Spec, logits: NDArray[np.float32], cost: Cost) -> tuple[Spec, FileEntry]:
         return spec, checked(self._part / self.file_name(spec), spec, logits, self.experiment, cost)

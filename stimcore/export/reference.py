@@ -1,27 +1,36 @@
 """The torch reference along the tree of prefixes: the same operations as one by one, each shared prefix once.
 
-`stimcore.evaluation.evaluate` does it one by one; a test holds both together bit for bit.
+`stimcore.evaluation.evaluate` does it one by one; a test holds both together bit for bit. Batches go through the whole tree one
+after the other, so memory holds one batch's activations along one path.
 """
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from stimcore.calibration import BATCH
 from stimcore.nets.norms import batch_norms
-from stimcore.nets.staged import Part, StagedNet
+from stimcore.nets.staged import StagedNet
 from stimcore.topology import Spec
 
 EVALUATION_BATCH = 500
 
 
+@dataclass
+class _Node:
+    """A prefix: a copy of its last part with statistics of its own, what goes on, and the sub-networks that end here."""
+
+    part: nn.Module
+    children: dict[str, "_Node"] = field(default_factory=dict)
+    specs: list[Spec] = field(default_factory=list)
+
+
 @torch.no_grad()
-def reference_logits(
-    net: StagedNet, specs: Sequence[Spec], calibration: Tensor, images: Tensor
-) -> Iterator[tuple[Spec, Tensor]]:
-    """Logits `[N, K]` of every spec for images `[N, C, H, W]`, batch norms re-calibrated, in the order of the tree.
+def reference_logits(net: StagedNet, specs: Sequence[Spec], calibration: Tensor, images: Tensor) -> dict[Spec, Tensor]:
+    """Logits `[N, K]` of every spec for images `[N, C, H, W]`, batch norms re-calibrated.
 
     Args:
         net: In evaluation mode; left untouched.
@@ -29,37 +38,46 @@ def reference_logits(
         calibration: `[M, C, H, W]`, normalised.
         images: Normalised.
     """
-    routes = [(spec, net.route(spec)) for spec in specs]
-    yield from _below(routes, 0, list(torch.split(calibration, BATCH)), list(torch.split(images, EVALUATION_BATCH)))
-
-
-def _below(
-    routes: Sequence[tuple[Spec, list[Part]]], depth: int, calibration: list[Tensor], images: list[Tensor]
-) -> Iterator[tuple[Spec, Tensor]]:
-    """Routes that agree in their first `depth` parts, given what comes out of these."""
-    groups: dict[str, list[tuple[Spec, list[Part]]]] = {}
-    for spec, route in routes:
-        groups.setdefault(route[depth].name, []).append((spec, route))
-    for group in groups.values():
-        part = copy.deepcopy(group[0][1][depth].module).eval()
-        measured = _measured(part, calibration)
-        out = [part(batch) for batch in images]
-        ended = [spec for spec, route in group if len(route) == depth + 1]
-        for spec in ended:
-            yield spec, torch.cat(out)
-        further = [(spec, route) for spec, route in group if len(route) > depth + 1]
-        if further:
-            yield from _below(further, depth + 1, measured, out)
-
-
-def _measured(part: nn.Module, calibration: list[Tensor]) -> list[Tensor]:
-    """Re-calibrates one part and returns what comes out of it for the calibration images."""
-    norms = batch_norms(part)
+    root = _tree(net, specs)
+    norms = [norm for node in _below(root) for norm in batch_norms(node.part)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    out = [part(batch) for batch in calibration]
+    for batch in torch.split(calibration, BATCH):
+        for _ in _through(root, batch):
+            pass
     for norm in norms:
         norm.eval()
-    return out
+    found: dict[Spec, list[Tensor]] = {spec: [] for spec in specs}
+    for batch in torch.split(images, EVALUATION_BATCH):
+        for spec, logits in _through(root, batch):
+            found[spec].append(logits)
+    return {spec: torch.cat(batches) for spec, batches in found.items()}
+
+
+def _tree(net: StagedNet, specs: Sequence[Spec]) -> _Node:
+    root = _Node(nn.Identity())
+    for spec in specs:
+        node = root
+        for part in net.route(spec):
+            if part.name not in node.children:
+                node.children[part.name] = _Node(copy.deepcopy(part.module).eval())
+            node = node.children[part.name]
+        node.specs.append(spec)
+    return root
+
+
+def _below(node: _Node) -> Iterator[_Node]:
+    for child in node.children.values():
+        yield child
+        yield from _below(child)
+
+
+def _through(node: _Node, x: Tensor) -> Iterator[tuple[Spec, Tensor]]:
+    """Sends one batch on from a node; yields what comes out at the ends."""
+    for child in node.children.values():
+        out = child.part(x)
+        for spec in child.specs:
+            yield spec, out
+        yield from _through(child, out)

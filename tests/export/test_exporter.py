@@ -171,7 +171,7 @@ def test_the_reference_along_the_tree_is_the_plain_reference(small: list[Bundle]
     net = trained_network(run_dir(bundle))[1]
     calibration, images = reference_inputs(bundle)
     specs = random.Random(2).sample(list(ordered(bundle.topology)), 5)
-    found = dict(reference_logits(net, specs, calibration, images))
+    found = reference_logits(net, specs, calibration, images)
     for spec in specs:
         with torch.no_grad():
             assert torch.equal(found[spec], recalibrated(net, spec, calibration)(images, spec))
