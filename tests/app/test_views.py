@@ -1,0 +1,199 @@
+"""Every page without a browser: real server, real small bundles, Streamlit's own AppTest."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from app import sources
+from stimcore.bundle import Bundle
+from stimcore.enumerate import count
+from tests.app.browsing import ROOT, free_port
+
+VIEWS = ("break_it", "subnetworks", "damage", "training", "use_it")
+FULL = "1-2-3.4-5-6.7-8-9"
+
+
+@pytest.fixture
+def at(small: list[Bundle], monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+    """A visitor of the small experiment."""
+    yield from visitor(small[0].path.parents[1], monkeypatch)
+
+
+def visitor(folder: Path, monkeypatch: pytest.MonkeyPatch, **variables: str) -> Iterator[AppTest]:
+    """A visitor of a folder of bundles."""
+    monkeypatch.delenv("STIMCORE_SERVER", raising=False)
+    monkeypatch.setenv("STIMCORE_EXPORTED", str(folder))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    st.cache_data.clear()
+    yield AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=90)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def servers() -> Iterator[None]:
+    """Ends the servers that these tests started."""
+    yield
+    sources._embedded.clear()
+
+
+def component(at: AppTest, key: str) -> Any:
+    """What an inline component was told."""
+    found = [b for b in at.get("bidi_component") if key in b.proto.component_name]
+    return json.loads(found[-1].proto.json)
+
+
+def finished(at: AppTest) -> AppTest:
+    """Runs until nothing is being measured."""
+    for _ in range(200):
+        if any(m.value.startswith("Done: ") for m in at.markdown):
+            return at
+        at.run()
+    raise AssertionError([m.value for m in at.markdown])
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_page_draws(at: AppTest, view: str) -> None:
+    at.run()
+    if view != "break_it":
+        at.switch_page(f"views/{view}.py").run()
+    assert not at.exception, at.exception
+    assert at.title[0].value
+    assert any("400 images" in c.value for c in at.caption)
+
+
+def test_break_it_shows_what_the_bundles_say(at: AppTest, small: list[Bundle]) -> None:
+    finished(at.run())
+    rows = component(at, "lanes")["rows"]
+    assert [r["key"] for r in rows] == ["common", "stimulative"]
+    assert [r["accuracy_pct"] for r in rows] == pytest.approx([b.main.accuracy_pct for b in small])
+    assert component(at, "diagram")["text"] == FULL
+    at.text_input(key="spec").set_value("d1-2-3").run()
+    finished(at)
+    assert component(at, "diagram")["text"] == "1-x2-x3.4-5-x6.7-8-9"
+    listed = [next(e for e in b.manifest.networks.values() if e.spec == "1.4-5.7-8-9") for b in small]
+    assert [r["accuracy_pct"] for r in component(at, "lanes")["rows"]] == pytest.approx([e.accuracy_pct for e in listed])
+
+
+def test_presets_undo_reset_and_address(at: AppTest) -> None:
+    at.run()
+    at.button(key="preset Swap 2 and 3").click().run()
+    assert at.text_input(key="spec").value == "1-3-2.4-5-6.7-8-9"
+    assert at.query_params["spec"] in ("1-3-2.4-5-6.7-8-9", ["1-3-2.4-5-6.7-8-9"])
+    at.button(key="undo_button").click().run()
+    assert at.text_input(key="spec").value == FULL and at.button(key="undo_button").disabled
+    at.text_input(key="spec").set_value("9-9").run()
+    assert "Showing the full network" in at.error[0].value and not at.exception
+
+
+def test_teacher_view_hides_and_reveals(at: AppTest) -> None:
+    at.query_params["view"] = "class"
+    at.query_params["spec"] = "1-2-3.4-x5-6.7-8-9"
+    at.run()
+    assert all(r["hidden"] for r in component(at, "lanes")["rows"])
+    assert component(at, "lanes")["large"] and not at.caption
+    at.slider(key="guess common").set_value(30)
+    at.button(key="reveal").click().run()
+    finished(at)
+    rows = component(at, "lanes")["rows"]
+    assert not any(r["hidden"] for r in rows) and [r["guess_pct"] for r in rows] == [30, 50]
+
+
+def test_recalibration_can_be_switched_off(at: AppTest) -> None:
+    at.query_params["spec"] = "d1-1-1"
+    finished(at.run())
+    with_it = component(at, "lanes")["rows"][0]["accuracy_pct"]
+    at.toggle(key="recalibrate").set_value(False).run()
+    finished(at)
+    assert component(at, "lanes")["rows"][0]["accuracy_pct"] != with_it
+
+
+def test_families_that_are_not_stored_are_measured_on_request(at: AppTest, small: list[Bundle]) -> None:
+    at.run()
+    at.switch_page("views/subnetworks.py").run()
+    assert not at.get("plotly_chart")[:0] and any("did not come with this bundle" in m.value for m in at.markdown)
+    for bundle in small:
+        at.button(key=f"start measure ordered {bundle.fingerprint}").click()
+    at.run()
+    for _ in range(200):
+        if len(at.get("plotly_chart")) >= 2:
+            break
+        at.run()
+    assert not at.exception
+    figure = json.loads(at.get("plotly_chart")[0].proto.spec)
+    points = [t for t in figure["data"] if t["type"] == "scatter" and t["name"] == "Common training"]
+    assert len(points[0]["customdata"]) == count(small[0].topology, "ordered") == 27
+    at.selectbox(key="subnet").set_value("d3-3-3").run()
+    assert at.metric[0].value == f"{small[0].main.accuracy_pct:.1f} %"
+
+
+def test_use_it_offers_the_best_within_the_budget(at: AppTest, small: list[Bundle]) -> None:
+    at.run()
+    at.switch_page("views/use_it.py").run()
+    assert not at.exception
+    at.slider(key="budget").set_value(at.slider(key="budget").max).run()
+    best = max(e.accuracy_pct for b in small for e in b.manifest.networks.values())
+    assert any(f"**{best:.1f} %** right at" in m.value for m in at.markdown)
+    assert any("Checked against PyTorch on 400 images" in m.value for m in at.markdown)
+    code = at.code[0].value
+    compile(code, "shown", "exec")
+    assert "images" in code and "logits" in code
+    assert sum("sub-networks agree" in m.value for m in at.markdown) == 2
+
+
+def test_own_image(at: AppTest) -> None:
+    import io
+
+    from PIL import Image
+
+    at.run()
+    at.switch_page("views/use_it.py").run()
+    out = io.BytesIO()
+    Image.new("RGB", (30, 60), "white").save(out, "PNG")
+    at.file_uploader(key="own").set_value(("mine.png", out.getvalue(), "image/png")).run()
+    assert not at.exception and not at.error
+    at.file_uploader(key="own").set_value(("mine.png", b"no picture", "image/png")).run()
+    assert "not a readable" in at.error[0].value and not at.exception
+
+
+def test_empty_folder_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = next(visitor(tmp_path, monkeypatch)).run()
+    assert not at.exception and "There are no trained networks" in at.info[0].value and at.button
+
+
+def test_missing_folder_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = next(visitor(tmp_path / "nowhere", monkeypatch)).run()
+    assert not at.exception and "there is no folder" in at.error[0].value
+
+
+def test_broken_bundle_is_named_and_the_other_shown(
+    small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(small[0].path.parent, tmp_path / "small")
+    (tmp_path / "small" / "common" / "manifest.json").write_text("{", encoding="utf-8")
+    at = next(visitor(tmp_path, monkeypatch)).run()
+    assert not at.exception and "could not be opened" in at.warning[0].value
+    assert [r["key"] for r in component(at, "lanes")["rows"]] == ["stimulative"]
+
+
+def test_server_down_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    at = next(visitor(tmp_path, monkeypatch, STIMCORE_SERVER=address)).run()
+    assert not at.exception and "can't be reached" in at.error[0].value
+    at.button[0].click().run()
+    assert not at.exception and "can't be reached" in at.error[0].value
+
+
+def test_own_experiments_appear_by_name(small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("mine", "other"):
+        shutil.copytree(small[0].path.parent, tmp_path / name)
+    at = next(visitor(tmp_path, monkeypatch)).run()
+    assert at.selectbox(key="experiment").options == ["mine", "other"]
+    at.text_input(key="spec").set_value("d1-1-1").run()
+    at.selectbox(key="experiment").set_value("other").run()
+    assert not at.exception and at.text_input(key="spec").value == FULL
