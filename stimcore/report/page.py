@@ -30,7 +30,8 @@ th:first-child, .words { text-align: left } td.words { white-space: normal; min-
 tbody th { font-weight: 500; white-space: normal; min-width: 7rem } .paper { background: #f3f0e6 }
 .gap { border-left: 4px solid #b36b00; background: #fff7e8; padding: .4rem .8rem; max-width: 78ch }
 .holds { color: #00572f; font-weight: 600 } .fails { color: #a11212; font-weight: 600 } .unmeasured { color: #555 }
-.files { font-size: .88rem } a { color: #0b5c8a } figure { margin: .6rem 0 } .range { color: #555; font-size: .86em }
+.files { font-size: .88rem } a { color: #0b5c8a } figure { margin: .6rem 0 }
+figcaption { font-size: .88rem; color: #444; max-width: 88ch } .range { color: #555; font-size: .86em }
 """
 
 
@@ -78,7 +79,7 @@ def _section(section: Section) -> str:
                 "toImageButtonOptions": {"format": "svg", "filename": section.name},
             },
         )
-        parts.append(f'<figure role="img" aria-label="{html.escape(section.alt)}">{drawn}</figure>')
+        parts.append(f"<figure>{drawn}<figcaption>{html.escape(section.alt)}</figcaption></figure>")
     parts += [_table(table) for table in section.tables if table.shown]
     if section.tables:
         parts.append('<p class="files">Data: ' + ", ".join(_download(table) for table in section.tables) + "</p>")
@@ -98,8 +99,9 @@ def _table(table: Table) -> str:
         for i, (column, kind) in enumerate(zip(table.columns, kinds, strict=True))
     )
     rows = "".join(_row(table, row, kinds) for row in table.rows)
+    caption = html.escape(table.caption)
     return (
-        f'<div class="scroll"><table id="{table.name}"><caption>{html.escape(table.caption)}</caption>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table id="{table.name}"><caption>{caption}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 

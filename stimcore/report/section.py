@@ -57,7 +57,7 @@ class Section:
         text: Sentences: what the paper shows, what is compared, what differs.
         tables: Printed, or behind the figure.
         figure: What is drawn.
-        alt: The figure in one sentence, for those who can't see it.
+        alt: The figure in one sentence, printed below it.
         gaps: Sentences on what is missing here.
     """
 

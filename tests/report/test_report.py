@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -180,6 +181,9 @@ def test_the_page_draws_offline_and_fits_a_phone(made: Path, tmp_path: Path, bro
     assert page.locator("figure .main-svg").count() >= 5
     assert page.locator("#figure-r1-plot .scatterlayer .point").count() == 18
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text())
+    wrong = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice']})")
+    assert [(found["id"], found["nodes"][0]["html"][:200]) for found in wrong["violations"]] == []
     assert page.locator("h1").inner_text() == "made"
     with page.expect_download() as download:
         page.locator("a[download='table-r4.csv']").click()
