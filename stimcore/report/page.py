@@ -101,7 +101,8 @@ def _table(table: Table) -> str:
     rows = "".join(_row(table, row, kinds) for row in table.rows)
     caption = html.escape(table.caption)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table id="{table.name}"><caption>{caption}</caption>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table id="{table.name}">'
+        f"<caption>{caption}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
