@@ -67,7 +67,7 @@ def _reasons(path: Path) -> Iterator[None]:
 
 
 def _values(image: Image.Image) -> NDArray[np.uint8]:
-    values = np.asarray(image, np.uint8)
+    values = np.array(image, np.uint8)  # a copy: torch wants memory that may be written
     return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))
 
 

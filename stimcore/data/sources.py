@@ -1,6 +1,7 @@
 """The table of named data sets, and the one function that finds any of them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +35,23 @@ def _cifar(data_root: Path, classes: int) -> Dataset:
     return Dataset(name=f"cifar{classes}", train=images[0], test=images[1], classes=tuple(parts[0].classes), mean=mean, std=std)
 
 
+def _imagenet(data_root: Path) -> Dataset:
+    """ImageNet-1k at 224 pixels as its users unpack it; it can't be downloaded without an account."""
+    root = next((folder for folder in (data_root / "imagenet", data_root) if (folder / "train").is_dir()), None)
+    if root is None:
+        raise DataMissing(
+            f"ImageNet was looked for in {data_root / 'imagenet'} and {data_root}: neither has a folder train/",
+            todo="Unpack it into train/CLASS/*.JPEG and val/CLASS/*.JPEG, and give the folder that holds both as --data-root.",
+        )
+    found = image_folder(root, size=224, enlarge=256 / 224)
+    return replace(found, name="imagenet", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
 DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "fashion-mnist": fashion_mnist,
     "cifar10": lambda root: _cifar(root, 10),
     "cifar100": lambda root: _cifar(root, 100),
+    "imagenet": _imagenet,
 }
 """Name -> function of a folder that holds the data set, or into which it is downloaded."""
 

@@ -1,6 +1,7 @@
 """The one table of training methods: name -> class. A new method is a file, a card and a line here."""
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,7 @@ def make(name: str, options: Mapping[str, Any]) -> Method:
         options: Fields of its dataclass; an unknown one is refused.
 
     Raises:
-        UsageError: There is no such method, or no such option.
+        UsageError: There is no such method, no such option, or an option has a value of another type or out of range.
     """
     if name not in METHODS:
         raise UsageError(f"there is no method '{name}'", allowed=", ".join(METHODS))
@@ -40,4 +41,22 @@ def make(name: str, options: Mapping[str, Any]) -> Method:
     if unknown := sorted(set(options) - set(fields)):
         raise UsageError(f"{name} has no option {', '.join(unknown)}", allowed=", ".join(fields) or "no options")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    kinds = typing.get_type_hints(METHODS[name])
+    for key, value in values.items():
+        if not _fits(kinds[key], value):
+            raise UsageError(
+                f"{key}={value!r} for {name}", allowed=_WORDS.get(kinds[key], "numbers between commas, one per stage")
+            )
     return METHODS[name](**values)
+
+
+_WORDS = {float: "a number", int: "a whole number", bool: "true or false", float | None: "a number"}
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a value has the type that a field's annotation names; a whole number is a number, too."""
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(typing.get_args(kind)[0], item) for item in value)
+    if alternatives := typing.get_args(kind):
+        return any(_fits(alternative, value) for alternative in alternatives)
+    return type(value) in ((int, float) if kind is float else (kind,))
