@@ -11,10 +11,20 @@ import pytest
 
 from stimcore import cli, recipes, train
 from stimcore.bench import __main__ as bench
+from stimcore.bench import step
 from stimcore.training.run import Run, records, trained_network
 
 FROZEN = Path(__file__).parent / "frozen"
-PARSERS = {"train": train.parser, "recipes": recipes.parser, "bench": bench.parser}
+
+
+def bench_step() -> cli.Parser:
+    """The options of `bench step` alone; the other benchmarks have theirs."""
+    line = cli.Parser(prog="python -m stimcore.bench step")
+    step.add_arguments(line)
+    return line
+
+
+PARSERS = {"train": train.parser, "recipes": recipes.parser, "bench-step": bench_step}
 
 
 @pytest.mark.parametrize("name", PARSERS)

@@ -1,0 +1,102 @@
+"""Folders of images: layouts, sizes, refusals, and the ones that stay on disk."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stimcore.data.folder import image_folder
+from stimcore.data.pictures import FilePixels, cropped, original
+from stimcore.errors import DataMissing
+
+
+def picture(path, size=(12, 10), mode="RGB", seed=0):
+    """Writes one picture of noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    channels = {"RGB": (3,), "L": ()}[mode]
+    pixels = np.random.Generator(np.random.PCG64(seed)).integers(0, 256, (size[1], size[0], *channels), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """Two classes of ten pictures on one level."""
+    for label in "ab":
+        for number in range(10):
+            picture(tmp_path / "flat" / label / f"{number}.png", seed=number)
+    return tmp_path / "flat"
+
+
+def test_train_and_test_folders(tmp_path):
+    for part in ("train", "val"):
+        for label in ("cat", "dog"):
+            picture(tmp_path / part / label / "1.png")
+    found = image_folder(tmp_path)
+    assert found.classes == ("cat", "dog") and found.image_shape == (3, 10, 10)
+    assert found.train.labels.tolist() == found.test.labels.tolist() == [0, 1]
+    assert found.train.pixels.dtype == np.uint8
+
+
+def test_one_level_is_split_by_class_and_seed(flat):
+    found = image_folder(flat, test_frac=0.3)
+    assert np.bincount(found.test.labels).tolist() == [3, 3] and np.bincount(found.train.labels).tolist() == [7, 7]
+    assert found.train.sha256 == image_folder(flat, test_frac=0.3).train.sha256
+    assert found.train.sha256 != image_folder(flat, test_frac=0.3, seed=1).train.sha256
+
+
+def test_pictures_are_resized_by_their_shorter_side_and_cut_in_the_middle(tmp_path):
+    wide = np.zeros((8, 24), np.uint8)
+    wide[:, 8:16] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    assert (cropped(tmp_path / "wide.png", True, 8) == 255).all()
+    assert cropped(tmp_path / "wide.png", True, 4).shape == (1, 4, 4)
+    assert original(tmp_path / "wide.png", False).shape == (3, 8, 24)
+    pixels = picture(tmp_path / "square.png", size=(10, 10))
+    assert np.array_equal(cropped(tmp_path / "square.png", False, 10), pixels.transpose(2, 0, 1))
+    enlarged = cropped(tmp_path / "square.png", False, 10, enlarge=1.4)
+    assert enlarged.shape == (3, 10, 10) and not np.array_equal(enlarged, pixels.transpose(2, 0, 1))
+
+
+def test_grey_pictures_have_one_channel(tmp_path):
+    for label in "ab":
+        picture(tmp_path / "train" / label / "1.png", mode="L")
+        picture(tmp_path / "test" / label / "1.png", mode="L")
+    assert image_folder(tmp_path, size=8).image_shape == (1, 8, 8)
+
+
+def test_what_does_not_fit_into_memory_stays_in_its_files_and_looks_the_same(flat):
+    small, large = image_folder(flat), image_folder(flat, resident_bytes=10)
+    pixels = large.train.pixels
+    assert isinstance(pixels, FilePixels) and isinstance(small.train.pixels, np.ndarray)
+    assert pixels.shape == small.train.pixels.shape and pixels.nbytes == small.train.pixels.nbytes
+    assert (len(pixels), pixels.ndim, pixels.dtype) == (16, 4, np.uint8)
+    for key in (slice(2, 5), np.array([3, 1, 3]), slice(None)):
+        assert np.array_equal(pixels[key], small.train.pixels[key])
+    assert np.array_equal(pixels[-1], small.train.pixels[-1]) and np.array_equal(np.asarray(pixels), small.train.pixels)
+    assert np.array_equal(pixels.original(0).shape, (3, 10, 12))
+    assert large.train.sha256 == small.train.sha256 and (large.mean, large.std) == (small.mean, small.std)
+    with pytest.raises(IndexError):
+        pixels[16]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "sentence"),
+    [
+        (lambda root: (root / "a" / "0.png").write_bytes(b"no picture"), "0.png is not an image that can be read"),
+        (lambda root: [path.unlink() for path in (root / "a").iterdir()], "the class folders a in .* have no images"),
+        (lambda root: __import__("shutil").rmtree(root / "a"), "has 1 class folders with 10 images; allowed: at least two"),
+        (lambda root: __import__("shutil").rmtree(root), "there is no folder .*Give a folder that has one folder of images"),
+    ],
+)
+def test_broken_folders_are_one_sentence(break_it, sentence, flat):
+    break_it(flat)
+    with pytest.raises(DataMissing, match=sentence):
+        image_folder(flat)
+
+
+def test_parts_with_different_classes_are_refused(tmp_path):
+    for part, labels in (("train", "ab"), ("test", "ac")):
+        for label in labels:
+            picture(tmp_path / part / label / "1.png")
+    with pytest.raises(DataMissing, match="train and test in .* differ in the classes b, c"):
+        image_folder(tmp_path)
