@@ -94,10 +94,12 @@ def _index(path: Path, bundle: Bundle, rows: Sequence[Standalone]) -> None:
 
 def _half(model: onnx.ModelProto) -> onnx.ModelProto:
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     converted: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True)
+    OnnxModel(converted).topological_sort()  # the converter appends the casts of inputs behind their readers
     return converted
 
 

@@ -1,0 +1,78 @@
+"""Bytes of all ordered sub-networks: one weight store for all, beside stand-alone files.
+
+The stand-alone bytes of a sample of sub-networks are measured and scaled by parameters to the whole family.
+"""
+
+import argparse
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stimcore.bench.bundles import random_bundle
+from stimcore.enumerate import ordered
+from stimcore.errors import UsageError
+from stimcore.export.graphs import externalise, whole
+from stimcore.nets.catalogue import build
+from stimcore.nets.cost import Costs
+from stimcore.runtime.engine import Engine
+from stimcore.training.machine import describe
+from stimcore.training.seeds import layers_seeded
+
+
+def add_arguments(line: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    line.add_argument("--network", default="mobilenetv3", help="a name of the catalogue (default: %(default)s)")
+    line.add_argument("--pixels", type=int, default=32, help="side of the images (default: %(default)s)")
+    line.add_argument("--sample", type=int, default=8, help="stand-alone files that are written (default: %(default)s)")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measures; returns the report.
+
+    Raises:
+        UsageError: A number that is out of range.
+    """
+    for name in ("pixels", "sample"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"--{name} {getattr(options, name)}", allowed="1 and more")
+    with layers_seeded("bench weights"):
+        net = build(options.network, input_shape=(3, options.pixels, options.pixels), num_classes=10).eval()
+    specs = list(ordered(net.topology))
+    costs = Costs(net)
+    parameters = {spec: costs.of(spec).parameters for spec in specs}
+    drawn = random.Random(0).sample(specs, min(options.sample, len(specs)))
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = random_bundle(Path(folder), net, images=8, calibration=64)
+        model, _ = whole(net)
+        inline = [t.name for t in model.graph.initializer if t.name.endswith((".mean", ".var"))]
+        store = len(externalise(model, "weights.bin", inline))
+        places = {t.name: t for t in model.graph.initializer if t.name not in inline}
+        engine = Engine(bundle, device="cpu")
+        statistics = engine.calibrated(drawn)
+        graphs, alone = [], []
+        for spec in drawn:
+            graph = engine.network(spec, statistics, folded=False)
+            for tensor in graph.graph.initializer:
+                if tensor.name in places:
+                    tensor.CopyFrom(places[tensor.name])
+            graphs.append(graph.ByteSize())
+            alone.append(len(engine.standalone(spec)))
+    main = store + model.ByteSize()
+    shared = store + sum(graphs) / len(graphs) * len(specs)
+    standalone = sum(alone) / sum(parameters[spec] for spec in drawn) * sum(parameters.values())
+    return {
+        "bench": "export",
+        "network": options.network,
+        "machine": describe(torch.device("cpu")),
+        "n": len(drawn),
+        "ratios": {"bytes_standalone": standalone / shared, "bytes_shared_over_main": shared / main},
+        "seconds": {},
+        "subnetworks": len(specs),
+        "bytes_main": main,
+        "bytes_shared": round(shared),
+        "bytes_standalone": round(standalone),
+        "bytes_of_one_graph": round(sum(graphs) / len(graphs)),
+    }

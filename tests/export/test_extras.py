@@ -1,0 +1,111 @@
+"""What else an engineer takes away: self-contained files, half precision, Triton repositories, latency, a best one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from stimcore.bundle import Bundle
+from stimcore.errors import UsageError
+from stimcore.export import latency
+from stimcore.export.__main__ import milliseconds
+from stimcore.export.standalone import write_standalone
+from stimcore.export.triton import write_repository
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def timed(small: list[Bundle]) -> dict:
+    return latency.measure(small[1], rounds=3)
+
+
+def test_a_standalone_file_opens_anywhere(small: list[Bundle], tmp_path: Path) -> None:
+    bundle = small[0]
+    spec = bundle.topology.parse("1-3-2.4-6.7-9")  # not ordered: a permutation with deletions
+    (row,) = write_standalone(bundle, [spec])
+    data = (bundle.path / "standalone" / row.file).read_bytes()
+    model = onnx.load_from_string(data)
+    assert not any(node.op_type == "BatchNormalization" for node in model.graph.node)
+    session = ort.InferenceSession(data)
+    pixels, labels = bundle.experiment.evaluation
+    logits = session.run(None, {"images": bundle.experiment.normalise(pixels)})[0]
+    assert (logits.argmax(1) == labels).sum() == row.correct
+
+
+def test_half_precision_is_half_the_size_and_still_agrees(small: list[Bundle]) -> None:
+    single, half = write_standalone(small[0], [small[0].topology.full], half=True)
+    assert half.precision == "float16" and half.bytes < 0.6 * single.bytes
+    assert half.agreement >= 0.99
+    index = json.loads((small[0].path / "standalone" / "index.json").read_text())
+    assert {"main.onnx", "main-fp16.onnx"} <= {row["file"] for row in index["files"]}
+
+
+def test_a_triton_repository(small: list[Bundle], tmp_path: Path) -> None:
+    topology = small[0].topology
+    models = write_repository(small[0], [topology.full, topology.parse("d1-2-1")], tmp_path)
+    assert [model.name for model in models] == ["small.common", "small.common.d1-2-1"]
+    for model in models:
+        config = (model / "config.pbtxt").read_text()
+        assert f'name: "{model.name}"' in config and "dims: [3, 12, 12]" in config and "dims: [5]" in config
+        assert "max_queue_size: 64" in config and config.count("{") == config.count("}")
+        session = ort.InferenceSession(model / "1" / "model.onnx")
+        assert session.run(None, {"images": np.zeros((2, 3, 12, 12), np.float32)})[0].shape == (2, 5)
+
+
+def test_latency_has_every_listed_network(small: list[Bundle], timed: dict) -> None:
+    assert set(timed["latency_ms"]) == set(small[1].manifest.networks)
+    for row in timed["latency_ms"].values():
+        assert 0 < row["batch1_p50"] <= row["batch1_p95"] and 0 < row["batch32_p50"] <= row["batch32_p95"]
+    assert timed["latency_on"]["provider"] == "CPUExecutionProvider" and timed["latency_on"]["calls"] == 3
+
+
+def test_nothing_beats_what_is_on_the_front(small: list[Bundle], timed: dict) -> None:
+    networks, times = small[1].manifest.networks, timed["latency_ms"]
+    for name in timed["pareto"]:
+        for other in times:
+            faster = times[other]["batch1_p50"] < times[name]["batch1_p50"]
+            assert not (faster and networks[other].correct >= networks[name].correct)
+
+
+def test_the_best_under_a_budget(small: list[Bundle]) -> None:
+    names = sorted(small[1].manifest.networks, key=lambda name: small[1].manifest.networks[name].correct)
+    times = {"latency_ms": {name: {"batch1_p50": float(i + 1)} for i, name in enumerate(names)}}
+    best = latency.best_under(small[1], times, 3.5)
+    assert best in names[:3]
+    assert small[1].manifest.networks[best].correct == small[1].manifest.networks[names[2]].correct
+    with pytest.raises(UsageError, match="1 ms and more"):
+        latency.best_under(small[1], times, 0.5)
+
+
+@pytest.mark.parametrize(("text", "value"), [("2ms", 2.0), ("0.5 ms", 0.5), ("1s", 1000.0), ("500us", 0.5)])
+def test_times_are_read(text: str, value: float) -> None:
+    assert milliseconds(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["2", "ms", "-1ms", "0ms", "fast", ""])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="as in 2ms"):
+        milliseconds(text)
+
+
+def test_the_command_picks_and_writes_the_best_one(small: list[Bundle]) -> None:
+    bundle = small[1]
+    run_dir = bundle.experiment.path.parents[1] / "runs" / "small" / "stimulative-0"
+    done = subprocess.run(
+        [sys.executable, "-m", "stimcore.export", str(run_dir), "--out", str(bundle.experiment.path), "--best-under", "10s"]
+        + ["--json", "-", "--quiet"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    best = json.loads(done.stdout)["best"]
+    assert best["correct"] == max(entry.correct for entry in bundle.manifest.networks.values())
+    assert Path(best["file"]).exists()
