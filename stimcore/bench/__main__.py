@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from stimcore import cli
-from stimcore.bench import step, sweep
+from stimcore.bench import export, serve, step, sweep
 
 BENCHES: dict[str, ModuleType] = {
     "step": step,
     "sweep": sweep,
+    "export": export,
+    "serve": serve,
 }
 """Name -> module with `add_arguments(parser)` and `run(options) -> report`; its docstring's first line is the help text."""
 
