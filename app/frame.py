@@ -67,7 +67,7 @@ def frame(title: str, lead: str, *, several: bool = True, beside: Callable[[], N
         beside: Draws more controls into the head.
     """
     classroom = is_classroom()
-    st.html(_QUIET + (_LARGE if classroom else ""))
+    st.html(_QUIET + (_LARGE if classroom else "") + (_DARK if st.context.theme.type == "dark" else ""))
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="head"):
         st.title(title, anchor=False, width="content")
         with st.container(horizontal=True, vertical_alignment="center", width="content", key="head_controls"):
@@ -108,6 +108,7 @@ _QUIET = """<style>
 .stMain :is(.stButton, .stDownloadButton, .stLinkButton, .stButtonGroup) button { min-height: 44px; }
 .stMain h1 { padding: 0; }
 </style>"""
+_DARK = """<style>.stMain button[kind^="primary"] p, .stMain button[kind^="primary"] span { color: #101010; }</style>"""
 _LARGE = """<style>
 .stMain :is(p, li) { font-size: 1.3rem; } .stMain h1 { font-size: 2.4rem; } .stMain button p { font-size: 1.15rem; }
 </style>"""

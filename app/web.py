@@ -29,7 +29,7 @@ def middleware() -> list[Middleware]:
 
 @functools.cache
 def _compressed(path: Path) -> bytes:
-    return gzip.compress(path.read_bytes(), 6)
+    return gzip.compress(path.read_bytes(), 9)
 
 
 class CompressedStatic:

@@ -65,7 +65,7 @@ def budget(here: Frame) -> None:
             on = next((found.latency_on for found in listed.values() if found.latency_on), {})
             st.caption("● time measured on: " + ", ".join(f"{v}" for v in on.values()) + ".")
         else:
-            st.caption("Times were not measured for this bundle; `python -m stimcore.bench` measures them.")
+            st.caption("Cost is counted in multiply-adds: times were not measured for this bundle.")
     with right:
         if chosen is None:
             st.warning("No sub-network is that cheap.")
@@ -134,7 +134,7 @@ def judge(here: Frame) -> None:
     with st.container(horizontal=True, key="samples", gap="small"):
         for found in samples:
             with st.container(width=96, key=f"sample_{found.index}"):
-                st.image(base64.b64decode(found.png_base64), width=72)
+                st.image(base64.b64decode(found.png_base64), width=72, alt=f"{found.label_name}, test image {found.index}")
                 st.button(
                     found.label_name, key=f"take_{found.index}", on_click=lambda i=found.index: S.update(sample=i, upload=None)
                 )
@@ -171,7 +171,12 @@ def votes(here: Frame, index: int | None, image: bytes | None, truth: str) -> No
         return
     classes = here.experiment.classes
     columns = st.columns([1, *[3] * len(found)], gap="large")
-    columns[0].image(base64.b64decode(found[0][1].png_base64), width=96, caption="as the networks see it")
+    columns[0].image(
+        base64.b64decode(found[0][1].png_base64),
+        width=96,
+        caption="as the networks see it",
+        alt="The image as the networks see it",
+    )
     for column, (method, answer) in zip(columns[1:], found, strict=True):
         best = [max(range(len(classes)), key=lambda i, r=r: r.probabilities[i]) for r in answer.results]  # type: ignore[misc]
         whole = best[-1]

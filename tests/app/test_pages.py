@@ -1,0 +1,129 @@
+"""All pages in a browser: accessible, at home on a phone, quiet, shareable; figures, downloads and uploads that work."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from stimcore.bundle import open_bundle
+from tests.app.browsing import PAGES, ROOT, Dashboard, block, code, done, opened, tab, violations
+
+EXPERIMENT = ROOT / "exported" / "resnet20-fashion"
+
+SMALL_TARGETS = """() => {
+  const all = (root) => [...root.querySelectorAll('*')].flatMap((e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+  const wanted = '.stButton button, .stDownloadButton button, .net button';
+  const targets = all(document.querySelector('.stMain')).filter((e) => e.matches(wanted));
+  const boxes = targets.map((e) => [e.innerText, e.getBoundingClientRect()]).filter(([, box]) => box.width);
+  return boxes.filter(([, box]) => box.height < 43.5 || box.width < 43.5).map(([text, box]) => `${text} ${box.width}x${box.height}`);
+}"""
+
+
+def ready(page: Page, url: str, name: str, path: str) -> None:
+    """Opens a page and waits for what it shows last."""
+    page.goto(url + path)
+    expect(page.get_by_text(re.compile("Accuracies are measured on 10,000 images"))).to_be_visible(timeout=60_000)
+    if name == "Break it":
+        block(page, 9).click()
+        done(page)
+        expect(block(page, 9)).to_have_attribute("aria-pressed", "true")
+    else:
+        expect(page.locator(".js-plotly-plot").first).to_be_visible()
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_accessible_and_at_home_on_a_phone(browser: Browser, served: Dashboard, name: str, scheme: str) -> None:
+    with tab(browser, served.url, scheme=scheme) as page:
+        ready(page, served.url, name, PAGES[name])
+        assert violations(page) == []
+        page.set_viewport_size({"width": 375, "height": 720})
+        page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+        small = page.evaluate(SMALL_TARGETS)
+        assert small == []
+
+
+def test_pages_keep_the_state_and_links_reproduce_it(page: Page, served: Dashboard, browser: Browser) -> None:
+    opened(page, served.url + "/?spec=1-2-x3.4-5-6.7-8-9")
+    for name in ("Sub-networks", "Damage", "Training", "Use it", "Break it"):
+        page.get_by_role("link", name=name, exact=True).click()
+        expect(page.get_by_role("heading", level=1)).not_to_have_text("")
+        expect(page.get_by_text(re.compile("Accuracies are measured"))).to_be_visible()
+    expect(code(page)).to_have_value("1-2-x3.4-5-6.7-8-9")
+    with tab(browser, served.url) as other:
+        other.goto(served.url + "/subnetworks?subnet=d2-3-1&view=class")
+        expect(other.get_by_role("combobox", name="Sub-network")).to_have_value("d2-3-1")
+        expect(other.get_by_role("button", name="Leave teacher view")).to_be_visible()
+        other.get_by_role("link", name="Damage", exact=True).click()
+        expect(other).to_have_url(re.compile("view=class"))
+
+
+def test_all_sub_networks_are_drawn_and_saved(page: Page, served: Dashboard) -> None:
+    ready(page, served.url, "Sub-networks", PAGES["Sub-networks"])
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Numbers (CSV)").first.click()
+    rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text(encoding="utf-8"))))
+    for label, method in (("Common training", "common"), ("Stimulative training", "stimulative")):
+        stored = json.loads((EXPERIMENT / method / "sweep-ordered.json").read_text(encoding="utf-8"))
+        drawn = [float(r["y"]) for r in rows if r["series"] == label]
+        assert len(drawn) == 27
+        assert np.mean(drawn) == pytest.approx(np.mean([r["accuracy_pct"] for r in stored["results"]]))
+
+
+def test_a_point_and_a_bar_choose_and_so_does_the_keyboard(page: Page, served: Dashboard) -> None:
+    ready(page, served.url, "Damage", PAGES["Damage"])
+    bars = page.locator(".st-key-figure_delete-one .bars .point path")
+    bars.nth(1).click(force=True)
+    expect(page.get_by_text(re.compile("without block 2: ")).first).to_be_visible()
+    box = page.get_by_role("combobox", name="Block")
+    box.click()
+    box.fill("5")
+    box.press("Enter")
+    expect(page.get_by_text(re.compile("without block 5: ")).first).to_be_visible()
+    page.get_by_role("button", name="Open in Break it").click()
+    expect(code(page)).to_have_value("1-2-3.4-x5-6.7-8-9")
+
+
+def test_downloaded_network_is_as_good_as_the_page_says(page: Page, served: Dashboard, tmp_path: Path) -> None:
+    ready(page, served.url, "Use it", PAGES["Use it"])
+    said = page.get_by_text(re.compile(r"right at .* multiply-adds|right at .* ms per image")).inner_text()
+    with page.expect_download(timeout=60_000) as waiting:
+        page.get_by_role("button", name="Download ONNX").click()
+    path = tmp_path / "net.onnx"
+    waiting.value.save_as(path)
+    experiment = open_bundle(EXPERIMENT / "common", verify=False).experiment
+    images, labels = experiment.evaluation
+    session = ort.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"images": experiment.normalise(images[:2000])})
+    assert abs(100 * float((logits.argmax(1) == labels[:2000]).mean()) - float(said.split(" %")[0])) < 2.5
+
+
+def test_own_image_good_corrupt_and_too_large(page: Page, served: Dashboard, tmp_path: Path) -> None:
+    ready(page, served.url, "Use it", PAGES["Use it"])
+    chooser = page.locator("input[type=file]")
+    Image.new("RGB", (300, 200), "white").save(tmp_path / "good.png")
+    chooser.set_input_files(tmp_path / "good.png")
+    expect(page.get_by_text("sub-networks agree").first).to_be_visible()
+    page.get_by_role("button", name=re.compile("^(Remove|Delete) ")).first.click()
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    chooser.set_input_files(tmp_path / "bad.png")
+    expect(page.get_by_text("not a readable PNG or JPEG")).to_be_visible()
+    page.get_by_role("button", name=re.compile("^(Remove|Delete) ")).first.click()
+    (tmp_path / "large.png").write_bytes(bytes(2_500_000))
+    chooser.set_input_files(tmp_path / "large.png")
+    expect(page.get_by_text(re.compile("exceeds|must be|too large|2 ?MB or smaller", re.I)).first).to_be_visible()
+
+
+def test_theory_panel_holds_its_numbers(page: Page, served: Dashboard) -> None:
+    ready(page, served.url, "Sub-networks", PAGES["Sub-networks"])
+    page.get_by_text("What the theory promises").click()
+    expect(page.get_by_text("measured gap").first).to_be_visible()
+    expect(page.get_by_text("All in nats")).to_be_visible()
