@@ -34,7 +34,7 @@ def why_fixed(block: nn.Module, example: Tensor) -> str | None:
 @torch.no_grad()
 def fixed_blocks(stem: nn.Module, blocks: list[nn.Module], input_shape: tuple[int, int, int]) -> dict[int, str]:
     """Block -> reason for every block that can't be removed, found by running all of them once in a row."""
-    example = torch.rand((2, *input_shape), generator=torch.Generator().manual_seed(0))
+    example = torch.rand((1, *input_shape), generator=torch.Generator().manual_seed(0))
     training = [m for part in (stem, *blocks) for m in part.modules() if m.training]
     for part in (stem, *blocks):
         part.eval()
