@@ -1,8 +1,4 @@
-"""The bundle: what training leaves for serving. Schema, reading, hashing; `python -m stimcore.bundle verify DIR`.
-
-exported/EXPERIMENT/experiment.json, calibration.npz, evaluation.npz
-exported/EXPERIMENT/METHOD/manifest.json, main.onnx, weights.bin, statistics.npz, subnet-*.onnx, training.jsonl, sweep-*.json
-"""
+"""What an experiment, a manifest and a listed network say: the bundle's schema, version 1."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stimcore import cli, files
+from stimcore import files
 from stimcore.enumerate import KINDS
-from stimcore.errors import BundleError, StimcoreError
+from stimcore.errors import BundleError
 from stimcore.topology import Spec, Topology
 
 VERSION = 1
@@ -222,111 +218,3 @@ class Bundle:
         """Records of the epochs."""
         path = self.path / "training.jsonl"
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-
-
-def open_experiment(path: Path) -> Experiment:
-    """Reads `experiment.json`.
-
-    Raises:
-        BundleError: It is missing, broken or of another version.
-    """
-    value = _read(path / "experiment.json")
-    try:
-        topology = Topology.from_dict(value.pop("topology"))
-        lists: dict[str, Any] = {key: tuple(value.pop(key)) for key in ("classes", "mean", "std", "image_shape")}
-        return Experiment(path=path, topology=topology, **lists, **value)
-    except (KeyError, TypeError, StimcoreError) as reason:
-        raise BundleError(f"{path / 'experiment.json'} does not fit the schema: {reason}") from reason
-
-
-def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
-    """Opens a method's folder.
-
-    Args:
-        path: `exported/EXPERIMENT/METHOD`.
-        verify: Re-hash every file that the manifest names.
-
-    Raises:
-        BundleError: Something is missing, broken or does not have the hash that the manifest says.
-    """
-    experiment = open_experiment(path.parent)
-    value = _read(path / "manifest.json")
-    try:
-        manifest = Manifest(
-            topology=Topology.from_dict(value.pop("topology")),
-            parts=[PartEntry(**part) for part in value.pop("parts")],
-            networks={name: FileEntry(**entry) for name, entry in value.pop("networks").items()},
-            **value,
-        )
-    except (KeyError, TypeError, StimcoreError) as reason:
-        raise BundleError(f"{path / 'manifest.json'} does not fit the schema: {reason}") from reason
-    bundle = Bundle(path=path, experiment=experiment, manifest=manifest, fingerprint=files.sha256(path / "manifest.json"))
-    if verify:
-        check_hashes(bundle)
-    return bundle
-
-
-def check_hashes(bundle: Bundle) -> int:
-    """Re-hashes every file; returns how many.
-
-    Raises:
-        BundleError: Names the first that differs.
-    """
-    expected = {bundle.path / name: value for name, value in bundle.manifest.hashes.items()}
-    expected |= {bundle.path / name: entry.sha256 for name, entry in bundle.manifest.networks.items()}
-    expected |= {bundle.experiment.path / name: value for name, value in bundle.experiment.hashes.items()}
-    for file, value in expected.items():
-        if not file.is_file():
-            raise BundleError(f"{file} is missing", todo="Export the run again.")
-        if files.sha256(file) != value:
-            raise BundleError(f"{file} is not what was exported: its sha256 differs", todo="Export the run again.")
-    return len(expected)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A folder that could not be opened, and why."""
-
-    path: str
-    message: str
-
-
-def scan(folder: Path) -> tuple[list[Bundle], list[Problem]]:
-    """Every bundle under a folder of experiments; broken ones are told, not raised."""
-    bundles, problems = [], []
-    for manifest in sorted(folder.glob("*/*/manifest.json")):
-        try:
-            bundles.append(open_bundle(manifest.parent))
-        except StimcoreError as reason:
-            problems.append(Problem(f"{manifest.parent.parent.name}/{manifest.parent.name}", str(reason)))
-    return bundles, problems
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise BundleError(f"{path} is missing", todo="'python -m stimcore.export' writes bundles.")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as reason:
-        raise BundleError(f"{path} is not JSON") from reason
-    if not isinstance(value, dict) or value.pop("version", None) != VERSION:
-        raise BundleError(f"{path} has another version", allowed=str(VERSION))
-    return value
-
-
-def main(argv: Sequence[str]) -> int:
-    """`python -m stimcore.bundle verify DIR`."""
-    parser = cli.Parser(prog="python -m stimcore.bundle", description="Check that bundles are what was exported.")
-    parser.add_argument("what", choices=["verify"])
-    parser.add_argument("folder", type=Path, help="exported/EXPERIMENT/METHOD, exported/EXPERIMENT or exported")
-    folder = parser.parse_args(argv).folder
-    found = [folder] if (folder / "manifest.json").exists() else sorted({p.parent for p in folder.rglob("manifest.json")})
-    if not found:
-        raise BundleError(f"there is no bundle in {folder}", todo="'python -m stimcore.export' writes bundles.")
-    for path in found:
-        print(f"{path}: {check_hashes(open_bundle(path, verify=False))} files are what was exported")
-    return 0
-
-
-if __name__ == "__main__":
-    cli.run(main)
