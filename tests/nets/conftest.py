@@ -10,6 +10,7 @@ from torch import nn
 from stimcore.nets.catalogue import NETWORKS, build
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
+from stimcore.training.seeds import layers_seeded
 
 SIDE = 8
 """Pixels; every network of the catalogue bears that with its stem for small images."""
@@ -35,7 +36,8 @@ def lively(net: StagedNet, seed: int = 0) -> StagedNet:
 
 @lru_cache(maxsize=1)
 def _built(name: str) -> StagedNet:
-    return lively(build(name, input_shape=(3, SIDE, SIDE), num_classes=5))
+    with layers_seeded(0, name):
+        return lively(build(name, input_shape=(3, SIDE, SIDE), num_classes=5))
 
 
 @pytest.fixture(scope="module", params=NAMES)
