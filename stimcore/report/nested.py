@@ -82,7 +82,8 @@ def table_gaps(evidence: Evidence) -> Section:
         name="gaps",
         title="Loafing gaps",
         text=(
-            "A twin is the same architecture trained alone, by common training with the recipe of the main network, or imported. "
+            "A twin is the same architecture trained alone, by common training with the recipe of the main network, or "
+            "imported. "
             "The interval takes both counts as independent, which is wider than a paired one.",
         ),
         tables=(table,) if rows else (),
