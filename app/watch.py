@@ -62,19 +62,20 @@ class Watched:
 
     def look(self) -> None:
         """Asks the server once, unless there is nothing more to learn."""
+        job = self.job  # an older run of the page may still hold this object in its own thread
         if self.finished:
             return
         try:
-            if self.job is None or self.job.state in ("cancelled", "dropped"):
-                self.job = sources.start(self.ask, fresh=self.fresh)
+            if job is None or job.state in ("cancelled", "dropped"):
+                self.job = job = sources.start(self.ask, fresh=self.fresh)
             else:
-                self.job = sources.job(self.job.id)
+                self.job = job = sources.job(job.id)
         except sources.Forgotten:
-            self.job = None  # the server was restarted: the next look starts again
+            self.job = job = None  # the server was restarted: the next look starts again
         except StimcoreError as error:
             self.problem = str(error)
-        if self.job is not None and self.job.state == "failed":
-            self.problem = self.job.error.message if self.job.error else "The evaluation failed."
+        if job is not None and job.state == "failed":
+            self.problem = job.error.message if job.error else "The evaluation failed."
 
     def stop(self) -> None:
         """Keeps the partial number; the server ends the work unless others watch it."""
@@ -98,16 +99,16 @@ def _seen() -> MutableMapping[sources.Ask, Watched]:
 def watch(ask: sources.Ask) -> Watched:
     """The visitor's view of an evaluation, brought up to date."""
     seen = _seen()
-    if ask not in seen:
-        while len(seen) >= KEPT:
-            del seen[next(iter(seen))]
-        seen[ask] = Watched(ask)
-    seen[ask].look()
-    return seen[ask]
+    watched = seen.setdefault(ask, Watched(ask))
+    for old in list(seen)[:-KEPT]:
+        seen.pop(old, None)
+    watched.look()
+    return watched
 
 
 def watch_only(asks: Collection[sources.Ask]) -> None:
     """Leaves every other evaluation that this visitor still watched: nobody pays for numbers that nobody looks at."""
     seen = _seen()
-    for ask in [ask for ask, watched in seen.items() if ask not in asks and not watched.finished]:
-        seen.pop(ask).leave()
+    for ask, watched in list(seen.items()):
+        if ask not in asks and not watched.finished and seen.pop(ask, None) is not None:
+            watched.leave()

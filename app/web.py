@@ -13,7 +13,7 @@ import streamlit
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_STATIC = Path(streamlit.__file__).parent / "static"
+_STATIC = (Path(streamlit.__file__).parent / "static").resolve()
 _TYPES = {".js": b"text/javascript", ".css": b"text/css"}
 _POLICY = (
     b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; style-src 'self' 'unsafe-inline'; "
@@ -60,7 +60,7 @@ class CompressedStatic:
             return None
         if b"gzip" not in dict(scope["headers"]).get(b"accept-encoding", b""):
             return None
-        path = (_STATIC.parent / scope["path"].lstrip("/")).resolve()
+        path = (_STATIC / scope["path"].lstrip("/")).resolve()
         return path if path.suffix in _TYPES and path.is_relative_to(_STATIC) and path.is_file() else None
 
 

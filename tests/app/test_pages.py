@@ -22,7 +22,8 @@ SMALL_TARGETS = """() => {
   const wanted = '.stButton button, .stDownloadButton button, .net button';
   const targets = all(document.querySelector('.stMain')).filter((e) => e.matches(wanted));
   const boxes = targets.map((e) => [e.innerText, e.getBoundingClientRect()]).filter(([, box]) => box.width);
-  return boxes.filter(([, box]) => box.height < 43.5 || box.width < 43.5).map(([text, box]) => `${text} ${box.width}x${box.height}`);
+  const small = boxes.filter(([, box]) => box.height < 43.5 || box.width < 43.5);
+  return small.map(([text, box]) => `${text} ${box.width}x${box.height}`);
 }"""
 
 

@@ -74,7 +74,9 @@ def test_first_visit_is_small_on_the_wire(browser: Browser, served: Dashboard) -
             session.on("Network.loadingFinished", lambda event, found=sizes: found.append(event["encodedDataLength"]))
             page.goto(served.url + path)
             expect(page.get_by_text(re.compile("Accuracies are measured"))).to_be_visible(timeout=60_000)
-            page.wait_for_timeout(500)
+            if path != "/":
+                expect(page.locator(".js-plotly-plot").first).to_be_visible()  # the largest script has arrived
+            page.wait_for_timeout(1000)
             assert 100_000 < sum(sizes) <= 3_000_000, sum(sizes)
 
 
