@@ -172,8 +172,9 @@ class Manifest:
     version: int = VERSION
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {**asdict(self), "topology": self.topology.to_dict()}
+        """Plain JSON types; axes stand only with parts that have them."""
+        parts = [{key: value for key, value in asdict(part).items() if key != "axes" or value} for part in self.parts]
+        return {**asdict(self), "topology": self.topology.to_dict(), "parts": parts}
 
 
 @dataclass(frozen=True, kw_only=True)
