@@ -26,15 +26,18 @@ def main(argv: Sequence[str]) -> int:
     torch.set_num_threads(1)
     if options.name is None:
         for given, option in ((options.spec, "--spec"), (options.shape, "--shape"), (options.classes, "--classes")):
-            if given:
+            if given not in (None, []):
                 raise UsageError(f"{option} without a network", todo="Name one: python -m stimcore.nets resnet20.")
         _catalogue(options.markdown, options.json)
         return 0
     if options.markdown:
         raise UsageError("--markdown with one network", allowed="--markdown for the whole catalogue")
     shape, classes = native_shape(options.name)
-    shape = _shape(options.shape) if options.shape else shape
-    net = build(options.name, input_shape=shape, num_classes=options.classes or classes)
+    shape = shape if options.shape is None else _shape(options.shape)
+    classes = classes if options.classes is None else options.classes
+    if classes < 1:
+        raise UsageError(f"--classes {classes}", allowed="1 and more")
+    net = build(options.name, input_shape=shape, num_classes=classes)
     found = described(net, options.spec)
     if options.json != "-":
         print("\n".join(_page(net.topology, found)))

@@ -164,7 +164,9 @@ def test_one_network_as_json(tmp_path: Path) -> None:
     ("argv", "says"),
     [
         (["resnet20", "--shape", "32"], "--shape 32; allowed: CxHxW"),
+        (["resnet20", "--classes", "0"], "--classes 0; allowed: 1 and more"),
         (["--spec", "d1-1-1"], "--spec without a network"),
+        (["--classes", "0"], "--classes without a network"),
         (["resnet20", "--markdown"], "--markdown with one network"),
         (["resnet20", "--spec", "d9-1-1"], "no ordered sub-network of resnet20"),
     ],
