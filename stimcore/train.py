@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
         extra = given if weight is None else given | {"weight": weight}
         name = options.method if weight is None else f"{options.method}-lambda{weight:g}"
         if options.spec:
-            name = f"twin-{options.spec}"
+            name = f"twin-{options.spec}" + ("" if weight is None else f"-lambda{weight:g}")
         run_dir = options.run_dir or Path("runs") / plan.experiment / f"{name}-{options.seed}"
         if options.run_dir and len(options.weights or []) > 1:
             run_dir = options.run_dir / name

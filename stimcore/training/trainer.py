@@ -134,6 +134,7 @@ class Trainer:
         )
         self.calibration = calibration_subset(dataset.train)
         self.epoch = 0
+        self.accuracy_pct: float | None = None  # of the last evaluation, for the progress bar
 
     @property
     def steps_per_epoch(self) -> int:
@@ -178,6 +179,7 @@ class Trainer:
         last = self.epoch == self.recipe.epochs
         if self.settings.world.rank == 0 and (last or self.epoch % self.settings.evaluate_every == 0):
             row["test"] = self.test()
+            self.accuracy_pct = row["test"]["accuracy_pct"]
         return row
 
     def train_epoch(self) -> dict[str, float]:
@@ -207,7 +209,8 @@ class Trainer:
                         todo="The last finished epoch is kept; try a lower rate, a longer warm-up or a smaller lambda.",
                     )
                 if step % 20 == 0:
-                    bar.set_postfix(loss=f"{float(losses['loss']):.3f}")
+                    accuracy = {} if self.accuracy_pct is None else {"test": f"{self.accuracy_pct:.2f}%"}
+                    bar.set_postfix(loss=f"{float(losses['loss']):.3f}", **accuracy)
         return {name: settings.world.mean(total / self.steps_per_epoch) for name, total in totals.items()}
 
     def train_step(self, loaded: Loaded, step: int) -> Losses:
