@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stimcore.bundle import Bundle, scan
+from stimcore.bundle import Bundle, FileEntry, scan
 from stimcore.enumerate import KINDS
 from stimcore.errors import BundleError, UsageError
 from stimcore.serving import wire
@@ -52,6 +52,7 @@ class Shelf:
     bundles: Mapping[tuple[str, str], Bundle] = field(default_factory=dict)
     problems: tuple[wire.Problem, ...] = ()
     models: Mapping[str, Model] = field(default_factory=dict)
+    aliases: Mapping[str, Model] = field(default_factory=dict)
     catalogue: wire.Catalogue = field(default_factory=lambda: wire.Catalogue(experiments=(), problems=()))
 
 
@@ -96,6 +97,7 @@ class Library:
             bundles=served,
             problems=tuple(problems),
             models={model.name: model for bundle in served.values() for model in models_of(bundle)},
+            aliases={name: model for bundle in served.values() for name, model in aliases_of(bundle).items()},
             catalogue=wire.Catalogue(experiments=experiments, problems=problems),
         )
 
@@ -135,7 +137,7 @@ class Library:
         Raises:
             NotFound: There is no such model.
         """
-        found = self.shelf.models.get(name)
+        found = self.shelf.models.get(name) or self.shelf.aliases.get(name)
         if found is None:
             raise NotFound(
                 f"Request for unknown model: '{name[:80]}' is not found", allowed="EXPERIMENT.METHOD or a listed file"
@@ -167,8 +169,25 @@ def data_hash(bundle: Bundle) -> str:
 def models_of(bundle: Bundle) -> list[Model]:
     """The names under which a bundle answers inference."""
     name = f"{bundle.experiment.name}.{bundle.method}"
-    listed = [Model(f"{name}.{Path(file).stem}", bundle, entry.spec) for file, entry in bundle.manifest.networks.items()]
-    return [Model(name, bundle, None), *listed]
+    return [Model(name, bundle, None), *(model for model, _ in _listed(bundle))]
+
+
+def _listed(bundle: Bundle) -> list[tuple[Model, FileEntry]]:
+    name = f"{bundle.experiment.name}.{bundle.method}"
+    networks = bundle.manifest.networks.items()
+    return [(Model(f"{name}.{Path(file).stem}", bundle, entry.spec), entry) for file, entry in networks]
+
+
+def aliases_of(bundle: Bundle) -> dict[str, Model]:
+    """The names that the same networks have in `stimcore.export --triton`: one server can stand in for the other."""
+    return {triton_name(bundle, entry.spec): Model(model.name, bundle, entry.spec) for model, entry in _listed(bundle)}
+
+
+def triton_name(bundle: Bundle, text: str) -> str:
+    """`EXPERIMENT.METHOD.SHORT` of a listed network; without the last part for the main one."""
+    spec = bundle.topology.parse(text)
+    base = f"{bundle.experiment.name}.{bundle.method}"
+    return base if spec == bundle.topology.full else f"{base}.{bundle.topology.short(spec)}"
 
 
 def stored_sweep(bundle: Bundle, kind: str) -> dict[str, Any] | None:

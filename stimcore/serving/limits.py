@@ -22,7 +22,7 @@ class Limits:
         json_depth: Brackets within brackets.
         batch: Images in one inference.
         calls: Inferences, classifications and downloads that wait.
-        call_s: For an inference or a classification, waiting included.
+        call_s: For an inference or a classification, waiting and a first re-calibration included.
         download_s: For a stand-alone network, waiting included.
         jobs: Evaluations that wait or run.
         jobs_per_client: Of these, those of one client.
@@ -58,7 +58,7 @@ class Limits:
     json_depth: int = 100
     batch: int = 1024
     calls: int = 64
-    call_s: float = 10
+    call_s: float = 30
     download_s: float = 120
     jobs: int = 32
     jobs_per_client: int = 8

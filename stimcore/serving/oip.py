@@ -80,7 +80,7 @@ def _model(server: Server, name: str, version: str = VERSION) -> Model:
     model = server.library.model(name)
     if version != VERSION:
         raise NotFound(f"'{name}' has no version '{version[:40]}'", allowed=VERSION)
-    if name in server.unloaded:
+    if model.name in server.unloaded:
         raise NotFound(f"'{name}' was unloaded", todo=f"POST /v2/repository/models/{name}/load loads it.")
     return model
 
@@ -257,8 +257,7 @@ def _repository(router: APIRouter, server: Server) -> None:
         for problem in server.library.shelf.problems:
             if name == (broken := problem.path.replace("/", ".")) or name.startswith(broken + "."):
                 raise BundleError(f"failed to load '{name[:80]}': {problem.message}")
-        server.library.model(name)
-        server.unloaded.discard(name)
+        server.unloaded.discard(server.library.model(name).name)
         return Response(status_code=200)
 
     @router.post("/repository/models/{name}/unload", summary="Take a model out until it is loaded again", openapi_extra=empty)
@@ -267,7 +266,7 @@ def _repository(router: APIRouter, server: Server) -> None:
         if not isinstance(parameters, dict) or set(parameters) - {"unload_dependents"}:
             raise UsageError("the parameters of an unload", allowed="unload_dependents")
         model = server.library.model(name)
-        server.unloaded.add(name)
+        server.unloaded.add(model.name)
         if all(other.name in server.unloaded for other in server.library.shelf.models.values() if other.bundle is model.bundle):
             server.forget(name)
         return Response(status_code=200)

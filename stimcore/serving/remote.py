@@ -1,7 +1,7 @@
 """Networks that run elsewhere: an engine whose inference goes to a Triton, or to another server of ours.
 
-It serves listed networks only: there, nothing can be composed. Model names are those of this server, `EXPERIMENT.METHOD.FILE`
-without `.onnx`; files as `stimcore.export` writes them stand on their own re-calibrated statistics.
+It serves listed networks only: there, nothing can be composed. Names and files are those that `stimcore.export --triton`
+writes, on their own re-calibrated statistics.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +16,7 @@ from stimcore.errors import SpecError, Unavailable, UsageError
 from stimcore.runtime.engine import Engine, Progress
 from stimcore.runtime.score import Reference, Tally
 from stimcore.serving import tensors
+from stimcore.serving.library import triton_name
 from stimcore.topology import Spec
 
 BATCH = 256
@@ -95,13 +96,12 @@ class RemoteEngine:
         return self._local().standalone(spec)
 
     def _name(self, spec: Spec) -> str:
-        file = self.bundle.listed(spec)
-        if file is None:
+        if self.bundle.listed(spec) is None:
             raise SpecError(
                 f"{spec} is not among the listed networks, and the inference server can't compose it",
                 allowed=", ".join(Path(name).stem for name in list(self.bundle.manifest.networks)[:8]),
             )
-        return f"{self.bundle.experiment.name}.{self.bundle.method}.{Path(file).stem}"
+        return triton_name(self.bundle, str(spec))
 
 
 def _sentence(answer: httpx.Response) -> str:
