@@ -21,7 +21,7 @@ from stimcore.nets.staged import StagedNet, prefix_length
 from stimcore.topology import Spec
 
 Images = Callable[[int], Tensor]
-few = settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def draw(net: StagedNet, seed: int) -> Spec:

@@ -34,7 +34,7 @@ def write_into(big: StagedNet, spec: Spec, small: StagedNet) -> None:
             there.module.load_state_dict(state)
 
 
-@pytest.mark.parametrize(("inner", "outer"), [(121, 264), (121, 169), (201, 264)])
+@pytest.mark.parametrize(("inner", "outer"), [(121, 264), (121, 169)])
 def test_a_densenet_cut_out_of_a_larger_one(inner: int, outer: int) -> None:
     big = lively(build(f"densenet{outer}", input_shape=(3, SIDE, SIDE), num_classes=5), seed=1)
     small = lively(build(f"densenet{inner}", input_shape=(3, SIDE, SIDE), num_classes=5), seed=2)
