@@ -35,8 +35,8 @@ def plan(topology: Topology) -> list[Step]:
     swap = next((name for name in ready if name.startswith("Swap")), None)
     half = next((name for name in ready if name.startswith("Half")), None)
     small = "One per stage" if "One per stage" in ready else None
-    first, second = one or half or small, half or small or one
-    third = swap or small or one
+    first, second = one or half or small, small or half or one
+    third = swap or half or one
     return [
         Step(
             "A team of blocks",
@@ -56,12 +56,10 @@ def plan(topology: Topology) -> list[Step]:
             ready.get(first or "", whole),
         ),
         Step(
-            "Only the first half",
-            "Now every stage keeps only its first blocks. What is left is a complete, smaller network. Trained alone, "
-            "a network of "
-            "that size does nearly as well as the big one. Inside the big one it does far worse: **its blocks have "
-            "been leaning on the "
-            "others. That is loafing**, as when people in a group pull less hard than they would alone.",
+            "Only the first blocks",
+            "Now every stage keeps only its first blocks. What is left is a complete, smaller network. **Trained alone, such a "
+            "network does far better than the common copy does now:** its blocks have been leaning on the others. **That is "
+            "loafing**, as when people in a group pull less hard than they would alone. The stimulative copy hardly notices.",
             second or "",
             ready.get(second or "", whole),
         ),

@@ -1,6 +1,6 @@
 // Draws lanes in place: elements are made once per method and only moved afterwards.
 const make = (tag, name, text = '') => Object.assign(document.createElement(tag), { className: name, textContent: text });
-const one = (value) => value.toFixed(1);
+const one = (value) => (Math.abs(value) < 0.05 ? 0 : value).toFixed(1);
 
 function build(row) {
   const lane = make('div', 'lane'), name = make('span', 'name'), track = make('div', 'track'), numbers = make('span', 'numbers');

@@ -203,7 +203,7 @@ def _provenance(here: Frame, found: Sequence[Watched]) -> str:
     return f"Done: measured here on {count} ({sources.provider_words(where)})."
 
 
-def settings(topology: Topology) -> tuple[str, bool]:
+def settings(topology: Topology, classroom: bool) -> tuple[str, bool]:
     """The code of the arrangement and whether batch norms are re-calibrated; the switch of guessing first."""
     whole = str(state.full(topology))
     with st.container(horizontal=True, vertical_alignment="bottom", key="settings", gap="medium"):
@@ -214,6 +214,8 @@ def settings(topology: Topology) -> tuple[str, bool]:
             bind="query-params",
             help="Blocks in running order; a dot between stages, x before a deleted block. The page's address carries it too.",
         )
+        if classroom:
+            return text or whole, True
         st.toggle("Guess first", key="guess_first", help="Covers each answer until you have said what you expect.")
         recalibrate = st.toggle(
             "Re-calibrate",
@@ -238,7 +240,7 @@ def page() -> None:
     tools(topology, here)
     slot, answer, extra = st.container(), st.container(), st.container()
     with extra:
-        text, recalibrate = settings(topology)
+        text, recalibrate = settings(topology, here.classroom)
     arrangement, why = state.explain(topology, text)
     with slot:
         if why or S.get("refusal"):

@@ -55,6 +55,17 @@ def test_burst_of_clicks_loses_none(page: Page, served: Dashboard) -> None:
     expect(code(page)).to_have_value(FULL.replace("5", "x5"))
 
 
+def test_a_shared_link_shows_picture_and_number_soon(browser: Browser, served: Dashboard) -> None:
+    with tab(browser, served.url) as page:
+        opened(page, served.url)
+    with tab(browser, served.url) as page:  # a cold browser, a warm server
+        start = time.monotonic()
+        page.goto(f"{served.url}/?spec=1-2-3.4-x5-6.7-8-9")
+        expect(block(page, 5)).to_be_visible()
+        done(page)
+        assert time.monotonic() - start <= 6
+
+
 def test_two_visitors_do_not_meet(served: Dashboard, browser: Browser) -> None:
     with tab(browser, served.url) as one, tab(browser, served.url) as two:
         opened(one, served.url)

@@ -1,7 +1,10 @@
 """Every page without a browser: real server, real small bundles, Streamlit's own AppTest."""
 
 import json
+import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -197,3 +200,35 @@ def test_own_experiments_appear_by_name(small: list[Bundle], tmp_path: Path, mon
     at.text_input(key="spec").set_value("d1-1-1").run()
     at.selectbox(key="experiment").set_value("other").run()
     assert not at.exception and at.text_input(key="spec").value == FULL
+
+
+def test_turning_to_another_state_ends_the_old_work(fashion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = next(visitor(fashion.parent, monkeypatch))
+    at.query_params["spec"] = "1-3-2.4-5-6.7-9-8"
+    at.query_params["recalibrate"] = "false"  # not stored: it has to be measured
+    at.run()
+    before = {job.id for w in at.session_state["watched"].values() if (job := w.job) and job.state in ("queued", "running")}
+    assert before
+    at.text_input(key="spec").set_value(FULL).run()
+    client = sources._embedded(fashion.parent).client()
+    until = time.monotonic() + 10
+    while time.monotonic() < until and any(client.job(i).state in ("queued", "running") for i in before):
+        time.sleep(0.2)
+    states = {client.job(i).state for i in before}
+    assert states <= {"cancelled", "dropped", "done"} and states & {"cancelled", "dropped"}, states
+
+
+def test_a_killed_model_server_is_replaced_under_the_page(at: AppTest, small: list[Bundle]) -> None:
+    finished(at.run())
+    server = sources._embedded(small[0].path.parents[1])
+    os.kill(server.pid, signal.SIGKILL)
+    at.text_input(key="spec").set_value("x1-2-3.4-5-6.7-8-9").run()
+    for _ in range(20):
+        if any(m.value.startswith("Done: ") for m in at.markdown):
+            break
+        time.sleep(0.5)
+        again = [b for b in at.button if b.label == "Try again"]
+        (again[0].click() if again else at).run()
+    assert not at.exception
+    finished(at)
+    assert server.restarts == 1
