@@ -100,7 +100,7 @@ def test_measures_here_and_narrows_and_stops(page: Page, served: Dashboard) -> N
     page.evaluate(WATCH)
     page.get_by_role("button", name="Measure here now").click()
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
-    expect(page.get_by_text(re.compile("^Done: measured here on 10,000 images"))).to_be_visible(timeout=90_000)
+    expect(page.get_by_text(re.compile("^Done: measured here on 10,000 images"))).to_be_visible(timeout=300_000)
     counts = page.evaluate("[...window.counts]")
     assert len(counts) >= 2, counts
     widths = [w for w in page.evaluate("window.widths") if w > 0]
