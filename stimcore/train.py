@@ -20,7 +20,7 @@ from stimcore.nets.cut import cut
 from stimcore.recipes import RECIPES, Recipe, recipe
 from stimcore.training import checkpoint
 from stimcore.training.machine import describe
-from stimcore.training.parallel import World, join
+from stimcore.training.parallel import World, join, leave
 from stimcore.training.precision import pick_device
 from stimcore.training.run import Run
 from stimcore.training.seeds import layers_seeded
@@ -66,6 +66,15 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(f"--lambda with the method {options.method}", allowed="stimulative")
     device = pick_device(options.device)
     world = join(device)
+    try:
+        _train(plan, options, device, world)
+    finally:
+        leave()
+    return 0
+
+
+def _train(plan: Recipe, options: Any, device: torch.device, world: World) -> None:
+    """Trains every run that was asked for."""
     if device.type == "cuda" and world.size > 1:
         device = torch.device("cuda", world.local_rank)
     torch.set_flush_denormal(True)
@@ -91,7 +100,6 @@ def main(argv: Sequence[str]) -> int:
             run_dir = options.run_dir / name
         method = make(options.method, extra)
         _one(plan, options.method, method, dataset, settings, run_dir, options.spec, options.resume, options.data_root)
-    return 0
 
 
 def _one(

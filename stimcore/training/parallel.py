@@ -68,3 +68,9 @@ def join(device: torch.device) -> World:
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(minutes=10))
     return World(rank=dist.get_rank(), size=size, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def leave() -> None:
+    """Ends the processes' group, if there is one: its threads must not outlive the interpreter, which would abort."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -26,7 +26,7 @@ import random, sys
 import torch
 from stimcore.methods.base import Batch
 from stimcore.methods.table import METHODS, make
-from stimcore.training.parallel import join
+from stimcore.training.parallel import join, leave
 from stimcore.training.seeds import spec_rng
 from tests.training.test_parallel import built, half
 
@@ -54,6 +54,7 @@ for step in range(20):
 mean = world.mean(float(world.rank))
 torch.save({"gradients": found, "weights": weights, "mean": mean}, sys.argv[1] + f"/rank{world.rank}.pt")
 world.barrier()
+leave()
 """
 
 
