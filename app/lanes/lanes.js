@@ -17,8 +17,8 @@ function build(row) {
 function dropText(row) {
   if (row.drop_pct === null) return 'the full network';
   const [low, high] = row.drop_interval_pct;
-  const word = row.drop_pct >= 0 ? 'loses' : 'gains';
-  const [a, b] = row.drop_pct >= 0 ? [low, high] : [-high, -low];
+  const word = row.drop_pct > -0.05 ? 'loses' : 'gains';
+  const [a, b] = row.drop_pct > -0.05 ? [low, high] : [-high, -low];
   return `${word} ${one(Math.abs(row.drop_pct))} points (${one(a)} to ${one(b)})`;
 }
 

@@ -83,6 +83,8 @@ def headline(here: Frame, arrangement: state.Arrangement, found: Sequence[Watche
 
 
 def _loses(points: float) -> str:
+    if abs(points) < 0.05:
+        return "loses **nothing**"
     return f"{'loses' if points >= 0 else 'gains'} **{abs(points):.1f} points**"
 
 
