@@ -70,6 +70,7 @@ def test_an_inference_whose_worker_is_killed_is_done_by_the_next(start: Start) -
         assert answer.json()["outputs"][0]["data"] == expected
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_ends_its_worker_twice_fails(start: Start) -> None:
     server = start(limits=["crashes=10"])
     client = server.client()
@@ -84,6 +85,7 @@ def test_an_evaluation_that_ends_its_worker_twice_fails(start: Start) -> None:
     assert client.wait(client.submit(request("common", "d1-1-1")).id).state == "done"
 
 
+@pytest.mark.slow
 def test_repeated_crashes_turn_ready_off_and_live_stays(start: Start) -> None:
     server = start(limits=["crashes=2", "crash_window_s=4"])
     for _ in range(3):
@@ -111,7 +113,7 @@ def test_a_silent_worker_is_replaced(start: Start) -> None:
     assert any(line["event"] == "worker silent" for line in server.lines())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_the_end_finishes_what_is_in_flight_and_ends_streams(start: Start, number: int) -> None:
     server = start(limits=["drain_s=8"])
     client = server.client()
@@ -160,7 +162,7 @@ def test_when_the_front_is_killed_the_worker_goes(start: Start) -> None:
     assert psutil.wait_procs([worker], timeout=5)[1] == []
 
 
-@pytest.mark.parametrize("by", ["SIGHUP", "rescan"])
+@pytest.mark.parametrize("by", ["SIGHUP", pytest.param("rescan", marks=pytest.mark.slow)])
 def test_a_new_bundle_is_picked_up_without_dropping_requests(start: Start, exported: Path, tmp_path: Path, by: str) -> None:
     folder = tmp_path / "growing"
     folder.mkdir()
@@ -191,6 +193,7 @@ def test_a_new_bundle_is_picked_up_without_dropping_requests(start: Start, expor
     assert set(codes[:first]) == {404} and set(codes[first:]) == {200}
 
 
+@pytest.mark.slow
 def test_a_re_exported_bundle_is_another(start: Start, tmp_path: Path) -> None:
     folder = export(tmp_path / "exported", methods=("common",), num_images=60)
     server = start(folder)
