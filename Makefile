@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine: make app, make test.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: app test check setup lint screenshots
+.PHONY: app test check setup lint golden screenshots
 
 app: .venv/ready                ## starts the dashboard (and the model server behind it)
 	$(BIN)/python -m streamlit run app/main.py
@@ -28,3 +28,7 @@ setup: .venv/ready              ## makes .venv and nothing else
 
 screenshots: .venv/ready        ## takes the pictures in docs/images from the running page
 	$(BIN)/python -m tests.app.screenshots docs/images
+
+golden: .venv/ready             ## writes golden curves and frozen help texts anew; review the difference
+	$(BIN)/python -m tests.training.golden
+	STIMCORE_WRITE_FROZEN=1 STIMCORE_GOLDEN=write $(BIN)/python -m pytest -k "help or frozen"

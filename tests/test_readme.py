@@ -33,6 +33,11 @@ def test_the_table_is_what_was_measured(method: str) -> None:
     assert row in README
 
 
+def test_the_smallest_networks_twin_is_what_was_measured() -> None:
+    manifest = json.loads((ROOT / "exported/resnet20-fashion/twin-d1-1-1/manifest.json").read_text())
+    assert f"Trained alone, that smallest network gets {manifest['networks']['main.onnx']['accuracy_pct']:.2f}%" in README
+
+
 def test_links_and_pictures_are_there() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("http") or (ROOT / target).exists(), target
