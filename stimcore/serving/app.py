@@ -33,8 +33,8 @@ def application(server: Server) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        await server.start()
         try:
+            await server.start()
             yield
         finally:
             await server.stop()

@@ -84,11 +84,14 @@ class Library:
             more = " What was opened before is still served." if old is not None else ""
             problems.append(wire.Problem(path=problem.path, message=problem.message + more))
         infos: dict[str, list[wire.MethodInfo]] = {}
+        aliases: dict[str, Model] = {}
         for key in sorted(bundles, key=lambda key: (key[0], *_place(bundles[key]))):
             try:
+                aliases |= aliases_of(bundles[key])
                 infos.setdefault(key[0], []).append(method_info(bundles[key]))
-            except (BundleError, KeyError, ValueError, TypeError) as reason:
-                problems.append(wire.Problem(path="/".join(key), message=f"it can't be described: {reason}"))
+            except Exception as reason:  # one odd bundle must not keep the others from being served
+                why = f"it can't be described ({type(reason).__name__}: {str(reason)[:200]})"
+                problems.append(wire.Problem(path="/".join(key), message=why))
         served = {key: bundle for key, bundle in bundles.items() if any(i.name == key[1] for i in infos.get(key[0], ()))}
         experiments = [
             experiment_info(next(b for k, b in served.items() if k[0] == name), infos[name]) for name in infos if infos[name]
@@ -97,7 +100,7 @@ class Library:
             bundles=served,
             problems=tuple(problems),
             models={model.name: model for bundle in served.values() for model in models_of(bundle)},
-            aliases={name: model for bundle in served.values() for name, model in aliases_of(bundle).items()},
+            aliases={name: model for name, model in aliases.items() if model.bundle in served.values()},
             catalogue=wire.Catalogue(experiments=experiments, problems=problems),
         )
 
@@ -174,7 +177,7 @@ def models_of(bundle: Bundle) -> list[Model]:
 
 def _listed(bundle: Bundle) -> list[tuple[Model, FileEntry]]:
     name = f"{bundle.experiment.name}.{bundle.method}"
-    networks = bundle.manifest.networks.items()
+    networks = [(file, entry) for file, entry in bundle.manifest.networks.items() if entry.spec]
     return [(Model(f"{name}.{Path(file).stem}", bundle, entry.spec), entry) for file, entry in networks]
 
 

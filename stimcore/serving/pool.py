@@ -285,7 +285,7 @@ class Pool:
     # Processes
 
     async def _serve(self, seat: Seat) -> None:
-        while True:
+        while not self._ending:
             try:
                 await self._live(seat)
             finally:
@@ -330,7 +330,8 @@ class Pool:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
             try:
-                code = await asyncio.wait_for(process.wait(), 2)
+                async with asyncio.timeout(2):
+                    code = await process.wait()
             except TimeoutError:
                 process.kill()
                 code = await process.wait()

@@ -227,6 +227,17 @@ def test_broken_bundles_are_told_and_the_others_served(start: Start, own_exporte
     assert server.http.post(URL, content=json.dumps(body())).status_code == 404
 
 
+def test_a_bundle_that_makes_no_sense_does_not_keep_the_others_from_being_served(start: Start, own_exported: Path) -> None:
+    manifest = own_exported / "tiny" / "common" / "manifest.json"
+    value = json.loads(manifest.read_text(encoding="utf-8"))
+    for entry in value["networks"].values():
+        entry["spec"] = "9-9-9"
+    manifest.write_text(json.dumps(value), encoding="utf-8")
+    catalogue = start(own_exported).client().catalogue()
+    assert [method.name for method in catalogue.experiments[0].methods] == ["stimulative"]
+    assert [problem.path for problem in catalogue.problems] == ["tiny/common"]
+
+
 def test_a_bundle_that_changes_behind_the_server_is_not_used(start: Start, own_exported: Path) -> None:
     server = start(own_exported)
     (own_exported / "tiny" / "common" / "weights.bin").write_bytes(b"something else")
