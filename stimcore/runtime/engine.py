@@ -77,7 +77,9 @@ class Progress:
 
 
 class Engine:
-    """Evaluates sub-networks of one bundle. One evaluation at a time; it uses several threads itself.
+    """Evaluates sub-networks of one bundle. It uses several threads itself.
+
+    `logits`, `calibrated` and `metrics` may run in other threads beside an evaluation; suspended evaluations may take turns.
 
     Args:
         bundle: Opened and verified.

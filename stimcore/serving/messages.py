@@ -6,7 +6,7 @@ Pickle is safe here: both ends are our own processes, and nothing that a client 
 import pickle
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stimcore.errors import StimcoreError
@@ -133,6 +133,7 @@ class Report:
         images_total: In all.
         results: Spec -> JSON text of its result; empty while calibrating.
         finished: Whether this was the last.
+        caches: Sizes and use of what the worker's engines keep, as `Engine.metrics` names them, all together.
     """
 
     id: int
@@ -141,6 +142,7 @@ class Report:
     images_total: int
     results: Mapping[str, bytes]
     finished: bool
+    caches: Mapping[str, float] = field(default_factory=dict)
 
 
 def pack(message: object) -> bytes:

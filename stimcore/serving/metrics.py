@@ -1,5 +1,6 @@
 """What Prometheus reads at `/metrics`. Labels are of bounded number and hold nothing of a user's."""
 
+from collections import Counter as Counts
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class Metrics:
         self.known_hits = Gauge("stim_known_hits", "Evaluations that were answered without measuring.", registry=own)
         self.streams = Gauge("stim_streams", "Open event streams.", registry=own)
         self.restarts = Gauge("stim_worker_restarts", "Workers that ended and were replaced.", registry=own)
+        self.caches = Gauge("stim_engine_cache", "What engines keep: bytes, hits, misses.", ["cache", "what"], registry=own)
         self.ready = Gauge("stim_ready", "1 when the server takes work.", registry=own)
 
     def allow_models(self, names: Iterable[str]) -> None:
@@ -61,5 +63,10 @@ class Metrics:
         self.known_hits.set(server.known.hits)
         self.streams.set(sum(len(job.streams) for job in server.jobs.all()))
         self.restarts.set(server.pool.restarts)
+        kept: Counts[str] = Counts()
+        for seat in server.pool.seats:
+            kept.update(seat.caches)
+        for name, value in kept.items():
+            self.caches.labels(*name.rsplit("_", 1)).set(value)
         self.ready.set(server.ready)
         return generate_latest(self.registry)

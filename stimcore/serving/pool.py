@@ -10,7 +10,7 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,6 +52,7 @@ class Seat:
         job: Whose chunk it works on.
         begun: Evaluations that it holds open.
         heard: When it last said something, or was given something to do while it had nothing.
+        caches: What its engines kept when it last reported.
     """
 
     device: str
@@ -62,6 +63,7 @@ class Seat:
     begun: set[Evaluation] = field(default_factory=set)
     heard: float = 0.0
     failures: int = 0
+    caches: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def idle(self) -> bool:
@@ -269,7 +271,7 @@ class Pool:
 
     def _reported(self, seat: Seat, report: Report) -> None:
         job, seat.job = seat.job, None
-        seat.failures = 0
+        seat.failures, seat.caches = 0, report.caches
         if job is None or job.number != report.id or seat.hello is None:
             return
         self.jobs.report(job, report, seat.hello.provider)

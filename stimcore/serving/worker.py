@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -272,7 +272,16 @@ class Worker:
         if progress is None:
             return STOPPED
         results = {str(spec): _text(progress, spec) for spec in progress.scores}
-        return Report(begin.id, progress.phase, progress.images, progress.images_total, results, progress.done)
+        caches = self._caches()
+        return Report(begin.id, progress.phase, progress.images, progress.images_total, results, progress.done, caches)
+
+    def _caches(self) -> dict[str, float]:
+        found: Counter[str] = Counter()
+        with self._opening:
+            for engine in self._engines.values():
+                if isinstance(engine, Engine):
+                    found.update(engine.metrics())
+        return dict(found)
 
     def _between_steps(self, number: int) -> bool:
         """Lets calls go first; True when the evaluation was dropped. Called from the engine's threads."""

@@ -183,3 +183,13 @@ def test_a_server_that_is_down_is_one_sentence(exported: Path) -> None:
         client.status()
     with pytest.raises(UsageError, match="address"):
         Client("localhost:8000")
+
+
+def test_what_the_engines_keep_is_in_the_metrics(server: Running, client: Client) -> None:
+    client.wait(client.submit(request("common", "1-2-3.4-6-5.7-8", fresh=True)).id)
+    text = server.http.get("/metrics").text
+    for cache in ("statistics", "calibration", "evaluation", "sessions"):
+        for what in ("bytes", "hits", "misses"):
+            assert f'stim_engine_cache{{cache="{cache}",what="{what}"}}' in text
+    held = float(text.split('stim_engine_cache{cache="sessions",what="bytes"} ')[1].split("\n")[0])
+    assert held > 0
