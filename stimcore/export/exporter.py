@@ -210,8 +210,9 @@ class Exporter:
         missing = [spec for spec in wanted if self.file_name(spec) not in finished]
         if not missing:
             return
-        # the engine reads main.onnx, which is written last of all its own, so it starts from the template
-        (self._part / "main.onnx").write_bytes(self._template)
+        # the engine reads main.onnx: the exported one when an earlier export finished it, else what it is made of
+        if "main.onnx" not in finished:
+            (self._part / "main.onnx").write_bytes(self._template)
         bundle = Bundle(path=self._part, experiment=self.experiment, manifest=manifest, fingerprint="")
         engine = Engine(bundle, device="cpu")
         statistics = engine.calibrated(missing)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def ask(app: Any, path: str, *, encoding: bytes = b"gzip, br", method: str = "GE
         sent.append(message)
 
     scope = {"type": "http", "method": method, "path": path, "headers": [(b"accept-encoding", encoding)]}
-    asyncio.run(app(scope, None, send))
+    with ThreadPoolExecutor(1) as pool:  # the browser's tests keep a loop running in the main thread
+        pool.submit(asyncio.run, app(scope, None, send)).result()
     return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from stimcore import paper
 from stimcore.report.__main__ import main
@@ -154,17 +154,6 @@ def test_no_browser_is_a_sentence(made: Path, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert done.stderr.startswith("No SVG files: no Chromium or Chrome was found") and len(done.stderr.splitlines()) == 1
     assert (tmp_path / "out" / "made.html").exists() and "0 SVG files" in done.stdout
-
-
-@pytest.fixture(scope="module")
-def browser() -> Any:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield opened
-        opened.close()
 
 
 @needs_browser
