@@ -1,7 +1,8 @@
 """Accuracy against cost: which sub-networks are worth running, and the best within a budget."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -85,3 +86,12 @@ def chart(groups: Sequence[tuple[Style, Sequence[Option]]], chosen: Option | Non
         )
     quiet(figure, x=x, y="accuracy in %", height=440)
     return figure
+
+
+def timing(on: Mapping[str, Any]) -> str:
+    """What measured times are: of what, and where they were measured."""
+    where = "the GPU" if "CUDA" in str(on.get("provider", "")) else f"{on.get('threads', 1)} of {on.get('cores', '?')} cores"
+    return (
+        f"Median time for one image, measured here on {where} ({on.get('machine', 'an unnamed machine')}) "
+        f"with onnxruntime {on.get('onnxruntime', '')}, {on.get('calls', '?')} calls each."
+    )

@@ -63,7 +63,7 @@ def budget(here: Frame) -> None:
         show(figure, "pareto", f"Accuracy over {unit}, with the best sub-network for each budget")
         if timed:
             on = next((found.latency_on for found in listed.values() if found.latency_on), {})
-            st.caption("● time measured on: " + ", ".join(f"{v}" for v in on.values()) + ".")
+            st.caption(f"● {pareto.timing(on)}")
         else:
             st.caption("Cost is counted in multiply-adds: times were not measured for this bundle.")
     with right:

@@ -172,3 +172,18 @@ def test_style_names_a_bundle(name: str, method: str, label: str) -> None:
         fingerprint="", main=result, parameters=1, macs=1, num_networks=1, sweeps=(),
     )  # fmt: skip
     assert style(info).label == label
+
+
+def test_what_a_measured_time_is() -> None:
+    on = {
+        "provider": "CPUExecutionProvider",
+        "threads": 1,
+        "machine": "x86_64",
+        "cores": 2,
+        "onnxruntime": "1.31.1",
+        "calls": 40,
+    }
+    assert pareto.timing(on) == (
+        "Median time for one image, measured here on 1 of 2 cores (x86_64) with onnxruntime 1.31.1, 40 calls each."
+    )
+    assert "on the GPU (A100)" in pareto.timing({**on, "provider": "CUDAExecutionProvider", "machine": "A100"})
