@@ -74,13 +74,13 @@ def _on_dask(function: Callable[..., T], pieces: Sequence[tuple[Any, ...]], sche
     except ImportError as reason:
         raise Unavailable("--scheduler needs the package 'distributed'", todo="pip install distributed") from reason
     try:
-        client = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
+        client = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]  # dask has no annotations
     except OSError as reason:
         raise Unavailable(f"no scheduler answers at {scheduler}", todo="'dask scheduler' starts one.") from reason
     with client:
         futures = [
             client.submit(_numbered, function, index, piece, retries=RETRIES, pure=False) for index, piece in enumerate(pieces)
         ]
-        for future in as_completed(futures):  # type: ignore[no-untyped-call]
+        for future in as_completed(futures):  # type: ignore[no-untyped-call]  # dask has no annotations
             index, result = future.result()
             yield index, result

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def write_standalone(
     found: list[Standalone] = []
     total = len(specs) * (1 + half)
     for spec in specs:
-        truth = _all(lambda images, s=spec: engine.logits(s, images), bundle)  # type: ignore[misc]
+        truth = _all(partial(engine.logits, spec), bundle)
         model = onnx.load_from_string(engine.standalone(spec))
         stem = "main" if spec == bundle.topology.full else f"subnet-{bundle.topology.short(spec)}"
         variants = [(f"{stem}.onnx", "float32", model)]
