@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,32 @@ def write_text(target: Path, text: str) -> None:
 def write_json(target: Path, value: Any) -> None:
     """Writes readable JSON whole or not at all; a number that JSON has no word for is an error."""
     write_text(target, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def store_once(path: Path, others: Iterable[Path]) -> bool:
+    """Makes a file share the bytes on disk with the first of other files that is equal, as a hard link.
+
+    Each name stays a file of its own: replacing, moving or removing one leaves the others alone. Only for files that are
+    never written in place.
+
+    Returns:
+        Whether it was made a link; False where no other is equal, or where the file system has no hard links.
+    """
+    for other in others:
+        if not other.is_file() or other.samefile(path):
+            continue
+        if other.stat().st_size != path.stat().st_size or sha256(other) != sha256(path):
+            continue
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+        try:
+            os.link(other, temporary)
+            temporary.replace(path)
+        except OSError:
+            return False
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+    return False
 
 
 def sha256(path: Path) -> str:

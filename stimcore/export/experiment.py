@@ -53,6 +53,7 @@ def shared_experiment(
     for name, images in (("calibration.npz", calibration), ("evaluation.npz", dataset.test)):
         with files.replacing(folder / name) as temporary, temporary.open("wb") as handle:
             np.savez_compressed(handle, pixels=images.pixels, labels=images.labels)
+        files.store_once(folder / name, folder.parent.glob(f"*/{name}"))
     experiment = Experiment(
         path=folder,
         dataset=dataset.name,

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from stimcore.bundle import check_hashes, open_bundle
+from stimcore.bundle import check_hashes, open_bundle, open_experiment
 from stimcore.enumerate import KINDS, family
 from stimcore.experiments import EXPERIMENTS
+from stimcore.files import sha256
 from stimcore.report import markdown
 from stimcore.report.contents import report
 from stimcore.report.evidence import read
@@ -95,19 +96,30 @@ def test_results_are_not_stale() -> None:
 
 def test_results_cover_what_is_committed() -> None:
     parts = markdown.parts(RESULTS.read_text(encoding="utf-8"))
-    committed = {
-        name for name, plan in EXPERIMENTS.items() if plan.committed and (EXPORTED / name / "experiment.json").exists()
-    }
-    assert committed <= set(parts)
+    here = {name for name, plan in EXPERIMENTS.items() if plan.committed and (EXPORTED / name / "experiment.json").exists()}
+    assert here <= set(parts)
     assert set(parts) <= {markdown.SUMMARY, *EXPERIMENTS}
 
 
-def test_nothing_large_is_committed() -> None:
-    """Issue 8: under 60 MB together, evaluation images stored once per data set."""
-    files = [
+def committed() -> list[Path]:
+    return [
         path for name, plan in EXPERIMENTS.items() if plan.committed for path in (EXPORTED / name).rglob("*") if path.is_file()
     ]
-    assert sum(path.stat().st_size for path in files) < 60e6
-    for path in files:
+
+
+def test_nothing_large_is_committed() -> None:
+    """Issue 8: under 60 MB together; git keeps equal files once, so they count once."""
+    assert sum({sha256(path): path.stat().st_size for path in committed()}.values()) < 60e6
+    for path in committed():
         if path.suffix == ".json":
             json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_images_are_stored_once_per_data_set() -> None:
+    """All experiments on one data set have the same two image files, byte for byte: git stores each once."""
+    stored: dict[str, set[tuple[tuple[str, str], ...]]] = {}
+    for name, plan in EXPERIMENTS.items():
+        if plan.committed and (EXPORTED / name / "experiment.json").exists():
+            experiment = open_experiment(EXPORTED / name)
+            stored.setdefault(experiment.dataset, set()).add(tuple(sorted(experiment.hashes.items())))
+    assert {name: len(hashes) for name, hashes in stored.items()} == dict.fromkeys(stored, 1)
