@@ -10,6 +10,9 @@ from stimcore.bundle.schema import VERSION, Bundle, Experiment, FileEntry, Manif
 from stimcore.errors import BundleError, StimcoreError
 from stimcore.topology import Topology
 
+_MISFITS = (AttributeError, KeyError, TypeError, ValueError, StimcoreError)
+"""What reading a value of another shape raises."""
+
 
 def open_experiment(path: Path) -> Experiment:
     """Reads `experiment.json`.
@@ -22,7 +25,7 @@ def open_experiment(path: Path) -> Experiment:
         topology = Topology.from_dict(value.pop("topology"))
         lists: dict[str, Any] = {key: tuple(value.pop(key)) for key in ("classes", "mean", "std", "image_shape")}
         return Experiment(path=path, topology=topology, **lists, **value)
-    except (KeyError, TypeError, StimcoreError) as reason:
+    except _MISFITS as reason:
         raise BundleError(f"{path / 'experiment.json'} does not fit the schema: {reason}") from reason
 
 
@@ -45,7 +48,7 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
             networks={name: FileEntry(**entry) for name, entry in value.pop("networks").items()},
             **value,
         )
-    except (KeyError, TypeError, StimcoreError) as reason:
+    except _MISFITS as reason:
         raise BundleError(f"{path / 'manifest.json'} does not fit the schema: {reason}") from reason
     bundle = Bundle(path=path, experiment=experiment, manifest=manifest, fingerprint=files.sha256(path / "manifest.json"))
     if verify:
@@ -59,9 +62,12 @@ def check_hashes(bundle: Bundle) -> int:
     Raises:
         BundleError: Names the first that differs.
     """
-    expected = {bundle.path / name: value for name, value in bundle.manifest.hashes.items()}
-    expected |= {bundle.path / name: entry.sha256 for name, entry in bundle.manifest.networks.items()}
-    expected |= {bundle.experiment.path / name: value for name, value in bundle.experiment.hashes.items()}
+    try:
+        expected = {bundle.path / name: value for name, value in bundle.manifest.hashes.items()}
+        expected |= {bundle.path / name: entry.sha256 for name, entry in bundle.manifest.networks.items()}
+        expected |= {bundle.experiment.path / name: value for name, value in bundle.experiment.hashes.items()}
+    except _MISFITS as reason:
+        raise BundleError(f"the hashes of {bundle.path} do not fit the schema: {reason}") from reason
     for file, value in expected.items():
         if not file.is_file():
             raise BundleError(f"{file} is missing", todo="Export the run again.")
@@ -94,7 +100,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise BundleError(f"{path} is missing", todo="'python -m stimcore.export' writes bundles.")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as reason:
+    except (ValueError, RecursionError) as reason:
         raise BundleError(f"{path} is not JSON") from reason
     if not isinstance(value, dict) or value.pop("version", None) != VERSION:
         raise BundleError(f"{path} has another version", allowed=str(VERSION))

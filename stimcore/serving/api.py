@@ -14,8 +14,9 @@ from pydantic import BaseModel, ValidationError
 from stimcore.bundle import Bundle
 from stimcore.errors import UsageError
 from stimcore.serving import bodies, pictures, wire
-from stimcore.serving.jobs import Evaluation
-from stimcore.serving.library import check_spec, finite, networks_of, source_of, stored_sweep
+from stimcore.serving.describe import check_spec, finite, networks_of, stored_sweep
+from stimcore.serving.evaluation import Evaluation
+from stimcore.serving.library import source_of
 from stimcore.serving.messages import Classify, Standalone
 from stimcore.serving.refusals import NotStored, TooLarge, TooMany
 from stimcore.serving.server import Server
@@ -169,7 +170,7 @@ def _line(job: Evaluation) -> wire.JobLine:
 
 
 async def _sse(server: Server, job: Evaluation, client: str, last: int) -> AsyncIterator[bytes]:
-    async for event in server.jobs.stream(job, client, last, server.draining):
+    async for event in job.stream(client, last, server.draining, server.limits.heartbeat_s):
         if event is None:
             yield b": still there\n\n"
         else:

@@ -41,12 +41,11 @@ async def read(request: Request, limits: Limits, max_bytes: int | None = None) -
     if encoding not in ("identity", *_WINDOWS):
         raise UsageError(f"Content-Encoding is '{encoding[:40]}'", allowed="gzip, deflate, or none")
     inflate = zlib.decompressobj(_WINDOWS[encoding]) if encoding in _WINDOWS else None
-    out, pieces = bytearray(), 0
+    out = bytearray()
     try:
         async with asyncio.timeout(limits.body_s):
             async for piece in request.stream():
-                pieces += bool(piece)
-                if pieces > limits.chunks:
+                if request.scope["state"].get("pieces", 0) > limits.chunks:
                     raise TooLarge(f"a body in more than {limits.chunks:,} pieces", allowed="fewer and larger ones")
                 out += piece if inflate is None else inflate.decompress(piece, most + 1 - len(out))
                 if len(out) > most or (inflate is not None and inflate.unconsumed_tail):

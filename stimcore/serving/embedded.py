@@ -14,12 +14,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import httpx
+
 from stimcore.errors import Unavailable, UsageError
 from stimcore.serving.client import Client
 
 STABLE_S = 30.0
 """A server that ran so long did not fail to start: the next one is started at once."""
 BACKOFF_S = 5.0
+READY_S = 1.0
+"""How long one question whether it is ready may take."""
 
 
 class Embedded:
@@ -59,21 +63,23 @@ class Embedded:
         return Client(self.url, self.token, client_id)
 
     def wait_ready(self, seconds: float = 60.0) -> None:
-        """Waits until it takes work.
+        """Waits until it takes work; ends it when it does not, so that a start that failed leaves no process behind.
 
         Raises:
-            Unavailable: It did not by then.
+            Unavailable: It did not by then, or never will.
         """
         until = time.monotonic() + seconds
-        client = self.client()
-        while time.monotonic() < until:
-            try:
-                if client.status().ready:
-                    return
-            except Unavailable:
-                pass
-            time.sleep(0.05)
-        raise Unavailable(f"the model server was not ready after {seconds:g} s", todo="Its log, above, says why.")
+        try:
+            with httpx.Client(base_url=self.url, timeout=READY_S, trust_env=False) as http:
+                while not _ready(http):
+                    if not self._keeper.is_alive():
+                        raise Unavailable("the model server can't start", todo="Its log, above, says why.")
+                    if time.monotonic() > until:
+                        raise Unavailable(f"the model server was not ready after {seconds:g} s", todo="Its log says why.")
+                    time.sleep(0.05)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Ends it."""
@@ -98,9 +104,11 @@ class Embedded:
         pause = 0.1
         while not self._ending.is_set():
             started = time.monotonic()
-            self._process.wait()
+            code = self._process.wait()
             if self._process.stdin is not None:
                 self._process.stdin.close()
+            if code == UsageError.exit_code:
+                return  # another one would refuse in the same words
             pause = 0.1 if time.monotonic() - started > STABLE_S else min(BACKOFF_S, 2 * pause)
             if self._ending.wait(pause):
                 return
@@ -108,6 +116,13 @@ class Embedded:
             self.restarts += 1
             if self._ending.is_set():
                 _end(self._process)
+
+
+def _ready(http: httpx.Client) -> bool:
+    try:
+        return http.get("/v2/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False  # nobody answers on the socket, which is ours, while a server starts
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -17,12 +18,31 @@ from stimcore.serving.limits import Limits
 from stimcore.serving.server import Server
 
 
+class Counting(h11.Connection):
+    """HTTP/1.1 as it arrives, counting the pieces of a body: the application gets them in larger ones."""
+
+    pieces = 0
+
+    def next_event(self) -> Any:
+        """As h11 says."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self.pieces = 0
+        elif isinstance(event, h11.Data):
+            self.pieces += event.chunk_start
+        return event
+
+
 def protocol(limits: Limits) -> type[H11Protocol]:
     """uvicorn's HTTP/1.1, less clients that send or read one byte a second, and less those beyond `connections`."""
 
     class Bounded(H11Protocol):
         _clock: asyncio.TimerHandle | None = None
         _stalled: asyncio.TimerHandle | None = None
+
+        def __init__(self, *words: Any, **named: Any) -> None:
+            super().__init__(*words, **named)
+            self.conn = self._counting = Counting(h11.SERVER)
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -38,6 +58,11 @@ def protocol(limits: Limits) -> type[H11Protocol]:
                 self._stop()
             elif self._clock is None and (self.cycle is None or self.cycle.response_complete):
                 self._clock = self.loop.call_later(limits.header_s, self.transport.abort)
+
+        def handle_events(self) -> None:
+            super().handle_events()
+            if self.scope is not None:
+                self.scope["state"]["pieces"] = self._counting.pieces
 
         def pause_writing(self) -> None:
             super().pause_writing()

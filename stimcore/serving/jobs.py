@@ -3,115 +3,24 @@
 Knows neither HTTP nor processes: `pool.py` asks it what to do next and tells it what came of it. One event loop, no threads.
 """
 
-import asyncio
 import json
 import time
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable
 
 from stimcore.bundle import Bundle
 from stimcore.errors import StimcoreError, UsageError
 from stimcore.serving import wire
+from stimcore.serving.evaluation import Evaluation
 from stimcore.serving.library import Library, source_of
 from stimcore.serving.limits import Limits
-from stimcore.serving.messages import Begin, Report, Source
+from stimcore.serving.messages import Begin, Report
 from stimcore.serving.refusals import Busy, Late, NotFound, TooLarge, TooMany, WorkerCrashed
 from stimcore.serving.results import Conditions, Known, conditions
 
-FINAL = ("done", "failed", "cancelled", "dropped")
 ATTEMPTS = 2
 """An evaluation that ended its worker is tried once more."""
-STREAM_S = 0.05
-"""Least time between two looks of a stream: a hundred steps of calibration a second are of no use to anybody."""
-
-
-@dataclass(eq=False, kw_only=True)
-class Evaluation:
-    """One evaluation and everybody who waits for it.
-
-    Attributes:
-        request: With specs in long form.
-        number: How the worker knows it.
-        known: Spec -> JSON text of what is known.
-        missing: Specs that are to be measured.
-        watchers: Client -> until when its last poll counts.
-        streams: Client of every open event stream.
-        attempts: Workers that ended while they were at it.
-        version: Grows with every change; also the ids of events.
-        latest: Type of event -> id and JSON text of the newest of its kind: a later one says all that earlier ones did.
-    """
-
-    id: str
-    number: int
-    request: wire.JobRequest
-    bundle: Bundle
-    source: Source
-    on: Conditions
-    main: str
-    images_total: int
-    owner: str
-    created: float
-    known: dict[str, bytes] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
-    state: wire.JobState = "queued"
-    phase: str = "queued"
-    images: int = 0
-    origin: str = "measured"
-    provider: str = ""
-    error: wire.JobError | None = None
-    interactive: bool = True
-    watchers: dict[str, float] = field(default_factory=dict)
-    streams: list[str] = field(default_factory=list)
-    attempts: int = 0
-    version: int = 0
-    latest: dict[str, tuple[int, bytes]] = field(default_factory=dict)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _snapshot: tuple[int, bytes] = (-1, b"")
-
-    @property
-    def final(self) -> bool:
-        """Whether nothing will change any more."""
-        return self.state in FINAL
-
-    def results_text(self) -> bytes:
-        """`"main": ..., "results": [...]` as far as known: all or none."""
-        if not all(spec in self.known for spec in (self.main, *self.request.specs)):
-            return b'"main": null, "results": []'
-        rows = b", ".join(self.known[spec] for spec in self.request.specs)
-        return b'"main": ' + self.known[self.main] + b', "results": [' + rows + b"]"
-
-    def snapshot(self) -> bytes:
-        """JSON text of `wire.Job`, made once per version: many clients ask for the same."""
-        if self._snapshot[0] != self.version:
-            head = {
-                "id": self.id,
-                "state": self.state,
-                "request": self.request.model_dump(mode="json"),
-                "phase": "done" if self.state == "done" else self.phase,
-                "images": self.images,
-                "images_total": self.images_total,
-                "source": self.origin,
-                "provider": self.provider,
-                "error": self.error and self.error.model_dump(),
-            }
-            text = json.dumps(head, allow_nan=False).encode()[:-1] + b", " + self.results_text() + b"}"
-            self._snapshot = (self.version, text)
-        return self._snapshot[1]
-
-    def say(self, type_: Literal["progress", "result", "error", "done"], text: bytes) -> None:
-        """A new event; wakes those who wait."""
-        self.version += 1
-        self.latest.pop(type_, None)
-        self.latest[type_] = (self.version, text)
-        self.changed.set()
-        self.changed = asyncio.Event()
-
-    def events_after(self, last: int) -> Iterator[tuple[int, str, bytes]]:
-        """Id, type and JSON text of the events that a reader who saw `last` has not seen."""
-        yield from ((number, type_, text) for type_, (number, text) in list(self.latest.items()) if number > last)
 
 
 class Jobs:
@@ -140,7 +49,6 @@ class Jobs:
         self._numbers = 0
         self.woken: Callable[[], None] = lambda: None
         self.dropped: Callable[[Evaluation], None] = lambda job: None
-        self.counts: dict[str, int] = {}
 
     def submit(self, request: wire.JobRequest, client: str) -> Evaluation:
         """A new evaluation, or the one that does the same already.
@@ -173,7 +81,7 @@ class Jobs:
         if not job.final:
             self._check_room(client)
             self._waiting.append(job)
-            self._say_progress(job)
+            job.say_progress(job.images, job.images_total)
             self.woken()
         self._jobs[job.id] = job
         self._forget_old()
@@ -322,9 +230,9 @@ class Jobs:
             self.known.add(job.on, provider, {spec: job.known[spec] for spec in job.missing})
             self._finish(job)
             return
-        self._say_progress(job, report)
+        job.say_progress(report.images, report.images_total)
         if report.results:
-            self._say_result(job)
+            job.say_result()
 
     def put_back(self, job: Evaluation) -> None:
         """It goes on later, in its turn."""
@@ -352,58 +260,13 @@ class Jobs:
 
     def _finish(self, job: Evaluation) -> None:
         job.images = job.images_total
-        self._say_result(job)
+        job.say_result()
         self._end(job, "done")
 
     def _end(self, job: Evaluation, state: wire.JobState) -> None:
         job.state = state
-        self.counts[state] = self.counts.get(state, 0) + 1
         if job in self._waiting:
             self._waiting.remove(job)
         job.say("done", json.dumps({"state": state, "source": job.origin}).encode())
         if state != "done":
             self.dropped(job)
-
-    def _say_progress(self, job: Evaluation, report: Report | None = None) -> None:
-        images, total = (job.images, job.images_total) if report is None else (report.images, report.images_total)
-        job.say("progress", json.dumps({"phase": job.phase, "images": images, "images_total": total}).encode())
-
-    def _say_result(self, job: Evaluation) -> None:
-        counts = f'{{"images": {job.images}, "images_total": {job.images_total}, '.encode()
-        job.say("result", counts + job.results_text() + b"}")
-
-    async def stream(
-        self, job: Evaluation, client: str, last: int, stop: asyncio.Event
-    ) -> AsyncIterator[tuple[int, str, bytes] | None]:
-        """Events after `last` until the last one or until `stop`; None where silence should be broken."""
-        job.streams.append(client)
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            while True:
-                changed = job.changed
-                for event in job.events_after(last):
-                    last = event[0]
-                    yield event
-                if job.final or stop.is_set():
-                    return
-                waiting = asyncio.ensure_future(changed.wait())
-                try:
-                    both: tuple[asyncio.Future[Any], ...] = (waiting, stopping)
-                    done, _ = await asyncio.wait(both, timeout=self.limits.heartbeat_s, return_when="FIRST_COMPLETED")
-                finally:
-                    waiting.cancel()
-                if done:
-                    await asyncio.sleep(STREAM_S)
-                else:
-                    yield None
-        finally:
-            stopping.cancel()
-            job.streams.remove(client)
-
-
-def counts_of(jobs: list[Evaluation]) -> Mapping[str, int]:
-    """State -> how many."""
-    found: dict[str, int] = {}
-    for job in jobs:
-        found[job.state] = found.get(job.state, 0) + 1
-    return found

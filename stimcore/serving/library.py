@@ -2,22 +2,18 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from stimcore.bundle import Bundle, FileEntry, scan
-from stimcore.enumerate import KINDS
-from stimcore.errors import BundleError, UsageError
+from stimcore.errors import BundleError, StimcoreError
 from stimcore.serving import wire
+from stimcore.serving.describe import experiment_info, method_info
 from stimcore.serving.messages import Source
 from stimcore.serving.refusals import NotFound
 from stimcore.serving.runs import runs_under
-from stimcore.statistics import paired_drop, wilson
 
 
 @dataclass(frozen=True)
@@ -73,6 +69,40 @@ class Library:
 
         Does not change what is served: `put` does, so that hashing can happen in a thread.
         """
+        found, problems = self._opened()
+        served: dict[tuple[str, str], Bundle] = {}
+        infos: dict[str, list[wire.MethodInfo]] = {}
+        models: dict[str, Model] = {}
+        aliases: dict[str, Model] = {}
+        for key in sorted(found, key=lambda key: (key[0], *_place(found[key]))):
+            bundle = found[key]
+            try:
+                own, others = {model.name: model for model in models_of(bundle)}, aliases_of(bundle)
+                if taken := [models[name] for name in own if name in models]:
+                    other = taken[0].bundle
+                    raise BundleError(f"its models' names are those of {other.experiment.name}/{other.method}")
+                info = method_info(bundle)
+                experiment_info(bundle, [info])
+            except StimcoreError as reason:
+                problems.append(wire.Problem(path="/".join(key), message=str(reason)))
+            except Exception as reason:  # one odd bundle must not keep the others from being served
+                why = f"it can't be described ({type(reason).__name__}: {str(reason)[:200]})"
+                problems.append(wire.Problem(path="/".join(key), message=why))
+            else:
+                served[key] = bundle
+                infos.setdefault(key[0], []).append(info)
+                models, aliases = models | own, aliases | others
+        experiments = [experiment_info(next(b for k, b in served.items() if k[0] == name), infos[name]) for name in infos]
+        return Shelf(
+            bundles=served,
+            problems=tuple(problems),
+            models=models,
+            aliases=aliases,
+            catalogue=wire.Catalogue(experiments=experiments, problems=problems),
+        )
+
+    def _opened(self) -> tuple[dict[tuple[str, str], Bundle], list[wire.Problem]]:
+        """Bundles by name, with older ones in the place of broken ones; and what is wrong with those."""
         found, broken = scan(self.folder)
         bundles = {(bundle.experiment.name, bundle.method): bundle for bundle in found}
         problems = []
@@ -83,26 +113,7 @@ class Library:
                 bundles[experiment, method] = old
             more = " What was opened before is still served." if old is not None else ""
             problems.append(wire.Problem(path=problem.path, message=problem.message + more))
-        infos: dict[str, list[wire.MethodInfo]] = {}
-        aliases: dict[str, Model] = {}
-        for key in sorted(bundles, key=lambda key: (key[0], *_place(bundles[key]))):
-            try:
-                aliases |= aliases_of(bundles[key])
-                infos.setdefault(key[0], []).append(method_info(bundles[key]))
-            except Exception as reason:  # one odd bundle must not keep the others from being served
-                why = f"it can't be described ({type(reason).__name__}: {str(reason)[:200]})"
-                problems.append(wire.Problem(path="/".join(key), message=why))
-        served = {key: bundle for key, bundle in bundles.items() if any(i.name == key[1] for i in infos.get(key[0], ()))}
-        experiments = [
-            experiment_info(next(b for k, b in served.items() if k[0] == name), infos[name]) for name in infos if infos[name]
-        ]
-        return Shelf(
-            bundles=served,
-            problems=tuple(problems),
-            models={model.name: model for bundle in served.values() for model in models_of(bundle)},
-            aliases={name: model for name, model in aliases.items() if model.bundle in served.values()},
-            catalogue=wire.Catalogue(experiments=experiments, problems=problems),
-        )
+        return bundles, problems
 
     def put(self, shelf: Shelf) -> None:
         """From now on this is served."""
@@ -191,120 +202,3 @@ def triton_name(bundle: Bundle, text: str) -> str:
     spec = bundle.topology.parse(text)
     base = f"{bundle.experiment.name}.{bundle.method}"
     return base if spec == bundle.topology.full else f"{base}.{bundle.topology.short(spec)}"
-
-
-def stored_sweep(bundle: Bundle, kind: str) -> dict[str, Any] | None:
-    """A stored sweep; None where there is none.
-
-    Raises:
-        NotFound: There is no such family.
-        BundleError: The file is broken.
-    """
-    if kind not in KINDS:
-        raise NotFound(f"there is no family '{kind[:40]}'", allowed=", ".join(KINDS))
-    try:
-        found = bundle.sweep(kind)
-        if found is not None and not (isinstance(found["results"], list) and isinstance(found["main"], dict)):
-            raise ValueError("no results")
-    except (ValueError, KeyError, TypeError, OSError) as reason:
-        raise BundleError(f"sweep-{kind}.json of {bundle.experiment.name}/{bundle.method} is broken ({reason})") from reason
-    return found
-
-
-def main_result(bundle: Bundle) -> wire.Result:
-    """The main network on all evaluation images: of a stored sweep, else the counts of the manifest."""
-    for kind in bundle.sweeps:
-        sweep = stored_sweep(bundle, kind)
-        if sweep is not None and sweep["main"]["images"] == bundle.manifest.images:
-            return wire.Result.model_validate(sweep["main"])
-    correct, images = bundle.main.correct, bundle.manifest.images
-    drop = paired_drop(0, 0, images)
-    return wire.Result(
-        spec=bundle.main.spec,
-        correct=correct,
-        images=images,
-        accuracy_pct=100 * correct / images,
-        interval_pct=wilson(correct, images),
-        drop_pct=0,
-        drop_interval_pct=drop.interval_pct,
-    )
-
-
-def method_info(bundle: Bundle) -> wire.MethodInfo:
-    """What the catalogue says of a bundle."""
-    manifest = bundle.manifest
-    return wire.MethodInfo(
-        name=bundle.method,
-        method=manifest.method,
-        label=manifest.label,
-        spec=manifest.spec,
-        topology=manifest.topology.to_dict(),
-        seed=manifest.seed,
-        recipe=manifest.recipe,
-        options=manifest.options,
-        machine=manifest.machine,
-        fingerprint=bundle.fingerprint,
-        main=main_result(bundle),
-        parameters=bundle.main.parameters,
-        macs=bundle.main.macs,
-        num_networks=len(manifest.networks),
-        sweeps=bundle.sweeps,
-    )
-
-
-def experiment_info(bundle: Bundle, methods: list[wire.MethodInfo]) -> wire.ExperimentInfo:
-    """What the catalogue says of an experiment."""
-    experiment = bundle.experiment
-    channels, height, width = experiment.image_shape
-    return wire.ExperimentInfo(
-        name=experiment.name,
-        dataset=experiment.dataset,
-        licence=experiment.licence,
-        classes=experiment.classes,
-        image_shape=(channels, height, width),
-        mean=experiment.mean,
-        std=experiment.std,
-        topology=experiment.topology.to_dict(),
-        evaluation_images=_count(experiment.path / "evaluation.npz"),
-        calibration_images=_count(experiment.path / "calibration.npz"),
-        methods=methods,
-    )
-
-
-def _count(path: Path) -> int:
-    with np.load(path, allow_pickle=False) as arrays:
-        return len(arrays["labels"])
-
-
-def networks_of(bundle: Bundle) -> wire.Networks:
-    """The listed files, with latencies where `latency.json` holds them."""
-    path = bundle.path / "latency.json"
-    try:
-        measured: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        times, on = dict(measured.get("latency_ms", {})), dict(measured.get("latency_on", {}))
-    except (ValueError, TypeError, AttributeError) as reason:
-        raise BundleError(f"latency.json of {bundle.experiment.name}/{bundle.method} is broken ({reason})") from reason
-    networks = [
-        wire.NetworkInfo(file=file, **asdict(entry), latency_ms=times.get(file, {}))
-        for file, entry in bundle.manifest.networks.items()
-    ]
-    return wire.Networks(networks=networks, latency_on=on if times else {})
-
-
-def finite(value: Any) -> Any:
-    """JSON values with what JSON has no word for as None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    return [finite(item) for item in value] if isinstance(value, list) else value
-
-
-def check_spec(bundle: Bundle | None, experiment: Bundle, text: str) -> wire.SpecCheck:
-    """Whether a text names a sub-network of a bundle, or of the experiment's network when `bundle` is None."""
-    topology = experiment.experiment.topology if bundle is None else bundle.topology
-    try:
-        spec = topology.parse(text)
-    except UsageError as reason:
-        return wire.SpecCheck(valid=False, reason=str(reason))
-    return wire.SpecCheck(valid=True, spec=str(spec), short=topology.short(spec), kind=topology.kind(spec))

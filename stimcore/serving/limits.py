@@ -21,7 +21,7 @@ class Limits:
         json_bytes: Of the JSON part of a request; larger tensors travel as binary.
         json_depth: Brackets within brackets.
         batch: Images in one inference.
-        calls: Inferences, classifications and downloads that wait.
+        calls: Inferences, classifications and downloads that wait, of each priority.
         call_s: For an inference or a classification, waiting and a first re-calibration included.
         download_s: For a stand-alone network, waiting included.
         jobs: Evaluations that wait or run.

@@ -181,9 +181,10 @@ async def _infer(server: Server, model: Model, request: Request) -> tuple[Respon
         )
     spec = str(topology.parse(asked.spec or model.spec or "main"))
     source, shape, data = source_of(model.bundle), asked.images.shape, asked.images.tobytes()
-    seconds = min(server.limits.call_s, asked.timeout_s or server.limits.call_s)
     found, compute_ns = await server.pool.call(
-        lambda number: Infer(number, source, spec, asked.recalibrate, shape, data), seconds
+        lambda number: Infer(number, source, spec, asked.recalibrate, shape, data),
+        asked.timeout_s or server.limits.call_s,
+        asked.priority,
     )
     logits = np.frombuffer(found, np.float32).reshape(shape[0], -1)
     content, header = tensors.respond(asked, model.name, spec, logits)

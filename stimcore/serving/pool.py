@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from stimcore.errors import StimcoreError, UsageError
 from stimcore.serving import messages
-from stimcore.serving.jobs import Evaluation, Jobs
+from stimcore.serving.evaluation import Evaluation
+from stimcore.serving.jobs import Jobs
 from stimcore.serving.limits import Limits
 from stimcore.serving.messages import Advance, Answer, Call, Drop, Hello, Refused, Report
 from stimcore.serving.refusals import Busy, Late, WorkerCrashed
@@ -35,10 +36,11 @@ BACKOFF_S = 5.0
 
 @dataclass(eq=False)
 class Waiting:
-    """A call and whoever waits for its answer."""
+    """A call and whoever waits for its answer. Those of priority 1 go before those of 2."""
 
     call: Call
     answer: asyncio.Future[Any]
+    priority: int
     attempts: int = 0
 
 
@@ -160,12 +162,13 @@ class Pool:
             if not waiting.answer.done():
                 waiting.answer.set_exception(Busy("the server is ending"))
 
-    async def call(self, make: Callable[[int], Call], seconds: float) -> Any:
+    async def call(self, make: Callable[[int], Call], seconds: float, priority: int = 1) -> Any:
         """The answer to a call.
 
         Args:
             make: The call, given its number.
             seconds: Deadline, waiting included.
+            priority: 1 goes before 2.
 
         Raises:
             Busy: The queue is full, or no worker stays up.
@@ -175,10 +178,11 @@ class Pool:
         """
         if self.broken:
             raise Busy("the worker process keeps ending", todo="Try again in a minute; the server's log says why.")
-        if len(self._waiting) >= self.limits.calls:
+        if sum(other.priority == priority for other in self._waiting) >= self.limits.calls:
             raise Busy(f"{self.limits.calls} requests wait: exceeds maximum queue size", todo="Try again in a moment.")
-        waiting = Waiting(make(next(self._numbers)), asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
+        waiting = Waiting(make(next(self._numbers)), asyncio.get_running_loop().create_future(), priority)
+        places = (i for i, other in enumerate(self._waiting) if other.priority > priority)
+        self._waiting.insert(next(places, len(self._waiting)), waiting)
         self._feed_all()
         try:
             return await asyncio.wait_for(waiting.answer, seconds)

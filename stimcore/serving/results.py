@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from stimcore.bundle import Bundle
 from stimcore.enumerate import KINDS
 from stimcore.errors import BundleError
-from stimcore.serving.library import data_hash, stored_sweep
+from stimcore.serving.describe import stored_sweep
+from stimcore.serving.library import data_hash
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
 """The server without HTTP: library, results, jobs, pool, and their common life."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from stimcore.serving import wire
 from stimcore.serving.jobs import Jobs
-from stimcore.serving.library import Library, source_of
+from stimcore.serving.library import Library, Shelf, source_of
 from stimcore.serving.limits import Limits
 from stimcore.serving.messages import Forget
 from stimcore.serving.metrics import Metrics
@@ -76,15 +79,21 @@ class Server:
         )
 
     async def start(self) -> None:
-        """Opens the bundles and starts the workers, which come up meanwhile."""
+        """Opens the bundles and starts the workers, which come up meanwhile. Returns early when the server is to end."""
         self.pool.start()
-        await self.rescan()
+        looking, ending = asyncio.create_task(self.rescan()), asyncio.create_task(self.draining.wait())
+        await asyncio.wait((looking, ending), return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        if looking.done():
+            looking.result()
+        else:
+            looking.cancel()
 
     async def rescan(self) -> wire.Catalogue:
         """Looks at the folder again; requests that are being answered keep what they began with."""
         async with self._looking:
             before = {bundle.fingerprint for bundle in self.library.shelf.bundles.values()}
-            shelf = await asyncio.to_thread(self.library.look)
+            shelf = await self._look()
             self.library.put(shelf)
             self.known.put_stored(shelf.bundles.values())
             self.metrics.allow_models(shelf.models)
@@ -98,6 +107,26 @@ class Server:
                 log.warning("problem", extra={"fields": {"path": problem.path, "message": problem.message}})
         self.looked = True
         return shelf.catalogue
+
+    async def _look(self) -> Shelf:
+        """Hashes in a thread of its own, for which the end of this process does not wait."""
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[Shelf] = loop.create_future()
+
+        def tell(how: Callable[[Any], None], what: object) -> None:
+            if not found.done():
+                how(what)
+
+        def look() -> None:
+            try:
+                outcome: tuple[Callable[[Any], None], object] = (found.set_result, self.library.look())
+            except Exception as reason:  # whatever it is, whoever asked is told
+                outcome = (found.set_exception, reason)
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(tell, *outcome)
+
+        threading.Thread(target=look, name="look", daemon=True).start()
+        return await found
 
     def forget(self, name: str) -> None:
         """Frees what workers hold of a bundle."""

@@ -18,8 +18,10 @@ from stimcore.serving.limits import Limits
 from stimcore.serving.refusals import TooLarge
 
 INPUT, OUTPUT, DATATYPE = "images", "logits", "FP32"
-PARAMETERS = ("spec", "recalibrate", "binary_data_output", "timeout")
-"""Of a request: which sub-network; whether re-calibrated; all outputs as binary; microseconds until it is given up."""
+PARAMETERS = ("spec", "recalibrate", "binary_data_output", "timeout", "priority")
+"""Of a request: which sub-network; whether re-calibrated; all outputs as binary; microseconds until it is given up; turn."""
+PRIORITIES = 2
+"""1 goes before 2, which waits in a queue of its own; 0 is the usual one, as for Triton: 1."""
 ITEM = 4
 
 
@@ -32,6 +34,7 @@ class Request:
         spec: Of the sub-network; None where the request says none.
         recalibrate: Whether its batch norms are to be re-calibrated.
         timeout_s: Until it is given up; None for the server's own.
+        priority: 1 or 2; 1 goes first.
         id: To be sent back; None where the request has none.
         binary: Whether logits go back as bytes.
     """
@@ -40,6 +43,7 @@ class Request:
     spec: str | None = None
     recalibrate: bool = True
     timeout_s: float | None = None
+    priority: int = 1
     id: str | None = None
     binary: bool = False
 
@@ -71,13 +75,17 @@ def parse(body: bytes, header_length: str | None, image_shape: tuple[int, ...], 
     _only(parameters, PARAMETERS, "parameters")
     spec = _typed(parameters, "spec", str, None)
     timeout = _typed(parameters, "timeout", int, None)
-    if timeout is not None and timeout < 1:
-        raise UsageError(f"timeout is {timeout}", allowed="microseconds, 1 and more")
+    if timeout is not None and not 1 <= timeout <= 1e6 * limits.call_s:
+        raise UsageError(f"timeout is {_shown(timeout)}", allowed=f"1 to {1e6 * limits.call_s:.0f} microseconds")
+    priority = _typed(parameters, "priority", int, 0)
+    if not 0 <= priority <= PRIORITIES:
+        raise UsageError(f"priority is {_shown(priority)}", allowed="1, 2 to go after those of 1, or 0 for the usual one")
     return Request(
         images=_images(value.get("inputs"), rest, image_shape, limits),
         spec=spec,
         recalibrate=_typed(parameters, "recalibrate", bool, True),
         timeout_s=None if timeout is None else timeout / 1e6,
+        priority=priority or 1,
         id=id_,
         binary=_binary(value.get("outputs"), _typed(parameters, "binary_data_output", bool, False)),
     )
