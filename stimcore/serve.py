@@ -108,7 +108,7 @@ def _listening(host: str, port: int, fd: int | None, token: str | None) -> socke
             f"--host {host} is reachable from other machines and there is no token",
             todo=f"Set STIMCORE_TOKEN to a secret of at least {MIN_TOKEN} characters.",
         )
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY where this is said
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind(address)
