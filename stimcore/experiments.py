@@ -277,13 +277,23 @@ def open_steps(steps: Sequence[Step], folder: Path) -> list[Step]:
     return [step for step in steps if not (folder / step.leaves).exists()]
 
 
+def reporting(plan: Experiment) -> Step:
+    """What follows the last step, every time: all tables and figures of the experiment as one page, its claims in words."""
+    return Step(("stimcore.report", f"exported/{plan.name}", "--out", "report"), f"report/{plan.name}.html")
+
+
+def call(step: Step) -> int:
+    """Runs one command in the current folder; its exit code."""
+    return subprocess.run([sys.executable, "-m", *step.words], check=False).returncode
+
+
 def run(steps: Sequence[Step]) -> int:
     """Runs the open steps in the current folder, one after the other; the exit code of the first that fails, else 0."""
     for number, step in enumerate(steps, 1):
         if not open_steps([step], Path()):
             continue
         print(f"[{number}/{len(steps)}] python -m {shlex.join(step.words)}", flush=True)
-        code = subprocess.run([sys.executable, "-m", *step.words], check=False).returncode
+        code = call(step)
         if code:
             print(f"stopped at step {number} of {len(steps)}; the same command goes on there.", file=sys.stderr)
             return code if code > 0 else 1
@@ -316,10 +326,11 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if options.name is None:
         raise UsageError(f"{options.what} without a name", allowed=", ".join(EXPERIMENTS))
-    steps = prepared(experiment(options.name), dataset=options.dataset, weights=options.weights, shared=options.shared)
+    plan = experiment(options.name)
+    steps = prepared(plan, dataset=options.dataset, weights=options.weights, shared=options.shared)
     if options.what == "run":
-        return run(steps)
-    for step in steps:
+        return run(steps) or call(reporting(plan))
+    for step in [*steps, reporting(plan)]:
         print(f"python -m {shlex.join(step.words)}")
     return 0
 

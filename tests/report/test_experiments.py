@@ -1,13 +1,15 @@
 """The lists of commands: every one is a command that its module accepts, and a stopped run goes on where it was."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from stimcore import convert, experiments, sweep, train
+from stimcore.bundle import Bundle
 from stimcore.errors import UsageError
-from stimcore.experiments import EXPERIMENTS, Experiment, Step, main, open_steps, prepared, run
+from stimcore.experiments import EXPERIMENTS, Experiment, Step, main, open_steps, prepared, reporting, run
 from stimcore.export import __main__ as export
 from stimcore.nets.catalogue import build
 from stimcore.recipes import recipe
@@ -93,6 +95,16 @@ def test_a_stopped_run_goes_on_at_the_first_open_step(tmp_path: Path, monkeypatc
     assert open_steps(steps, tmp_path) == []
 
 
+def test_a_run_ends_with_the_report(small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = Experiment(name="tiny", about="already there", steps=())
+    shutil.copytree(small[0].path.parent, "exported/tiny")
+    monkeypatch.setitem(EXPERIMENTS, "tiny", plan)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    assert main(["run", "tiny"]) == 0
+    assert "Table r6" in Path(reporting(plan).leaves).read_text(encoding="utf-8")
+
+
 def test_shared_stands_for_images_and_weights() -> None:
     steps = prepared(EXPERIMENTS["resnet-family-cifar10"], dataset=None, weights=None, shared=Path("../shared"))
     assert steps[0].words[0] == "tarfile" and steps[0].words[4] == "../shared/data/cifar10-jpeg.tar.gz"
@@ -135,7 +147,8 @@ def test_list_counts_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_show_prints_what_run_would_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "resnet20-fashion-lambda"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(EXPERIMENTS["resnet20-fashion-lambda"].steps)
+    assert len(lines) == len(EXPERIMENTS["resnet20-fashion-lambda"].steps) + 1
+    assert lines[-1] == "python -m stimcore.report exported/resnet20-fashion-lambda --out report"
     assert any("--lambda 0.5" in line and line.startswith("python -m stimcore.train ") for line in lines)
 
 
