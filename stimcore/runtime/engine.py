@@ -22,7 +22,7 @@ from stimcore.runtime.graph import Graph, Statistics, check_shapes
 from stimcore.runtime.provider import pick
 from stimcore.runtime.score import Floats, Reference, Score, Tally
 from stimcore.runtime.tree import Node, Route, Unit, plan, prefix_tree
-from stimcore.runtime.walker import Compiled, Compiler, Stopped, walk
+from stimcore.runtime.walker import Compiled, Compiler, Stopped, session_bytes, walk
 from stimcore.topology import Spec
 
 EVALUATION_BATCH = 125
@@ -313,7 +313,7 @@ class Engine:
     def _lots(self, chunk: Sequence[int], units: Sequence[Unit]) -> list[list[int]]:
         """One batch a lot where all sessions can be kept; else few lots, so that every unit is compiled once a chunk."""
         weights = sum(self.graph.weight_bytes(route[-1]) for unit in units for route in unit.steps)
-        if 3 * weights <= self.budget.sessions:
+        if session_bytes(weights) <= self.budget.sessions:
             return [[batch] for batch in chunk]
         return [list(chunk[start :: self._workers]) for start in range(min(self._workers, len(chunk)))]
 

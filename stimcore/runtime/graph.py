@@ -79,8 +79,18 @@ class Graph:
 
     @classmethod
     def load(cls, path: Path, parts: Sequence[PartEntry], topology: Topology | None = None) -> "Graph":
-        """Reads `main.onnx` and the weights beside it."""
-        return cls(onnx.load(str(path)), parts, topology)
+        """Reads `main.onnx` and the weights beside it.
+
+        Raises:
+            BundleError: onnx refuses the files, such as weights that are linked instead of copied.
+        """
+        try:
+            model = onnx.load(str(path))
+        except onnx.checker.ValidationError as reason:
+            raise BundleError(
+                f"{path} can't be loaded ({reason})", todo="If its folder was copied with hard links (cp -l), copy the files."
+            ) from reason
+        return cls(model, parts, topology)
 
     def norms(self, part: str) -> list[str]:
         """Names of a part's batch norms."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,8 @@ class Provider:
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not self.on_gpu:
+            _share_memory()
+            options.add_session_config_entry("session.use_env_allocators", "1")
             return Session(ort.InferenceSession(model, options, providers=[CPU]), self)
         # TF32 rounds to 10 bits: off, so that numbers agree with the torch reference
         own = {"device_id": self.device, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
@@ -101,6 +104,19 @@ def pick(device: str) -> Provider:
     if kind == "cuda":
         raise UsageError(f"device '{device}' can't be used: {reason}", allowed="auto, cpu")
     return Provider(CPU, reason)
+
+
+@cache
+def _share_memory() -> None:
+    """All sessions of the process take their activations from one arena; each would keep one of its own peak's size."""
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    exactly_as_asked = {
+        "max_mem": 0,
+        "arena_extend_strategy": 1,
+        "initial_chunk_size_bytes": -1,
+        "max_dead_bytes_per_chunk": -1,
+    }
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg(exactly_as_asked))
 
 
 def _why_no_cuda() -> str | None:
