@@ -33,6 +33,7 @@ class Metrics:
         self.images = Counter("stim_inference_images", "Images inferred, by model.", ["model"], registry=own)
         self.infer_seconds = Histogram("stim_inference_seconds", "Inference, waiting included.", buckets=BUCKETS, registry=own)
         self.waiting = Gauge("stim_waiting_calls", "Calls that no worker has yet.", registry=own)
+        self.at_workers = Gauge("stim_calls_at_workers", "Calls that a worker has and did not answer yet.", registry=own)
         self.jobs = Gauge("stim_jobs", "Evaluations that are remembered, by state.", ["state"], registry=own)
         self.known = Gauge("stim_known_results", "Measured results that are remembered.", registry=own)
         self.known_hits = Gauge("stim_known_hits", "Evaluations that were answered without measuring.", registry=own)
@@ -57,6 +58,7 @@ class Metrics:
     def text(self, server: "Server") -> bytes:
         """The exposition, with the gauges as they are now."""
         self.waiting.set(server.pool.waiting)
+        self.at_workers.set(sum(len(seat.calls) for seat in server.pool.seats))
         for state in ("queued", "running", "done", "failed", "cancelled", "dropped"):
             self.jobs.labels(state).set(sum(job.state == state for job in server.jobs.all()))
         self.known.set(len(server.known))

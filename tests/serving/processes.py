@@ -1,5 +1,6 @@
 """Real server processes for tests: `python -m stimcore.serve` on a free port, its log kept, ended at the end."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,16 @@ import httpx
 import psutil
 
 from stimcore.serving.client import Client
+
+
+def in_session(leader: int) -> list[int]:
+    """Processes of a session that still run."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
 
 
 class Running:

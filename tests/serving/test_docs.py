@@ -5,13 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stimcore.serve import parser
 from stimcore.serving.limits import Limits
-from tests.serving.conftest import Start
+from tests.serving.processes import Running
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
@@ -34,13 +35,15 @@ def test_every_option_that_is_shown_exists() -> None:
     assert shown and all(option in known for option in shown), shown
 
 
-@pytest.fixture
-def session(start: Start, tmp_path: Path) -> tuple[Path, str]:
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A folder with `exported/`, and where the server is."""
     if not (EXPORTED / "resnet20-fashion").is_dir():
         pytest.skip("exported/resnet20-fashion is not in this checkout")
-    (tmp_path / "exported").symlink_to(EXPORTED)
-    return tmp_path, f"127.0.0.1:{start(tmp_path / 'exported').port}"
+    folder = tmp_path_factory.mktemp("session")
+    (folder / "exported").symlink_to(EXPORTED)
+    with Running(folder / "exported", folder / "server.log") as running:
+        yield folder, f"127.0.0.1:{running.port}"
 
 
 def test_the_curl_session(session: tuple[Path, str]) -> None:

@@ -1,6 +1,7 @@
 """Inference on another server: a second instance of ours stands in for a Triton, as it speaks the same protocol."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,15 @@ from tests.serving.test_bad_input import URL, body
 from tests.serving.test_jobs import request
 
 
-def test_inference_and_evaluation_go_to_the_other_server(start: Start, server: Running, exported: Path) -> None:
-    front = start(words=["--engine", f"triton://127.0.0.1:{server.port}"])
+@pytest.fixture(scope="module")
+def front(server: Running, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server whose networks run on `server`."""
+    log = tmp_path_factory.mktemp("front") / "server.log"
+    with Running(exported, log, words=["--engine", f"triton://127.0.0.1:{server.port}"]) as running:
+        yield running
+
+
+def test_inference_and_evaluation_go_to_the_other_server(front: Running, server: Running, exported: Path) -> None:
     client = front.client()
     before = server.metric("stim_inferences_total")
     assert client.status().provider == f"triton http://127.0.0.1:{server.port}"
@@ -38,8 +46,7 @@ def test_inference_and_evaluation_go_to_the_other_server(start: Start, server: R
     assert server.metric("stim_inferences_total") > before + 4
 
 
-def test_what_the_other_server_cant_do_is_one_sentence(start: Start, server: Running) -> None:
-    front = start(words=["--engine", f"triton://127.0.0.1:{server.port}"])
+def test_what_the_other_server_cant_do_is_one_sentence(start: Start, front: Running) -> None:
     unlisted = front.http.post(URL, content=json.dumps(body(parameters={"spec": "2-1-3.4-5-6.7-8-9"})))
     assert unlisted.status_code == 400 and "not among the listed networks" in unlisted.json()["error"]
     job = front.client().wait(front.client().submit(request("common", "2-1-3.4-5-6.7-8-9")).id)

@@ -1,8 +1,10 @@
-"""Life and death: killed and silent workers, repeated crashes, draining, rescans, broken bundles, the embedded server."""
+"""Life and death: killed and silent workers, repeated crashes, draining, rescans, broken bundles."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,11 +18,10 @@ import psutil
 import pytest
 import tritonclient.http as triton
 
-from stimcore.errors import Unavailable, UsageError
-from stimcore.serving.embedded import Embedded
+from stimcore.errors import Unavailable
 from tests.serving.conftest import Start
 from tests.serving.exported import export
-from tests.serving.processes import Running
+from tests.serving.processes import Running, in_session
 from tests.serving.test_bad_input import URL, body, in_binary
 from tests.serving.test_jobs import long, request
 
@@ -44,8 +45,8 @@ def test_the_front_knows_neither_torch_nor_onnxruntime(server: Running, exported
 def test_a_killed_worker_is_a_pause_not_an_error(start: Start) -> None:
     server = start()
     client = server.client()
-    job = long(client)
-    server.until(lambda: client.job(job.id).images > 0)
+    job = long(client, count=60)
+    server.until(lambda: client.job(job.id).state == "running")
     kill_worker(server)
     assert client.job(job.id).state == "running"
     done = client.wait(job.id)
@@ -57,12 +58,14 @@ def test_a_killed_worker_is_a_pause_not_an_error(start: Start) -> None:
 
 def test_an_inference_whose_worker_is_killed_is_done_by_the_next(start: Start) -> None:
     server = start()
-    images = np.ones((1024, 1, 12, 12), np.float32)
+    images = np.ones((8, 1, 12, 12), np.float32)
     words = in_binary(images.tobytes(), images.nbytes, shape=list(images.shape))
     expected = server.http.post(URL, **words).json()["outputs"][0]["data"]
+    (worker,) = server.workers()
+    worker.send_signal(signal.SIGSTOP)
     with ThreadPoolExecutor(4) as threads:
         waiting = [threads.submit(httpx.post, server.url + URL, timeout=60, **words) for _ in range(4)]
-        time.sleep(0.05)
+        server.until(lambda: server.metric("stim_calls_at_workers") + server.metric("stim_waiting_calls") == 4)
         kill_worker(server)
         answers = [future.result() for future in waiting]
     assert [answer.status_code for answer in answers] == [200] * 4
@@ -104,7 +107,7 @@ def test_repeated_crashes_turn_ready_off_and_live_stays(start: Start) -> None:
 
 
 def test_a_silent_worker_is_replaced(start: Start) -> None:
-    server = start(limits=["silence_s=1.5", "start_s=30"])
+    server = start(limits=["silence_s=1", "start_s=30"])
     client = server.client()
     (worker,) = server.workers()
     worker.send_signal(signal.SIGSTOP)
@@ -117,7 +120,7 @@ def test_a_silent_worker_is_replaced(start: Start) -> None:
 def test_the_end_finishes_what_is_in_flight_and_ends_streams(start: Start, number: int) -> None:
     server = start(limits=["drain_s=8"])
     client = server.client()
-    images = np.ones((1024, 1, 12, 12), np.float32)
+    images = np.ones((512, 1, 12, 12), np.float32)
     words = in_binary(images.tobytes(), images.nbytes, shape=list(images.shape))
     server.http.post(URL, **words)
     job = long(client)
@@ -141,8 +144,89 @@ def test_the_end_finishes_what_is_in_flight_and_ends_streams(start: Start, numbe
         client.status()
 
 
-def test_signals_of_the_group_do_not_kill_the_worker_first(start: Start) -> None:
-    server = start()
+def hammer(server: Running, stop: threading.Event) -> None:
+    """A kept connection that is never idle: it must not put off the end."""
+    with contextlib.suppress(httpx.TransportError), httpx.Client(base_url=server.url) as http:
+        while not stop.is_set():
+            http.get("/v2/health/live")
+
+
+def test_the_end_waits_neither_for_a_stuck_worker_nor_for_a_busy_connection(start: Start) -> None:
+    server = start(limits=["drain_s=1"])
+    (worker,) = server.workers()
+    worker.send_signal(signal.SIGSTOP)
+    stop = threading.Event()
+    with ThreadPoolExecutor(2) as threads:
+        stuck = threads.submit(httpx.post, server.url + URL, timeout=60, content=json.dumps(body()))
+        server.until(lambda: server.metric("stim_calls_at_workers") == 1)
+        busy = threads.submit(hammer, server, stop)
+        began = time.monotonic()
+        assert server.stop() == 0 and time.monotonic() - began < 10
+        stop.set()
+        busy.result()
+        with contextlib.suppress(httpx.TransportError):  # its connection was closed
+            assert stuck.result().status_code in (500, 503)
+    assert psutil.wait_procs([worker], timeout=5)[1] == []
+
+
+def heavy(folder: Path) -> None:
+    """Makes a bundle's weights a file of holes that takes many seconds to hash."""
+    os.truncate(folder / "tiny" / "common" / "weights.bin", 40 << 30)
+
+
+def test_the_end_while_starting(start: Start, own_exported: Path) -> None:
+    heavy(own_exported)
+    server = start(own_exported, wait=False)
+    server.until(lambda: bool(server.workers()))
+    workers = server.workers()
+    with pytest.raises(httpx.TimeoutException):
+        server.http.get("/v2/health/ready", timeout=0.5)
+    began = time.monotonic()
+    assert server.stop() == 0 and time.monotonic() - began < 10
+    assert psutil.wait_procs(workers, timeout=5)[1] == []
+
+
+def test_the_end_while_loading(start: Start, own_exported: Path) -> None:
+    server = start(own_exported, limits=["drain_s=1"])
+    assert server.http.post(URL, content=json.dumps(body())).status_code == 200
+    heavy(own_exported)
+    with ThreadPoolExecutor(2) as threads:
+        loading = threads.submit(httpx.post, f"{server.url}/v2/repository/models/tiny.common/load", timeout=60)
+        unloading = threads.submit(httpx.post, f"{server.url}/v2/repository/models/tiny.stimulative/unload", timeout=60)
+        assert unloading.result().status_code == 200
+        time.sleep(0.3)
+        assert server.http.post(URL, content=json.dumps(body())).status_code == 200, "it answers while it hashes"
+        assert not loading.done()
+        began = time.monotonic()
+        assert server.stop() == 0 and time.monotonic() - began < 10
+        with contextlib.suppress(httpx.TransportError):
+            assert loading.result().status_code in (500, 503)
+
+
+def test_ready_means_that_the_next_request_is_answered(start: Start) -> None:
+    server = start(wait=False)
+    answers = []
+    while not answers or answers[-1].status_code != 200:
+        answers.append(server.http.get("/v2/health/ready"))
+        assert server.live()
+    assert server.http.post(URL, content=json.dumps(body())).status_code == 200
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    for answer in answers[:-1]:
+        assert answer.json() == {"ready": False, "error": "the server is starting.", "code": "busy"}
+
+
+def test_a_taken_port_is_one_sentence_and_leaves_no_process(exported: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        words = [sys.executable, "-m", "stimcore.serve", str(exported), "--device", "cpu", "--port", port]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert err == f"error: 127.0.0.1:{port} can't be used (Address already in use). Give another --port, or 0 for a free one.\n"
+    assert in_session(process.pid) == []
+
+
+def test_signals_of_the_group_do_not_kill_the_worker_first(server: Running) -> None:
     (worker,) = server.workers()
     for number in (signal.SIGINT, signal.SIGTERM):
         worker.send_signal(number)
@@ -227,59 +311,9 @@ def test_broken_bundles_are_told_and_the_others_served(start: Start, own_exporte
     assert server.http.post(URL, content=json.dumps(body())).status_code == 404
 
 
-def test_a_bundle_that_makes_no_sense_does_not_keep_the_others_from_being_served(start: Start, own_exported: Path) -> None:
-    manifest = own_exported / "tiny" / "common" / "manifest.json"
-    value = json.loads(manifest.read_text(encoding="utf-8"))
-    for entry in value["networks"].values():
-        entry["spec"] = "9-9-9"
-    manifest.write_text(json.dumps(value), encoding="utf-8")
-    catalogue = start(own_exported).client().catalogue()
-    assert [method.name for method in catalogue.experiments[0].methods] == ["stimulative"]
-    assert [problem.path for problem in catalogue.problems] == ["tiny/common"]
-
-
 def test_a_bundle_that_changes_behind_the_server_is_not_used(start: Start, own_exported: Path) -> None:
     server = start(own_exported)
     (own_exported / "tiny" / "common" / "weights.bin").write_bytes(b"something else")
     answer = server.http.post(URL, content=json.dumps(body()))
     assert answer.status_code == 503 and "sha256 differs" in answer.json()["error"]
     assert server.http.post(URL.replace("common", "stimulative"), content=json.dumps(body())).status_code == 200
-
-
-# The embedded server
-
-
-def test_embedded_answers_survives_its_servers_death_and_ends(exported: Path) -> None:
-    with pytest.raises(UsageError, match="no folder"):
-        Embedded(exported / "nowhere")
-    server = Embedded(exported, arguments=["--device", "cpu", "--threads", "1"])
-    try:
-        server.wait_ready()
-        client = server.client()
-        assert client.catalogue().experiments[0].name == "tiny"
-        assert httpx.get(server.url + "/v1/catalogue").status_code == 401, "others on this machine don't know the token"
-        os.kill(server.pid, signal.SIGKILL)
-        assert client.catalogue().experiments[0].name == "tiny", "the same address, after a pause"
-        assert server.restarts == 1
-        pids = [server.pid, *(child.pid for child in psutil.Process(server.pid).children())]
-    finally:
-        server.stop()
-    assert not any(psutil.pid_exists(pid) for pid in pids)
-    with pytest.raises(Unavailable):
-        client.catalogue()
-
-
-def test_embedded_ends_when_its_parent_is_killed(exported: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from stimcore.serving.embedded import Embedded;"
-        "e = Embedded(Path(sys.argv[1]), arguments=['--device', 'cpu', '--threads', '1']); e.wait_ready();"
-        "print(e.pid, flush=True); time.sleep(60)"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", code, str(exported)], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    front = psutil.Process(int(parent.stdout.readline()))
-    everything = [front, *front.children()]
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    assert psutil.wait_procs(everything, timeout=10)[1] == []

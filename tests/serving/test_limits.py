@@ -4,11 +4,13 @@ import contextlib
 import dataclasses
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from stimcore.serving.limits import Limits
 from stimcore.serving.refusals import Busy, Denied, Late, TooLarge, TooMany
 from tests.serving.conftest import Start
 from tests.serving.processes import Running
-from tests.serving.test_bad_input import URL, body, in_binary, refused, tensor
+from tests.serving.test_bad_input import URL, binary, body, in_binary, refused, tensor
 from tests.serving.test_jobs import long, request
 
 TESTED = (
@@ -53,15 +55,24 @@ def test_limits_are_checked_on_the_command_line() -> None:
 
 def test_sizes(start: Start) -> None:
     server = start(
-        limits=["batch=4", "body_bytes=30000", "json_bytes=20000", "json_depth=5", "specs=3", "samples=2", "classify_specs=1"]
+        limits=["batch=4", "body_bytes=21000", "json_bytes=20000", "json_depth=5", "specs=3", "samples=2", "classify_specs=1"]
         + ["image_bytes=1000", "image_pixels=100"]
     )
     refused(
         server, 413, "must be <= 4", **in_binary(np.zeros((5, 1, 12, 12), np.float32).tobytes(), 2880, shape=[5, 1, 12, 12])
     )
-    refused(server, 413, "at most 30,000", content=b"x" * 30_001)
+    refused(server, 413, "at most 21,000", content=b"x" * 21_001)
     refused(server, 413, "bytes of JSON", content=b"x" * 20_001)
     refused(server, 400, "nested", content="[" * 6 + "]" * 6)
+    four = in_binary(b"\0" * 2304, 2304, shape=[4, 1, 12, 12])
+    for more, status in ((0, 200), (1, 413)):
+        answer = server.http.post(URL, content=json.dumps(body()).encode().rjust(20_000 + more))
+        assert answer.status_code == status, answer.text
+        size = str(21_000 + more - 2304)
+        answer = server.http.post(
+            URL, content=four["content"].rjust(21_000 + more), headers={"Inference-Header-Content-Length": size}
+        )
+        assert answer.status_code == status, answer.text
     client = server.client()
     with pytest.raises(TooLarge, match="at most 3"):
         client.submit(request("common", *["main"] * 4))
@@ -77,30 +88,48 @@ def test_sizes(start: Start) -> None:
         client.classify("tiny", wire.ClassifyRequest.model_validate(ask | {"image_base64": "AAAA" * 334}))
 
 
-def test_a_full_queue_refuses_at_once_and_keeps_what_it_took(start: Start) -> None:
-    server = start(limits=["calls=3", "batch=1024"])
-    images = np.zeros((1024, 1, 12, 12), np.float32)
-    words = in_binary(images.tobytes(), images.nbytes, shape=list(images.shape))
-    server.http.post(URL, **words)  # opens the bundle
+def test_queues_are_bounded_ordered_and_given_up_as_asked(start: Start) -> None:
+    """A worker that is stopped makes everything countable: it holds two calls, the others wait."""
+    server = start(limits=["calls=4"])
+    images = np.zeros((512, 1, 12, 12), np.float32)
+    finished: list[int] = []
 
-    def ask(_: int) -> tuple[int, float, httpx.Headers]:
-        began = time.monotonic()
-        with httpx.Client(base_url=server.url, timeout=60) as http:
-            answer = http.post(URL, **words)
-        return answer.status_code, time.monotonic() - began, answer.headers
+    def ask(**parameters: object) -> httpx.Response:
+        tensor_ = tensor(data=..., shape=list(images.shape), parameters={"binary_data_size": images.nbytes})
+        words = binary(body(inputs=[tensor_], parameters=parameters), images.tobytes())
+        answer = httpx.post(server.url + URL, timeout=60, **words)
+        if answer.status_code == 200:
+            finished.append(int(str(parameters.get("priority", 0))))
+        return answer
 
-    with ThreadPoolExecutor(24) as threads:
-        waiting = [threads.submit(ask, i) for i in range(24)]
-        while not all(future.done() for future in waiting):
-            assert server.live(), "health never waits in the queue"
-        answers = [future.result() for future in waiting]
-    codes = [code for code, _, _ in answers]
-    assert set(codes) == {200, 503} and codes.count(200) >= 3
-    assert all(headers["Retry-After"] == "1" for code, _, headers in answers if code == 503)
-    slowest_yes = max(seconds for code, seconds, _ in answers if code == 200)
-    quickest_no = min(seconds for code, seconds, _ in answers if code == 503)
-    assert quickest_no < slowest_yes, "a refusal does not wait for the queue"
-    assert server.http.post(URL, **words).status_code == 200
+    def waiting(count: int) -> None:
+        server.until(lambda: server.metric("stim_waiting_calls") == count)
+
+    assert ask().status_code == 200
+    finished.clear()
+    (worker,) = server.workers()
+    worker.send_signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(16) as threads:
+        answers = [threads.submit(ask) for _ in range(2)]
+        server.until(lambda: server.metric("stim_calls_at_workers") == 2)
+        answers += [threads.submit(ask, priority=2) for _ in range(4)]
+        waiting(4)
+        for _ in range(2):
+            full = ask(priority=2)
+            assert (full.status_code, full.headers["Retry-After"]) == (503, "1")
+            assert "maximum queue size" in full.json()["error"]
+        answers += [threads.submit(ask, priority=1) for _ in range(2)]
+        waiting(6)
+        late = ask(timeout=200_000)
+        assert late.status_code == 504 and "not done within 0.2 s" in late.json()["error"]
+        waiting(6)
+        answers += [threads.submit(ask) for _ in range(2)]
+        waiting(8)
+        assert ask().status_code == 503
+        assert server.live() and server.http.get("/v2/health/ready").status_code == 200, "health waits in no queue"
+        worker.send_signal(signal.SIGCONT)
+        assert [future.result().status_code for future in answers] == [200] * 10
+    assert sorted(finished[:6]) == [0, 0, 0, 0, 1, 1] and finished[6:] == [2, 2, 2, 2]
 
 
 def test_evaluations_are_bounded_for_one_and_for_all(start: Start) -> None:
@@ -140,26 +169,33 @@ def test_a_request_may_shorten_its_deadline(server: Running) -> None:
     refused(server, 504, "not done within 1e-06 s", content=json.dumps(body(parameters={"timeout": 1})))
 
 
-def test_results_are_remembered_up_to_a_bound(start: Start) -> None:
-    server = start(limits=["known_results=2"])
-    client = server.client()
+@pytest.fixture(scope="module")
+def narrow(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server that remembers little, keeps one bundle open, and whose streams are never silent for long."""
+    limits = ["known_results=2", "heartbeat_s=0.02", "engines=1", "keep_bytes=50000000"]
+    with Running(exported, tmp_path_factory.mktemp("narrow") / "server.log", limits=limits) as running:
+        yield running
+
+
+def test_results_are_remembered_up_to_a_bound(narrow: Running) -> None:
+    client = narrow.client()
     client.wait(client.submit(request("common", "d1-1-1", "d1-1-2", "d1-2-1")).id)
-    assert server.metric("stim_known_results") == 2
+    assert narrow.metric("stim_known_results") == 2
 
 
-def test_silent_streams_get_a_heartbeat(start: Start) -> None:
-    server = start(limits=["heartbeat_s=0.02"])
-    job = long(server.client())
-    with server.http.stream("GET", f"/v1/jobs/{job.id}/events") as answer:
+def test_silent_streams_get_a_heartbeat(narrow: Running) -> None:
+    client = narrow.client()
+    job = long(client)
+    with narrow.http.stream("GET", f"/v1/jobs/{job.id}/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert any(line.startswith(":") for line in answer.iter_lines())
+    client.cancel(job.id)
 
 
-def test_bundles_kept_open_are_bounded_and_all_are_served(start: Start) -> None:
-    server = start(limits=["engines=1", "keep_bytes=50000000"])
+def test_bundles_kept_open_are_bounded_and_all_are_served(narrow: Running) -> None:
     for _ in range(2):
         for method in ("common", "stimulative"):
-            assert server.http.post(URL.replace("common", method), content=json.dumps(body())).status_code == 200
+            assert narrow.http.post(URL.replace("common", method), content=json.dumps(body())).status_code == 200
 
 
 # Slow and many connections
@@ -189,29 +225,25 @@ def received(connection: socket.socket, end: bytes) -> bytes:
 
 def test_slow_heads_bodies_and_idle_connections_are_ended(start: Start) -> None:
     server = start(limits=["header_s=0.6", "body_s=0.6", "keep_alive_s=1"])
-    address = ("127.0.0.1", server.port)
-    with socket.create_connection(address) as silent, socket.create_connection(address) as trickling:
+    with contextlib.ExitStack() as stack:
+        silent, trickling, slow, idle, second_is_slow = (
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(5)
+        )
         trickling.sendall(b"GET /v2/health/live HT")
-        assert closed_after(silent) < 5
-        assert closed_after(trickling) < 5
-    with socket.create_connection(address) as slow:
         slow.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        for connection in (idle, second_is_slow):
+            connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            received(connection, b'{"live":true}')
+        second_is_slow.sendall(b"GET /v2/hea")
         answer = received(slow, b"}")
         assert b" 408 " in answer and b"did not arrive" in answer
-    with socket.create_connection(address) as idle:
-        idle.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        received(idle, b'{"live":true}')
-        assert closed_after(idle) < 5
-    with socket.create_connection(address) as second_is_slow:
-        second_is_slow.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        received(second_is_slow, b'{"live":true}')
-        second_is_slow.sendall(b"GET /v2/hea")
-        assert closed_after(second_is_slow) < 5
+        for connection in (silent, trickling, idle, second_is_slow):
+            assert closed_after(connection) < 5
     assert server.live()
 
 
 def test_one_byte_a_second_blocks_nobody(start: Start) -> None:
-    server = start(limits=["write_s=1", "body_s=2", "header_s=2"])
+    server = start(limits=["write_s=1", "body_s=1.5", "header_s=1.5"])
     address = ("127.0.0.1", server.port)
     stop = threading.Event()
     text = json.dumps(body()).encode()
@@ -223,7 +255,7 @@ def test_one_byte_a_second_blocks_nobody(start: Start) -> None:
         with socket.create_connection(address) as connection, contextlib.suppress(ConnectionError):
             connection.sendall(at_once)
             for byte in slowly:
-                if stop.wait(0.5):
+                if stop.wait(0.2):
                     return
                 connection.sendall(bytes([byte]))
         ended.append(what)
@@ -234,7 +266,7 @@ def test_one_byte_a_second_blocks_nobody(start: Start) -> None:
             connection.connect(address)
             wanted = b"GET /v1/experiments/tiny/methods/stimulative/sweeps/ordered HTTP/1.1\r\nHost: localhost\r\n\r\n"
             connection.sendall(wanted * 600)  # some megabytes: more than the system's buffers take
-            while not stop.wait(0.5) and connection.recv(1):
+            while not stop.wait(0.2) and connection.recv(1):
                 pass
 
     threads = [threading.Thread(target=write_slowly, args=[what]) for what in ("head", "body") for _ in range(4)]
@@ -309,6 +341,11 @@ def test_a_short_token_a_missing_folder_a_taken_port(exported: Path, monkeypatch
         serve.main([str(exported), "--port", "0"])
 
 
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    with serve._listening("127.0.0.1", 0, None, None) as listening:
+        assert listening.proto == socket.IPPROTO_TCP, "asyncio sets TCP_NODELAY only then; without, an answer takes 40 ms more"
+
+
 def test_a_device_that_is_not_there_is_one_sentence(exported: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "stimcore.serve", str(exported), "--port", "0", "--device", "gpu", "--log-level", "error"],
@@ -363,14 +400,13 @@ def test_metrics_are_bounded_and_true(start: Start) -> None:
     assert "made-up" not in server.http.get("/metrics").text
 
 
-def test_every_line_of_the_log_is_json_with_the_request_id(start: Start) -> None:
-    server = start()
+def test_every_line_of_the_log_is_json_with_the_request_id(server: Running) -> None:
     answer = server.http.get("/v1/status", headers={"X-Request-Id": "my-id-7"})
     assert answer.headers["X-Request-Id"] == "my-id-7"
     other = server.http.post(URL, content=json.dumps(body(inputs=[tensor(name="no")])), headers={"X-Request-Id": "a b"})
     id_ = other.headers["X-Request-Id"]
     assert re.fullmatch("[0-9a-f]{32}", id_)
-    server.stop()
+    server.until(lambda: id_ in server.log.read_text(encoding="utf-8"))
     lines = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines()]
     found: dict[str, Any] = {line.get("request"): line for line in lines if line["event"] == "request"}
     assert found["my-id-7"] | {"time": 0, "ms": 0} == {

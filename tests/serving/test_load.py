@@ -1,6 +1,8 @@
 """Many users at once, a worker killed again and again, memory that does not grow, models that come and go."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ from stimcore.bundle import open_bundle
 from stimcore.runtime.engine import Engine
 from stimcore.serving import wire
 from tests.serving.conftest import Start
+from tests.serving.processes import Running
 from tests.serving.test_bad_input import URL, body, in_binary
 from tests.serving.test_jobs import request
 
@@ -140,8 +143,7 @@ def test_models_loaded_and_unloaded_from_many_threads(start: Start) -> None:
     assert server.http.post(URL, content=json.dumps(body())).status_code == 200
 
 
-def test_clients_that_vanish_in_the_middle_leave_nothing_behind(start: Start) -> None:
-    server = start()
+def test_clients_that_vanish_in_the_middle_leave_nothing_behind(server: Running) -> None:
     client = server.client()
     job = client.submit(request("common", *SPECS, fresh=True))
     for _ in range(20):
@@ -149,3 +151,75 @@ def test_clients_that_vanish_in_the_middle_leave_nothing_behind(start: Start) ->
             next(answer.iter_raw())
     server.until(lambda: server.metric("stim_streams") == 0)
     assert client.wait(job.id).state == "done"
+
+
+KILLED = """
+import socket, sys, time
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+data = sys.stdin.buffer.read()
+connection.sendall(data)
+print("sent", flush=True)
+time.sleep(60)
+"""
+
+
+def test_clients_that_are_killed_in_the_middle_leave_nothing_behind(server: Running) -> None:
+    front = psutil.Process(server.process.pid)
+    images = np.zeros((512, 1, 12, 12), np.float32)
+    words = in_binary(images.tobytes(), images.nbytes, shape=list(images.shape))
+    head = f"POST {URL} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(words['content'])}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in words["headers"].items())
+    whole = head.encode() + b"\r\n" + words["content"]
+    server.live()
+    before = front.num_fds()
+    for share in (0.0001, 0.5, 1, 1):
+        programs = []
+        for _ in range(3):
+            program = subprocess.Popen(
+                [sys.executable, "-c", KILLED, str(server.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            assert program.stdin is not None and program.stdout is not None
+            program.stdin.write(whole[: int(share * len(whole))])
+            program.stdin.close()
+            programs.append(program)
+        for program in programs:
+            assert program.stdout is not None and program.stdout.readline() == b"sent\n"
+            program.kill()
+            program.wait()
+            program.stdout.close()
+    server.until(lambda: server.metric("stim_waiting_calls") == server.metric("stim_calls_at_workers") == 0)
+    server.until(lambda: front.num_fds() <= before)
+    assert server.http.post(URL, **words).status_code == 200
+    assert not any(line.get("event") == "failed" for line in server.lines())
+
+
+@pytest.mark.slow
+def test_whoever_is_taken_is_answered_soon_however_many_are_offered(start: Start) -> None:
+    """Ten times more than it can do, for a while: of what it takes, 95 of 100 wait for a queue's length, not for everybody."""
+    server = start(limits=["calls=4"])
+    images = np.zeros((256, 1, 12, 12), np.float32)
+    words = in_binary(images.tobytes(), images.nbytes, shape=list(images.shape))
+    server.http.post(URL, **words)
+    done: list[int] = []
+    ahead: list[int] = []
+    refused: list[int] = []
+
+    def offer(_: int) -> None:
+        with httpx.Client(base_url=server.url, timeout=60) as http:
+            for _ in range(10):
+                before = len(done)
+                answer = http.post(URL, **words)
+                if answer.status_code == 200:
+                    done.append(1)
+                    ahead.append(len(done) - before)
+                else:
+                    assert answer.status_code == 503 and answer.headers["Retry-After"] == "1"
+                    refused.append(1)
+                    time.sleep(0.1)
+
+    with ThreadPoolExecutor(60) as threads:
+        list(threads.map(offer, range(60)))
+    assert len(done) + len(refused) == 600 and len(refused) > 300
+    assert sorted(ahead)[int(0.95 * len(ahead))] <= 2 * (4 + 2), (
+        "waiting, at the worker; twice, for threads here that lag behind"
+    )

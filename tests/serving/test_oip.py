@@ -15,6 +15,16 @@ from tests.serving.conftest import Start
 from tests.serving.processes import Running
 
 COMMON = "tiny.common"
+ESCAPES = (
+    "../escaped",
+    "../../escaped",
+    "1/../../../escaped",
+    "/tmp/stimcore-escaped",
+    "link/escaped",
+    "tiny/link/escaped",
+    "x" * 256,
+)
+"""Files that a load would have to write outside of its model's folder, relatively, absolutely and by a symbolic link."""
 
 
 @pytest.fixture(scope="module")
@@ -103,20 +113,41 @@ def test_many_at_once_through_the_async_interface(client: Any, images: NDArray[n
         np.testing.assert_allclose(handle.get_result().as_numpy("logits"), expected(spec), rtol=1e-5, atol=1e-5)
 
 
-def test_statistics_count(start: Start, images: NDArray[np.float32]) -> None:
-    server = start()
-    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
-        for _ in range(3):
-            client.infer(COMMON, [asked(images)])
-        with pytest.raises(triton.InferenceServerException):
-            client.infer(COMMON, [asked(images)], parameters={"spec": "d9-9-9"})
-        (found,) = client.get_inference_statistics(COMMON)["model_stats"]
-        assert (found["inference_count"], found["execution_count"]) == (21, 3)
-        assert found["inference_stats"]["success"]["count"] == 3
-        assert found["inference_stats"]["fail"]["count"] == 1
-        assert 0 < found["inference_stats"]["compute_infer"]["ns"] < found["inference_stats"]["success"]["ns"]
-        everything = client.get_inference_statistics()["model_stats"]
-        assert {row["name"] for row in everything} >= {COMMON, f"{COMMON}.main", "tiny.stimulative"}
+def test_statistics_count(client: Any, images: NDArray[np.float32]) -> None:
+    name = "tiny.stimulative.subnet-d2-1-3"
+    (before,) = client.get_inference_statistics(name)["model_stats"]
+    for _ in range(3):
+        client.infer(name, [asked(images)])
+    with pytest.raises(triton.InferenceServerException):
+        client.infer(name, [asked(images)], parameters={"spec": "d9-9-9"})
+    (found,) = client.get_inference_statistics(name)["model_stats"]
+    assert found["inference_count"] - before["inference_count"] == 21
+    assert found["execution_count"] - before["execution_count"] == 3
+    stats = found["inference_stats"]
+    assert stats["success"]["count"] - before["inference_stats"]["success"]["count"] == 3
+    assert stats["fail"]["count"] - before["inference_stats"]["fail"]["count"] == 1
+    assert 0 < stats["compute_infer"]["ns"] < stats["success"]["ns"]
+    everything = client.get_inference_statistics()["model_stats"]
+    assert {row["name"] for row in everything} >= {COMMON, f"{COMMON}.main", "tiny.stimulative"}
+
+
+def test_priority_and_timeout_of_tritonclient(client: Any, images: NDArray[np.float32], expected: Any) -> None:
+    for words in ({"priority": 1}, {"priority": 2}, {"timeout": 9_000_000}, {"priority": 2, "timeout": 30_000_000}):
+        np.testing.assert_allclose(
+            client.infer(COMMON, [asked(images)], **words).as_numpy("logits"), expected("main"), rtol=1e-5, atol=1e-5
+        )
+    for words, match in (
+        ({"priority": 7}, "priority is 7"),
+        ({"timeout": 10**9}, "timeout is"),
+        ({"sequence_id": 4}, "sequence_"),
+    ):
+        with pytest.raises(triton.InferenceServerException, match=match):
+            client.infer(COMMON, [asked(images)], **words)
+
+
+def everything_under(folder: Path) -> dict[str, tuple[int, int]]:
+    found = [path for path in folder.rglob("*") if path.suffix != ".log"]
+    return {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in found}
 
 
 def test_repository(start: Start, own_exported: Path, images: NDArray[np.float32]) -> None:
@@ -132,8 +163,16 @@ def test_repository(start: Start, own_exported: Path, images: NDArray[np.float32
             client.infer(COMMON, [asked(images)])
         client.load_model(COMMON)
         client.infer(COMMON, [asked(images)])
-        with pytest.raises(triton.InferenceServerException, match="never uploaded"):
-            client.load_model(COMMON, config=json.dumps({"backend": "python"}), files={"file:1/model.onnx": b"x"})
+        (own_exported / "tiny" / "link").symlink_to(own_exported.parent)
+        before = everything_under(own_exported.parent)
+        for words in (
+            {"config": json.dumps({"backend": "python"})},
+            {"config": "{}", "files": {"file:1/model.onnx": b"x"}},
+            *({"config": "{}", "files": {f"file:{path}": b"x"}} for path in ESCAPES),
+        ):
+            with pytest.raises(triton.InferenceServerException, match=r"\[400\] .*never uploaded"):
+                client.load_model(COMMON, **words)
+        assert client.is_model_ready(COMMON) and everything_under(own_exported.parent) == before, "nothing was written"
         with pytest.raises(triton.InferenceServerException, match="unknown model"):
             client.load_model("tiny.unheard-of")
         weights = own_exported / "tiny" / "common" / "weights.bin"

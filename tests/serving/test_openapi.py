@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.serving.conftest import Start
+from tests.serving.processes import Running
 
 
 @pytest.mark.slow
@@ -41,8 +42,8 @@ def test_schemathesis_finds_nothing(start: Start, tmp_path: Path) -> None:
     assert server.live()
 
 
-def test_every_route_says_what_it_does_and_how_it_refuses(start: Start) -> None:
-    schema = start().http.get("/openapi.json").json()
+def test_every_route_says_what_it_does_and_how_it_refuses(server: Running) -> None:
+    schema = server.http.get("/openapi.json").json()
     for path, methods in schema["paths"].items():
         for operation in methods.values():
             assert operation["summary"] and len(operation["summary"]) < 90, path

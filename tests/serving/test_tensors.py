@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tritonclient.http as triton
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -113,6 +114,50 @@ def test_depth_counts_brackets_outside_strings(value: object) -> None:
 
     assert bodies.depth(json.dumps(value).encode()) == deep(value)
     assert bodies.depth(json.dumps({"]][[{": value, 'a"[': "[[[["}).encode()) == max(1, 1 + deep(value))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.lists(finite, min_size=6, max_size=6), min_size=1, max_size=8),
+    st.booleans(),
+    st.none() | st.booleans(),
+    st.text(max_size=8),
+    st.integers(0, 2),
+    st.none() | st.integers(1, 30_000_000),
+    st.fixed_dictionaries({}, optional={"spec": st.text(max_size=8), "recalibrate": st.booleans()}),
+)
+def test_we_read_what_tritonclient_writes_and_the_other_way_round(
+    values: list[list[float]],
+    binary: bool,
+    binary_out: bool | None,
+    id_: str,
+    priority: int,
+    timeout: int | None,
+    parameters: dict[str, object],
+) -> None:
+    images = np.array(values, np.float32).reshape(-1, *SHAPE)
+    tensor = triton.InferInput("images", list(images.shape), "FP32")
+    tensor.set_data_from_numpy(images, binary_data=binary)
+    outputs = None if binary_out is None else [triton.InferRequestedOutput("logits", binary_data=binary_out)]
+    body, length = triton.InferenceServerClient.generate_request_body(
+        [tensor], outputs, id_, priority=priority, timeout=timeout, parameters=parameters
+    )
+    found = tensors.parse(bytes(body), None if length is None else str(length), SHAPE, LIMITS)
+    assert np.array_equal(found.images, images)
+    assert (found.id or "", found.priority) == (id_, priority or 1)
+    assert found.timeout_s == (None if timeout is None else timeout / 1e6)
+    assert (found.spec, found.recalibrate) == (parameters.get("spec"), parameters.get("recalibrate", True))
+    assert found.binary is (binary_out is not False), "tritonclient asks for binary outputs unless told otherwise"
+    logits = images.reshape(len(images), -1)[:, :4]
+    content, header = tensors.respond(found, "tiny.common", "1.4.7", logits)
+    answer = triton.InferenceServerClient.parse_response_body(content, header_length=header)
+    assert np.array_equal(answer.as_numpy("logits"), logits)
+    assert (answer.get_response()["model_name"], answer.get_response().get("id", "")) == ("tiny.common", id_)
+    own, length = tensors.ask(images)
+    assert np.array_equal(tensors.parse(own, str(length), SHAPE, LIMITS).images, images)
+    header = header if found.binary else None
+    if header is not None:
+        assert np.array_equal(tensors.logits_of(content, str(header), len(images)), logits)
 
 
 def test_raw_bodies_are_images_too() -> None:
