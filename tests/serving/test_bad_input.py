@@ -1,11 +1,14 @@
 """The catalogue of bad input that trusted servers test: all of it is refused with a 4xx and a sentence; the server lives on."""
 
+import ast
 import gzip
 import json
 import re
 import socket
 import urllib.parse
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -158,6 +161,7 @@ def test_sizes(server: Running) -> None:
     many = np.zeros((1025, 1, 12, 12), np.float32)
     refused(server, 413, "batch-size must be <= 1024", **in_binary(many.tobytes(), many.nbytes, shape=[1025, 1, 12, 12]))
     refused(server, 413, "bytes of JSON", content=json.dumps(body(inputs=[tensor(data=[0.123456789] * 100_000)])))
+    refused(server, 400, "multiple of 576", content=bytes(2**26), headers={"Inference-Header-Content-Length": "0"})
     refused(server, 413, "at most 67,108,864", content=b"x" * (2**26 + 1))
     refused(server, 413, "at most 67,108,864", content=(b"x" * 2**20 for _ in range(65)))
     for url in ("/v1/jobs", "/v2/repository/index", "/v2/repository/models/tiny.common/load"):
@@ -328,3 +332,28 @@ def test_pieces_are_counted(start: Start) -> None:
     for _ in range(3):
         assert server.http.post(URL, content=pieces(50)).status_code == 200
         refused(server, 413, "more than 50 pieces", content=pieces(51))
+
+
+ROOT = Path(__file__).parents[2]
+SAFELY = {"torch.load": "weights_only=True", "np.load": "allow_pickle=False"}
+NEVER = ("joblib.load", "pickle.load", "pickle.Unpickler", "eval", "exec", "torch.package.PackageImporter")
+
+
+def calls() -> Iterator[tuple[str, str, list[str]]]:
+    """File, function and keywords of every call in the program."""
+    for path in sorted([*(ROOT / "stimcore").rglob("*.py"), *(ROOT / "app").rglob("*.py")]):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                keywords = [f"{word.arg}={ast.unparse(word.value)}" for word in node.keywords]
+                yield path.relative_to(ROOT).as_posix(), ast.unparse(node.func), keywords
+
+
+def test_nothing_that_others_wrote_is_unpickled_or_run() -> None:
+    found = list(calls())
+    assert {name for _, name, _ in found} >= set(SAFELY)
+    for path, name, keywords in found:
+        assert name not in NEVER, (path, name)
+        assert name not in SAFELY or SAFELY[name] in keywords, (path, name, keywords)
+    assert {path for path, name, _ in found if name == "pickle.loads"} == {"stimcore/serving/messages.py"}, (
+        "between our processes"
+    )

@@ -171,8 +171,8 @@ def test_a_request_may_shorten_its_deadline(server: Running) -> None:
 
 @pytest.fixture(scope="module")
 def narrow(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server that remembers little, keeps one bundle open, and whose streams are never silent for long."""
-    limits = ["known_results=2", "heartbeat_s=0.02", "engines=1", "keep_bytes=50000000"]
+    """A server that remembers little, keeps one bundle open, whose streams are never silent for long; of large bodies."""
+    limits = ["known_results=2", "heartbeat_s=0.02", "engines=1", "keep_bytes=50000000", "body_bytes=134217728"]
     with Running(exported, tmp_path_factory.mktemp("narrow") / "server.log", limits=limits) as running:
         yield running
 
@@ -181,6 +181,12 @@ def test_results_are_remembered_up_to_a_bound(narrow: Running) -> None:
     client = narrow.client()
     client.wait(client.submit(request("common", "d1-1-1", "d1-1-2", "d1-2-1")).id)
     assert narrow.metric("stim_known_results") == 2
+
+
+def test_a_limit_that_is_raised_holds_there(narrow: Running) -> None:
+    raw_images = {"Inference-Header-Content-Length": "0"}
+    refused(narrow, 400, "multiple of 576", content=bytes(2**27), headers=raw_images)
+    refused(narrow, 413, "at most 134,217,728", content=bytes(2**27 + 1), headers=raw_images)
 
 
 def test_silent_streams_get_a_heartbeat(narrow: Running) -> None:
