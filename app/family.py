@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app import sources
-from app.frame import Frame, images
+from app.frame import Frame, images, plain
 from app.watch import Watched, watch
 from stimcore.enumerate import count, deletions, sample
 from stimcore.serving.wire import MethodInfo
@@ -87,7 +87,7 @@ def family(here: Frame, method: MethodInfo, kind: str) -> Sampled | None:
         st.fragment(_progress, run_every=1.0)(here, method, kind, seen)
         return None
     if seen.problem or seen.job is None or seen.job.main is None:
-        st.error(f"{here.style(method).label}: {seen.problem or 'the evaluation was stopped.'}")
+        st.error(plain(f"{here.style(method).label}: {seen.problem or 'the evaluation was stopped.'}"))
         st.button("Try again", key=f"again {wanted}", on_click=lambda: seen.again(fresh=False))
         return None
     results = [result.model_dump(exclude_none=True) for result in seen.job.results]

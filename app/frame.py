@@ -1,5 +1,6 @@
 """The frame around every page: which experiment, which methods, what stands in the way, and words for provenance."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import streamlit as st
 
 from app import sources
 from app.figures.palette import Style, style
+from app.link import copy_link
 from stimcore.errors import StimcoreError
 from stimcore.serving.wire import Catalogue, ExperimentInfo, MethodInfo
 from stimcore.topology import Topology
@@ -74,13 +76,21 @@ def frame(title: str, lead: str, *, several: bool = True, beside: Callable[[], N
             if beside and not classroom:
                 beside()
             _view(classroom)
+            link = st.container(width="content", key="link")
     if not classroom:
         st.markdown(lead)
     catalogue = _catalogue()
-    with st.container(horizontal=True, vertical_alignment="bottom", key="choices", gap="medium"):
+    asked = st.query_params.get("experiment", ""), st.query_params.get_all("methods")
+    with st.container(horizontal=True, vertical_alignment="bottom", key="choices", gap="small"):
         experiment = _experiment(catalogue)
         whole = tuple(m for m in experiment.methods if m.spec is None)
         methods = _methods(whole) if several and len(whole) > 2 else whole
+    with link:
+        copy_link(experiment.name)
+    if asked[0] not in ("", *(e.name for e in catalogue.experiments)):
+        st.warning(f"This address asks for an experiment that isn't here. Showing {plain(experiment.name)}.")
+    elif len(whole) > 2 and set(asked[1]) - {"", *(style(m).label for m in whole)}:
+        st.warning("This address asks for a training method that isn't here.")
     _problems(catalogue)
     if not methods:
         st.info("No training method is chosen. Choose at least one above.")
@@ -104,7 +114,11 @@ def _view(classroom: bool) -> None:
 
 
 _QUIET = """<style>
-.stMain .block-container { padding-top: 4rem; padding-bottom: 3rem; max-width: 76rem; }
+.stMain .block-container { padding-top: 4rem; padding-bottom: 3rem; max-width: 80rem; }
+@media (min-width: 760px) { .stMain .block-container { padding-left: 2rem; padding-right: 2rem; } }
+.js-plotly-plot :is(text[class$="title"], g[class$="tick"] text) { fill: currentColor !important; }
+.stMain [class*="st-key-csv_"] { margin-top: -1.6rem; }
+.stMain [class*="st-key-sample_"] .stElementToolbar { display: none; }
 .stMain :is(.stButton, .stDownloadButton, .stLinkButton, .stButtonGroup) button { min-height: 44px; }
 .stMain h1 { padding: 0; }
 </style>"""
@@ -118,7 +132,7 @@ def _catalogue() -> Catalogue:
     try:
         catalogue = sources.catalogue()
     except StimcoreError as error:
-        st.error(str(error), title="The model server can't be reached" if error.code == "unavailable" else None)
+        st.error(plain(str(error)), title="The model server can't be reached" if error.code == "unavailable" else None)
         st.button("Try again", type="primary", on_click=sources.forget)
         st.stop()
     if not catalogue.experiments:
@@ -131,18 +145,27 @@ def _catalogue() -> Catalogue:
 
 def _experiment(catalogue: Catalogue) -> ExperimentInfo:
     by_name = {e.name: e for e in catalogue.experiments}
-    first = next(iter(by_name))
+    first = max(catalogue.experiments, key=_tells).name
     if len(by_name) == 1:
         return by_name[first]
     name = st.selectbox(
         "Experiment",
         list(by_name),
+        index=list(by_name).index(first),
         key="experiment",
         bind="query-params",
         on_change=_forget_spec,
+        width=340,
         help="One network and data set, trained in several ways.",
     )
     return by_name[name or first]
+
+
+def _tells(experiment: ExperimentInfo) -> tuple[bool, bool, int]:
+    """How well an experiment shows what this is about: the one that does best is opened first."""
+    whole = {m.method for m in experiment.methods if m.spec is None}
+    rich = sum(m.num_networks > 1 for m in experiment.methods)
+    return {"common", "stimulative"} <= whole, not experiment.topology["ordered_only"], rich
 
 
 def _forget_spec() -> None:
@@ -161,6 +184,7 @@ def _methods(whole: Sequence[MethodInfo]) -> tuple[MethodInfo, ...]:
         selection_mode="multi",
         key="methods",
         bind="query-params",
+        format_func=lambda name: style(by_name[name]).label,
         help="Every method trained the same network on the same images.",
     )
     return tuple(by_name[n] for n in names if n in (chosen or []))
@@ -168,7 +192,12 @@ def _methods(whole: Sequence[MethodInfo]) -> tuple[MethodInfo, ...]:
 
 def _problems(catalogue: Catalogue) -> None:
     for problem in catalogue.problems:
-        st.warning(f"{problem.path} could not be opened: {problem.message}")
+        st.warning(plain(f"{problem.path} could not be opened: {problem.message}"))
+
+
+def plain(text: str) -> str:
+    """Text that came from outside, so that it is shown as it is: no links, pictures or formulas."""
+    return re.sub(r"([\\`*_\[\]<>$:~#|])", r"\\\1", text)
 
 
 def images(count: int) -> str:

@@ -1,7 +1,7 @@
 """The only door to the model server, with all caching. Everything a page shows comes through here; nothing is computed.
 
 `STIMCORE_SERVER` names a server (`STIMCORE_TOKEN` its token). Without it one is started in the background for the folder
-`STIMCORE_EXPORTED`, by default `exported/` of this repository.
+`STIMCORE_EXPORTED`, by default `exported/` of this repository; `STIMCORE_RUNS`, by default `runs/`, holds run folders.
 """
 
 import base64
@@ -72,7 +72,7 @@ def address() -> str:
 
 @st.cache_resource(show_spinner="Starting the model server …")
 def _embedded(path: Path) -> Embedded:
-    server = Embedded(path, runs=ROOT / "runs")
+    server = Embedded(path, runs=Path(os.environ.get("STIMCORE_RUNS") or ROOT / "runs"))
     server.wait_ready()
     return server
 

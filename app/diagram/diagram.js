@@ -160,7 +160,7 @@ export default function ({ data, parentElement, setStateValue }) {
     const parts = [make('div', 'end', 'image in')];
     view.stages.forEach((stage, s) => {
       const box = make('div', 'stage'), title = make('div', 'title'), row = make('div', 'row');
-      title.append(make('span', '', `Stage ${s + 1}`), make('span', 'count', `${stage.filter((b) => !b.gone).length} of ${stage.length} run`));
+      title.append(make('span', '', `Stage ${s + 1}`), make('span', 'count', `${stage.filter((b) => !b.gone).length} of ${stage.length}`));
       stage.forEach((block, place) => row.append(cellOf(block, place, stage, row)));
       box.append(title, row);
       parts.push(Object.assign(make('div', 'arrow', '→'), { ariaHidden: 'true' }), box);

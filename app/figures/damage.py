@@ -9,6 +9,11 @@ from app.figures.base import error_bars, quiet
 from app.figures.palette import Style, tint
 from stimcore.loafing import Row, Spread
 
+BANDS = 3
+"""More methods than that in one figure, and bands hide each other: only medians are drawn."""
+PATTERNS = {"solid": "", "dash": "/", "dot": ".", "dashdot": "x", "longdash": "\\", "longdashdot": "-"}
+"""A bar's pattern for a line's dash."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -39,7 +44,7 @@ def singles(series: Sequence[Series], fixed: Mapping[int, str], num_blocks: int,
             marker={
                 "color": one.style.color,
                 "line": {"width": [3 if b == chosen else 0 for b in blocks], "color": "#7A7A7A"},
-                "pattern": {"shape": "/" if one.style.dash != "solid" else ""},
+                "pattern": {"shape": PATTERNS[one.style.dash]},
             },
             error_y=error_bars(drops, [tuple(row["drop_interval_pct"]) for _, row in one.singles]),
             customdata=blocks,
@@ -50,13 +55,15 @@ def singles(series: Sequence[Series], fixed: Mapping[int, str], num_blocks: int,
     blocks = list(range(1, num_blocks + 1))
     step = max(1, num_blocks // 30)
     figure.update_xaxes(
-        tickvals=blocks[::step], ticktext=[f"{b} 🔒" if b in fixed and step == 1 else str(b) for b in blocks[::step]]
+        range=[0.4, num_blocks + 0.6],
+        tickvals=blocks[::step],
+        ticktext=[f"{b} 🔒" if b in fixed and step == 1 else str(b) for b in blocks[::step]],
     )
     return figure
 
 
 def curve(series: Sequence[Series], x: str) -> go.Figure:
-    """Median drop over the amount of damage, and a band from the smallest to the largest.
+    """Median drop over the amount of damage, and for a few methods a band from the smallest to the largest.
 
     Args:
         series: One per method.
@@ -65,17 +72,18 @@ def curve(series: Sequence[Series], x: str) -> go.Figure:
     figure = go.Figure()
     for one in series:
         amounts = [s.amount for s in one.spreads]
-        figure.add_scatter(
-            x=[*amounts, *reversed(amounts)],
-            y=[*(s.high for s in one.spreads), *(s.low for s in reversed(one.spreads))],
-            fill="toself",
-            fillcolor=tint(one.style.color, 0.16),
-            line={"width": 0},
-            mode="lines",
-            hoverinfo="skip",
-            showlegend=False,
-            name=f"{one.style.label}: range",
-        )
+        if len(series) <= BANDS:
+            figure.add_scatter(
+                x=[*amounts, *reversed(amounts)],
+                y=[*(s.high for s in one.spreads), *(s.low for s in reversed(one.spreads))],
+                fill="toself",
+                fillcolor=tint(one.style.color, 0.16),
+                line={"width": 0},
+                mode="lines",
+                hoverinfo="skip",
+                showlegend=False,
+                name=f"{one.style.label}: range",
+            )
         medians = [s.median for s in one.spreads]
         figure.add_scatter(
             x=amounts,

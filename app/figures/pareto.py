@@ -66,7 +66,7 @@ def chart(groups: Sequence[tuple[Style, Sequence[Option]]], chosen: Option | Non
             x=[o.cost for o in best],
             y=[o.accuracy_pct for o in best],
             mode="lines+markers",
-            name=f"{look.label}: best for its cost",
+            name=look.label,
             line={"color": look.color, "shape": "hv", "width": 2, "dash": look.dash},
             customdata=[o.spec for o in best],
             marker={"color": look.color, "symbol": look.symbol, "size": 10},

@@ -89,7 +89,10 @@ def distribution(families: Sequence[Family], chosen: str = "") -> go.Figure:
             )
     quiet(figure, x="", y="accuracy in %", height=460)
     figure.update_xaxes(
-        tickvals=list(range(len(families))), ticktext=[f.style.label for f in families], range=[-0.6, len(families) - 0.4]
+        tickvals=list(range(len(families))),
+        ticktext=[f.style.label.replace(" ", "<br>", 1) for f in families],
+        range=[-0.6, len(families) - 0.4],
+        ticklabelstep=1,
     )
     figure.update_layout(showlegend=False, clickmode="event+select", violingap=0)
     return figure

@@ -8,13 +8,15 @@ import streamlit as st
 
 from app import lesson, sources, state
 from app.diagram import diagram
-from app.frame import Frame, footer, frame, images
+from app.frame import Frame, footer, frame, images, plain
 from app.lanes import Lane, lanes
 from app.watch import Watched, watch, watch_only
 from stimcore.topology import Topology
 
 S = st.session_state
 POLL_S = 0.5
+FEW = 3
+"""Methods that one sentence can name."""
 LEAD = (
     "The same network, trained in different ways on the same images. Take a block out, or put blocks in "
     "another order, and see how many "
@@ -68,7 +70,7 @@ def headline(here: Frame, arrangement: state.Arrangement, found: Sequence[Watche
     """The finding in one sentence, in words."""
     topology = here.topology
     if arrangement.spec == topology.full:
-        scores = " and ".join(f"**{m.main.accuracy_pct:.1f} %** after {here.style(m).label.lower()}" for m in here.methods)
+        scores = _all_whole(here)
         return (
             f"Nothing is missing yet. Of all images, the full network gets {scores} right. "
             "**Now click a block to take it out.**"
@@ -76,10 +78,22 @@ def headline(here: Frame, arrangement: state.Arrangement, found: Sequence[Watche
     known = [(m, w.result) for m, w in zip(here.methods, found, strict=True) if w.result]
     if not known:
         return "Measuring …"
+    if len(known) > FEW:
+        ordered = sorted(known, key=lambda pair: pair[1].drop_pct)
+        known = [ordered[0], ordered[-1]]
     parts = [f"{here.style(m).label.lower()} {_loses(r.drop_pct)}" for m, r in known]
+    if len(here.methods) > FEW:
+        parts[0], parts[-1] = f"{parts[0]}, least of all", f"{parts[-1]}, most of all"
     words = state.in_words(topology, arrangement)
     note = state.unpractised(topology, arrangement)
     return f"{words[0].upper()}{words[1:]}: {', '.join(parts)}." + (f" {note}" if note else "")
+
+
+def _all_whole(here: Frame) -> str:
+    if len(here.methods) > FEW:
+        values = [m.main.accuracy_pct for m in here.methods]
+        return f"between **{min(values):.1f} %** and **{max(values):.1f} %**, whichever way it was trained,"
+    return " and ".join(f"**{m.main.accuracy_pct:.1f} %** after {here.style(m).label.lower()}" for m in here.methods)
 
 
 def _loses(points: float) -> str:
@@ -151,7 +165,7 @@ def below(here: Frame, found: Sequence[Watched], done: bool) -> None:
     """Progress or provenance, and the buttons that go with it."""
     for method, watched in zip(here.methods, found, strict=True):
         if watched.problem:
-            st.error(f"{here.style(method).label}: {watched.problem}")
+            st.error(plain(f"{here.style(method).label}: {watched.problem}"))
     failed = any(w.problem for w in found)
     with st.container(horizontal=True, vertical_alignment="center", key="below"):
         if not done:
@@ -218,7 +232,12 @@ def settings(topology: Topology, classroom: bool) -> tuple[str, bool]:
         )
         if classroom:
             return text or whole, True
-        st.toggle("Guess first", key="guess_first", help="Covers each answer until you have said what you expect.")
+        st.toggle(
+            "Guess first",
+            key="guess_first",
+            bind="query-params",
+            help="Covers each answer until you have said what you expect.",
+        )
         recalibrate = st.toggle(
             "Re-calibrate",
             value=True,
@@ -246,7 +265,7 @@ def page() -> None:
     arrangement, why = state.explain(topology, text)
     with slot:
         if why or S.get("refusal"):
-            st.error(f"{why or S.pop('refusal')}" + (" Showing the full network." if why else ""))
+            st.error(plain(why or S.pop("refusal")) + (" Showing the full network." if why else ""))
         diagram(
             topology,
             arrangement,

@@ -42,6 +42,7 @@ def delete_one(here: Frame, found: list[tuple[MethodInfo, Sampled]]) -> None:
         placeholder="Choose a block, or click a bar",
         key="block",
         bind="query-params",
+        width=340,
     )
     series = [figures.Series(here.style(m), singles=loafing.single_deletions(here.topology, f.sweep)) for m, f in found]
     show(
@@ -110,9 +111,12 @@ def page() -> None:
     if deletions:
         delete_one(here, deletions)
         st.subheader("Delete more and more", anchor=False)
-        st.markdown(
-            "Every set of removable blocks: the line is the median set, the band reaches from the mildest to the worst."
+        bands = (
+            "the band reaches from the mildest to the worst."
+            if len(deletions) <= figures.BANDS
+            else f"choose up to {figures.BANDS} methods to see also the mildest and the worst."
         )
+        st.markdown(f"Every set of removable blocks: the line is the median set, {bands}")
         curve(here, deletions, "delete")
     if count(here.topology, "permute"):
         st.subheader("Change the order", anchor=False)

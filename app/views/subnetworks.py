@@ -7,7 +7,7 @@ import streamlit as st
 from app import sources, state
 from app.family import Sampled, family
 from app.figures import subnetworks as figures
-from app.frame import Frame, footer, frame
+from app.frame import Frame, footer, frame, plain
 from app.show import show
 from app.theory import theory
 from stimcore import loafing, paper
@@ -37,6 +37,7 @@ def choose(topology: Topology, swept: Sequence[Swept]) -> str:
                 index=0,
                 key="subnet",
                 bind="query-params",
+                width=340,
                 help=(
                     "The number of blocks that each stage keeps: d2-3-1 keeps 2 of the first, 3 of the second, 1 of the third."
                 ),
@@ -57,10 +58,10 @@ def chosen_one(here: Frame, swept: Sequence[Swept], short: str) -> str:
     """What each method says of the chosen sub-network; returns its long form, empty where there is none."""
     arrangement, why = state.explain(here.topology, short)
     if why:
-        st.error(why)
+        st.error(plain(why))
         return ""
     spec = str(arrangement.spec)
-    with st.container(horizontal=True, vertical_alignment="bottom", key="chosen", gap="large"):
+    with st.container(horizontal=True, vertical_alignment="bottom", key="chosen", gap="medium"):
         for method, sampled in swept:
             row = next((r for r in sampled.sweep["results"] if r["spec"] == spec), None)
             if row:
@@ -68,7 +69,7 @@ def chosen_one(here: Frame, swept: Sequence[Swept], short: str) -> str:
                 st.metric(
                     here.style(method).label,
                     f"{row['accuracy_pct']:.1f} %",
-                    "the full network" if spec == str(here.topology.full) else f"{-drop:+.1f} points",
+                    "the full network" if spec == str(here.topology.full) else _points(-drop),
                     delta_color="off",
                     delta_arrow="off",
                     width="content",
@@ -77,6 +78,10 @@ def chosen_one(here: Frame, swept: Sequence[Swept], short: str) -> str:
     if S.pop("opened", False):
         st.switch_page("views/break_it.py", query_params={"spec": str(arrangement)})
     return spec
+
+
+def _points(change: float) -> str:
+    return "no change" if abs(change) < 0.05 else f"{change:+.1f} points"
 
 
 def costs(here: Frame) -> Mapping[str, int]:
@@ -142,10 +147,10 @@ def twins(here: Frame, swept: Sequence[Swept]) -> None:
         st.table(rows, border="horizontal")
         st.caption("Gap in points with its 95 % interval; positive: the sub-network loafs inside the big network.")
     else:
-        name = here.experiment.name
+        name, smallest = here.experiment.name, here.topology.short(here.topology.ordered([1] * len(here.topology.sizes)))
         st.info(
             "No twin was trained for this experiment yet. One more run makes one: "
-            f"`python -m stimcore.train {name} --method common --spec d1-1-1`, then export it into the same experiment."
+            f"`python -m stimcore.train {name} --method common --spec {smallest}`, then export it into the same experiment."
         )
 
 

@@ -10,7 +10,9 @@ from app.show import show
 from stimcore import loafing, paper
 from stimcore.serving.wire import MethodInfo, RunInfo
 
-POLL_S = 2.0
+S = st.session_state
+POLL_S, LOOK_S = 2.0, 10.0
+"""How often a run in progress is followed; and how often the page looks whether one has begun."""
 LEAD = (
     "How the networks were trained: accuracy on images they never train on, and the training loss, after every epoch "
     "(one epoch = one pass over all training images). ★ marks the best epoch."
@@ -43,6 +45,13 @@ def trajectories(here: Frame, chosen: list[str]) -> None:
             st.caption(f"{name} has not finished an epoch yet.")
     if known:
         show(figures.trajectories(known), "trajectories", "Test accuracy and training loss over the epochs")
+
+
+def followed(here: Frame, chosen: list[str], active: list[str]) -> None:
+    """The figure; the page runs again when a run has begun or ended."""
+    trajectories(here, chosen)
+    if [run.name for run in sources.runs() if run.active] != active:
+        st.rerun()
 
 
 def lambdas(here: Frame) -> None:
@@ -116,6 +125,10 @@ def page() -> None:
     here = frame("Training", LEAD)
     runs = sources.runs()
     active = [run.name for run in runs if run.active]
+    begun = [name for name in active if name not in S.get("known runs", active)]
+    S["known runs"] = active
+    if begun and "runs" in S:
+        S["runs"] = list(dict.fromkeys([*S["runs"], *begun]))
     chosen: list[str] = []
     if runs:
         chosen = st.multiselect(
@@ -123,11 +136,12 @@ def page() -> None:
             [run.name for run in runs],
             default=active,
             key="runs",
+            bind="query-params",
             placeholder="Runs that are not exported yet",
             help="Run folders that stimcore.train left on the server's machine. One in progress is followed live.",
         )
     live = any(name in active for name in chosen)
-    st.fragment(trajectories, run_every=POLL_S if live else None)(here, chosen)
+    st.fragment(followed, run_every=POLL_S if live else LOOK_S)(here, chosen, active)
     if not here.classroom:
         lambdas(here)
         costs(here)

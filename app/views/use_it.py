@@ -1,24 +1,26 @@
 """Use it: the best sub-network for a budget, as a file to run elsewhere; and what sub-networks say of one image."""
 
 import base64
+import math
 from collections.abc import Sequence
 
 import streamlit as st
 
 from app import sources
 from app.figures import pareto
-from app.frame import Frame, footer, frame, images
+from app.frame import Frame, footer, frame, images, plain
 from app.own_image import UploadError, checked
 from app.show import show
 from stimcore.enumerate import count, ordered, sample
 from stimcore.errors import StimcoreError
-from stimcore.serving.wire import Classification, MethodInfo, NetworkInfo
+from stimcore.serving.wire import Classification, MethodInfo, NetworkInfo, Sample
 
 S = st.session_state
 LEAD = (
     "A network that was trained so that its parts work can be cut to size afterwards, without any training. Say what you can "
     "afford; take the best sub-network for it as an ONNX file."
 )
+TIME, WORK = "measured time", "multiply-adds"
 ASKED = 60
 """Sub-networks that judge an image, at most."""
 
@@ -34,25 +36,42 @@ def options(here: Frame, method: MethodInfo, networks: Sequence[NetworkInfo], ti
     return made
 
 
+def cost_in() -> str:
+    """What counts: `TIME` or `WORK`."""
+    return str(
+        st.segmented_control(
+            "What counts",
+            [TIME, WORK],
+            default=TIME,
+            required=True,
+            key="cost",
+            bind="query-params",
+            help="Time was measured on one machine and differs on yours; multiply-adds are the same everywhere.",
+        )
+    )
+
+
 def budget(here: Frame) -> None:
     """Pareto figure, budget, download."""
     listed = {m.name: sources.networks(here.experiment.name, m) for m in here.methods}
-    timed = all(any(n.latency_ms for n in found.networks) for found in listed.values())
+    measured = all(any(n.latency_ms for n in found.networks) for found in listed.values())
+    timed = measured and cost_in() == TIME
     unit = "ms per image" if timed else "million multiply-adds per image"
     groups = [(m, options(here, m, listed[m.name].networks, timed)) for m in here.methods]
     every = [o for _, found in groups for o in found]
     if not every:
         st.info("No network of this experiment is listed for download.")
         return
-    low, high = min(o.cost for o in every), max(o.cost for o in every)
+    low, high = math.floor(100 * min(o.cost for o in every)) / 100, math.ceil(100 * max(o.cost for o in every)) / 100
     limit = high
     if high > low:
         limit = st.slider(
             f"What you can afford ({unit})",
             low,
             high,
-            value=low + 0.4 * (high - low),
+            value=round(low + 0.4 * (high - low), 2),
             key="budget",
+            bind="query-params",
             format="%.2f",
             help="Measured time for one image on the machine named below." if timed else "How much a network has to compute.",
         )
@@ -61,10 +80,11 @@ def budget(here: Frame) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         show(figure, "pareto", f"Accuracy over {unit}, with the best sub-network for each budget")
+        st.caption("Faint: every sub-network. Lines: the best for what it costs.")
         if timed:
             on = next((found.latency_on for found in listed.values() if found.latency_on), {})
             st.caption(f"● {pareto.timing(on)}")
-        else:
+        elif not measured:
             st.caption("Cost is counted in multiply-adds: times were not measured for this bundle.")
     with right:
         if chosen is None:
@@ -135,27 +155,45 @@ def judge(here: Frame) -> None:
         for found in samples:
             with st.container(width=96, key=f"sample_{found.index}"):
                 st.image(base64.b64decode(found.png_base64), width=72, alt=f"{found.label_name}, test image {found.index}")
-                st.button(
-                    found.label_name, key=f"take_{found.index}", on_click=lambda i=found.index: S.update(sample=i, upload=None)
-                )
+                st.button(found.label_name, key=f"take_{found.index}", on_click=take, args=(found.index,))
     upload = st.file_uploader(
         "Your own image (PNG or JPEG, at most 2 MB; it is not stored)",
         type=["png", "jpg", "jpeg"],
         max_upload_size=2,
         key="own",
     )
-    index: int | None = S.get("sample", samples[0].index if samples else None)
+    index = taken(samples)
     image: bytes | None = None
-    if upload is not None:
+    if upload is not None and upload.file_id != S.get("set_aside"):
         try:
             image, index = checked(upload.getvalue()), None
         except UploadError as error:
-            st.error(str(error))
+            st.error(plain(str(error)))
             return
     if index is None and image is None:
         return
     truth = next((s.label_name for s in samples if s.index == index), "")
     votes(here, index, image, truth)
+
+
+def take(index: int) -> None:
+    """A sample was chosen: the address says so, and an own image that was there before no longer counts."""
+    upload = S.get("own")
+    S.update(sample=index, set_aside=upload.file_id if upload else None)
+    st.query_params["sample"] = str(index)
+
+
+def taken(samples: Sequence[Sample]) -> int | None:
+    """The sample that the address names, else the one chosen last, else the first; None where there are none."""
+    known = {str(s.index): s.index for s in samples}
+    asked = st.query_params.get("sample", "")
+    if asked in known:
+        S["sample"] = known[asked]
+    elif asked:
+        del st.query_params["sample"]
+        S.pop("sample", None)
+    chosen: int | None = S.get("sample", next(iter(known.values()), None))
+    return chosen
 
 
 def votes(here: Frame, index: int | None, image: bytes | None, truth: str) -> None:
@@ -167,44 +205,65 @@ def votes(here: Frame, index: int | None, image: bytes | None, truth: str) -> No
             for method in here.methods:
                 found.append((method, sources.classify(here.experiment.name, method.name, specs, index=index, image=image)))
     except StimcoreError as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
         return
-    classes = here.experiment.classes
-    columns = st.columns([1, *[3] * len(found)], gap="large")
-    columns[0].image(
+    left, right = st.columns([1, 7], gap="large")
+    left.image(
         base64.b64decode(found[0][1].png_base64),
         width=96,
-        caption="as the networks see it",
+        caption=f"{truth}, as the networks see it" if truth else "as the networks see it",
         alt="The image as the networks see it",
     )
-    for column, (method, answer) in zip(columns[1:], found, strict=True):
-        best = [max(range(len(classes)), key=lambda i, r=r: r.probabilities[i]) for r in answer.results]  # type: ignore[misc]
-        whole = best[-1]
-        agree = sum(b == whole for b in best)
-        with column:
-            st.markdown(
-                f"**{here.style(method).glyph} {here.style(method).label}**: the whole network says **{classes[whole]}**"
-                + (f" (it is: {truth})" if truth else "")
-                + f"; **{agree} of {len(best)}** sub-networks agree."
-            )
-            st.dataframe(
-                [
-                    {
-                        "Sub-network": here.topology.short(here.topology.parse(r.spec)),
-                        "says": classes[b],
-                        "how sure": r.probabilities[b],
-                    }
-                    for r, b in zip(answer.results, best, strict=True)
-                ],
-                column_config={"how sure": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)},
-                hide_index=True,
-                height=300,
-                key=f"votes_{method.name}",
-            )
+    with right:
+        answers = [Answers(here, method, answer) for method, answer in found]
+        for one in answers:
+            st.markdown(one.words)
+        every_vote(here, answers)
     if len(specs) < count(here.topology, "ordered"):
-        st.caption(
-            f"A sample of {len(specs)} out of {count(here.topology, 'ordered'):,} ordered sub-networks, the full one last."
+        st.caption(f"A sample of {len(specs)} out of {count(here.topology, 'ordered'):,} ordered sub-networks.")
+
+
+class Answers:
+    """What the sub-networks of one method say of the image.
+
+    Args:
+        here: The page.
+        method: Of the whole network.
+        answer: From the server, the full network last.
+    """
+
+    def __init__(self, here: Frame, method: MethodInfo, answer: Classification) -> None:
+        look, self.names = here.style(method), list(here.experiment.classes)
+        self.title = f"{look.glyph} {look.label}"
+        self.specs = [here.topology.short(here.topology.parse(r.spec)) for r in answer.results]
+        self.best = [max(range(len(self.names)), key=r.probabilities.__getitem__) for r in answer.results]
+        self.sure = [r.probabilities[b] for r, b in zip(answer.results, self.best, strict=True)]
+
+    @property
+    def words(self) -> str:
+        """One sentence."""
+        agree = sum(b == self.best[-1] for b in self.best)
+        return (
+            f"**{self.title}**: the whole network says **{self.names[self.best[-1]]}**; "
+            f"**{agree} of {len(self.best)}** sub-networks agree."
         )
+
+
+def every_vote(here: Frame, answers: Sequence[Answers]) -> None:
+    """A row per sub-network, and what it says after each training."""
+    st.dataframe(
+        [
+            {
+                "Sub-network": answers[0].specs[row],
+                **{a.title: f"{a.names[a.best[row]]}, {100 * a.sure[row]:.0f} %" for a in answers},
+            }
+            for row in range(len(answers[0].specs))
+        ],
+        hide_index=True,
+        height=320,
+        key="votes",
+    )
+    st.caption("What each sub-network says, and how sure it is. The full network stands last.")
 
 
 def judges(here: Frame) -> list[str]:
@@ -225,7 +284,7 @@ def page() -> None:
         budget(here)
         judge(here)
     except StimcoreError as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
         st.button("Try again", on_click=sources.forget)
     footer(here)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page, expect
 
@@ -102,17 +103,38 @@ def dashboard(log: Path, **variables: str) -> Iterator[Dashboard]:
 
 
 @contextmanager
-def tab(browser: Browser, url: str, *, width: int = 1280, height: int = 900, scheme: str = "light") -> Iterator[Page]:
-    """A new visitor. Afterwards: no page error, no console error, and no request left this machine."""
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"  # type: ignore[arg-type]
-    )  # fmt: skip
+def tab(
+    browser: Browser,
+    url: str,
+    *,
+    width: int = 1280,
+    height: int = 900,
+    scheme: str = "light",
+    expected: str = "404",
+    **more: Any,
+) -> Iterator[Page]:
+    """A new visitor. Afterwards: no page error, no console error but an expected one, and no request left this machine.
+
+    Args:
+        browser: Chromium.
+        url: Of the dashboard.
+        width: In CSS pixels.
+        height: In CSS pixels.
+        scheme: `light` or `dark`.
+        expected: Part of an error in the console that may be there.
+        more: For the browser's context, `has_touch` for instance.
+    """
+    settings: dict[str, Any] = {"reduced_motion": "reduce", **more}
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **settings)  # type: ignore[arg-type]
     page = context.new_page()
     page.set_default_timeout(15_000)
     bad: list[str] = []
     page.on("pageerror", lambda error: bad.append(str(error)))
     # a deep link makes Streamlit's script look for its server at /page/_stcore first, a 404 that it expects
-    page.on("console", lambda m: bad.append(m.text) if m.type == "error" and "404" not in m.text else None)
+    page.on(
+        "console",
+        lambda m: bad.append(m.text) if m.type == "error" and not any(e in m.text for e in ("404", expected)) else None,
+    )
     page.on("request", lambda r: None if r.url.startswith((url, "data:", "blob:")) else bad.append("off-site " + r.url))
     try:
         yield page

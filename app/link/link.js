@@ -1,0 +1,30 @@
+// Copies the page's own address; where the browser doesn't allow that (no https), shows it selected.
+const SHOWN_MS = 2500;
+
+export default function ({ data, parentElement }) {
+  const [button, label, input, heard] = ['button', 'label', 'input', '.heard'].map((q) => parentElement.querySelector(q));
+  const address = () => {
+    const url = new URL(location.href);
+    url.searchParams.set('experiment', data.experiment);
+    return url.href;
+  };
+  button.onclick = async () => {
+    try {
+      await navigator.clipboard.writeText(address());
+      label.hidden = true;
+      button.textContent = 'Link copied';
+      heard.textContent = 'The link to this view was copied.';
+      setTimeout(() => { button.textContent = 'Copy link'; heard.textContent = ''; }, SHOWN_MS);
+    } catch {
+      label.hidden = false;
+      input.value = address();
+      input.focus();
+      input.select();
+      heard.textContent = 'The link is selected: copy it with Control or Command and C.';
+    }
+  };
+  input.onkeydown = (event) => {
+    if (event.key === 'Escape') { label.hidden = true; button.focus(); }
+    if (!event.ctrlKey && !event.metaKey) event.stopPropagation(); // Streamlit binds r, c and Escape on the document
+  };
+}

@@ -1,0 +1,239 @@
+"""What an address can carry: every page's state, in any browser; and what it can't do to anybody."""
+
+import http.client
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from stimcore.bundle import Bundle
+from tests.app.browsing import PAGES, ROOT, Dashboard, block, code, dashboard, tab
+
+IMG = quote("<img src=x onerror=window.injected=1>")
+SCRIPT = quote('"></script><script>window.injected=1</script>')
+LINK = quote("[click](javascript:window.injected=1) ![x](http://example.org/x.png) :red[x] $x$")
+REFUSED, WHOLE = r"Showing the full network\.", r"Nothing is missing yet"
+FRAMED = r"Accuracies are measured on"
+
+HOSTILE = {
+    "markup as spec": (f"/?spec={IMG}", REFUSED),
+    "script as spec": (f"/?spec={SCRIPT}", REFUSED),
+    "markdown as spec": (f"/?spec={LINK}", REFUSED),
+    "wrong grammar": ("/?spec=1--2..3.-x", REFUSED),
+    "blocks that aren't there": ("/?spec=1-2-3.4-5-6.7-8-99", REFUSED),
+    "a locked block deleted": ("/?spec=1-2-3.x4-5-6.7-8-9", REFUSED),
+    "a twin's own code": ("/?spec=1.2.3", REFUSED),
+    "10 kB of digits": ("/?spec=" + "1" * 10_000, REFUSED),
+    "10 kB of blocks": ("/?spec=" + "1-" * 5_000 + "1", REFUSED),
+    "control characters": ("/?spec=1-2%00-3%0a%1b%7f.4-5-6.7-8-9", REFUSED),
+    "no text": ("/?spec=%ff%fe%80", REFUSED),
+    "emoji": ("/?spec=%F0%9F%A6%A5&view=%F0%9F%A6%A5", REFUSED),
+    "a parameter many times": ("/?spec=x4&spec=d1-1-1&spec=&recalibrate=false&recalibrate=true", FRAMED),
+    "unknown names": (f"/?experiment={IMG}&methods={IMG}&methods=nobody&recalibrate=maybe&view={IMG}", FRAMED),
+    "a path as experiment": ("/?experiment=../../../etc/passwd&methods=..%2F..%2Fcommon", FRAMED),
+    "a twin as method": ("/?methods=twin-d1-1-1&spec=main", FRAMED),
+    "no method": ("/?experiment=small&methods=", r"No training method is chosen|" + FRAMED),
+    "unknown parameters": (f"/?__proto__=1&{IMG}={IMG}&embed=true&embed_options=dark_theme&constructor=x", WHOLE),
+    "a sub-network that isn't there": (f"/subnetworks?subnet={IMG}", FRAMED),
+    "a block that is no number": (f"/damage?block=NaN&block=-1e999&block={SCRIPT}", FRAMED),
+    "runs that aren't there": (f"/training?runs=../../etc&runs={IMG}", FRAMED),
+    "a negative budget": ("/use-it?budget=-1&sample=-1", FRAMED),
+    "a budget that is no number": (f"/use-it?budget=Infinity&budget={IMG}&sample=NaN&sample={SCRIPT}", FRAMED),
+    "an image beyond the last": ("/use-it?budget=1e308&sample=99999999999999999999", FRAMED),
+    "a page that isn't there": (f"/nobody?spec={IMG}", REFUSED),
+}
+"""What is tried: an address, and what is seen then."""
+
+PATHS = (
+    "/../../app/main.py",
+    "/..%2f..%2fapp%2fmain.py",
+    "/static/../../../../../../../../etc/passwd",
+    "/static/..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+    "/static/js/%00.js",
+    "/media/../app/sources.py",
+    "/app/static/..%2fsources.py",
+    "/component/stimcore_diagram.stimcore_diagram/../../diagram.py",
+    "/_stcore/upload_file/x/y",
+    "/damage/../../.streamlit/config.toml",
+    "//example.org/",
+    "/" + "a" * 5000,
+)
+"""Paths that want a file, or out; asked without the tidying up that a browser does."""
+
+EXECUTABLE = """() => {
+  const all = (root) => [...root.querySelectorAll('*')].flatMap((e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+  const bad = all(document).filter((e) =>
+    [...e.attributes].some((a) => a.name.startsWith('on') || /^\\s*javascript:/i.test(a.value)) ||
+    e.src?.includes('example.org')
+    || (e.tagName === 'IMG' && e.getAttribute('src') === 'x') || (e.tagName === 'SCRIPT' && e.text.includes('injected')));
+  return [window.injected ?? null, bad.map((e) => e.outerHTML.slice(0, 200))];
+}"""
+
+
+@pytest.fixture(scope="module")
+def several(small: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    """Two experiments: the committed one with its twins, and a small one with a third method."""
+    folder = tmp_path_factory.mktemp("several")
+    exported = folder / "exported"
+    shutil.copytree(ROOT / "exported" / "resnet20-fashion", exported / "resnet20-fashion")
+    shutil.copytree(small[0].path.parent, exported / "small")
+    shutil.copytree(small[0].path, exported / "small" / "common-again")
+    with dashboard(folder / "log", STIMCORE_EXPORTED=str(exported)) as found:
+        yield found
+
+
+@pytest.fixture
+def visit(browser: Browser, several: Dashboard) -> Iterator[Page]:
+    """A visitor of `several`; Streamlit itself says in the console that it doesn't know a page, and shows the first."""
+    with tab(browser, several.url, expected="does not seem to exist") as found:
+        yield found
+
+
+@pytest.mark.parametrize("address, seen", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_addresses_get_a_sentence_or_a_usual_page(visit: Page, several: Dashboard, address: str, seen: str) -> None:
+    visit.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    visit.goto(several.url + address)
+    expect(visit.get_by_text(re.compile(seen)).first).to_be_visible(timeout=45_000)
+    expect(visit.get_by_test_id("stException")).to_have_count(0)
+    assert visit.evaluate(EXECUTABLE) == [None, []]
+    for sentence in visit.get_by_test_id("stAlert").all_inner_texts():
+        assert len(sentence) < 500
+    assert "root:" not in visit.content()
+    if address.startswith("/?") and seen == REFUSED:
+        for number in range(1, 10):
+            expect(block(visit, number)).not_to_have_attribute("aria-pressed", "true")
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:40])
+def test_paths_give_away_no_file(several: Dashboard, path: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", several.port, timeout=20)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    body = answer.read().decode("utf-8", "replace")
+    assert answer.status < 500
+    assert "root:" not in body and "import " not in body.split("<script", 1)[0] and "maxUploadSize" not in body
+    assert answer.status >= 300 or '<div id="root">' in body, body[:300]
+    assert not (answer.getheader("location") or "").startswith(("//", "http://example"))
+
+
+def choose(page: Page, name: str, text: str) -> None:
+    """Takes an entry of a drop-down by typing."""
+    box = page.get_by_role("combobox", name=name)
+    box.click()
+    box.fill(text)
+    box.press("Enter")
+
+
+def on_break_it(page: Page) -> None:
+    """Another arrangement, without re-calibration, guessed first."""
+    block(page, 5).click()
+    expect(page).to_have_url(re.compile("spec=1-2-3.4-x5-6.7-8-9"))
+    page.get_by_text("Re-calibrate", exact=True).click()
+    expect(page).to_have_url(re.compile("recalibrate=false"))
+    page.get_by_text("Guess first", exact=True).click()
+    expect(page).to_have_url(re.compile("guess_first=true"))
+
+
+def on_use_it(page: Page) -> None:
+    """Another sample, another currency, another budget."""
+    page.locator("[class*=st-key-take_] button").nth(3).click()
+    expect(page).to_have_url(re.compile(r"sample=\d+"))
+    page.get_by_role("radio", name="multiply-adds").click()
+    expect(page).to_have_url(re.compile("cost=multiply-adds"))
+    expect(page.get_by_text("What you can afford (million multiply-adds per image)").first).to_be_visible()
+    page.get_by_role("slider").press("ArrowRight")
+    expect(page).to_have_url(re.compile(r"budget=[\d.]+"))
+
+
+ACTS: dict[str, Callable[[Page], None]] = {
+    "Break it": on_break_it,
+    "Sub-networks": lambda page: choose(page, "Sub-network", "d2-3-1"),
+    "Damage": lambda page: choose(page, "Block", "8"),
+    "Training": lambda page: page.get_by_role("button", name="Leave teacher view").or_(page.locator("h1")).first.click(),
+    "Use it": on_use_it,
+}
+"""What is done on a page before its address is taken to another browser."""
+
+LOOK = """() => {
+  const all = (root) => [...root.querySelectorAll('*')].flatMap((e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+  const shown = all(document.querySelector('.stMain'));
+  return {
+    heading: document.querySelector('h1').innerText,
+    fields: shown.filter((e) => e.tagName === 'INPUT' && e.type !== 'file').map((e) => [e.ariaLabel, e.value, e.checked]),
+    pressed: shown.filter((e) => e.matches('[aria-pressed=true], [aria-checked=true]')).map((e) => e.innerText),
+    figures: document.querySelectorAll('.js-plotly-plot').length,
+    words: [...document.querySelectorAll('.stMain .stMarkdown p')].map((e) => e.innerText),
+    answers: shown.filter((e) => e.className === 'accuracy').map((e) => e.innerText),
+  };
+}"""
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_an_address_shows_the_same_in_another_browser(browser: Browser, several: Dashboard, name: str) -> None:
+    def settle(page: Page) -> None:
+        expect(page.get_by_text(re.compile(FRAMED))).to_be_visible(timeout=60_000)
+        for pending in ("stSpinner", "stSkeleton"):
+            expect(page.get_by_test_id(pending)).to_have_count(0)
+        if name != "Break it":
+            expect(page.locator(".js-plotly-plot").first).to_be_visible()
+        expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_attached()
+        page.wait_for_timeout(1500)
+
+    with tab(browser, several.url) as page:
+        page.goto(several.url + PAGES[name] + "?experiment=resnet20-fashion&methods=Common+training&methods=Stochastic+depth")
+        settle(page)
+        ACTS[name](page)
+        settle(page)
+        seen, address = page.evaluate(LOOK), page.url
+    with tab(browser, several.url) as other:
+        other.goto(address)
+        settle(other)
+        until = time.monotonic() + 20
+        while other.evaluate(LOOK) != seen and time.monotonic() < until:
+            time.sleep(0.2)
+        assert other.evaluate(LOOK) == seen
+    assert seen["heading"] and (seen["figures"] or name == "Break it")
+
+
+def test_experiment_and_methods_go_with_the_address_from_page_to_page(
+    visit: Page, several: Dashboard, browser: Browser
+) -> None:
+    visit.goto(several.url)
+    choose(visit, "Experiment", "small")
+    pills = visit.get_by_test_id("stButtonGroup")
+    pills.get_by_role("button", name="Stimulative training").click()
+    expect(visit).to_have_url(re.compile("experiment=small.*methods=Common\\+training"))
+    for name, path in PAGES.items():
+        visit.get_by_role("link", name=name, exact=True).click()
+        expect(visit).to_have_url(re.compile(f"{path}\\?.*experiment=small.*methods=Common"))
+        expect(visit.get_by_text(re.compile(FRAMED))).to_be_visible(timeout=60_000)
+        with tab(browser, several.url) as other:
+            other.goto(visit.url)
+            expect(other.get_by_role("combobox", name="Experiment")).to_have_value("small")
+            chosen = other.get_by_test_id("stButtonGroup").first.locator("button[aria-pressed=true], button[aria-checked=true]")
+            expect(chosen).to_have_text(["Common training"])
+    choose(visit, "Experiment", "resnet20-fashion")
+    expect(visit.get_by_text(re.compile("isn't here"))).to_have_count(0)
+
+
+def test_the_link_is_copied_or_shown(browser: Browser, several: Dashboard) -> None:
+    with tab(browser, several.url, permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.goto(several.url + "/?spec=1-2-3.4-x5-6.7-8-9")
+        page.get_by_role("button", name="Copy link").click()
+        expect(page.get_by_role("button", name="Link copied")).to_be_visible()
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert copied == several.url + "/?spec=1-2-3.4-x5-6.7-8-9&experiment=resnet20-fashion"
+        page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject(new Error('no')))")
+        page.get_by_role("button", name=re.compile("Copy link|Link copied")).click()
+        field = page.get_by_role("textbox", name="Link to this view")
+        expect(field).to_be_focused()
+        expect(field).to_have_value(copied)
+        page.keyboard.press("Escape")
+        expect(field).to_be_hidden()
+    with tab(browser, several.url) as other:
+        other.goto(copied)
+        expect(code(other)).to_have_value("1-2-3.4-x5-6.7-8-9")
