@@ -8,7 +8,11 @@ from typing import Any
 from stimcore.serving.wire import RunInfo
 
 ACTIVE_S = 120
-"""A run that was not written to for longer is not in progress."""
+"""A run that was not written to for longer is not in progress, unless its epochs take long."""
+FIRST_S = 600
+"""The same before the first epoch has ended: nobody knows yet how long one takes."""
+EPOCHS = 3
+"""Nor after so many times its longest epoch."""
 
 
 def runs_under(folder: Path) -> list[RunInfo]:
@@ -22,10 +26,16 @@ def runs_under(folder: Path) -> list[RunInfo]:
             continue  # not a run, or one that is being written
         rows, written = _rows(path.parent / "training.jsonl")
         written = max(written, path.stat().st_mtime)
-        active = time.time() - written < ACTIVE_S and len(rows) < epochs
+        active = time.time() - written < _patience(rows) and len(rows) < epochs
         name = f"{path.parent.parent.name}/{path.parent.name}"
         found.append((written, RunInfo(name=name, method=method, epochs=epochs, rows=rows, active=active)))
     return [info for _, info in sorted(found, key=lambda item: -item[0])]
+
+
+def _patience(rows: list[dict[str, Any]]) -> float:
+    """Seconds without a write after which a run is taken for ended."""
+    seconds = [float(row["seconds"]) for row in rows if isinstance(row.get("seconds"), int | float)]
+    return max(ACTIVE_S, EPOCHS * max(seconds)) if seconds else float(FIRST_S if not rows else ACTIVE_S)
 
 
 def _rows(path: Path) -> tuple[list[dict[str, Any]], float]:
