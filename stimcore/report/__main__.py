@@ -8,6 +8,7 @@ from typing import Any
 from stimcore import cli, files
 from stimcore.errors import UsageError
 from stimcore.report import markdown, svg
+from stimcore.report.claims import UNMEASURED
 from stimcore.report.contents import Report, report
 from stimcore.report.evidence import experiments, read
 from stimcore.report.page import page
@@ -81,7 +82,10 @@ def _write(item: Report, out: Path, *, with_svg: bool, quiet: bool) -> None:
 def _tell(item: Report) -> None:
     print(f"{item.evidence.name}:")
     for claim in item.claims:
-        print(f"  {claim.name:20} {spoken(claim)}")
+        if claim.verdict != UNMEASURED:
+            print(f"  {claim.name}: {spoken(claim)}. {claim.finding.measured}")
+    if missing := [claim.name for claim in item.claims if claim.verdict == UNMEASURED]:
+        print(f"  {UNMEASURED}: {', '.join(missing)}")
     for title, gap in item.gaps:
         print(f"  gap in '{title}': {gap}")
 
