@@ -120,20 +120,25 @@ def test_a_silent_worker_is_replaced(start: Start) -> None:
 def test_the_end_finishes_what_is_in_flight_and_ends_streams(start: Start, number: int) -> None:
     server = start(limits=["drain_s=8"])
     client = server.client()
-    images = np.ones((512, 1, 12, 12), np.float32)
+    images = np.ones((64, 1, 12, 12), np.float32)
     words = in_binary(images.tobytes(), images.nbytes, shape=list(images.shape))
-    server.http.post(URL, **words)
     job = long(client)
     types: list[str] = []
     stream = threading.Thread(target=lambda: types.extend(event.type for event in client.events(job.id)))
     stream.start()
-    server.until(lambda: client.job(job.id).state == "running")
+    server.until(lambda: client.job(job.id).state == "running" and server.metric("stim_streams") == 1)
+    workers = server.workers()
+    workers[0].send_signal(signal.SIGSTOP)  # so that nothing is done before the end begins
     with ThreadPoolExecutor(6) as threads:
         waiting = [threads.submit(httpx.post, server.url + URL, timeout=60, **words) for _ in range(6)]
-        server.until(lambda: server.metric("stim_waiting_calls") >= 4)
-        workers = server.workers()
+        server.until(lambda: server.metric("stim_waiting_calls") + server.metric("stim_calls_at_workers") == 6)
         began = time.monotonic()
-        code = server.stop(number)
+        server.process.send_signal(number)
+        with pytest.raises(httpx.ConnectError):  # new ones are refused
+            while time.monotonic() - began < 5:
+                httpx.get(server.url + "/v2/health/live")
+        workers[0].send_signal(signal.SIGCONT)
+        code = server.process.wait(20)
         seconds = time.monotonic() - began
         assert [future.result().status_code for future in waiting] == [200] * 6
     stream.join()
