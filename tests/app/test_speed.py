@@ -1,4 +1,4 @@
-"""How quickly the page answers, measured inside the page; bounds of a calm machine, doubled where another may be busy."""
+"""Bursts of clicks, many visitors, little on the wire, a killed server; and, marked slow, how quickly the page answers."""
 
 import re
 import threading
@@ -7,63 +7,32 @@ import time
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.app import speed
 from tests.app.browsing import Dashboard, block, code, dashboard, done, opened, tab
 
 FULL = "1-2-3.4-5-6.7-8-9"
-REMOVABLE = (1, 2, 3, 5, 6, 8, 9)
-CLICK = """(number) => new Promise((resolve) => {
-  const host = [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.net')).shadowRoot;
-  const find = () => host.querySelector(`[data-block="${number}"]`);
-  const before = find().getAttribute('aria-pressed'), url = location.href, start = performance.now();
-  let changed = null;
-  const look = () => {
-    if (changed === null && find().getAttribute('aria-pressed') !== before) changed = performance.now() - start;
-    if (location.href !== url) return resolve([changed, performance.now() - start]);
-    if (performance.now() - start > 5000) return resolve([changed, null]);
-    setTimeout(look, 4);
-  };
-  find().click();
-  look();
-})"""
 
 
-def p95(values: list[float]) -> float:
-    """95th percentile, nearest rank."""
-    return sorted(values)[-(-95 * len(values) // 100) - 1]
-
-
-def test_click_changes_the_picture_at_once_and_the_address_soon(page: Page, served: Dashboard) -> None:
-    opened(page, served.url)
-    pairs = []
-    for i in range(20):
-        pairs.append(page.evaluate(CLICK, REMOVABLE[i % 7]))
-        page.wait_for_timeout(60)
-    assert p95([a for a, _ in pairs]) <= 100, pairs
-    assert all(b is not None for _, b in pairs), pairs
-    done(page)
+@pytest.mark.slow
+def test_answers_come_soon(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """As `python -m tests.app.speed` prints them; the bounds allow for a machine that has other things to do."""
+    with dashboard(tmp_path_factory.mktemp("speed") / "log") as own:
+        found = speed.measure(browser, own.url, 20)
+    assert len(found) == 5 and all(len(one.values_ms) == 20 for one in found)
+    late = [str(one) for one in found if one.percentile_ms(95) > 3 * one.target_ms]
+    assert late == []
 
 
 def test_burst_of_clicks_loses_none(page: Page, served: Dashboard) -> None:
     opened(page, served.url)
     for _ in range(2):
-        for number in REMOVABLE:
+        for number in speed.REMOVABLE:
             block(page, number).click(delay=0)
     block(page, 5).click(delay=0)
     expect(code(page)).to_have_value(FULL.replace("5", "x5"))
     expect(block(page, 5)).to_have_attribute("aria-pressed", "true")
     page.wait_for_timeout(1000)
     expect(code(page)).to_have_value(FULL.replace("5", "x5"))
-
-
-def test_a_shared_link_shows_picture_and_number_soon(browser: Browser, served: Dashboard) -> None:
-    with tab(browser, served.url) as page:
-        opened(page, served.url)
-    with tab(browser, served.url) as page:  # a cold browser, a warm server
-        start = time.monotonic()
-        page.goto(f"{served.url}/?spec=1-2-3.4-x5-6.7-8-9")
-        expect(block(page, 5)).to_be_visible()
-        done(page)
-        assert time.monotonic() - start <= 6
 
 
 def test_two_visitors_do_not_meet(served: Dashboard, browser: Browser) -> None:
