@@ -7,21 +7,19 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from stimcore.errors import StimcoreError, UsageError
-from stimcore.serving import messages
 from stimcore.serving.evaluation import Evaluation
 from stimcore.serving.jobs import Jobs
 from stimcore.serving.limits import Limits
 from stimcore.serving.messages import Advance, Answer, Call, Drop, Hello, Refused, Report
 from stimcore.serving.refusals import Busy, Late, WorkerCrashed
+from stimcore.serving.seat import Seat, Waiting
 
 log = logging.getLogger("stimcore.serve")
 ENGINE = "onnxruntime"
@@ -32,52 +30,6 @@ ATTEMPTS = 2
 """A call that ended its worker is tried once more."""
 BACKOFF_S = 5.0
 """Longest pause before a worker that keeps ending is started again."""
-
-
-@dataclass(eq=False)
-class Waiting:
-    """A call and whoever waits for its answer. Those of priority 1 go before those of 2."""
-
-    call: Call
-    answer: asyncio.Future[Any]
-    priority: int
-    attempts: int = 0
-
-
-@dataclass
-class Seat:
-    """A device, and the worker process that serves it now.
-
-    Attributes:
-        hello: What it said of itself; None while it starts.
-        calls: Sent and not answered.
-        job: Whose chunk it works on.
-        begun: Evaluations that it holds open.
-        heard: When it last said something, or was given something to do while it had nothing.
-        caches: What its engines kept when it last reported.
-    """
-
-    device: str
-    process: asyncio.subprocess.Process | None = None
-    hello: Hello | None = None
-    calls: dict[int, Waiting] = field(default_factory=dict)
-    job: Evaluation | None = None
-    begun: set[Evaluation] = field(default_factory=set)
-    heard: float = 0.0
-    failures: int = 0
-    caches: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def idle(self) -> bool:
-        """Whether it has nothing to do."""
-        return not self.calls and self.job is None
-
-    def send(self, message: object, now: float) -> None:
-        """Queues a message on its pipe."""
-        assert self.process is not None and self.process.stdin is not None
-        if self.idle:
-            self.heard = now
-        self.process.stdin.write(messages.pack(message))
 
 
 def address(engine: str) -> str:
@@ -309,40 +261,15 @@ class Pool:
         words += ["--engines", str(self.limits.engines), "--keep-bytes", str(self.limits.keep_bytes)]
         if self.url is not None:
             words += ["--url", self.url]
-        seat.heard = time.monotonic()
-        seat.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "stimcore.serving.worker",
-            *words,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=16 << 20,
-        )
-        assert seat.process.stdout is not None
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await seat.process.stdout.readexactly(messages.HEAD.size)
-                body = await seat.process.stdout.readexactly(messages.HEAD.unpack(head)[0])
-                self._hear(seat, messages.unpack(body))
+        async with contextlib.aclosing(seat.run(words, time.monotonic())) as said:
+            async for message in said:
+                self._hear(seat, message)
 
     async def _bury(self, seat: Seat) -> None:
         """After the end of a worker: what it held goes on elsewhere."""
-        process, seat.process, seat.hello = seat.process, None, None
-        if process is not None:
-            assert process.stdin is not None
-            process.stdin.close()
-            if not self._ending:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-            try:
-                async with asyncio.timeout(2):
-                    code = await process.wait()
-            except TimeoutError:
-                process.kill()
-                code = await process.wait()
-            if not self._ending and self.fatal is None:
-                log.error("worker ended", extra={"fields": {"device": seat.device, "code": code}})
+        code = await seat.leave(kill=not self._ending)
+        if code is not None and not self._ending and self.fatal is None:
+            log.error("worker ended", extra={"fields": {"device": seat.device, "code": code}})
         if self._ending:
             return
         for waiting in reversed(list(seat.calls.values())):
