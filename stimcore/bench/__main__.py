@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from stimcore import cli
-from stimcore.bench import export, serve, step, sweep
+from stimcore.bench import edit, export, serve, step, sweep
 
 BENCHES: dict[str, ModuleType] = {
     "step": step,
     "sweep": sweep,
+    "edit": edit,
     "export": export,
     "serve": serve,
 }

@@ -1,12 +1,17 @@
 """Graph surgery: measuring written as reductions says the same, folding changes nothing that matters."""
 
+import os
+import shutil
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 
 from stimcore.bundle import Bundle
-from stimcore.errors import UsageError
+from stimcore.errors import BundleError, UsageError
 from stimcore.runtime.engine import Engine
+from stimcore.runtime.graph import Graph
 from stimcore.runtime.provider import Provider, pick
 
 
@@ -67,3 +72,11 @@ def test_cuda_counts_what_the_cpu_counts(small: list[Bundle]) -> None:
         scores.append(report.scores)
     for spec in specs:
         assert abs(scores[0][spec].correct - scores[1][spec].correct) <= 1
+
+
+def test_linked_weights_are_refused_with_a_way_out(small: list[Bundle], tmp_path: Path) -> None:
+    """onnx takes a hard link for an attack."""
+    shutil.copytree(small[0].path, tmp_path / "bundle")
+    os.link(tmp_path / "bundle" / "weights.bin", tmp_path / "weights.bin")
+    with pytest.raises(BundleError, match="copy the files"):
+        Graph.load(tmp_path / "bundle" / "main.onnx", small[0].manifest.parts)
