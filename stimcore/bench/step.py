@@ -61,7 +61,8 @@ class Bench:
     """
 
     def __init__(self, net: StagedNet, method: Method, batch_size: int, precision: str, device: torch.device) -> None:
-        self.net = method.network(net).to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.net = method.network(net).to(device).train()
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's annotation leaves it out
         with layers_seeded("bench"):
             self.auxiliary: nn.Module | None = method.auxiliary(self.net)
         if self.auxiliary is not None:
