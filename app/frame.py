@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app import sources
-from app.figures.palette import Style, style
+from app.figures.palette import Style, style, variant
 from app.link import copy_link
 from stimcore.errors import StimcoreError
 from stimcore.serving.wire import Catalogue, ExperimentInfo, MethodInfo
@@ -37,7 +37,8 @@ class Frame:
 
     def style(self, method: MethodInfo) -> Style:
         """How a method looks on every page."""
-        return style(method)
+        alike = [m.name for m in self.experiment.methods if m.method == method.method and m.spec is None]
+        return variant(style(method), alike.index(method.name)) if len(alike) > 1 and method.name in alike else style(method)
 
 
 def is_classroom() -> bool:
@@ -59,7 +60,7 @@ def _turn(view: str) -> None:
         st.query_params.pop("view", None)
 
 
-def frame(title: str, lead: str, *, several: bool = True, beside: Callable[[], None] | None = None) -> Frame:
+def frame(title: str, lead: str, *, several: bool = True, beside: Callable[[ExperimentInfo], None] | None = None) -> Frame:
     """Draws the head of a page and returns what it is about; stops the page with a sentence where there is nothing to show.
 
     Args:
@@ -73,8 +74,7 @@ def frame(title: str, lead: str, *, several: bool = True, beside: Callable[[], N
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="head"):
         st.title(title, anchor=False, width="content")
         with st.container(horizontal=True, vertical_alignment="center", width="content", key="head_controls"):
-            if beside and not classroom:
-                beside()
+            more = st.container(width="content", key="more")
             _view(classroom)
             link = st.container(width="content", key="link")
     if not classroom:
@@ -85,6 +85,9 @@ def frame(title: str, lead: str, *, several: bool = True, beside: Callable[[], N
         experiment = _experiment(catalogue)
         whole = tuple(m for m in experiment.methods if m.spec is None)
         methods = _methods(whole) if several and len(whole) > 2 else whole
+    if beside and not classroom:
+        with more:
+            beside(experiment)
     with link:
         copy_link(experiment.name)
     if asked[0] not in ("", *(e.name for e in catalogue.experiments)):
@@ -185,6 +188,7 @@ def _methods(whole: Sequence[MethodInfo]) -> tuple[MethodInfo, ...]:
         key="methods",
         bind="query-params",
         format_func=lambda name: style(by_name[name]).label,
+        wrap=True,
         help="Every method trained the same network on the same images.",
     )
     return tuple(by_name[n] for n in names if n in (chosen or []))

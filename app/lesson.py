@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app import state
+from stimcore.serving.wire import ExperimentInfo
 from stimcore.topology import Topology
 
 S = st.session_state
@@ -84,8 +85,11 @@ def plan(topology: Topology) -> list[Step]:
     ]
 
 
-def button() -> None:
-    """Opens the lesson at its first step."""
+def button(experiment: ExperimentInfo) -> None:
+    """Opens the lesson at its first step; only where there are both copies that it talks about."""
+    if not {"common", "stimulative"} <= {m.method for m in experiment.methods if m.spec is None}:
+        S["lesson"] = 0
+        return
     st.button(
         "Lesson in five steps",
         type="primary",

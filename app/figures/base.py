@@ -16,11 +16,21 @@ CONFIG: dict[str, Any] = {
 }
 """For `st.plotly_chart(config=)`: the camera saves an SVG."""
 
+SHORT, ROW = 21, 20
+"""Letters of a name that fits a column of a legend; height of a row of it, in pixels."""
+
 
 def quiet(figure: go.Figure, *, x: str, y: str, height: int = 420) -> go.Figure:
-    """Axis titles, legend above, no drag zoom that traps a scrolling finger."""
+    """Axis titles, legend above, no drag zoom that traps a scrolling finger.
+
+    A legend of many stands in columns of one width, two on a phone; the figure is as much higher.
+    """
+    named = [str(trace.name) for trace in figure.data if trace.showlegend is not False]
+    rows = -(-len(named) // 2)
+    if len(named) > 2 and max(map(len, named)) <= SHORT:
+        figure.update_layout(legend={"entrywidth": 122, "xref": "container"})
     figure.update_layout(
-        height=height,
+        height=height + ROW * max(0, rows - 1),
         dragmode=False,
         margin={"l": 10, "r": 10, "t": 36, "b": 10},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},

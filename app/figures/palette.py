@@ -4,7 +4,8 @@ Colours keep at least 3:1 contrast on both themes and stay apart under the three
 CIE76 difference 17.9, common against stimulative at least 92); symbol and dash repeat what colour says.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from stimcore.serving.wire import MethodInfo
 
@@ -48,8 +49,28 @@ def style(method: MethodInfo) -> Style:
     if method.name == method.method and base.label:
         return base
     extra = method.name.removeprefix(method.method).strip("-_ ").replace("_", " ")
+    extra = re.sub(r"^lambda ?(?=[\d.])", "λ = ", extra)
     label = f"{base.label} ({extra})" if base.label and extra else base.label or method.name.replace("_", " ")
     return Style(label, base.color, base.symbol, base.glyph, base.dash)
+
+
+VARIANTS = (
+    ("circle", "●", "solid"),
+    ("circle-open", "○", "dot"),
+    ("circle-cross", "⊕", "dash"),
+    ("circle-x", "⊗", "dashdot"),
+    ("hexagon", "⬢", "longdash"),
+    ("hexagon-open", "⬡", "longdashdot"),
+)
+"""Symbol, glyph and dash that tell bundles of one method apart; their colour says that it is one method."""
+
+
+def variant(base: Style, number: int) -> Style:
+    """The look of the bundle with this number among several of one method; number 0 looks as usual."""
+    if number == 0:
+        return base
+    symbol, glyph, dash = VARIANTS[number % len(VARIANTS)]
+    return replace(base, symbol=symbol, glyph=glyph, dash=dash)
 
 
 def tint(color: str, alpha: float) -> str:

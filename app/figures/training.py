@@ -110,7 +110,13 @@ def ablation(points: Sequence[LambdaPoint], common_pct: float | None, style: Sty
         hovertemplate="lambda %{x}: %{y:.2f} %<extra></extra>",
     )
     if common_pct is not None:
-        figure.add_hline(y=common_pct, line={"color": common.color, "dash": "dash"}, annotation_text=common.label)
+        figure.add_hline(
+            y=common_pct,
+            line={"color": common.color, "dash": "dash"},
+            annotation_text=common.label,
+            annotation_position="bottom right",
+        )
     quiet(figure, x="lambda: weight of “agree with the whole network”", y="accuracy in %", height=360)
-    figure.update_xaxes(type="log")
+    values = [p.value for p in ordered]
+    figure.update_xaxes(type="log", tickvals=values, ticktext=[f"{value:g}" for value in values])
     return figure

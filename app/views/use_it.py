@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -13,7 +13,7 @@ from app.own_image import UploadError, checked
 from app.show import show
 from stimcore.enumerate import count, ordered, sample
 from stimcore.errors import StimcoreError
-from stimcore.serving.wire import Classification, MethodInfo, NetworkInfo, Sample
+from stimcore.serving.wire import Classification, MethodInfo, NetworkInfo, Networks, Sample
 
 S = st.session_state
 LEAD = (
@@ -62,6 +62,9 @@ def budget(here: Frame) -> None:
     if not every:
         st.info("No network of this experiment is listed for download.")
         return
+    if len(every) == len(groups):
+        whole_only(here, groups, listed, unit)
+        return
     low, high = math.floor(100 * min(o.cost for o in every)) / 100, math.ceil(100 * max(o.cost for o in every)) / 100
     limit = high
     if high > low:
@@ -93,6 +96,19 @@ def budget(here: Frame) -> None:
             method = next(m for m in here.methods if m.name == chosen.method)
             entry = next(n for n in listed[chosen.method].networks if n.file == chosen.file)
             download(here, method, chosen, entry, unit)
+
+
+def whole_only(
+    here: Frame, groups: Sequence[tuple[MethodInfo, list[pareto.Option]]], listed: Mapping[str, Networks], unit: str
+) -> None:
+    """Where no sub-network is listed: the best whole network, and how to list more."""
+    best = max((o for _, found in groups for o in found), key=lambda o: o.accuracy_pct)
+    method = next(m for m in here.methods if m.name == best.method)
+    download(here, method, best, next(n for n in listed[best.method].networks if n.file == best.file), unit)
+    st.info(
+        "No sub-network is listed in this experiment, only whole networks. `python -m stimcore.export RUN_DIR --out "
+        f"exported/{here.experiment.name} --subnets ordered` lists all of them."
+    )
 
 
 def download(here: Frame, method: MethodInfo, chosen: pareto.Option, entry: NetworkInfo, unit: str) -> None:
@@ -206,6 +222,7 @@ def votes(here: Frame, index: int | None, image: bytes | None, truth: str) -> No
                 found.append((method, sources.classify(here.experiment.name, method.name, specs, index=index, image=image)))
     except StimcoreError as error:
         st.error(plain(str(error)))
+        st.button("Try again", key="ask_again")
         return
     left, right = st.columns([1, 7], gap="large")
     left.image(

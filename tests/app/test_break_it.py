@@ -93,6 +93,33 @@ def test_drag_and_keyboard(page: Page, served: Dashboard) -> None:
     block(page, 4).focus()
     page.keyboard.press("Enter")
     expect(page.locator(".hint")).to_have_text(re.compile("^Block 4 can't be deleted"))
+    start = block(page, 4).bounding_box()
+    assert start
+    page.mouse.move(start["x"] + 20, start["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(start["x"] + 200, start["y"] + 20, steps=6)  # a locked block can't be dragged either
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    expect(code(page)).to_have_value("1-3-2.4-5-6.7-8-9")
+
+
+def test_tab_reaches_the_network_and_leaves_it(page: Page, served: Dashboard) -> None:
+    opened(page, served.url)
+    page.get_by_role("button", name="Surprise me").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")  # over the help of the button before
+    for _ in range(3):
+        if block(page, 1).evaluate("e => e === e.getRootNode().activeElement"):
+            break
+        page.keyboard.press("Tab")
+    expect(block(page, 1)).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(code(page)).to_have_value(FULL.replace("2", "x2"))
+    expect(block(page, 2)).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(block(page, 2)).not_to_be_focused()
+    assert not page.locator(".net button:focus").count()
 
 
 def test_measures_here_and_narrows_and_stops(page: Page, served: Dashboard) -> None:

@@ -161,7 +161,7 @@ def test_palette_is_legible_on_both_themes() -> None:
     ("name", "method", "label"),
     [
         ("common", "common", "Common training"),
-        ("stimulative-lambda5", "stimulative", "Stimulative training (lambda5)"),
+        ("stimulative-lambda5", "stimulative", "Stimulative training (λ = 5)"),
         ("my_weights", "imported", "my weights"),
     ],
 )

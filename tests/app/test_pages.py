@@ -52,6 +52,18 @@ def test_accessible_and_at_home_on_a_phone(browser: Browser, served: Dashboard, 
         assert small == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_lesson_and_teacher_view_are_accessible(browser: Browser, served: Dashboard, scheme: str) -> None:
+    with tab(browser, served.url, scheme=scheme) as page:
+        opened(page, served.url)
+        page.get_by_role("button", name="Lesson in five steps").click()
+        expect(page.get_by_role("heading", name=re.compile("^1 of 5"))).to_be_visible()
+        assert violations(page) == []
+        page.goto(served.url + "/?view=class&spec=1-2-3.4-x5-6.7-8-9")
+        expect(page.get_by_text("hidden until revealed").first).to_be_visible()
+        assert violations(page) == []
+
+
 def test_pages_keep_the_state_and_links_reproduce_it(page: Page, served: Dashboard, browser: Browser) -> None:
     opened(page, served.url + "/?spec=1-2-x3.4-5-6.7-8-9")
     for name in ("Sub-networks", "Damage", "Training", "Use it", "Break it"):

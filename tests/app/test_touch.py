@@ -1,0 +1,71 @@
+"""Fingers, small and enlarged screens, and visitors who want nothing to move."""
+
+import re
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.app.browsing import PAGES, Dashboard, block, code, opened, tab
+
+FULL = "1-2-3.4-5-6.7-8-9"
+MOVES = """() => [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.lanes')).shadowRoot
+  .querySelector('.track i').computedStyleMap().get('transition-duration').toString()"""
+
+
+def swipe(page: Page, start: tuple[float, float], way: tuple[float, float]) -> None:
+    """One finger down, along, and up; in CSS pixels."""
+    session = page.context.new_cdp_session(page)
+    (x, y), (dx, dy) = start, way
+    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 13):
+        at = {"x": x + dx * step / 12, "y": y + dy * step / 12}
+        session.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [at]})
+        page.wait_for_timeout(16)
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def middle(page: Page, number: int) -> tuple[float, float]:
+    """Of a block's button."""
+    box = block(page, number).bounding_box()
+    assert box
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_a_finger_taps_drags_and_scrolls(browser: Browser, served: Dashboard) -> None:
+    with tab(browser, served.url, width=390, height=700, has_touch=True, is_mobile=True) as page:
+        opened(page, served.url)
+        block(page, 5).tap()
+        expect(code(page)).to_have_value(FULL.replace("5", "x5"))
+        block(page, 5).tap()
+        expect(code(page)).to_have_value(FULL)
+        block(page, 4).tap(force=True)
+        expect(page.locator(".hint")).to_have_text(re.compile("^Block 4 can't be deleted"))
+        block(page, 1).scroll_into_view_if_needed()
+        start, end = middle(page, 3), middle(page, 1)
+        swipe(page, start, (end[0] - start[0] - 8, 3))
+        expect(code(page)).to_have_value("3-1-2.4-5-6.7-8-9")
+        start, end = middle(page, 4), middle(page, 6)
+        swipe(page, start, (end[0] - start[0], 3))  # locked: it stays
+        expect(block(page, 3)).to_be_visible()
+        before = page.evaluate("document.querySelector('.stMain').scrollTop")
+        swipe(page, middle(page, 2), (0, -250))  # up, from a block: the page scrolls and nothing is moved
+        page.wait_for_function("before => document.querySelector('.stMain').scrollTop > before + 50", arg=before)
+        expect(code(page)).to_have_value("3-1-2.4-5-6.7-8-9")
+
+
+def test_nothing_is_lost_at_twice_the_size(browser: Browser, served: Dashboard) -> None:
+    """A window of 1280 x 900 at 200 % has 640 x 450 CSS pixels."""
+    for name, path in PAGES.items():
+        with tab(browser, served.url, width=640, height=450, device_scale_factor=2) as page:
+            page.goto(served.url + path)
+            expect(page.get_by_text(re.compile("Accuracies are measured"))).to_be_visible(timeout=60_000)
+            if name != "Break it":
+                expect(page.locator(".js-plotly-plot").first).to_be_visible()
+            wide = "Math.max(document.documentElement.scrollWidth, document.querySelector('.stMain').scrollWidth) - innerWidth"
+            assert page.evaluate(wide) <= 0, name
+
+
+def test_nothing_moves_for_who_wants_that(browser: Browser, served: Dashboard) -> None:
+    for wish, expected in (("reduce", "0s"), ("no-preference", "0.3s")):
+        with tab(browser, served.url, reduced_motion=wish) as page:
+            opened(page, served.url)
+            assert page.evaluate(MOVES) == expected
