@@ -249,7 +249,7 @@ def _repository(router: APIRouter, server: Server) -> None:
 
     @router.post("/repository/models/{name}/load", summary="Look again, hash by hash, and load", openapi_extra=empty)
     async def load(name: str, request: Request) -> Response:
-        if (await _optional(request, server, ("parameters",))).get("parameters"):
+        if (await _optional(request, server, ("parameters",))).get("parameters") not in (None, {}):
             raise UsageError(
                 "a load with parameters", allowed="none: models are never uploaded, only exported bundles are served"
             )
@@ -263,9 +263,9 @@ def _repository(router: APIRouter, server: Server) -> None:
 
     @router.post("/repository/models/{name}/unload", summary="Take a model out until it is loaded again", openapi_extra=empty)
     async def unload(name: str, request: Request) -> Response:
-        parameters = (await _optional(request, server, ("parameters",))).get("parameters") or {}
-        if not isinstance(parameters, dict) or set(parameters) - {"unload_dependents"}:
-            raise UsageError("the parameters of an unload", allowed="unload_dependents")
+        parameters = (await _optional(request, server, ("parameters",))).get("parameters")
+        if parameters not in (None, {}, {"unload_dependents": True}, {"unload_dependents": False}):
+            raise UsageError("the parameters of an unload", allowed="unload_dependents, true or false: no model has any")
         model = server.library.model(name)
         server.unloaded.add(model.name)
         if all(other.name in server.unloaded for other in server.library.shelf.models.values() if other.bundle is model.bundle):

@@ -284,6 +284,31 @@ def test_job_requests(server: Running, value: Any) -> None:
     refused(server, 400, url="/v1/jobs", content=json.dumps(value))
 
 
+@pytest.mark.parametrize(
+    ("what", "value", "match"),
+    [
+        ("load", {"parameters": {"config": '{"backend": "python"}'}}, "never uploaded"),
+        ("load", {"parameters": {"config": {}}}, "never uploaded"),
+        ("load", {"parameters": {"file:1/model.onnx": "AAAA"}}, "never uploaded"),
+        ("load", {"parameters": {"file:../../escaped": "AAAA"}}, "never uploaded"),
+        ("load", {"parameters": []}, "never uploaded"),
+        ("load", {"parameters": 0}, "never uploaded"),
+        ("load", {"config": {}}, "allowed: nothing, or an object with parameters"),
+        ("load", [], "allowed: nothing, or an object"),
+        ("unload", {"parameters": {"unload_dependents": "yes"}}, "unload_dependents, true or false"),
+        ("unload", {"parameters": {"force": True}}, "unload_dependents"),
+        ("unload", {"parameters": []}, "unload_dependents"),
+        ("index", {"ready": "yes"}, "'ready' is no truth value"),
+        ("index", {"ready": 1}, "'ready' is no truth value"),
+        ("index", {"all": True}, "an object with ready"),
+    ],
+)
+def test_repository_requests(server: Running, what: str, value: Any, match: str) -> None:
+    url = "/v2/repository/index" if what == "index" else f"/v2/repository/models/tiny.common/{what}"
+    refused(server, 400, match, url=url, content=json.dumps(value))
+    assert server.http.get("/v2/models/tiny.common/ready").status_code == 200
+
+
 def test_event_ids(server: Running) -> None:
     job = {"experiment": "tiny", "method": "stimulative", "specs": ["main"]}
     id_ = server.http.post("/v1/jobs", json=job).json()["id"]
