@@ -16,21 +16,18 @@ CONFIG: dict[str, Any] = {
 }
 """For `st.plotly_chart(config=)`: the camera saves an SVG."""
 
-SHORT, ROW = 21, 20
-"""Letters of a name that fits a column of a legend; height of a row of it, in pixels."""
+ROW = 19
+"""Height of a legend's row in pixels."""
 
 
 def quiet(figure: go.Figure, *, x: str, y: str, height: int = 420) -> go.Figure:
     """Axis titles, legend above, no drag zoom that traps a scrolling finger.
 
-    A legend of many stands in columns of one width, two on a phone; the figure is as much higher.
+    A figure with many names is higher: on a phone each of them takes a row of its own above the plot.
     """
-    named = [str(trace.name) for trace in figure.data if trace.showlegend is not False]
-    rows = -(-len(named) // 2)
-    if len(named) > 2 and max(map(len, named)) <= SHORT:
-        figure.update_layout(legend={"entrywidth": 122, "xref": "container"})
+    named = sum(trace.showlegend is not False for trace in figure.data)
     figure.update_layout(
-        height=height + ROW * max(0, rows - 1),
+        height=height + ROW * max(0, named - 2),
         dragmode=False,
         margin={"l": 10, "r": 10, "t": 36, "b": 10},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
