@@ -1,10 +1,11 @@
 """Writing files so that a reader, a full disk or Ctrl-C never meets half of one."""
 
+import fcntl
 import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,26 @@ def store_once(path: Path, others: Iterable[Path]) -> bool:
             temporary.unlink(missing_ok=True)
         return True
     return False
+
+
+@contextmanager
+def alone(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Holds a folder against every other process that asks for it in the same way; a killed process holds nothing.
+
+    Args:
+        folder: It exists.
+        waiting: Called once when another process holds it, before waiting for that one.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def sha256(path: Path) -> str:

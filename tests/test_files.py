@@ -1,11 +1,12 @@
 """Files that are equal lie on the disk once."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from stimcore.files import replacing, store_once
+from stimcore.files import alone, replacing, store_once
 
 
 def made(path: Path, text: str) -> Path:
@@ -42,3 +43,19 @@ def test_without_hard_links_it_stays_a_copy(tmp_path: Path, monkeypatch: pytest.
     assert second.read_text(encoding="utf-8") == "xy"
     assert not second.samefile(first)
     assert [path.name for path in second.parent.iterdir()] == ["images.npz"]
+
+
+def test_who_comes_second_is_told_and_waits(tmp_path: Path) -> None:
+    told, order = threading.Event(), []
+
+    def second() -> None:
+        with alone(tmp_path, told.set):
+            order.append("second")
+
+    other = threading.Thread(target=second)
+    with alone(tmp_path, lambda: order.append("never")):
+        other.start()
+        assert told.wait(10)
+        order.append("first")
+    other.join(10)
+    assert order == ["first", "second"]

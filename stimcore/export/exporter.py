@@ -75,7 +75,7 @@ class Exporter:
     def export(
         self, specs: Sequence[Spec], tell: Callable[[int, int, str], None] = lambda done, total, line: None
     ) -> list[str]:
-        """Writes the bundle.
+        """Writes the bundle. Exports into one experiment take turns, whichever process they run in.
 
         Args:
             specs: Sub-networks to list; the main network always is.
@@ -89,6 +89,12 @@ class Exporter:
         """
         full = self.net.topology.full
         wanted = [full, *(spec for spec in dict.fromkeys(specs) if spec != full)]
+        with files.alone(
+            self.experiment.path, lambda: tell(0, len(wanted), f"waits for another export into {self.experiment.path}")
+        ):
+            return self._export(wanted, tell)
+
+    def _export(self, wanted: Sequence[Spec], tell: Callable[[int, int, str], None]) -> list[str]:
         plan = self._plan(wanted)
         if self._is_done(plan):
             tell(len(wanted), len(wanted), "already exported from the same checkpoint")
@@ -107,7 +113,7 @@ class Exporter:
         for spec in wanted:
             name = self.file_name(spec)
             if (reason := complaint(name, finished[name])) is not None:
-                if spec == full:
+                if spec == wanted[0]:
                     raise ParityError(reason)
                 complaints.append(reason)
                 (self._part / name).unlink(missing_ok=True)

@@ -122,6 +122,16 @@ def test_a_killed_export_goes_on_and_ends_the_same(small: list[Bundle], tmp_path
     print("killed while it ran:", hits)
 
 
+def test_two_exports_at_once_take_turns(small: list[Bundle], tmp_path: Path) -> None:
+    words = command(small[0], tmp_path / "two")
+    both = [subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert digest(tmp_path / "two" / "common") == digest(small[0].path)
+    assert not list((tmp_path / "two").glob(".*.part"))
+    assert sum("already exported from the same checkpoint" in text for text in said) == 1
+
+
 @pytest.mark.slow
 def test_ten_kills_at_random_moments(small: list[Bundle], tmp_path: Path) -> None:
     rng = random.Random()
