@@ -107,7 +107,7 @@ def test_repeated_crashes_turn_ready_off_and_live_stays(start: Start) -> None:
 
 
 def test_a_silent_worker_is_replaced(start: Start) -> None:
-    server = start(limits=["silence_s=1", "start_s=30"])
+    server = start(limits=["silence_s=3", "start_s=60"])
     client = server.client()
     (worker,) = server.workers()
     worker.send_signal(signal.SIGSTOP)
