@@ -16,7 +16,7 @@ from stimcore.serving.limits import Limits
 from stimcore.serving.pool import ENGINE, address
 from stimcore.serving.server import Server
 
-PORT = 8000
+HOST, PORT = "127.0.0.1", 8000
 MIN_TOKEN = 16
 
 
@@ -27,7 +27,7 @@ def parser() -> cli.Parser:
         description="Serve bundles: Open Inference Protocol under /v2, evaluations under /v1, Prometheus under /metrics.",
     )
     line.add_argument("folder", metavar="EXPORTED", type=Path, help="folder of experiments, as stimcore.export writes it")
-    line.add_argument("--host", default="127.0.0.1", help="address (default: %(default)s); any other needs STIMCORE_TOKEN")
+    line.add_argument("--host", default=HOST, help="address (default: %(default)s); any other needs STIMCORE_TOKEN")
     line.add_argument("--port", type=int, default=PORT, help="0 for a free one (default: %(default)s)")
     line.add_argument(
         "--device",
@@ -86,15 +86,35 @@ async def _serve(server_of: Callable[[], Server], sock: socket.socket, until_inp
     return await run(server_of(), sock, watch_input=until_input_closes)
 
 
+def _guarded(address: str, token: str | None) -> None:
+    """Makes sure that nobody from another machine comes in without a token.
+
+    Raises:
+        UsageError: The address can be reached from there, and there is no token.
+    """
+    if token is None and not ipaddress.ip_address(address).is_loopback:
+        raise UsageError(
+            f"{address} is reachable from other machines and there is no token",
+            todo=f"Set STIMCORE_TOKEN to a secret of at least {MIN_TOKEN} characters.",
+        )
+
+
 def _listening(host: str, port: int, fd: int | None, token: str | None) -> socket.socket:
     """A socket that listens.
 
     Raises:
-        UsageError: An address that others can reach, without a token; no such address.
+        UsageError: An address that others can reach, without a token; no such address; two answers to where to listen.
         Unavailable: The port is taken.
     """
     if fd is not None:
-        return socket.socket(fileno=fd)
+        if (host, port) != (HOST, PORT):
+            raise UsageError("--fd with --host or --port", allowed="--fd alone: the socket knows its address")
+        try:
+            inherited = socket.socket(fileno=fd)
+        except OSError as reason:
+            raise UsageError(f"--fd {fd} is no socket ({reason.strerror})") from reason
+        _guarded(str(inherited.getsockname()[0]), token)
+        return inherited
     if not 0 <= port <= 65535:
         raise UsageError(f"--port {port}", allowed="0 to 65535")
     try:
@@ -103,11 +123,7 @@ def _listening(host: str, port: int, fd: int | None, token: str | None) -> socke
         raise UsageError(
             f"there is no address '{host[:80]}'", allowed="127.0.0.1, 0.0.0.0, a name or number of this machine"
         ) from reason
-    if token is None and not ipaddress.ip_address(address[0]).is_loopback:
-        raise UsageError(
-            f"--host {host} is reachable from other machines and there is no token",
-            todo=f"Set STIMCORE_TOKEN to a secret of at least {MIN_TOKEN} characters.",
-        )
+    _guarded(str(address[0]), token)
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY where this is said
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import signal
 import socket
@@ -334,6 +335,18 @@ def test_wrong_use_is_refused_before_anything_starts(
     monkeypatch.delenv("STIMCORE_TOKEN", raising=False)
     with pytest.raises(UsageError, match=re.escape(match)):
         serve.main([str(exported), "--port", "0", *words])
+
+
+def test_an_inherited_socket_is_guarded_as_any_other(exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("STIMCORE_TOKEN", raising=False)
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:
+        copy = str(os.dup(everywhere.fileno()))  # serve closes what it was given
+        with pytest.raises(UsageError, match="--fd with --host or --port"):
+            serve.main([str(exported), "--fd", copy, "--port", "0"])
+        with pytest.raises(UsageError, match="there is no token"):
+            serve.main([str(exported), "--fd", copy])
+    with (tmp_path / "file").open("w") as file, pytest.raises(UsageError, match="is no socket"):
+        serve.main([str(exported), "--fd", str(file.fileno())])
 
 
 def test_a_short_token_a_missing_folder_a_taken_port(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
