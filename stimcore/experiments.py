@@ -89,7 +89,7 @@ def _exported(
 ) -> tuple[Step, ...]:
     """Export a run folder, and sweep the bundle."""
     bundle = f"exported/{experiment}/{name}"
-    out = ("--out", f"exported/{experiment}", "--name", name, *extra, "--subnets", *subnets)
+    out = ("--out", f"exported/{experiment}", "--name", name, *extra, "--subnets", *subnets, "--latency")
     return (
         Step(("stimcore.export", run, *out), f"{bundle}/manifest.json"),
         *(Step(("stimcore.sweep", bundle, "--kind", kind, "--store"), f"{bundle}/sweep-{kind}.json") for kind in sweeps),
