@@ -33,6 +33,13 @@ def test_the_table_is_what_was_measured(method: str) -> None:
     assert row in README
 
 
+@pytest.mark.parametrize("method", ["common", "stimulative"])
+def test_mobilenetv3s_means_are_what_was_measured(method: str) -> None:
+    sweep = json.loads((ROOT / "exported/mobilenetv3-fashion" / method / "sweep-ordered.json").read_text())
+    mean, std = mean_std([row["accuracy_pct"] for row in sweep["results"]])
+    assert len(sweep["results"]) == 144 and f"{mean:.2f}% ± {std:.2f} with {method}" in " ".join(README.split())
+
+
 def test_the_smallest_networks_twin_is_what_was_measured() -> None:
     manifest = json.loads((ROOT / "exported/resnet20-fashion/twin-d1-1-1/manifest.json").read_text())
     assert f"Trained alone, that smallest network gets {manifest['networks']['main.onnx']['accuracy_pct']:.2f}%" in README
