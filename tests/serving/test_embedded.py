@@ -56,7 +56,7 @@ def parent(folder: Path, until: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
 
 
-def gone(session: int, seconds: float = 12.0) -> bool:
+def gone(session: int, seconds: float = 60) -> bool:
     """Whether nothing of a session runs any more, or soon won't."""
     end = time.monotonic() + seconds
     while in_session(session):
