@@ -10,9 +10,9 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # works from a checkout without an installed package
 
-import streamlit as st  # noqa: E402
+import streamlit as st  # noqa: E402  # the path above comes first
 
-from app.web import middleware  # noqa: E402
+from app.web import middleware  # noqa: E402  # the path above comes first
 
 
 def navigate() -> None:
