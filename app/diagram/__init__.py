@@ -8,21 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
-
+from app.inline import inline
 from app.state import Arrangement, locked
 from stimcore.topology import Topology
 
-_HERE = Path(__file__).parent
 _HTML = """<div class="net" role="group"></div>
 <p class="hint" aria-live="polite"></p>
 """
-_component = st.components.v2.component(
-    "stimcore_diagram",
-    html=_HTML,
-    css=(_HERE / "diagram.css").read_text(encoding="utf-8"),
-    js=(_HERE / "diagram.js").read_text(encoding="utf-8"),
-)
+_component = inline(Path(__file__).parent, _HTML)
 
 
 def payload(topology: Topology, arrangement: Arrangement, *, revision: int, large: bool) -> dict[str, Any]:

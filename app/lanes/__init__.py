@@ -7,18 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import streamlit as st
+from app.inline import inline
 
-_HERE = Path(__file__).parent
 _HTML = """<div class="lanes" role="img"></div>
 <p class="heard" aria-live="polite"></p>
 """
-_component = st.components.v2.component(
-    "stimcore_lanes",
-    html=_HTML,
-    css=(_HERE / "lanes.css").read_text(encoding="utf-8"),
-    js=(_HERE / "lanes.js").read_text(encoding="utf-8"),
-)
+_component = inline(Path(__file__).parent, _HTML)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,19 +2,13 @@
 
 from pathlib import Path
 
-import streamlit as st
+from app.inline import inline
 
-_HERE = Path(__file__).parent
 _HTML = """<button type="button">Copy link</button>
 <label hidden>Copy this link: <input readonly aria-label="Link to this view"></label>
 <span class="heard" aria-live="polite"></span>
 """
-_component = st.components.v2.component(
-    "stimcore_link",
-    html=_HTML,
-    css=(_HERE / "link.css").read_text(encoding="utf-8"),
-    js=(_HERE / "link.js").read_text(encoding="utf-8"),
-)
+_component = inline(Path(__file__).parent, _HTML)
 
 
 def copy_link(experiment: str) -> None:
