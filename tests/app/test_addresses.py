@@ -182,11 +182,10 @@ LOOK = """() => {
 }"""
 
 
-UNDER_WAY = r"Measuring …|Waiting for the first|^[\d,]+ of [\d,]+"
+UNDER_WAY = r"Measuring …|Step 1 of 2|Waiting for the first|^[\d,]+ of [\d,]+"
 """What the page says while an evaluation runs."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_an_address_shows_the_same_in_another_browser(browser: Browser, several: Dashboard, name: str) -> None:
     def settle(page: Page) -> None:
