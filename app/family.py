@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import sources
 from app.frame import Frame, images, plain
-from app.watch import Watched, watch
+from app.watch import Watched, pause_s, watch
 from stimcore.enumerate import count, deletions, sample
 from stimcore.serving.wire import MethodInfo
 from stimcore.topology import Topology
@@ -84,7 +84,7 @@ def family(here: Frame, method: MethodInfo, kind: str) -> Sampled | None:
         return None
     seen = watch(ask)
     if not seen.finished:
-        st.fragment(_progress, run_every=1.0)(here, method, kind, seen)
+        st.fragment(_progress, run_every=pause_s(1.0))(here, method, kind, seen)
         return None
     if seen.problem or seen.job is None or seen.job.main is None:
         st.error(plain(f"{here.style(method).label}: {seen.problem or 'the evaluation was stopped.'}"))

@@ -93,11 +93,16 @@ def _client() -> Client:
     return _shared(address() or str(folder()))
 
 
+def visitor() -> str:
+    """A random name of the browser tab that this run is for."""
+    return str(st.session_state.setdefault("visitor", uuid4().hex))
+
+
 def _own() -> Client:
     """This visitor's: the server counts who watches an evaluation."""
     state = st.session_state
     if "client" not in state:
-        state["client"] = _server(uuid4().hex)
+        state["client"] = _server(visitor())
     return cast(Client, state["client"])
 
 

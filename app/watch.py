@@ -3,6 +3,8 @@
 Whoever turns to another state leaves the old evaluation; the server goes on with it only while others watch.
 """
 
+import random
+import time
 from collections.abc import Collection, MutableMapping
 from dataclasses import dataclass
 from typing import cast
@@ -15,6 +17,10 @@ from stimcore.serving.wire import Job, Result
 
 KEPT = 64
 """States whose numbers a session remembers."""
+POLLS_PER_S = 20
+"""Of all visitors together: a run of a polled fragment takes 10 to 15 ms of one core, so this leaves the other half free."""
+PRESENT_S = 3.0
+"""How long whoever has polled counts as watching."""
 
 
 @dataclass
@@ -62,6 +68,7 @@ class Watched:
 
     def look(self) -> None:
         """Asks the server once, unless there is nothing more to learn."""
+        _present()[sources.visitor()] = time.monotonic()
         job = self.job  # an older run of the page may still hold this object in its own thread
         if self.finished:
             return
@@ -90,6 +97,23 @@ class Watched:
     def again(self, *, fresh: bool) -> None:
         """Starts over."""
         self.job, self.stopped, self.problem, self.fresh = None, False, "", fresh
+
+
+@st.cache_resource(show_spinner=False)
+def _present() -> dict[str, float]:
+    return {}
+
+
+def pause_s(least_s: float) -> float:
+    """Seconds between this visitor's polls: longer in a class, and of no two visitors the same, so that they don't stay in step.
+
+    Args:
+        least_s: What a visitor alone gets.
+    """
+    now, present = time.monotonic(), _present()
+    for gone in [name for name, at in list(present.items()) if now - at > PRESENT_S]:
+        present.pop(gone, None)
+    return max(least_s, len(present) / POLLS_PER_S) * random.uniform(0.9, 1.1)
 
 
 def _seen() -> MutableMapping[sources.Ask, Watched]:

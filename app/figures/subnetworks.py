@@ -103,19 +103,17 @@ def against_cost(families: Sequence[Family], macs: Mapping[str, int], chosen: st
 
     Args:
         families: One per method.
-        macs: Spec -> multiply-accumulates; where it is empty the number of blocks stands in.
+        macs: Spec -> multiply-accumulates, of every spec drawn; where it is empty the number of blocks stands in.
         chosen: A spec in long form, ringed.
     """
     figure = go.Figure()
 
-    def cost(spec: str) -> float | None:
-        if not macs:
-            return float(len([b for b in spec.replace(".", "-").split("-") if b != "x"]))
-        return macs[spec] / 1e6 if spec in macs else None
+    def cost(spec: str) -> float:
+        return macs[spec] / 1e6 if macs else float(len([b for b in spec.replace(".", "-").split("-") if b != "x"]))
 
     for family in families:
         look = family.style
-        rows = [row for row in shown(family.sweep["results"]) if cost(row["spec"]) is not None]
+        rows = shown(family.sweep["results"])
         figure.add_scatter(
             x=[cost(row["spec"]) for row in rows],
             y=[row["accuracy_pct"] for row in rows],

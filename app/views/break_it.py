@@ -10,7 +10,7 @@ from app import lesson, sources, state
 from app.diagram import diagram
 from app.frame import Frame, footer, frame, images, plain
 from app.lanes import Lane, lanes
-from app.watch import Watched, watch, watch_only
+from app.watch import Watched, pause_s, watch, watch_only
 from stimcore.topology import Topology
 
 S = st.session_state
@@ -282,7 +282,7 @@ def page() -> None:
         ]
         watch_only(asks)
         busy = not all(watch(ask).finished for ask in asks)
-        st.fragment(results, run_every=POLL_S if busy else None)(here, arrangement, asks, covered, busy)
+        st.fragment(results, run_every=pause_s(POLL_S) if busy else None)(here, arrangement, asks, covered, busy)
     if not here.classroom:
         footer(here)
 

@@ -84,11 +84,14 @@ def _points(change: float) -> str:
     return "no change" if abs(change) < 0.05 else f"{change:+.1f} points"
 
 
-def costs(here: Frame) -> Mapping[str, int]:
-    """Spec -> multiply-accumulates of the listed networks."""
+def costs(here: Frame, families: Sequence[figures.Family]) -> Mapping[str, int]:
+    """Spec -> multiply-accumulates, from a method that lists every sub-network drawn; empty where none does."""
+    drawn = {row["spec"] for family in families for row in family.sweep["results"]}
     for method in here.methods:
-        if method.num_networks > 1:
-            return {n.spec: n.macs for n in sources.networks(here.experiment.name, method).networks}
+        if method.num_networks >= len(drawn):
+            known = {n.spec: n.macs for n in sources.networks(here.experiment.name, method).networks}
+            if drawn <= set(known):
+                return known
     return {}
 
 
@@ -210,7 +213,7 @@ def page() -> None:
         )
     with right:
         show(
-            figures.against_cost(families, costs(here), spec),
+            figures.against_cost(families, costs(here, families), spec),
             "cost",
             "Accuracy of every sub-network over the work per image",
             on_select=lambda: clicked(topology, "figure_cost"),

@@ -299,6 +299,8 @@ def _text(progress: Progress, spec: Spec) -> bytes:
 
 
 STOPPED = Report(0, "stopped", 0, 0, {}, True)
+YIELDING = 10
+"""How nice a worker is: on a processor that networks fill, the front and a dashboard beside it still answer at once."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -312,6 +314,7 @@ def main(argv: Sequence[str]) -> None:
     options = line.parse_args(argv)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the front decides when this process ends: it closes our input
+    os.nice(YIELDING)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between our messages
     try:

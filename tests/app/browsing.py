@@ -127,7 +127,7 @@ def tab(
     settings: dict[str, Any] = {"reduced_motion": "reduce", **more}
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **settings)  # type: ignore[arg-type]
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(30_000)
     bad: list[str] = []
     page.on("pageerror", lambda error: bad.append(str(error)))
     # a deep link makes Streamlit's script look for its server at /page/_stcore first, a 404 that it expects

@@ -12,13 +12,15 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.app.browsing import FLAGS, chromium, dashboard, opened, tab
+from tests.app.browsing import FLAGS, Dashboard, chromium, dashboard, opened, tab
+from tests.app.visitors import crowd
 
 REMOVABLE = (1, 2, 3, 5, 6, 8, 9)
 SHIPPED = "1-2-3.4-x5-6.7-8-9"
 SWAPPED = "1-2-3.4-6-5.7-8-9"
 """With any of blocks 1, 2, 3, 8, 9 deleted it is in no stored family: each such state has to be measured."""
 OTHERS = (1, 2, 3, 8, 9)
+CLASS = "x1-2-x3.4-5-6.7-9-x8"
 
 FIND = "const shadow = (q) => [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector(q))?.shadowRoot;"
 CLICK = f"""(number) => new Promise((resolve) => {{
@@ -137,20 +139,31 @@ def arrivals(browser: Browser, url: str, number: int) -> Iterator[Measured]:
     yield Measured("shared link, cold tab -> final number of a shipped state", 3000, numbers)
 
 
-def measure(browser: Browser, url: str, number: int, tell: Callable[[Measured], None] = lambda one: None) -> list[Measured]:
+def polls(url: str, pid: int) -> Iterator[Measured]:
+    """A class of 30 that follows one evaluation which nobody asked for before."""
+    seen = crowd(url, f"spec={CLASS}", 30, pid)
+    yield Measured(f"poll, 30 visitors (dashboard: {100 * seen.cpu_share:.0f} % of a core)", 300, seen.polls_ms)
+
+
+def measure(
+    browser: Browser, served: Dashboard, number: int, tell: Callable[[Measured], None] = lambda one: None
+) -> list[Measured]:
     """Everything, one after the other.
 
     Args:
         browser: Chromium.
-        url: Of a dashboard on the committed experiment that measured nothing yet.
+        served: A dashboard on the committed experiment that measured nothing yet.
         number: Repetitions of each, at most 31 of the fresh states.
         tell: Gets each as soon as it is known.
     """
-    found = []
+    found, url = [], served.url
     with tab(browser, url) as one, tab(browser, url) as other:
         for measured in (*clicks(one, url, number), *fresh(other, url, number), *arrivals(browser, url, number)):
             tell(measured)
             found.append(measured)
+    for measured in polls(url, served.process.pid):
+        tell(measured)
+        found.append(measured)
     return found
 
 
@@ -163,7 +176,7 @@ def main(argv: Sequence[str]) -> int:
     log = Path(tempfile.mkdtemp()) / "log"
     with dashboard(log) as served, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        measure(browser, served.url, number, lambda one: print(one, flush=True))
+        measure(browser, served, number, lambda one: print(one, flush=True))
         browser.close()
     return 0
 

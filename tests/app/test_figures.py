@@ -64,8 +64,8 @@ def test_against_cost_uses_macs_or_blocks() -> None:
     family = subnetworks.Family(STYLES["common"], sweep(), {})
     figure = subnetworks.against_cost([family], {})
     assert list(figure.data[0].x) == [2, 3, 4, 3, 4, 5]
-    macs = {r["spec"]: 1_000_000 * (i + 1) for i, r in enumerate(sweep()["results"][:2])}
-    assert list(subnetworks.against_cost([family], macs).data[0].x) == [1.0, 2.0]
+    macs = {r["spec"]: 1_000_000 * (i + 1) for i, r in enumerate(sweep()["results"])}
+    assert list(subnetworks.against_cost([family], macs).data[0].x) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 
 
 def test_matrix_leaves_the_lower_left_blank_and_prints_numbers() -> None:

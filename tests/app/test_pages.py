@@ -79,15 +79,16 @@ def test_pages_keep_the_state_and_links_reproduce_it(page: Page, served: Dashboa
         expect(other).to_have_url(re.compile("view=class"))
 
 
-def test_all_sub_networks_are_drawn_and_saved(page: Page, served: Dashboard) -> None:
-    ready(page, served.url, "Sub-networks", PAGES["Sub-networks"])
+@pytest.mark.parametrize(("experiment", "number"), [("resnet20-fashion", 27), ("mobilenetv3-fashion", 144)])
+def test_all_sub_networks_are_drawn_and_saved(page: Page, served: Dashboard, experiment: str, number: int) -> None:
+    ready(page, served.url, "Sub-networks", f"{PAGES['Sub-networks']}?experiment={experiment}")
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Numbers (CSV)").first.click()
     rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text(encoding="utf-8"))))
     for label, method in (("Common training", "common"), ("Stimulative training", "stimulative")):
-        stored = json.loads((EXPERIMENT / method / "sweep-ordered.json").read_text(encoding="utf-8"))
+        stored = json.loads((ROOT / "exported" / experiment / method / "sweep-ordered.json").read_text(encoding="utf-8"))
         drawn = [float(r["y"]) for r in rows if r["series"] == label]
-        assert len(drawn) == 27
+        assert len(drawn) == number
         assert np.mean(drawn) == pytest.approx(np.mean([r["accuracy_pct"] for r in stored["results"]]))
 
 

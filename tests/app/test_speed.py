@@ -17,8 +17,8 @@ FULL = "1-2-3.4-5-6.7-8-9"
 def test_answers_come_soon(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
     """As `python -m tests.app.speed` prints them; the bounds allow for a machine that has other things to do."""
     with dashboard(tmp_path_factory.mktemp("speed") / "log") as own:
-        found = speed.measure(browser, own.url, 20)
-    assert len(found) == 5 and all(len(one.values_ms) == 20 for one in found)
+        found = speed.measure(browser, own, 20)
+    assert len(found) == 6 and all(len(one.values_ms) >= 20 for one in found)
     late = [str(one) for one in found if one.percentile_ms(95) > 3 * one.target_ms]
     assert late == []
 
