@@ -105,7 +105,7 @@ def _present() -> dict[str, float]:
 
 
 def pause_s(least_s: float) -> float:
-    """Seconds between this visitor's polls: longer in a class, and of no two visitors the same, so that they don't stay in step.
+    """Seconds between this visitor's polls: longer in a class, and never the same for two, so that they don't stay in step.
 
     Args:
         least_s: What a visitor alone gets.

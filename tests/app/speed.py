@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -158,12 +159,15 @@ def measure(
     """
     found, url = [], served.url
     with tab(browser, url) as one, tab(browser, url) as other:
-        for measured in (*clicks(one, url, number), *fresh(other, url, number), *arrivals(browser, url, number)):
+        everything = (
+            clicks(one, url, number),
+            fresh(other, url, number),
+            arrivals(browser, url, number),
+            polls(url, served.process.pid),
+        )
+        for measured in chain.from_iterable(everything):
             tell(measured)
             found.append(measured)
-    for measured in polls(url, served.process.pid):
-        tell(measured)
-        found.append(measured)
     return found
 
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import psutil
@@ -128,4 +129,5 @@ def crowd(url: str, query: str, number: int, pid: int) -> Crowd:
     Raises:
         TimeoutError: A run did not end within `PATIENCE_S`.
     """
-    return asyncio.run(_gather(url, query, number, psutil.Process(pid)))
+    with ThreadPoolExecutor(1) as aside:  # a browser's driver has a loop in this thread
+        return aside.submit(asyncio.run, _gather(url, query, number, psutil.Process(pid))).result()
