@@ -42,12 +42,12 @@ CLICK = f"""(number) => new Promise((resolve) => {{
 
 FIRST = f"""(number) => new Promise((resolve) => {{
   {FIND}
-  const numbers = () => [...shadow('.lanes').querySelectorAll('.accuracy')].map((e) => e.innerText);
+  const numbers = () => [...(shadow('.lanes')?.querySelectorAll('.accuracy') ?? [])].map((e) => e.innerText);
   const start = performance.now();
   let measuring = false;
   const look = () => {{
     const seen = numbers();
-    measuring ||= seen.every((text) => text === '…');
+    measuring ||= seen.length > 0 && seen.every((text) => text === '…');
     if (measuring && seen.some((text) => /\\d/.test(text))) return resolve(performance.now() - start);
     if (performance.now() - start > 60000) return resolve(null);
     setTimeout(look, 4);
