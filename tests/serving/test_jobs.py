@@ -1,5 +1,6 @@
 """Evaluations through a real server: numbers of the engine, events, cancelling, watching, sharing, remembering, fairness."""
 
+import asyncio
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,13 @@ from stimcore.errors import SpecError, Unavailable, UsageError
 from stimcore.runtime.engine import Engine
 from stimcore.serving import wire
 from stimcore.serving.client import Client
+from stimcore.serving.evaluation import Evaluation
+from stimcore.serving.jobs import Jobs
+from stimcore.serving.library import Library
+from stimcore.serving.limits import Limits
+from stimcore.serving.messages import Report
 from stimcore.serving.refusals import NotFound, TooLarge
+from stimcore.serving.results import Known
 from tests.serving.conftest import Start
 from tests.serving.processes import Running
 
@@ -188,3 +195,27 @@ def test_what_the_engines_keep_is_in_the_metrics(server: Running, client: Client
             assert f'stim_engine_cache{{cache="{cache}",what="{what}"}}' in text
     held = float(text.split('stim_engine_cache{cache="sessions",what="bytes"} ')[1].split("\n")[0])
     assert held > 0
+
+
+def test_a_first_number_is_not_shared_out_but_everything_after_it_is(exported: Path) -> None:
+    library, limits = Library(exported, exported.parent / "runs"), Limits()
+    library.put(library.look())
+    jobs = Jobs(library, Known(limits.known_results), limits, lambda: "CPUExecutionProvider")
+
+    async def three() -> list[Evaluation]:
+        two_specs = request("common", "d1-2-2", "d2-1-2", fresh=True)
+        alone = (request(method, "d1-2-2", fresh=True) for method in ("common", "stimulative"))
+        return [jobs.submit(wanted, "somebody") for wanted in (*alone, two_specs)]
+
+    first, second, several = asyncio.run(three())
+
+    def stepped(phase: str) -> Evaluation:
+        job = jobs.next()
+        assert job is not None
+        jobs.report(job, Report(job.number, phase, 1, 9, {}, False), "CPUExecutionProvider")
+        jobs.put_back(job)
+        return job
+
+    assert [stepped("calibrate") for _ in range(3)] == [first] * 3
+    assert [stepped("evaluate"), stepped("calibrate"), stepped("evaluate")] == [first, second, second]
+    assert [stepped("calibrate"), stepped("evaluate"), stepped("evaluate")] == [several, first, second]
