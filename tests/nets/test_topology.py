@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stimcore.channels import Channels
-from stimcore.enumerate import draw_ordered, sample
+from stimcore.enumerate import KINDS, count, draw_ordered, sample
 from stimcore.errors import SpecError
 from stimcore.topology import MAX_SPEC_CHARS, Spec, Topology
 
@@ -30,11 +30,7 @@ def topologies(draw: st.DrawFn) -> Topology:
 @st.composite
 def specs(draw: st.DrawFn, topology: Topology) -> Spec:
     rng = random.Random(draw(st.integers(0, 2**32)))
-    kinds = ["ordered"]
-    if topology.removable:
-        kinds.append("delete")
-    if any(len(set(stage) & set(topology.removable)) > 1 for stage in topology.stages):
-        kinds.append("permute")
+    kinds = [kind for kind in KINDS if count(topology, kind)]
     return draw(st.sampled_from(sample(topology, draw(st.sampled_from(kinds)), 3, rng)))
 
 

@@ -1,6 +1,5 @@
 """Evaluations through a real server: numbers of the engine, events, cancelling, watching, sharing, remembering, fairness."""
 
-import asyncio
 import threading
 import time
 from pathlib import Path
@@ -202,12 +201,12 @@ def test_a_first_number_is_not_shared_out_but_everything_after_it_is(exported: P
     library.put(library.look())
     jobs = Jobs(library, Known(limits.known_results), limits, lambda: "CPUExecutionProvider")
 
-    async def three() -> list[Evaluation]:
-        two_specs = request("common", "d1-2-2", "d2-1-2", fresh=True)
-        alone = (request(method, "d1-2-2", fresh=True) for method in ("common", "stimulative"))
-        return [jobs.submit(wanted, "somebody") for wanted in (*alone, two_specs)]
-
-    first, second, several = asyncio.run(three())
+    wanted = (
+        request("common", "d1-2-2", fresh=True),
+        request("stimulative", "d1-2-2", fresh=True),
+        request("common", "d1-2-2", "d2-1-2", fresh=True),
+    )
+    first, second, several = (jobs.submit(one, "somebody") for one in wanted)
 
     def stepped(phase: str) -> Evaluation:
         job = jobs.next()
