@@ -21,7 +21,8 @@ SHIPPED = "1-2-3.4-x5-6.7-8-9"
 SWAPPED = "1-2-3.4-6-5.7-8-9"
 """With any of blocks 1, 2, 3, 8, 9 deleted it is in no stored family: each such state has to be measured."""
 OTHERS = (1, 2, 3, 8, 9)
-CLASS = "x1-2-x3.4-5-6.7-9-x8"
+CLASS = "x1-2-3.4-6-5.7-9-8"
+"""In no stored family either, and no step of that walk."""
 
 FIND = "const shadow = (q) => [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector(q))?.shadowRoot;"
 CLICK = f"""(number) => new Promise((resolve) => {{
