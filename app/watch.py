@@ -68,10 +68,10 @@ class Watched:
 
     def look(self) -> None:
         """Asks the server once, unless there is nothing more to learn."""
-        _present()[sources.visitor()] = time.monotonic()
         job = self.job  # an older run of the page may still hold this object in its own thread
         if self.finished:
             return
+        _present()[sources.visitor()] = time.monotonic()
         try:
             if job is None or job.state in ("cancelled", "dropped"):
                 self.job = job = sources.start(self.ask, fresh=self.fresh)

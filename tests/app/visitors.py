@@ -56,7 +56,12 @@ class Visitor:
             query: What follows the question mark.
         """
         where = url.replace("http", "ws", 1) + "/_stcore/stream"
-        self._socket = await websockets.connect(where, subprotocols=["streamlit"], origin=url, max_size=None)  # type: ignore[arg-type, list-item]
+        self._socket = await websockets.connect(
+            where,
+            subprotocols=[websockets.Subprotocol("streamlit")],
+            origin=websockets.Origin(url),
+            max_size=None,
+        )
         self._reader = asyncio.create_task(self._read())
         await self._run(query=query)
 
