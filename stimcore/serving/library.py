@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,9 +164,11 @@ class Library:
         return runs_under(self.runs_folder)
 
 
-def _place(bundle: Bundle) -> tuple[bool, int, str]:
+def _place(bundle: Bundle) -> tuple[bool, int, list[tuple[str, float]]]:
+    """Common and stimulative first, twins last; numbers in names count as numbers: lambda5 before lambda10."""
     first = {"common": 0, "stimulative": 1}.get(bundle.method, 2)
-    return bundle.manifest.spec is not None, first, bundle.method
+    parts = re.findall(r"(\D*)(\d+(?:\.\d+)?)?", bundle.method, re.ASCII)
+    return bundle.manifest.spec is not None, first, [(text, float(number or 0)) for text, number in parts]
 
 
 def source_of(bundle: Bundle) -> Source:
