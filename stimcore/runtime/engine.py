@@ -244,8 +244,10 @@ class Engine:
         """Logits `[B, K]` of normalised images `[B, C, H, W]`."""
         route = self.route(spec)
         unit = Unit((), tuple(route[: i + 1] for i in range(len(route))), (route,))
-        statistics = self.calibrated([spec]) if recalibrate else None
-        found: Floats = self._compiled(unit, statistics).session.run({"in": self._provider.value(images)})[0].numpy()
+        compiled = self._compiler.find(_kind(recalibrate), unit)
+        if compiled is None:
+            compiled = self._compiled(unit, self.calibrated([spec]) if recalibrate else None)
+        found: Floats = compiled.session.run({"in": self._provider.value(images)})[0].numpy()
         return found
 
     def standalone(self, spec: Spec) -> bytes:
@@ -299,7 +301,7 @@ class Engine:
             own = {route: self._trained_statistics(route) for route in unit.steps} if statistics is None else statistics
             return self.graph.fixed(unit.source, unit.steps, unit.outputs, own)[0], []
 
-        return self._compiler.compile("trained" if statistics is None else "fixed", unit, build)
+        return self._compiler.compile(_kind(statistics is not None), unit, build)
 
     def _trained_statistics(self, route: Route) -> Statistics:
         names = self.graph.norms(route[-1])
@@ -351,6 +353,11 @@ class Engine:
                     for prefix in prefixes
                 }
             )
+
+
+def _kind(recalibrated: bool) -> str:
+    """Of a session whose batch norms stay as they are."""
+    return "fixed" if recalibrated else "trained"
 
 
 def _floats(tensor: onnx.TensorProto) -> Floats:

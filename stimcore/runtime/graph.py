@@ -75,6 +75,9 @@ class Graph:
         self.nodes: dict[str, list[NodeProto]] = {name: [] for name in self.parts}
         for node in model.graph.node:
             self.nodes[node.name.split("/", 1)[0]].append(node)
+        self._norms = {
+            name: [node for node in nodes if node.op_type == "BatchNormalization"] for name, nodes in self.nodes.items()
+        }
         self._shapes = _shapes(model)
 
     @classmethod
@@ -94,12 +97,12 @@ class Graph:
 
     def norms(self, part: str) -> list[str]:
         """Names of a part's batch norms."""
-        return [node.name for node in self.nodes[_whole(part)] if node.op_type == "BatchNormalization"]
+        return [node.name for node in self._norms[_whole(part)]]
 
     def positions(self, part: str) -> dict[str, int]:
         """Batch norm -> values per channel and image (height times width)."""
-        norms = [node for node in self.nodes[_whole(part)] if node.op_type == "BatchNormalization"]
-        return {node.name: int(np.prod(self._shapes[node.input[0]][2:], dtype=np.int64)) for node in norms}
+        shapes = {node.name: self._shapes[node.input[0]] for node in self._norms[_whole(part)]}
+        return {name: int(np.prod(shape[2:], dtype=np.int64)) for name, shape in shapes.items()}
 
     def image_bytes(self, part: str) -> int:
         """Bytes of a part's output for one image, as float32; for a narrowed part those of the whole."""

@@ -57,6 +57,10 @@ class Compiler:
         self.provider = provider
         self.sessions: Kept[tuple[str, Unit], Compiled] = Kept(limit, lambda compiled: session_bytes(compiled.model_bytes))
 
+    def find(self, kind: str, unit: Unit) -> Compiled | None:
+        """A unit's session, None when it isn't kept."""
+        return self.sessions.find((kind, unit))
+
     def compile(
         self, kind: str, unit: Unit, build: Callable[[], tuple[onnx.ModelProto, Sequence[tuple[Route, str]]]]
     ) -> Compiled:

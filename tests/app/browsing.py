@@ -16,6 +16,20 @@ from typing import Any
 from playwright.sync_api import Browser, Locator, Page, expect
 
 ROOT = Path(__file__).parents[2]
+UNWANTED = (
+    "WebUIOmniboxPopup",
+    "WebUIOmniboxAimPopup",
+    "AimEnabled",
+    "HttpsUpgrades",
+    "LensOverlay",
+    "MediaRouter",
+    "NetworkTimeServiceQuerying",
+    "OptimizationHints",
+    "PaintHolding",
+    "PreconnectToSearch",
+)
+"""Of the browser: two hidden pages behind the address bar, which cost a second of processor with every new visitor, and
+those that Playwright turns off (a second list of features replaces the first)."""
 FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -25,6 +39,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    f"--disable-features={','.join(UNWANTED)}",
 ]
 PAGES = {"Break it": "/", "Sub-networks": "/subnetworks", "Damage": "/damage", "Training": "/training", "Use it": "/use-it"}
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
