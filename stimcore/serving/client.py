@@ -1,8 +1,10 @@
 """The one client of a server: methods that return wire types and raise `stimcore.errors`. May be shared by threads."""
 
+import ssl
 import time
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -16,6 +18,12 @@ from stimcore.serving.refusals import NotStored, rebuilt
 T = TypeVar("T", bound=BaseModel)
 PATIENCE_S = 5.0
 """How long a server that ends a connection or says `not now` is asked again: about the time that one needs to restart."""
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Authorities that vouch for servers: read once, since that takes longer than a visitor's whole page otherwise does."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class Client:
@@ -44,6 +52,7 @@ class Client:
                 headers=headers,
                 timeout=httpx.Timeout(timeout_s, connect=5.0),
                 limits=httpx.Limits(max_connections=64),
+                verify=_trusted(),
                 trust_env=False,
             )
         except (httpx.InvalidURL, UnicodeError) as reason:
