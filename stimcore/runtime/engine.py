@@ -324,10 +324,13 @@ class Engine:
         return {route: values for route, values in found.items() if values is not None}
 
     def _main_prefixes(self) -> list[Route]:
-        """Prefixes of the main network whose activations on all evaluation images fit the budget, deepest first."""
+        """Prefixes behind which an edit can begin, whose activations on all evaluation images fit the budget, deepest first."""
         images = len(self.bundle.experiment.evaluation[1])
+        changeable = {f"block{number}" for number in self.bundle.topology.removable}
         left, found = self.budget.evaluation, []
         for end in range(len(self._full) - 1, 1, -1):
+            if self._full[end] not in changeable:
+                continue
             left -= images * self.graph.image_bytes(self._full[end - 1])
             if left < 0:
                 break
