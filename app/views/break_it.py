@@ -14,7 +14,7 @@ from app.watch import Watched, pause_s, watch, watch_only
 from stimcore.topology import Topology
 
 S = st.session_state
-POLL_S = 0.5
+POLL_S = 0.25
 FEW = 3
 """Methods that one sentence can name."""
 LEAD = (

@@ -44,9 +44,7 @@ class Kept(Generic[K, V]):
                 return value
             self._items[key] = value, size
             self.bytes += size
-            while self.bytes > self.limit:
-                _, (_, old) = self._items.popitem(last=False)
-                self.bytes -= old
+            self._drop()
         return value
 
     def get(self, key: K, make: Callable[[], V]) -> V:
@@ -54,6 +52,22 @@ class Kept(Generic[K, V]):
         with self._lock:
             found = self.find(key)
             return self.put(key, make()) if found is None else found
+
+    def resize(self, limit: int) -> None:
+        """Sets another limit, in bytes; drops what exceeds it."""
+        with self._lock:
+            self.limit = limit
+            self._drop()
+
+    def make_room(self, size: int) -> None:
+        """Drops what would have to go when so many bytes came: their memory can be used for what comes."""
+        with self._lock:
+            self._drop(min(size, self.limit))
+
+    def _drop(self, coming: int = 0) -> None:
+        while self.bytes + coming > self.limit:
+            _, (_, old) = self._items.popitem(last=False)
+            self.bytes -= old
 
     def __contains__(self, key: K) -> bool:
         with self._lock:

@@ -4,7 +4,7 @@ Source: Yu & Huang 2019, "post-statistics of batch normalisation": plain average
 unbiased batch variance.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 
 import numpy as np
 import onnx
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stimcore.runtime.cache import Kept
 from stimcore.runtime.graph import Graph, Statistics
+from stimcore.runtime.provider import array
 from stimcore.runtime.tree import Node, Route, Unit, nodes, plan
 from stimcore.runtime.walker import Compiled, Compiler, walk
 
@@ -65,15 +66,22 @@ class Calibrator:
             self.statistics.put(route, statistics)
 
     def measure(
-        self, root: Node, into: dict[Route, Statistics], *, keep: Callable[[Route], bool], stopped: Callable[[], bool]
+        self,
+        root: Node,
+        into: dict[Route, Statistics],
+        *,
+        keep: Set[Route],
+        stopped: Callable[[], bool],
+        ahead: bool = False,
     ) -> Iterator[tuple[int, int]]:
         """Fills `into` with the statistics of every node below the root; yields images done and in all.
 
         Args:
             root: A tree of prefixes.
             into: Node's route -> statistics; filled when the iteration ends.
-            keep: Whose activations are kept for later calls.
+            keep: Prefixes whose activations are kept for later calls.
             stopped: True ends the walk.
+            ahead: Run also what is needed only for activations that are to be kept and are not yet.
 
         Raises:
             Stopped: `stopped` said so; nothing is lost that was known before.
@@ -86,16 +94,11 @@ class Calibrator:
                 into[node.route] = found
             else:
                 missing.add(node.route)
-        if not missing:
+        available = {node.route for node in nodes(root) if node.route in self.activations}
+        units, kept, coming = self._planned(root, missing, keep, available, ahead=ahead)
+        if not units:
             return
-        kept = {node.route: values for node in nodes(root) if (values := self.activations.find(node.route)) is not None}
-        units = plan(
-            root,
-            wanted=lambda node: node.route in missing,
-            available=lambda route: route in kept,
-            emitted=lambda node: keep(node.route) and node.route not in kept and bool(node.children),
-            cost=self._cost,
-        )
+        self.activations.make_room(sum(self._sizes) * sum(self._graph.image_bytes(route[-1]) for route in coming))
         batches = range(len(self._sizes))
         measured: list[dict[tuple[Route, str], tuple[NDArray[np.float32], NDArray[np.float32]]]] = [{} for _ in batches]
         activations: dict[Route, dict[int, ort.OrtValue]] = {}
@@ -103,11 +106,11 @@ class Calibrator:
         def receive(batch: int, compiled: Compiled, outputs: Values) -> None:
             wanted = compiled.unit.outputs
             for route, value in zip(wanted, outputs, strict=False):
-                if keep(route) and route not in kept:
-                    activations.setdefault(route, {})[batch] = value
+                if route in coming:
+                    activations.setdefault(route, {})[batch] = self._compiler.provider.to_keep(value)
             found = outputs[len(wanted) :]
             for i, key in enumerate(compiled.norms):
-                measured[batch][key] = found[2 * i].numpy(), found[2 * i + 1].numpy()
+                measured[batch][key] = array(found[2 * i]), array(found[2 * i + 1])
 
         done = 0
         for count in walk(
@@ -126,6 +129,27 @@ class Calibrator:
         for route, by_batch in activations.items():
             if len(by_batch) == len(self._sizes):
                 self.activations.put(route, [by_batch[batch] for batch in batches])
+
+    def _planned(
+        self, root: Node, missing: Set[Route], keep: Set[Route], available: Set[Route], *, ahead: bool
+    ) -> tuple[list[Unit], dict[Route, Values], Set[Route]]:
+        """Units that run, the kept activations that they go on from, and the prefixes whose activations come to be kept."""
+        new = keep - available
+        wanted = missing | new if ahead else missing
+        units = plan(
+            root,
+            wanted=lambda node: node.route in wanted,
+            available=lambda route: route in available,
+            emitted=lambda node: node.route in new and bool(node.children),
+            cost=self._cost,
+        )
+        kept: dict[Route, Values] = {}
+        for source in {unit.source for unit in units} & available:
+            values = self.activations.find(source)
+            if values is None:  # another thread's were put in its place just now
+                return self._planned(root, missing, keep, available - {source}, ahead=ahead)
+            kept[source] = values
+        return units, kept, {route for unit in units for route in unit.outputs} & new
 
     def _average(
         self, route: Route, measured: list[dict[tuple[Route, str], tuple[NDArray[np.float32], NDArray[np.float32]]]]

@@ -5,9 +5,10 @@ cut into units that run as one ONNX graph each, so that onnxruntime lays out, fu
 Statistics, activations and sessions are kept between calls within stated bytes: an edit at block k costs the blocks from k on.
 """
 
+import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,18 @@ import onnx
 import onnxruntime as ort
 from onnx import numpy_helper
 
-from stimcore.bundle import Bundle
+from stimcore.bundle import Bundle, Experiment
 from stimcore.runtime.cache import Kept
-from stimcore.runtime.calibrator import BATCH, Calibrator, value_bytes
+from stimcore.runtime.calibrator import BATCH, Calibrator
+from stimcore.runtime.fixed import Fixed
 from stimcore.runtime.graph import Graph, Statistics, check_shapes
-from stimcore.runtime.provider import pick
-from stimcore.runtime.score import Floats, Reference, Score, Tally
-from stimcore.runtime.tree import Node, Route, Unit, plan, prefix_tree
-from stimcore.runtime.walker import Compiled, Compiler, Stopped, session_bytes, walk
+from stimcore.runtime.provider import Provider, array, pick
+from stimcore.runtime.score import Floats, Progress
+from stimcore.runtime.scorer import Scorer, fitting
+from stimcore.runtime.tree import Node, Route, Unit, prefix_tree
+from stimcore.runtime.walker import Compiler, Stopped
 from stimcore.topology import Spec
 
-EVALUATION_BATCH = 125
-"""Images that run at once where memory allows it; few enough for the processor's caches."""
 INTERACTIVE = 4
 """Up to so many specs, activations on their own routes are kept too: the next edit starts there."""
 
@@ -54,28 +55,6 @@ class Budget:
     unit_steps: int = 64
 
 
-@dataclass(frozen=True)
-class Progress:
-    """A report from a running evaluation.
-
-    Attributes:
-        phase: `calibrate` or `evaluate`.
-        images: Evaluated so far, or calibration images done.
-        images_total: In all.
-        scores: Spec -> what is known; with the main network among them; empty while calibrating.
-    """
-
-    phase: str
-    images: int
-    images_total: int
-    scores: dict[Spec, Score] = field(default_factory=dict)
-
-    @property
-    def done(self) -> bool:
-        """Whether every image was seen."""
-        return self.phase == "evaluate" and self.images == self.images_total
-
-
 class Engine:
     """Evaluates sub-networks of one bundle. It uses several threads itself.
 
@@ -97,29 +76,37 @@ class Engine:
         check_shapes(self.graph)
         self._provider = pick(device)
         workers = 1 if self._provider.on_gpu else self.threads
-        self._workers = workers
-        with np.load(bundle.path / "statistics.npz", allow_pickle=False) as arrays:
-            self._trained = {key: arrays[key] for key in arrays.files}
+        self._main = self.route(bundle.topology.full)
+        self._removable = {f"block{number}" for number in bundle.topology.removable}
         self._compiler = Compiler(self._provider, self.budget.sessions)
+        with np.load(bundle.path / "statistics.npz", allow_pickle=False) as arrays:
+            self._fixed = Fixed(self.graph, self._compiler, {key: arrays[key] for key in arrays.files})
+        # nothing that the engine holds refers to it, so that its memory is free for the next one as soon as it is dropped
+        self._cost = functools.partial(_cost, self.graph, self.budget)
+        self._images = functools.partial(_images, bundle.experiment, self._provider)
         num = len(bundle.experiment.calibration)
         self._calibrator = Calibrator(
             self.graph,
             self._compiler,
-            lambda batch: self._images(bundle.experiment.calibration[batch * BATCH : (batch + 1) * BATCH]),
+            functools.partial(_calibration_batch, bundle.experiment, self._images),
             [min(BATCH, num - start) for start in range(0, num, BATCH)],
             statistics_bytes=self.budget.statistics,
             activation_bytes=self.budget.calibration,
             cost=self._cost,
             workers=workers,
         )
-        self._evaluated: Kept[tuple[Route, bool], dict[int, ort.OrtValue]] = Kept(
-            self.budget.evaluation, lambda values: sum(map(value_bytes, values.values()))
+        self._scorer = Scorer(
+            bundle.experiment,
+            self.graph,
+            self._fixed,
+            self._main,
+            self._where_edits_begin([self._main]),
+            images=self._images,
+            cost=self._cost,
+            workers=workers,
+            working_bytes=self.budget.working,
+            activation_bytes=self.budget.evaluation,
         )
-        self._main_logits: dict[bool, dict[int, Floats]] = {True: {}, False: {}}
-        self._full = self.route(bundle.topology.full)
-        largest = self.graph.largest_image_bytes()
-        self._size = max(1, min(EVALUATION_BATCH, self.budget.working // (workers * 8 * largest)))
-        self._worth_keeping = self._main_prefixes()
 
     @property
     def provider(self) -> str:
@@ -163,92 +150,32 @@ class Engine:
         stopped = should_stop or (lambda: False)
         routes = {self.route(spec): spec for spec in [self.bundle.topology.full, *specs]}
         tree = prefix_tree(routes)
-        interactive = len(routes) <= INTERACTIVE
+        keep = self._where_edits_begin(routes if len(routes) <= INTERACTIVE else [self._main])
         statistics: dict[Route, Statistics] = {}
         try:
             if recalibrate:
                 self._learn_listed(routes)
-                for done, total in self._calibrator.measure(
-                    tree,
-                    statistics,
-                    keep=lambda route: interactive or route == self._full[: len(route)],
-                    stopped=stopped,
-                ):
+                for done, total in self._calibrator.measure(tree, statistics, keep=keep, stopped=stopped):
                     yield Progress("calibrate", done, total)
-            yield from self._score(tree, routes, statistics if recalibrate else None, chunk_images, max_images, stopped)
+            yield from self._scorer.score(
+                tree,
+                routes,
+                statistics if recalibrate else None,
+                chunk_images=chunk_images,
+                max_images=max_images,
+                stopped=stopped,
+            )
         except Stopped:
             return
-
-    def _score(
-        self,
-        tree: Node,
-        routes: Mapping[Route, Spec],
-        statistics: Mapping[Route, Statistics] | None,
-        chunk_images: int,
-        max_images: int | None,
-        stopped: Callable[[], bool],
-    ) -> Iterator[Progress]:
-        pixels, labels = self.bundle.experiment.evaluation
-        recalibrate = statistics is not None
-        total = len(labels) if max_images is None else min(max_images, len(labels))
-        spans = [(start, min(start + self._size, total)) for start in range(0, total, self._size)]
-        whole = total == len(labels)
-        known_main = self._main_logits[recalibrate] if len(self._main_logits[recalibrate]) == len(spans) and whole else {}
-        kept = self._kept(recalibrate) if whole else {}
-        keep = set(self._worth_keeping) - set(kept) if whole else set()
-        units = plan(
-            tree,
-            wanted=lambda node: node.leaf and not (known_main and node.route == self._full),
-            available=lambda route: route in kept,
-            emitted=lambda node: node.leaf or node.route in keep,
-            cost=self._cost,
-        )
-        holding: dict[Route, dict[int, ort.OrtValue]] = {}
-        logits: dict[int, dict[Route, Floats]] = {}
-
-        def receive(batch: int, compiled: Compiled, outputs: list[ort.OrtValue]) -> None:
-            for route, value in zip(compiled.unit.outputs, outputs, strict=True):
-                if route in routes:
-                    logits.setdefault(batch, {})[route] = value.numpy()
-                elif route in keep:
-                    holding.setdefault(route, {})[batch] = value
-
-        tallies = {route: Tally() for route in routes}
-        for chunk in _chunks(len(spans), self._workers, max(1, chunk_images // self._size)):
-            for _ in walk(
-                units,
-                self._lots(chunk, units),
-                source=lambda route, batch: kept[route][batch] if route else self._images(pixels[slice(*spans[batch])]),
-                compiled=lambda unit: self._compiled(unit, statistics),
-                receive=receive,
-                workers=self._workers,
-                stopped=stopped,
-            ):
-                pass
-            for batch in chunk:
-                found = logits.pop(batch, {})
-                base = known_main[batch] if known_main else found[self._full]
-                if known_main:
-                    found[self._full] = base
-                elif whole:
-                    self._main_logits[recalibrate][batch] = base
-                reference = Reference(base, labels[slice(*spans[batch])])
-                for route, tally in tallies.items():
-                    tally.add(found[route], reference)
-            seen = spans[chunk[-1]][1]
-            yield Progress("evaluate", seen, total, {routes[route]: t.score(routes[route]) for route, t in tallies.items()})
-        for route, values in holding.items():
-            self._evaluated.put((route, recalibrate), values)
 
     def logits(self, spec: Spec, images: Floats, *, recalibrate: bool = True) -> Floats:
         """Logits `[B, K]` of normalised images `[B, C, H, W]`."""
         route = self.route(spec)
         unit = Unit((), tuple(route[: i + 1] for i in range(len(route))), (route,))
-        compiled = self._compiler.find(_kind(recalibrate), unit)
+        compiled = self._fixed.find(unit, recalibrated=recalibrate)
         if compiled is None:
-            compiled = self._compiled(unit, self.calibrated([spec]) if recalibrate else None)
-        found: Floats = compiled.session.run({"in": self._provider.value(images)})[0].numpy()
-        return found
+            compiled = self._fixed.compiled(unit, self.calibrated([spec]) if recalibrate else None)
+        return array(compiled.session.run({"in": self._provider.value(images)})[0])
 
     def standalone(self, spec: Spec) -> bytes:
         """A self-contained ONNX file: batch norms re-calibrated and folded, input `images`, output `logits`."""
@@ -270,72 +197,57 @@ class Engine:
         routes = {self.route(spec): spec for spec in specs}
         self._learn_listed(routes)
         found: dict[Route, Statistics] = {}
-        for _ in self._calibrator.measure(
-            prefix_tree(routes), found, keep=lambda route: len(routes) <= INTERACTIVE, stopped=lambda: False
-        ):
+        keep = self._where_edits_begin(routes if len(routes) <= INTERACTIVE else [])
+        for _ in self._calibrator.measure(prefix_tree(routes), found, keep=keep, stopped=lambda: False):
             pass
         return found
 
+    def get_ready(self, should_stop: Callable[[], bool]) -> None:
+        """Keeps what the first edit of the main network will go on from, and knows the main network on the first images.
+
+        Args:
+            should_stop: Asked between runs; True ends it.
+        """
+        main = self.bundle.topology.full
+        self._learn_listed({self._main: main})
+        edits = self._where_edits_begin([self._main])
+        keep = fitting(self.graph, edits, len(self.bundle.experiment.calibration), self._calibrator.activations.limit)
+        measured = self._calibrator.measure(prefix_tree([self._main]), {}, keep=keep, stopped=should_stop, ahead=True)
+        try:
+            for _ in measured:
+                pass
+        except Stopped:
+            return
+        for progress in self.evaluate([main], should_stop=should_stop):
+            if progress.phase == "evaluate":
+                return
+
     def metrics(self) -> dict[str, float]:
         """Sizes and use of what is kept."""
-        caches: dict[str, Kept[Any, Any]] = {
-            "statistics": self._calibrator.statistics,
-            "calibration": self._calibrator.activations,
-            "evaluation": self._evaluated,
-            "sessions": self._compiler.sessions,
-        }
         found: dict[str, float] = {}
-        for name, cache in caches.items():
+        for name, cache in self._caches().items():
             found |= {f"{name}_bytes": cache.bytes, f"{name}_hits": cache.hits, f"{name}_misses": cache.misses}
         return found
 
-    def _images(self, pixels: Any) -> ort.OrtValue:
-        return self._provider.value(self.bundle.experiment.normalise(pixels))
+    def keep_within(self, budget: Budget) -> None:
+        """Sets how many bytes are kept from now on, and drops what exceeds them; all else stays as the engine was made."""
+        for name, cache in self._caches().items():
+            cache.resize(getattr(budget, name))
 
-    def _cost(self, node: Node) -> float:
-        weights = self.graph.weight_bytes(node.route[-1])
-        return min(1.0, 1 / self.budget.unit_steps + weights / self.budget.unit)
+    def _caches(self) -> dict[str, Kept[Any, Any]]:
+        """By the name of their limit in a budget."""
+        return {
+            "statistics": self._calibrator.statistics,
+            "calibration": self._calibrator.activations,
+            "evaluation": self._scorer.activations,
+            "sessions": self._compiler.sessions,
+        }
 
-    def _compiled(self, unit: Unit, statistics: Mapping[Route, Statistics] | None) -> Compiled:
-        def build() -> tuple[onnx.ModelProto, list[Any]]:
-            own = {route: self._trained_statistics(route) for route in unit.steps} if statistics is None else statistics
-            return self.graph.fixed(unit.source, unit.steps, unit.outputs, own)[0], []
-
-        return self._compiler.compile(_kind(statistics is not None), unit, build)
-
-    def _trained_statistics(self, route: Route) -> Statistics:
-        names = self.graph.norms(route[-1])
-        _, at, suffix = route[-1].partition("@")
-
-        def own(name: str) -> Floats:
-            return self.graph.narrowed(f"{name}{at}{suffix}", self._trained[name])
-
-        return {name: (own(f"{name}.mean"), own(f"{name}.var")) for name in names}
-
-    def _lots(self, chunk: Sequence[int], units: Sequence[Unit]) -> list[list[int]]:
-        """One batch a lot where all sessions can be kept; else few lots, so that every unit is compiled once a chunk."""
-        weights = sum(self.graph.weight_bytes(route[-1]) for unit in units for route in unit.steps)
-        if session_bytes(weights) <= self.budget.sessions:
-            return [[batch] for batch in chunk]
-        return [list(chunk[start :: self._workers]) for start in range(min(self._workers, len(chunk)))]
-
-    def _kept(self, recalibrate: bool) -> dict[Route, dict[int, ort.OrtValue]]:
-        found = {route: self._evaluated.find((route, recalibrate)) for route in self._worth_keeping}
-        return {route: values for route, values in found.items() if values is not None}
-
-    def _main_prefixes(self) -> list[Route]:
-        """Prefixes behind which an edit can begin, whose activations on all evaluation images fit the budget, deepest first."""
-        images = len(self.bundle.experiment.evaluation[1])
-        changeable = {f"block{number}" for number in self.bundle.topology.removable}
-        left, found = self.budget.evaluation, []
-        for end in range(len(self._full) - 1, 1, -1):
-            if self._full[end] not in changeable:
-                continue
-            left -= images * self.graph.image_bytes(self._full[end - 1])
-            if left < 0:
-                break
-            found.append(self._full[:end])
-        return found
+    def _where_edits_begin(self, routes: Iterable[Route]) -> set[Route]:
+        """Prefixes of routes that end before a block that can be deleted: what one edit leaves as it is."""
+        return {
+            route[:end] for route in routes for end in range(1, len(route)) if route[end].partition("@")[0] in self._removable
+        }
 
     def _learn_listed(self, routes: Mapping[Route, Spec]) -> None:
         """Takes statistics from listed files: they were measured on the same images when the bundle was made."""
@@ -358,22 +270,22 @@ class Engine:
             )
 
 
-def _kind(recalibrated: bool) -> str:
-    """Of a session whose batch norms stay as they are."""
-    return "fixed" if recalibrated else "trained"
+def _images(experiment: Experiment, provider: Provider, pixels: Any) -> ort.OrtValue:
+    """Normalised images where the networks read them."""
+    return provider.value(experiment.normalise(pixels))
+
+
+def _calibration_batch(experiment: Experiment, images: Callable[[Any], ort.OrtValue], batch: int) -> ort.OrtValue:
+    return images(experiment.calibration[batch * BATCH : (batch + 1) * BATCH])
+
+
+def _cost(graph: Graph, budget: Budget, node: Node) -> float:
+    """Share of a unit that a node's part takes."""
+    return min(1.0, 1 / budget.unit_steps + graph.weight_bytes(node.route[-1]) / budget.unit)
 
 
 def _floats(tensor: onnx.TensorProto) -> Floats:
     return np.array(numpy_helper.to_array(tensor), np.float32)
-
-
-def _chunks(batches: int, first: int, others: int) -> Iterator[range]:
-    """Runs of batches: a short first one, so that a first estimate comes early."""
-    start = 0
-    while start < batches:
-        end = min(batches, start + (first if start == 0 else max(first, others)))
-        yield range(start, end)
-        start = end
 
 
 def _usable_cores() -> int:

@@ -60,6 +60,10 @@ class Provider:
             return ort.OrtValue.ortvalue_from_numpy(array, "cuda", self.device)
         return ort.OrtValue.ortvalue_from_numpy(array)
 
+    def to_keep(self, value: ort.OrtValue) -> ort.OrtValue:
+        """A network's output as it may be kept for long: on the CPU copied out of the sessions' arena, which it would split."""
+        return value if self.on_gpu else ort.OrtValue.ortvalue_from_numpy(array(value))
+
     def describe(self) -> dict[str, str | bool]:
         """What a record says of where networks ran."""
         return {"provider": self.name, "onnxruntime": ort.__version__, "tf32": False}
@@ -85,6 +89,12 @@ class Session:
         self._session.run_with_iobinding(binding)
         found: list[ort.OrtValue] = binding.get_outputs()
         return found
+
+
+def array(value: ort.OrtValue) -> NDArray[np.float32]:
+    """A network's output as an array of its own; `OrtValue.numpy` may share memory, and hold the arena's."""
+    found: NDArray[np.float32] = value.numpy().copy()
+    return found
 
 
 def pick(device: str) -> Provider:

@@ -1,6 +1,6 @@
 """What an evaluation says of one sub-network: counts, accuracy, paired drop, cross entropy, divergence from the main one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,3 +116,25 @@ def log_softmax(logits: Floats) -> NDArray[np.float64]:
     shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
     found: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     return found
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A report from a running evaluation.
+
+    Attributes:
+        phase: `calibrate` or `evaluate`.
+        images: Evaluated so far, or calibration images done.
+        images_total: In all.
+        scores: Spec -> what is known; with the main network among them; empty while calibrating.
+    """
+
+    phase: str
+    images: int
+    images_total: int
+    scores: dict[Spec, Score] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Whether every image was seen."""
+        return self.phase == "evaluate" and self.images == self.images_total

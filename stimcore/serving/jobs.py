@@ -49,6 +49,7 @@ class Jobs:
         self._numbers = 0
         self.woken: Callable[[], None] = lambda: None
         self.dropped: Callable[[Evaluation], None] = lambda job: None
+        self.answered: Callable[[Evaluation], None] = lambda job: None
 
     def submit(self, request: wire.JobRequest, client: str) -> Evaluation:
         """A new evaluation, or the one that does the same already.
@@ -127,6 +128,7 @@ class Jobs:
         else:
             self.known.hits += 1
             self._finish(job)
+            self.answered(job)
 
     def _check_room(self, client: str) -> None:
         open_ = [job for job in self._jobs.values() if not job.final]

@@ -67,6 +67,24 @@ class Forget(Call):
 
 
 @dataclass(frozen=True)
+class GetReady:
+    """Somebody looks at a bundle: it is opened ahead of the first edit. Whatever else there is to do goes first."""
+
+    source: Source
+
+
+@dataclass(frozen=True)
+class GotReady:
+    """The answer to `GetReady`.
+
+    Attributes:
+        caches: As in `Report`.
+    """
+
+    caches: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Begin:
     """Opens an evaluation. Not answered; the first `Advance` is."""
 

@@ -17,7 +17,7 @@ from stimcore.errors import StimcoreError, UsageError
 from stimcore.serving.evaluation import Evaluation
 from stimcore.serving.jobs import Jobs
 from stimcore.serving.limits import Limits
-from stimcore.serving.messages import Advance, Answer, Call, Drop, Hello, Refused, Report
+from stimcore.serving.messages import Advance, Answer, Call, Drop, GetReady, GotReady, Hello, Refused, Report
 from stimcore.serving.refusals import Busy, Late, WorkerCrashed
 from stimcore.serving.seat import Seat, Waiting
 
@@ -75,7 +75,7 @@ class Pool:
         self._holders: dict[Evaluation, Seat] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._ending = False
-        jobs.woken, jobs.dropped = self._feed_all, self._drop
+        jobs.woken, jobs.dropped, jobs.answered = self._feed_all, self._drop, self._get_ready
 
     @property
     def hello(self) -> Hello | None:
@@ -191,6 +191,13 @@ class Pool:
             seat.begun.discard(job)
             seat.send(Drop(job.number), time.monotonic())
 
+    def _get_ready(self, job: Evaluation) -> None:
+        """Whoever looks at stored numbers is about to ask for others."""
+        for seat in self.seats:
+            if job.interactive and seat.hello is not None and job.source.fingerprint not in seat.looked_at:
+                seat.looked_at.add(job.source.fingerprint)
+                seat.send(GetReady(job.source), time.monotonic())
+
     # Hearing
 
     def _hear(self, seat: Seat, message: object) -> None:
@@ -211,6 +218,8 @@ class Pool:
                     self._let_go(seat.job, seat)
                     self.jobs.fail(seat.job, error)
                     seat.job = None
+            case GotReady():
+                seat.caches = message.caches
             case Report() as report:
                 self._reported(seat, report)
         self._feed(seat)

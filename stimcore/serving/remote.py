@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from stimcore.bundle import Bundle
 from stimcore.errors import SpecError, Unavailable, UsageError
-from stimcore.runtime.engine import Engine, Progress
-from stimcore.runtime.score import Reference, Tally
+from stimcore.runtime.engine import Engine
+from stimcore.runtime.score import Progress, Reference, Tally
 from stimcore.serving import tensors
 from stimcore.serving.library import triton_name
 from stimcore.topology import Spec

@@ -33,6 +33,7 @@ class Seat:
         begun: Evaluations that it holds open.
         heard: When it last said something, or was given something to do while it had nothing.
         caches: What its engines kept when it last reported.
+        looked_at: Fingerprints of bundles that it was told to get ready.
     """
 
     device: str
@@ -44,6 +45,7 @@ class Seat:
     heard: float = 0.0
     failures: int = 0
     caches: Mapping[str, float] = field(default_factory=dict)
+    looked_at: set[str] = field(default_factory=set)
 
     @property
     def idle(self) -> bool:
@@ -88,6 +90,7 @@ class Seat:
             Its exit code; None when there was none.
         """
         process, self.process, self.hello = self.process, None, None
+        self.looked_at.clear()
         if process is None:
             return None
         assert process.stdin is not None

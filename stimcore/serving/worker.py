@@ -24,8 +24,9 @@ import onnxruntime as ort
 
 from stimcore.bundle import Experiment, open_bundle
 from stimcore.errors import BundleError, StimcoreError, UsageError
-from stimcore.runtime.engine import Budget, Engine, Progress
+from stimcore.runtime.engine import Budget, Engine
 from stimcore.runtime.provider import pick
+from stimcore.runtime.score import Progress
 from stimcore.serving import messages, pictures
 from stimcore.serving.messages import (
     Advance,
@@ -35,6 +36,8 @@ from stimcore.serving.messages import (
     Classify,
     Drop,
     Forget,
+    GetReady,
+    GotReady,
     Hello,
     Infer,
     Refused,
@@ -49,6 +52,10 @@ if TYPE_CHECKING:
 
 BROKEN = 70
 """Exit code after an error that a GPU does not recover from within a process."""
+NOBODY = 0
+"""The number of no evaluation."""
+UNIT_STEPS = 4
+"""Parts in one graph. An evaluation that nobody wants any more ends with the graph that runs; whoever is next waits for it."""
 PATIENCE_S = 0.25
 """Longest wait of a step of an evaluation for calls that run: calls go first, but never for ever."""
 
@@ -71,12 +78,16 @@ class Means:
     keep_bytes: int
     url: str | None
 
-    @property
-    def budget(self) -> Budget:
-        """Of one engine."""
-        share = self.keep_bytes // self.engines
+    def budget(self, engines: int) -> Budget:
+        """Of each of so many engines."""
+        share = self.keep_bytes // engines
         return Budget(
-            working=256 << 20, statistics=share // 8, calibration=share // 4, evaluation=share // 4, sessions=3 * share // 8
+            working=256 << 20,
+            statistics=share // 8,
+            calibration=share // 6,
+            evaluation=share // 4,
+            sessions=3 * share // 8,
+            unit_steps=UNIT_STEPS,
         )
 
 
@@ -111,6 +122,8 @@ class Worker:
         self._steps = ThreadPoolExecutor(1, "steps")
         self._counting = threading.Condition()
         self._running_calls = 0
+        self._waiting_steps = 0
+        self._later: list[Source] = []
 
     def run(self, stream: BinaryIO) -> None:
         """Until the front closes its end; then this process is gone, also in the middle of a computation."""
@@ -133,7 +146,11 @@ class Worker:
                 with self._counting:
                     self._running_calls += 1
                 self._calls.submit(self._call, message)
+            elif isinstance(message, GetReady):
+                self._steps.submit(self._get_ready, message.source)
             else:
+                with self._counting:
+                    self._waiting_steps += 1
                 self._steps.submit(self._step, message)
         os._exit(0)
 
@@ -175,7 +192,7 @@ class Worker:
             case Standalone():
                 return self._standalone(call)
             case Forget():
-                self._engines.pop(call.source.fingerprint, None)
+                self._forget(call.source.fingerprint)
                 return None
             case _:
                 raise AssertionError(call)
@@ -216,11 +233,24 @@ class Worker:
         with self._opening:
             engine = self._engines.get(source.fingerprint)
             if engine is None:
-                engine = self._engines[source.fingerprint] = self._opened(source)
+                opened = self._opened(source)  # may fail, and then nothing has changed
+                while len(self._engines) >= self.means.engines:
+                    self._engines.popitem(last=False)
+                engine = self._engines[source.fingerprint] = opened
+                self._share()
             self._engines.move_to_end(source.fingerprint)
-            while len(self._engines) > self.means.engines:
-                self._engines.popitem(last=False)
             return engine
+
+    def _forget(self, fingerprint: str) -> None:
+        with self._opening:
+            self._engines.pop(fingerprint, None)
+            self._share()
+
+    def _share(self) -> None:
+        """Gives every engine that is open the same part of what may be kept."""
+        for engine in self._engines.values():
+            if isinstance(engine, Engine):
+                engine.keep_within(self.means.budget(len(self._engines)))
 
     def _opened(self, source: Source) -> "Engine | RemoteEngine":
         bundle = open_bundle(Path(source.path))
@@ -231,7 +261,8 @@ class Worker:
         bundle = replace(bundle, experiment=self._experiments.setdefault(key, experiment))  # images are held once for all
 
         def local() -> Engine:
-            return Engine(bundle, device=self.means.device, threads=self.means.threads, budget=self.means.budget)
+            smallest = self.means.budget(self.means.engines)
+            return Engine(bundle, device=self.means.device, threads=self.means.threads, budget=smallest)
 
         if self.means.url is None:
             return local()
@@ -239,7 +270,25 @@ class Worker:
 
         return RemoteEngine(bundle, self.means.url, local, os.environ.get("STIMCORE_ENGINE_TOKEN") or None)
 
+    def _get_ready(self, source: Source) -> None:
+        """While nobody waits for numbers, and only where no other bundle has to be closed for it."""
+        if self._evaluations or self._waiting_steps:
+            self._later.append(source)
+            return
+        room = source.fingerprint in self._engines or len(self._engines) < self.means.engines
+        if self.means.url is not None or not room:
+            return
+        try:
+            engine = self._engine(source)
+            assert isinstance(engine, Engine)
+            engine.get_ready(lambda: self._waiting_steps > 0 or self._between_steps(NOBODY))
+            self._say(GotReady(self._caches()))
+        except Exception:  # whoever edits first is told what is wrong
+            traceback.print_exc()
+
     def _step(self, step: Begin | Advance) -> None:
+        with self._counting:
+            self._waiting_steps -= 1
         if isinstance(step, Begin):
             self._evaluations[step.id] = Evaluation(step)
             return
@@ -260,6 +309,8 @@ class Worker:
     def _end(self, number: int) -> None:
         self._evaluations.pop(number, None)
         self._dropped.discard(number)
+        while self._later and not self._evaluations:
+            self._steps.submit(self._get_ready, self._later.pop())
 
     def _advance(self, evaluation: Evaluation) -> Report:
         begin = evaluation.begin

@@ -21,10 +21,20 @@ SHIPPED = "1-2-3.4-x5-6.7-8-9"
 SWAPPED = "1-2-3.4-6-5.7-8-9"
 """With any of blocks 1, 2, 3, 8, 9 deleted it is in no stored family: each such state has to be measured."""
 OTHERS = (1, 2, 3, 8, 9)
+LOOKS_MS = 6000
+"""How long a visitor looks at a page before the first click; the server gets ready meanwhile."""
 CLASS = "x1-2-3.4-6-5.7-9-8"
 """In no stored family either, and no step of that walk."""
 
-FIND = "const shadow = (q) => [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector(q))?.shadowRoot;"
+FIND = """
+const hosts = {};
+const shadow = (q) => {
+  if (!hosts[q]?.isConnected || !hosts[q].shadowRoot.querySelector(q)) {
+    hosts[q] = [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector(q));
+  }
+  return hosts[q]?.shadowRoot;
+};"""
+"""Looks through the whole page only once: doing so every few milliseconds would take a third of a core from the server."""
 CLICK = f"""(number) => new Promise((resolve) => {{
   {FIND}
   const find = () => shadow('.net').querySelector(`[data-block="${{number}}"]`);
@@ -51,7 +61,7 @@ FIRST = f"""(number) => new Promise((resolve) => {{
     measuring ||= seen.length > 0 && seen.every((text) => text === '…');
     if (measuring && seen.some((text) => /\\d/.test(text))) return resolve(performance.now() - start);
     if (performance.now() - start > 60000) return resolve(null);
-    setTimeout(look, 4);
+    setTimeout(look, 10);
   }};
   shadow('.net').querySelector(`[data-block="${{number}}"]`).click();
   look();
@@ -65,7 +75,8 @@ ARRIVAL = f"""() => {{
     const now = performance.now(), net = shadow('.net'), lanes = shadow('.lanes');
     if (net?.querySelector('button')) window.arrival.picture ??= now;
     const known = [...(lanes?.querySelectorAll('.accuracy') ?? [])];
-    if (known.length && known.every((e) => /\\d/.test(e.innerText)) && /Done: /.test(document.body.innerText)) {{
+    const done = known.length && known.every((e) => /\\d/.test(e.innerText)) && /Done: /.test(document.body.innerText);
+    if (done && window.arrival.picture !== undefined) {{
       window.arrival.number = now;
     }} else setTimeout(look, 10);
   }};
@@ -119,6 +130,7 @@ def clicks(page: Page, url: str, number: int) -> Iterator[Measured]:
 def fresh(page: Page, url: str, number: int) -> Iterator[Measured]:
     """States that nobody asked for before and no bundle holds: a walk through all subsets of `OTHERS`, a block at a time."""
     opened(page, f"{url}/?spec={SWAPPED}")
+    page.wait_for_timeout(LOOKS_MS)
     values = []
     for i in range(1, min(number, 2 ** len(OTHERS) - 1) + 1):
         values.append(_seen(page.evaluate(FIRST, OTHERS[(i & -i).bit_length() - 1]), "a first number"))

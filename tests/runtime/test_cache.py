@@ -24,6 +24,27 @@ def test_the_least_recently_used_goes_first() -> None:
     assert "b" not in kept and "a" in kept
 
 
+def test_a_smaller_limit_drops_the_least_recently_used() -> None:
+    kept: Kept[str, bytes] = Kept(3, len)
+    for key in "abc":
+        kept.put(key, b"1")
+    kept.find("a")
+    kept.resize(2)
+    assert "b" not in kept and kept.bytes == 2
+    kept.put("d", b"1")
+    assert len(kept) == 2
+
+
+def test_room_is_made_before_what_comes() -> None:
+    kept: Kept[str, bytes] = Kept(3, len)
+    for key in "abc":
+        kept.put(key, b"1")
+    kept.make_room(2)
+    assert kept.bytes == 1 and "c" in kept
+    kept.make_room(9)
+    assert kept.bytes == 0
+
+
 def test_what_alone_exceeds_the_limit_is_made_but_not_kept() -> None:
     kept: Kept[str, bytes] = Kept(3, len)
     assert kept.get("a", lambda: b"12345") == b"12345"

@@ -1,6 +1,8 @@
 """The engine against the plain torch reference, and its promises: any specs, any order, caches, stopping."""
 
+import gc
 import random
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,8 @@ from stimcore.data.images import Images
 from stimcore.enumerate import deletions, ordered, permutations, without
 from stimcore.errors import SpecError
 from stimcore.evaluation import evaluate
-from stimcore.runtime.engine import Budget, Engine, Progress
-from stimcore.runtime.score import Score
+from stimcore.runtime.engine import Budget, Engine
+from stimcore.runtime.score import Progress, Score
 from stimcore.topology import Spec
 from stimcore.training.run import trained_network
 
@@ -126,6 +128,71 @@ def test_an_edit_runs_only_the_blocks_behind_it(small: list[Bundle]) -> None:
     )
     assert last(Engine(bundle, device="cpu"), [without(bundle.topology, [5, 8])]) == again
     assert last(engine, [without(bundle.topology, [5])]) == first
+
+
+def test_activations_are_kept_only_where_an_edit_begins(small: list[Bundle]) -> None:
+    bundle = small[0]
+    engine, graph = Engine(bundle, device="cpu"), Engine(bundle, device="cpu").graph
+    last(engine, [without(bundle.topology, [1])])
+    per_image = {
+        end: sum(graph.image_bytes(part) for part in ("stem", *(f"block{i}" for i in ends)))
+        for end, ends in (("main", (1, 2, 4, 5, 7, 8)), ("edited", (2, 4, 5, 7, 8)))
+    }
+    found = engine.metrics()
+    assert found["evaluation_bytes"] == per_image["main"] * len(bundle.experiment.evaluation[1])
+    assert found["calibration_bytes"] == per_image["edited"] * len(bundle.experiment.calibration)
+
+
+def test_a_smaller_budget_holds_from_then_on_and_changes_no_number(small: list[Bundle]) -> None:
+    bundle = small[0]
+    engine = Engine(bundle, device="cpu")
+    spec = without(bundle.topology, [5, 8])
+    first = last(engine, [spec])
+    limit = 1 << 20
+    engine.keep_within(Budget(statistics=limit, calibration=limit, evaluation=limit, sessions=limit))
+    for _ in range(2):
+        assert all(size <= limit for name, size in engine.metrics().items() if name.endswith("_bytes"))
+        assert last(engine, [spec]) == first
+
+
+def test_an_engine_that_got_ready_goes_on_from_the_main_network_and_says_the_same(small: list[Bundle]) -> None:
+    bundle = small[0]
+    engine = Engine(bundle, device="cpu")
+    engine.get_ready(lambda: True)
+    assert engine.metrics()["calibration_bytes"] == 0
+    engine.get_ready(lambda: False)
+    ready = engine.metrics()
+    per_image = sum(engine.graph.image_bytes(part) for part in ("stem", *(f"block{i}" for i in (1, 2, 4, 5, 7, 8))))
+    assert ready["calibration_bytes"] == per_image * len(bundle.experiment.calibration)
+    spec = without(bundle.topology, [5])
+    assert last(engine, [spec]) == last(Engine(bundle, device="cpu"), [spec])
+    assert engine.metrics()["calibration_hits"] == ready["calibration_hits"] + 1
+
+
+def test_what_a_stopped_evaluation_learned_is_used_by_the_next(small: list[Bundle]) -> None:
+    bundle = small[0]
+    engine = Engine(bundle, device="cpu", threads=1)
+    for progress in engine.evaluate([without(bundle.topology, [1])], chunk_images=125):
+        if progress.images == 250 and progress.phase == "evaluate":
+            break
+    kept = engine.metrics()["evaluation_bytes"]
+    assert kept > 0
+    spec = without(bundle.topology, [9])
+    assert last(engine, [spec]) == last(Engine(bundle, device="cpu"), [spec])
+    metrics = engine.metrics()
+    assert metrics["evaluation_hits"] > 0 and metrics["evaluation_bytes"] > kept
+
+
+def test_a_dropped_engine_is_gone_at_once(small: list[Bundle]) -> None:
+    gc.disable()  # which would find what refers to itself, but only sometime
+    try:
+        engine = Engine(small[0], device="cpu")
+        last(engine, [without(small[0].topology, [5])])
+        gone = weakref.ref(engine)
+        del engine
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_reports_come_chunk_by_chunk_and_narrow(small: list[Bundle]) -> None:

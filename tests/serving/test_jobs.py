@@ -52,6 +52,20 @@ def test_results_are_the_engines(client: Client, common: Bundle, recalibrate: bo
     assert job.main == job.results[0]
 
 
+def test_whoever_sees_stored_numbers_finds_the_network_ready(start: Start) -> None:
+    running = start()
+    client = running.client()
+    assert client.submit(request("stimulative", "d1-1-1", interactive=False)).source == "stored"
+    assert client.submit(request("stimulative", "d1-1-1")).source == "stored"
+    label = '{cache="calibration",what="bytes"}'
+    deadline = time.monotonic() + 60
+    while not running.metric(f"stim_engine_cache{label}") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert running.metric(f"stim_engine_cache{label}") > 0
+    job = client.wait(client.submit(request("stimulative", "1-2-3.4-6-5.7-8")).id)
+    assert job.source == "measured" and running.metric('stim_engine_cache{cache="calibration",what="hits"}') > 0
+
+
 def test_events_tell_the_same_as_polling(client: Client) -> None:
     job = client.submit(request("common", "d1-2-2", "d2-2-1", fresh=True))
     events = list(client.events(job.id))
