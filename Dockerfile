@@ -34,7 +34,7 @@ RUN mkdir exported
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-m", "stimcore.serving.healthcheck", "http://127.0.0.1:8000"]
+    CMD ["python", "-m", "stimcore.serve.healthcheck", "http://127.0.0.1:8000"]
 # Set STIMCORE_TOKEN: without one the server refuses to listen where others can reach it.
 CMD ["python", "-m", "stimcore.serve", "exported", "--host", "0.0.0.0", "--port", "8000"]
 

@@ -30,5 +30,5 @@ screenshots: .venv/ready        ## takes the pictures in docs/images from the ru
 	$(BIN)/python -m tests.app.screenshots docs/images
 
 golden: .venv/ready             ## writes golden curves and frozen help texts anew; review the difference
-	$(BIN)/python -m tests.training.golden
+	$(BIN)/python -m tests.train.golden
 	STIMCORE_WRITE_FROZEN=1 STIMCORE_GOLDEN=write $(BIN)/python -m pytest -k "help or frozen"

@@ -10,9 +10,9 @@ import streamlit as st
 from app import sources
 from app.frame import Frame, images, plain
 from app.watch import Watched, pause_s, watch
-from stimcore.enumerate import count, deletions, sample
-from stimcore.serving.wire import MethodInfo
-from stimcore.topology import Topology
+from stimcore.serve.types import MethodInfo
+from stimcore.subnets.families import count, deletions, sample
+from stimcore.subnets.topology import Topology
 
 SAMPLE = 60
 """Sub-networks of a sample, besides the full network and the single deletions."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app import sources
-from app.figures.palette import Style, style, variant
 from app.link import copy_link
 from stimcore.errors import StimcoreError
-from stimcore.serving.wire import Catalogue, ExperimentInfo, MethodInfo
-from stimcore.topology import Topology
+from stimcore.figures.style import Style, style, variant
+from stimcore.serve.types import Catalogue, ExperimentInfo, MethodInfo
+from stimcore.subnets.topology import Topology
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app import state
-from stimcore.serving.wire import ExperimentInfo
-from stimcore.topology import Topology
+from app import arrangement
+from stimcore.serve.types import ExperimentInfo
+from stimcore.subnets.topology import Topology
 
 S = st.session_state
 
@@ -30,8 +30,8 @@ class Step:
 
 def plan(topology: Topology) -> list[Step]:
     """The lesson for a network; only edits that it has."""
-    whole = str(state.full(topology))
-    ready = state.presets(topology)
+    whole = str(arrangement.full(topology))
+    ready = arrangement.presets(topology)
     one = next((name for name in ready if name.startswith("Delete block")), None)
     swap = next((name for name in ready if name.startswith("Swap")), None)
     half = next((name for name in ready if name.startswith("Half")), None)

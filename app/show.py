@@ -5,7 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.figures.base import CONFIG, plotted
+from stimcore.figures.base import CONFIG, plotted
 
 
 def show(figure: go.Figure, key: str, alt: str, **more: Any) -> None:

@@ -15,10 +15,10 @@ from uuid import uuid4
 import streamlit as st
 
 from stimcore.errors import StimcoreError
-from stimcore.serving.client import Client
-from stimcore.serving.embedded import Embedded
-from stimcore.serving.refusals import NotFound
-from stimcore.serving.wire import (
+from stimcore.serve.client.client import Client
+from stimcore.serve.client.embedded import Embedded
+from stimcore.serve.errors import NotFound
+from stimcore.serve.types import (
     Catalogue,
     Classification,
     ClassifyRequest,

@@ -7,8 +7,8 @@ from typing import Any
 import streamlit as st
 
 from app.frame import Frame
-from stimcore import loafing
-from stimcore.serving.wire import MethodInfo
+from stimcore.analysis import loafing
+from stimcore.serve.types import MethodInfo
 
 FORMULA = (
     r"\left|\,CE_{\text{main}} - \overline{CE}_{\text{sub}}\,\right| \;<\; "

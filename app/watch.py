@@ -13,7 +13,7 @@ import streamlit as st
 
 import app.sources as sources
 from stimcore.errors import StimcoreError
-from stimcore.serving.wire import Job, Result
+from stimcore.serve.types import Job, Result
 
 KEPT = 64
 """States whose numbers a session remembers."""

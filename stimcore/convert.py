@@ -16,9 +16,9 @@ from stimcore import cli, files
 from stimcore.data.sources import load
 from stimcore.errors import CheckpointError, Unavailable, UsageError
 from stimcore.nets.catalogue import build, native_shape
-from stimcore.training import checkpoint
-from stimcore.training.machine import describe
-from stimcore.training.run import Run, load_weights
+from stimcore.runs import checkpoint
+from stimcore.runs.machine import describe
+from stimcore.runs.run import Run, load_weights
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Normalisation of torchvision's weights, and of the CIFAR ResNets of the repository that the paper uses (C.4)."""

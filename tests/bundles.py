@@ -10,19 +10,19 @@ import torch
 from PIL import Image
 
 from stimcore.bundle import Bundle, open_bundle
-from stimcore.calibration import recalibrated
 from stimcore.data.folder import image_folder
-from stimcore.enumerate import ordered
-from stimcore.evaluation import normalise
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
 from stimcore.nets.catalogue import build
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
-from stimcore.topology import Spec
-from stimcore.training import checkpoint
-from stimcore.training.run import Run, trained_network
-from stimcore.training.seeds import layers_seeded
+from stimcore.reference.calibrate import recalibrated
+from stimcore.reference.evaluate import normalise
+from stimcore.runs import checkpoint
+from stimcore.runs.run import Run, trained_network
+from stimcore.subnets.families import ordered
+from stimcore.subnets.topology import Spec
+from stimcore.train.seeds import layers_seeded
 
 NUM_CLASSES = 5
 

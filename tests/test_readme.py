@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stimcore.statistics import mean_std
+from stimcore.analysis.intervals import mean_std
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

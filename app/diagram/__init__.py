@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from app.arrangement import Arrangement, locked
 from app.inline import inline
-from app.state import Arrangement, locked
-from stimcore.topology import Topology
+from stimcore.subnets.topology import Topology
 
 _HTML = """<div class="net" role="group"></div>
 <p class="hint" aria-live="polite"></p>

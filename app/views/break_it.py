@@ -6,12 +6,13 @@ from functools import partial
 
 import streamlit as st
 
-from app import lesson, sources, state
+from app import arrangement as state
+from app import lesson, sources
 from app.diagram import diagram
 from app.frame import Frame, footer, frame, images, plain
 from app.lanes import Lane, lanes
 from app.watch import Watched, pause_s, watch, watch_only
-from stimcore.topology import Topology
+from stimcore.subnets.topology import Topology
 
 S = st.session_state
 POLL_S = 0.25

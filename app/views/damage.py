@@ -4,14 +4,14 @@ from typing import Any
 
 import streamlit as st
 
-from app import state
+from app import arrangement
 from app.family import Sampled, family
-from app.figures import damage as figures
 from app.frame import Frame, footer, frame
 from app.show import show
-from stimcore import loafing, paper
-from stimcore.enumerate import count
-from stimcore.serving.wire import MethodInfo
+from stimcore.analysis import loafing, paper
+from stimcore.figures import damage as figures
+from stimcore.serve.types import MethodInfo
+from stimcore.subnets.families import count
 
 S = st.session_state
 LEAD = (
@@ -63,7 +63,7 @@ def delete_one(here: Frame, found: list[tuple[MethodInfo, Sampled]]) -> None:
                     f"**{row['drop_pct']:.1f} points lost** ({low:.1f} to {high:.1f})."
                 )
         if st.button("Open in Break it", key="open"):
-            spec = str(state.without(here.topology, [int(block)]))
+            spec = str(arrangement.without(here.topology, [int(block)]))
             S["spec"] = spec
             st.switch_page("views/break_it.py", query_params={"spec": spec})
     if here.topology.fixed:

@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from app import sources, state
+from app import arrangement as state
+from app import sources
 from app.family import Sampled, family
-from app.figures import subnetworks as figures
 from app.frame import Frame, footer, frame, plain
 from app.show import show
 from app.theory import theory
-from stimcore import loafing, paper
-from stimcore.serving.wire import MethodInfo
-from stimcore.topology import Topology
+from stimcore.analysis import loafing, paper
+from stimcore.figures import subnetworks as figures
+from stimcore.serve.types import MethodInfo
+from stimcore.subnets.topology import Topology
 
 S = st.session_state
 LEAD = (

@@ -3,12 +3,12 @@
 import streamlit as st
 
 from app import sources
-from app.figures import training as figures
-from app.figures.palette import OTHER, STYLES, Style
 from app.frame import Frame, footer, frame
 from app.show import show
-from stimcore import loafing, paper
-from stimcore.serving.wire import MethodInfo, RunInfo
+from stimcore.analysis import loafing, paper
+from stimcore.figures import training as figures
+from stimcore.figures.style import OTHER, STYLES, Style
+from stimcore.serve.types import MethodInfo, RunInfo
 
 S = st.session_state
 POLL_S, LOOK_S = 2.0, 10.0

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from app import sources
-from app.figures import pareto
 from app.frame import Frame, footer, frame, images, plain
 from app.own_image import UploadError, checked
 from app.show import show
-from stimcore.enumerate import count, ordered, sample
 from stimcore.errors import StimcoreError
-from stimcore.serving.wire import Classification, MethodInfo, NetworkInfo, Networks, Sample
+from stimcore.figures import pareto
+from stimcore.serve.types import Classification, MethodInfo, NetworkInfo, Networks, Sample
+from stimcore.subnets.families import count, ordered, sample
 
 S = st.session_state
 LEAD = (

@@ -12,7 +12,7 @@ from stimcore.export.graphs import OPSET, whole
 from stimcore.nets.cost import Costs
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
-from stimcore.training.seeds import generator
+from stimcore.train.seeds import generator
 
 
 def random_bundle(folder: Path, net: StagedNet, *, images: int, calibration: int) -> Bundle:

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from stimcore.bundle import Bundle, open_bundle
-from stimcore.enumerate import without
+from stimcore.engine.engine import Engine
 from stimcore.errors import UsageError
-from stimcore.runtime.engine import Engine
-from stimcore.topology import Spec
-from stimcore.training.machine import describe
+from stimcore.runs.machine import describe
+from stimcore.subnets.families import without
+from stimcore.subnets.topology import Spec
 
 
 def add_arguments(line: argparse.ArgumentParser) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from stimcore.bench.bundles import random_bundle
-from stimcore.enumerate import ordered
+from stimcore.engine.engine import Engine
 from stimcore.errors import UsageError
 from stimcore.export.graphs import externalise, whole
 from stimcore.nets.catalogue import build
 from stimcore.nets.cost import Costs
-from stimcore.runtime.engine import Engine
-from stimcore.training.machine import describe
-from stimcore.training.seeds import layers_seeded
+from stimcore.runs.machine import describe
+from stimcore.subnets.families import ordered
+from stimcore.train.seeds import layers_seeded
 
 
 def add_arguments(line: argparse.ArgumentParser) -> None:

@@ -24,10 +24,10 @@ from stimcore.bench.bundles import random_bundle
 from stimcore.bundle import Bundle
 from stimcore.errors import Unavailable, UsageError
 from stimcore.nets.catalogue import build
-from stimcore.serving import tensors
-from stimcore.serving.embedded import Embedded
-from stimcore.training.machine import describe
-from stimcore.training.seeds import layers_seeded
+from stimcore.runs.machine import describe
+from stimcore.serve.client.embedded import Embedded
+from stimcore.serve.http import oip_codec
+from stimcore.train.seeds import layers_seeded
 
 BATCH = 32
 Images = NDArray[np.float32]
@@ -114,7 +114,7 @@ class _Asker:
     """One kept connection that asks the same again and again."""
 
     def __init__(self, server: Embedded, path: str, images: Images) -> None:
-        self.body, length = tensors.ask(images)
+        self.body, length = oip_codec.ask(images)
         self.path, self.count = path, len(images)
         self.headers = {"Authorization": f"Bearer {server.token}", "Inference-Header-Content-Length": str(length)}
         self.connection = http.client.HTTPConnection("127.0.0.1", int(server.url.rsplit(":", 1)[1]), timeout=60)
@@ -125,7 +125,7 @@ class _Asker:
         content = answer.read()
         if answer.status != 200:
             raise Unavailable(f"the server answered {answer.status}: {content[:200]!r}")
-        return tensors.logits_of(content, answer.getheader("Inference-Header-Content-Length"), self.count)
+        return oip_codec.logits_of(content, answer.getheader("Inference-Header-Content-Length"), self.count)
 
 
 def _check(server: Embedded, path: str, images: Images, expected: Images) -> None:

@@ -16,16 +16,16 @@ import torch
 from torch import nn
 
 from stimcore.bench.held import Held
-from stimcore.enumerate import draw_ordered
 from stimcore.errors import UsageError
 from stimcore.methods.base import Batch, Method
 from stimcore.methods.table import METHODS, make
 from stimcore.nets.catalogue import build
 from stimcore.nets.cost import Costs
 from stimcore.nets.staged import StagedNet
-from stimcore.training.machine import describe
-from stimcore.training.precision import Precision, pick_device
-from stimcore.training.seeds import generator, layers_seeded, spec_rng
+from stimcore.runs.machine import describe
+from stimcore.subnets.families import draw_ordered
+from stimcore.train.precision import Precision, pick_device
+from stimcore.train.seeds import generator, layers_seeded, spec_rng
 
 BASE = "common"
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

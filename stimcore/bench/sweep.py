@@ -22,17 +22,17 @@ import torch
 from stimcore.bench.bundles import random_bundle
 from stimcore.bundle import Bundle
 from stimcore.data.images import Images
-from stimcore.enumerate import ordered
+from stimcore.engine.engine import Budget, Engine
+from stimcore.engine.prefix_tree import nodes, prefix_tree
 from stimcore.errors import UsageError
-from stimcore.evaluation import evaluate
 from stimcore.nets.catalogue import build
 from stimcore.nets.cost import Costs
 from stimcore.nets.staged import StagedNet
-from stimcore.runtime.engine import Budget, Engine
-from stimcore.runtime.tree import nodes, prefix_tree
-from stimcore.topology import Spec
-from stimcore.training.machine import describe
-from stimcore.training.seeds import layers_seeded
+from stimcore.reference.evaluate import evaluate
+from stimcore.runs.machine import describe
+from stimcore.subnets.families import ordered
+from stimcore.subnets.topology import Spec
+from stimcore.train.seeds import layers_seeded
 
 
 def add_arguments(line: argparse.ArgumentParser) -> None:

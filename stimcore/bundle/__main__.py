@@ -6,8 +6,8 @@ from pathlib import Path
 
 from stimcore import cli
 from stimcore.bundle import check_hashes, open_bundle
+from stimcore.engine.spotcheck import spot_check
 from stimcore.errors import BundleError
-from stimcore.runtime.spotcheck import spot_check
 
 
 def parser() -> cli.Parser:

@@ -8,7 +8,7 @@ from typing import Any
 from stimcore import files
 from stimcore.bundle.schema import VERSION, Bundle, Experiment, FileEntry, Manifest, PartEntry
 from stimcore.errors import BundleError, StimcoreError
-from stimcore.topology import Topology
+from stimcore.subnets.topology import Topology
 
 _MISFITS = (AttributeError, KeyError, TypeError, ValueError, StimcoreError)
 """What reading a value of another shape raises."""

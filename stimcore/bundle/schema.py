@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimcore import files
-from stimcore.enumerate import KINDS
 from stimcore.errors import BundleError
-from stimcore.topology import Spec, Topology
+from stimcore.subnets.families import KINDS
+from stimcore.subnets.topology import Spec, Topology
 
 VERSION = 1
 

@@ -13,15 +13,15 @@ from tqdm import tqdm
 from stimcore import cli
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.data.sources import load
-from stimcore.enumerate import ordered
 from stimcore.errors import UsageError
 from stimcore.export import latency
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
 from stimcore.export.standalone import write_standalone
 from stimcore.export.triton import write_repository
-from stimcore.topology import Spec, Topology
-from stimcore.training.run import trained_network
+from stimcore.runs.run import trained_network
+from stimcore.subnets.families import ordered
+from stimcore.subnets.topology import Spec, Topology
 
 
 def parser() -> cli.Parser:

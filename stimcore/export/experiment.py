@@ -9,7 +9,7 @@ from stimcore import files
 from stimcore.bundle import Experiment, open_experiment
 from stimcore.data.images import Dataset, calibration_subset
 from stimcore.errors import UsageError
-from stimcore.topology import Topology
+from stimcore.subnets.topology import Topology
 
 
 def shared_experiment(

@@ -21,16 +21,16 @@ from numpy.typing import NDArray
 
 from stimcore import files
 from stimcore.bundle import Bundle, Experiment, FileEntry, Manifest, open_bundle
+from stimcore.engine.engine import Engine
 from stimcore.errors import BundleError, ParityError
 from stimcore.export.graphs import OPSET, externalise, whole
 from stimcore.export.parity import checked, complaint
-from stimcore.export.reference import reference_logits
 from stimcore.nets.cost import Cost, Costs
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
-from stimcore.runtime.engine import Engine
-from stimcore.topology import Spec
-from stimcore.training.run import Run
+from stimcore.reference.prefix_tree import reference_logits
+from stimcore.runs.run import Run
+from stimcore.subnets.topology import Spec
 
 STORE = "weights.bin"
 PLAN, FINISHED = "plan.json", "finished.jsonl"

@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from stimcore.bundle import PartEntry
+from stimcore.engine.graph.graph import IR_VERSION
 from stimcore.nets.staged import StagedNet
-from stimcore.runtime.graph import IR_VERSION
 
 OPSET = 18
 

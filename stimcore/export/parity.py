@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stimcore import files
 from stimcore.bundle import Experiment, FileEntry
 from stimcore.nets.cost import Cost
-from stimcore.topology import Spec
+from stimcore.subnets.topology import Spec
 
 TOLERANCE = 1e-4
 """Largest difference of logits between torch and onnxruntime, over the largest logit, that is let through."""

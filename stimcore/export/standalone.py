@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from stimcore import files
 from stimcore.bundle import Bundle
+from stimcore.engine.engine import Engine
 from stimcore.errors import ParityError
 from stimcore.export.parity import TOLERANCE
-from stimcore.runtime.engine import Engine
-from stimcore.topology import Spec
+from stimcore.subnets.topology import Spec
 
 HALF_TOLERANCE, HALF_AGREEMENT = 2e-2, 0.99
 """What half precision may differ: logits over the largest one, and share of images with the same class."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from stimcore import files
 from stimcore.bundle import Bundle
-from stimcore.runtime.engine import Engine
-from stimcore.topology import Spec
+from stimcore.engine.engine import Engine
+from stimcore.subnets.topology import Spec
 
 MAX_BATCH = 256
 _CONFIG = """name: "{name}"

@@ -13,13 +13,13 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from stimcore.enumerate import draw_ordered
 from stimcore.errors import UsageError
 from stimcore.methods.base import Batch, Losses, Method
 from stimcore.methods.losses import cross_entropy, kl_divergence, precise
 from stimcore.nets.logit_norm import LogitNorm, with_normalised_logits
 from stimcore.nets.norms import batch_norms, statistics_kept
 from stimcore.nets.staged import Part, StagedNet, prefix_length
+from stimcore.subnets.families import draw_ordered
 
 
 def run(parts: Sequence[Part], x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from stimcore.errors import UsageError
 from stimcore.methods.base import Batch, Losses, Method
 from stimcore.methods.losses import cross_entropy
 from stimcore.nets.staged import StagedNet
-from stimcore.topology import Spec, Topology
+from stimcore.subnets.topology import Spec, Topology
 
 
 def droppable(net: StagedNet) -> list[int]:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from stimcore import cli
-from stimcore.enumerate import KINDS, count
 from stimcore.errors import UsageError
 from stimcore.nets.catalogue import NETWORKS, PATTERNS, build, native_shape
 from stimcore.nets.cost import Cost, Costs
 from stimcore.nets.staged import StagedNet
-from stimcore.topology import Topology
+from stimcore.subnets.families import KINDS, count
+from stimcore.subnets.topology import Topology
 
 HEADINGS = ("network", "images", "blocks per stage", "removable", "ordered", "deletions", "permutations", "parameters", "MACs")
 WIDTHS = (14, 9, 16, 9, 9, 11, 13, 10, 10)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from stimcore.errors import UsageError
 from stimcore.nets.probe import fixed_blocks
 from stimcore.nets.staged import StagedNet
-from stimcore.topology import Topology
+from stimcore.subnets.topology import Topology
 
 DEPTHS = (20, 32, 44, 56, 110, 1202)
 

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stimcore.nets.narrowed import Narrowed
 from stimcore.nets.staged import StagedNet
-from stimcore.topology import Spec
+from stimcore.subnets.topology import Spec
 
 
 @dataclass(frozen=True)

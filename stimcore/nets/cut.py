@@ -7,7 +7,7 @@ from torch import nn
 from stimcore.errors import UsageError
 from stimcore.nets.narrowed import Narrowed
 from stimcore.nets.staged import StagedNet
-from stimcore.topology import Spec, Topology
+from stimcore.subnets.topology import Spec, Topology
 
 
 def cut(net: StagedNet, spec: Spec) -> StagedNet:

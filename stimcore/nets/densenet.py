@@ -1,6 +1,6 @@
 """DenseNet-121/169/201/264 and smaller relatives, from torchvision's modules: a block is a dense layer.
 
-Source: Huang et al. 2017, Table 1. Sub-networks inherit weights by channel slicing: see `stimcore.channels`.
+Source: Huang et al. 2017, Table 1. Sub-networks inherit weights by channel slicing: see `stimcore.subnets.channels`.
 """
 
 import re
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import DenseNet
 
-from stimcore.channels import Channels
 from stimcore.errors import UsageError
 from stimcore.nets.narrowed import Axes
 from stimcore.nets.staged import StagedNet
 from stimcore.nets.stem import first_convolution, small_images
-from stimcore.topology import Topology
+from stimcore.subnets.channels import Channels
+from stimcore.subnets.topology import Topology
 
 SIZES = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32), 264: (6, 12, 64, 48)}
 """Depth -> layers per dense block; each is a sub-network of the next."""

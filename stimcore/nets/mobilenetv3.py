@@ -10,7 +10,7 @@ from stimcore.errors import UsageError
 from stimcore.nets.probe import fixed_blocks
 from stimcore.nets.staged import StagedNet
 from stimcore.nets.stem import first_convolution, small_images
-from stimcore.topology import Topology
+from stimcore.subnets.topology import Topology
 
 SIZES = (2, 3, 4, 2, 3)
 """Blocks per stage; `features[2..15]` are blocks 1..14."""

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from stimcore.channels import Kept, Ranges
 from stimcore.nets.norms import batch_norms
+from stimcore.subnets.channels import Kept, Ranges
 
 Axes = Mapping[str, tuple[str, ...]]
 """State-dict key -> per leading axis of its tensor: `in` or `out` where it follows the channels coming in or going out."""

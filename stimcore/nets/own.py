@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stimcore.errors import UsageError
 from stimcore.nets.probe import fixed_blocks
 from stimcore.nets.staged import StagedNet
-from stimcore.topology import Topology
+from stimcore.subnets.topology import Topology
 
 
 def staged(

@@ -13,7 +13,7 @@ from stimcore.errors import UsageError
 from stimcore.nets.probe import fixed_blocks
 from stimcore.nets.staged import StagedNet
 from stimcore.nets.stem import first_convolution, small_images
-from stimcore.topology import Topology
+from stimcore.subnets.topology import Topology
 
 DEPTHS = (18, 34, 50, 101, 152)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from stimcore.nets.narrowed import Axes, Narrowed
-from stimcore.topology import Spec, Topology
+from stimcore.subnets.topology import Spec, Topology
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Appendix B on measured numbers: the bound, and how far the measured gap is from it."""
 
-from stimcore import loafing
+from stimcore.analysis import loafing
 from stimcore.report.evidence import Evidence
 from stimcore.report.figures.looks import look
 from stimcore.report.section import Cell, Column, Section, Table

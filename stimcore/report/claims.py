@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from stimcore.report import judges
+from stimcore.report import criteria
+from stimcore.report.criteria import Finding
 from stimcore.report.evidence import Evidence
-from stimcore.report.judges import Finding
 
 HOLDS, FAILS, UNMEASURED = "holds", "does not hold", "not measured"
 ADDED = (
@@ -49,115 +49,115 @@ CLAIMS: Sequence[tuple[str, str, str, Callable[[Evidence], Finding]]] = (
         "main",
         "Stimulative training's main network is at least as accurate as common training's.",
         "stimulative 81.07, common 77.39 (also 96.88 and 95.72; 81.06 and 76.53)",
-        judges.main_accuracy,
+        criteria.main_accuracy,
     ),
     (
         "all-mean",
         "With stimulative training the mean over all ordered sub-networks is within 2 points of the main network.",
         "81.07 - 80.01 = 1.06 points (common: 77.39 - 55.26 = 22.13)",
-        judges.near_main,
+        criteria.near_main,
     ),
     (
         "deviation",
         "Their standard deviation is at most a tenth of common training's.",
         "0.59 / 13.37 = 0.044",
-        judges.deviation,
+        criteria.deviation,
     ),
     (
         "every sub-network",
         "Every ordered sub-network is at least as accurate with stimulative as with common training.",
         "Fig. r1, no numbers printed",
-        judges.every_subnet,
+        criteria.every_subnet,
     ),
     (
         "one block deleted",
         "With stimulative training, deleting any one removable block costs less than 1 point.",
         "Figs r4 to r7, no numbers printed",
-        judges.one_block,
+        criteria.one_block,
     ),
     (
         "blocks deleted",
         "For every number of deleted blocks, stimulative training's median drop is smaller than common training's.",
         "Figs r4 to r7, no numbers printed",
-        judges.deletion,
+        criteria.deletion,
     ),
     (
         "blocks permuted",
         "For every number of permuting operations, stimulative training's median drop is smaller than common training's.",
         "Figs r4 to r7, no numbers printed",
-        judges.permutation,
+        criteria.permutation,
     ),
     (
         "one later block deleted",
         f"The same as 'one block deleted', among blocks that are not the first of their stage. {ADDED}",
         "Figs r4 to r7, no numbers printed",
-        partial(judges.one_block, later=True),
+        partial(criteria.one_block, later=True),
     ),
     (
         "later blocks deleted",
         f"The same as 'blocks deleted', where the first block of every stage stays. {ADDED}",
         "Figs r4 to r7, no numbers printed",
-        partial(judges.deletion, later=True),
+        partial(criteria.deletion, later=True),
     ),
     (
         "later blocks permuted",
         f"The same as 'blocks permuted', where the first block of every stage stays in its place. {ADDED}",
         "Figs r4 to r7, no numbers printed",
-        partial(judges.permutation, later=True),
+        partial(criteria.permutation, later=True),
     ),
     (
         "loafing",
         "Inside a commonly trained network every measured sub-network is worse than its twin, trained alone.",
         "DenseNet121: 78.84 alone, 10.01 to 43.64 inside (Table r6)",
-        judges.common_loafs,
+        criteria.common_loafs,
     ),
     (
         "gap closed",
         "Stimulative training makes every twin's gap smaller than common training does.",
         "no numbers in the appendix",
-        judges.stimulative_closes,
+        criteria.stimulative_closes,
     ),
     (
         "deeper loafs more",
         "The same sub-network is worse the deeper the commonly trained network it sits in.",
         "DenseNet121: 78.84, 43.64, 31.51, 10.01 (Table r6)",
-        judges.deeper_loafs,
+        criteria.deeper_loafs,
     ),
     (
         "best of six",
         "Of the six methods, stimulative training has the most accurate main network and the highest all-mean.",
         "81.07 and 80.01 lead both columns of Table r3",
-        judges.best_of_all,
+        criteria.best_of_all,
     ),
     (
         "order of six",
         "The six methods stand in the paper's order, by main accuracy and by all-mean.",
         "Table r3",
-        judges.ordering,
+        criteria.ordering,
     ),
     (
         "lambda",
         "With every lambda the main network is more accurate than with common training.",
         "Fig. r3, no numbers printed; best lambda 5, 10, 10 and 1",
-        judges.every_lambda,
+        criteria.every_lambda,
     ),
     (
         "time",
         "Stimulative training takes less than twice as long as common training.",
         "24.08 h / 16.91 h = 1.42",
-        judges.time,
+        criteria.time,
     ),
     (
         "memory",
         "Stimulative training needs as much memory as common training, give or take a tenth.",
         "3291 MiB / 3291 MiB = 1.00",
-        judges.memory,
+        criteria.memory,
     ),
     (
         "bound",
         "The gap of mean cross entropies stays below the bound of Appendix B.",
         "no numbers printed",
-        judges.bounded,
+        criteria.bounded,
     ),
 )
 """Name, criterion, what the paper prints, judge."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stimcore import loafing, paper
-from stimcore.loafing import Estimate, Member, Overall, Row
+from stimcore.analysis import loafing, paper
+from stimcore.analysis.loafing import Estimate, Member, Overall, Row
 from stimcore.report.evidence import Evidence, Trained
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stimcore.analysis.intervals import wilson
+from stimcore.analysis.loafing import Row, Sweep
 from stimcore.bundle import Bundle, open_bundle, open_experiment
 from stimcore.errors import StimcoreError, UsageError
-from stimcore.loafing import Row, Sweep
 from stimcore.report.figures.looks import look, order
-from stimcore.statistics import wilson
-from stimcore.topology import Topology
+from stimcore.subnets.topology import Topology
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Tables r3 and r4: the methods side by side, in accuracy, time and memory."""
 
-from stimcore import loafing, paper
-from stimcore.loafing import Cost, Estimate, Overall
+from stimcore.analysis import loafing, paper
+from stimcore.analysis.loafing import Cost, Estimate, Overall
 from stimcore.report.evidence import Evidence, Trained
 from stimcore.report.figures.looks import look
 from stimcore.report.section import Cell, Column, Section, Table

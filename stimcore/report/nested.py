@@ -1,6 +1,6 @@
 """Tables r5 and r6, and the gaps of twins: the same architecture alone and inside a larger network."""
 
-from stimcore import loafing, paper
+from stimcore.analysis import loafing, paper
 from stimcore.report.comparisons import family, twin_gaps
 from stimcore.report.evidence import Evidence
 from stimcore.report.figures.looks import look

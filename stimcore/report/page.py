@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from plotly.offline import get_plotlyjs
 
-from stimcore import paper
+from stimcore.analysis import paper
 from stimcore.report.claims import FAILS, HOLDS, UNMEASURED
 from stimcore.report.contents import Report
 from stimcore.report.section import MISSING, Cell, Column, Section, Table, written

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from stimcore import loafing, paper
-from stimcore.loafing import Row, Spread, Sweep
+from stimcore.analysis import loafing, paper
+from stimcore.analysis.loafing import Row, Spread, Sweep
 from stimcore.report.comparisons import lambdas
 from stimcore.report.evidence import Evidence, Trained
 from stimcore.report.figures.ablation import ablation

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import plotly.graph_objects as go
 
-from stimcore.loafing import Estimate
+from stimcore.analysis.loafing import Estimate
 
 Cell = str | int | float | Estimate | None
 """None is a number that was not measured, or that the paper does not print: never a zero."""

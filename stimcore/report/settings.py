@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from stimcore import paper
+from stimcore.analysis import paper
 from stimcore.report.evidence import Evidence, Trained
 from stimcore.report.section import Column, Section, Table
 

@@ -5,7 +5,7 @@ import io
 import math
 from typing import Any
 
-from stimcore.loafing import Estimate
+from stimcore.analysis.loafing import Estimate
 from stimcore.report.section import Cell, Table, plain
 
 

@@ -20,7 +20,7 @@ from functools import partial
 import streamlit as st
 from app import state
 from app.diagram import diagram
-from stimcore.topology import Topology
+from stimcore.subnets.topology import Topology
 
 st.title("Picture")
 TOPOLOGIES = {{

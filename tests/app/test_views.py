@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from app import sources
 from stimcore.bundle import Bundle
-from stimcore.enumerate import count
+from stimcore.subnets.families import count
 from tests.app.browsing import ROOT, free_port
 
 VIEWS = ("break_it", "subnetworks", "damage", "training", "use_it")

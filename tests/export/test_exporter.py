@@ -18,11 +18,11 @@ import pytest
 import torch
 
 from stimcore.bundle import Bundle, check_hashes, open_bundle, open_experiment
-from stimcore.calibration import recalibrated
-from stimcore.enumerate import ordered
 from stimcore.errors import BundleError
-from stimcore.export.reference import reference_logits
-from stimcore.training.run import trained_network
+from stimcore.reference.calibrate import recalibrated
+from stimcore.reference.prefix_tree import reference_logits
+from stimcore.runs.run import trained_network
+from stimcore.subnets.families import ordered
 from tests.bundles import reference_inputs
 
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stimcore import sweep
 from stimcore.bundle import __main__ as bundle
 from stimcore.export import __main__ as export
+from stimcore.sweep import sweep
 
 FROZEN = Path(__file__).parent / "frozen"
 PARSERS = {"export": export.parser, "sweep": sweep.parser, "bundle": bundle.parser}

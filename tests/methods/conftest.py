@@ -9,7 +9,7 @@ import torch
 from stimcore.methods.base import Batch
 from stimcore.nets.catalogue import build
 from stimcore.nets.staged import StagedNet
-from stimcore.training.seeds import layers_seeded
+from stimcore.train.seeds import layers_seeded
 
 FAMILIES = {
     "resnet20": (3, 32, 32),

@@ -12,7 +12,7 @@ import stimcore.methods
 from stimcore.errors import UsageError
 from stimcore.methods.table import METHODS, make
 from stimcore.nets.norms import batch_norms
-from stimcore.training.seeds import layers_seeded
+from stimcore.train.seeds import layers_seeded
 
 FOLDER = Path(stimcore.methods.__file__).parent
 

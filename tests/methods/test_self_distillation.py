@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from stimcore.errors import UsageError
 from stimcore.methods.self_distillation import Adapter, SelfDistillation
-from stimcore.training.seeds import layers_seeded
+from stimcore.train.seeds import layers_seeded
 
 
 def test_the_loss_by_hand(fresh, batch_for):

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from stimcore.enumerate import draw_ordered
 from stimcore.errors import UsageError
 from stimcore.export.graphs import whole
 from stimcore.methods.base import Batch
@@ -19,7 +18,8 @@ from stimcore.methods.common import Common
 from stimcore.methods.stimulative import Stimulative
 from stimcore.nets.catalogue import build
 from stimcore.nets.logit_norm import LogitNorm, with_normalised_logits
-from stimcore.training.seeds import layers_seeded
+from stimcore.subnets.families import draw_ordered
+from stimcore.train.seeds import layers_seeded
 
 
 def _no_dropout(net):

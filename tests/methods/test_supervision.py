@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from stimcore.methods.layer_supervision import LayerSupervision, layer_coefficients
 from stimcore.methods.stage_supervision import StageSupervision
-from stimcore.training.seeds import layers_seeded
+from stimcore.train.seeds import layers_seeded
 
 
 def test_layer_coefficients_are_the_stages_over_their_layers():

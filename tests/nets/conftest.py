@@ -10,7 +10,7 @@ from torch import nn
 from stimcore.nets.catalogue import NETWORKS, build
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
-from stimcore.training.seeds import layers_seeded
+from stimcore.train.seeds import layers_seeded
 
 SIDE = 8
 """Pixels; every network of the catalogue bears that with its stem for small images."""

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from stimcore.enumerate import count_ordered
 from stimcore.errors import UsageError
 from stimcore.nets import __main__ as command
 from stimcore.nets.catalogue import NETWORKS, build, native_shape
 from stimcore.nets.cost import Costs
 from stimcore.nets.mobilenetv3 import mobilenetv3
 from stimcore.nets.staged import StagedNet
+from stimcore.subnets.families import count_ordered
 from tests.nets.conftest import SIDE, lively
 
 DOCS = Path(__file__).parents[2] / "docs" / "networks.md"

@@ -10,15 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from stimcore import enumerate as families
-from stimcore.calibration import recalibrated
 from stimcore.errors import SpecError
 from stimcore.nets.cost import Costs
 from stimcore.nets.cut import cut
 from stimcore.nets.narrowed import Narrowed
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet, prefix_length
-from stimcore.topology import Spec
+from stimcore.reference.calibrate import recalibrated
+from stimcore.subnets import families
+from stimcore.subnets.topology import Spec
 
 Images = Callable[[int], Tensor]
 few = settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

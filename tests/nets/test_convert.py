@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from stimcore import convert
 from stimcore.data.folder import image_folder
 from stimcore.errors import CheckpointError, UsageError
-from stimcore.evaluation import evaluate
 from stimcore.nets.catalogue import build
-from stimcore.training.run import Run, trained_network
+from stimcore.reference.evaluate import evaluate
+from stimcore.runs.run import Run, trained_network
 from tests.bundles import random_net, write_pictures
 
 ROOT = Path(__file__).parents[2]

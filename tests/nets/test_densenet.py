@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stimcore.calibration import recalibrated
 from stimcore.methods.base import Batch
 from stimcore.methods.stimulative import Stimulative
 from stimcore.nets.catalogue import build
@@ -16,7 +15,8 @@ from stimcore.nets.densenet import SIZES, densenet
 from stimcore.nets.narrowed import Narrowed
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
-from stimcore.topology import Spec
+from stimcore.reference.calibrate import recalibrated
+from stimcore.subnets.topology import Spec
 from tests.nets.conftest import SIDE, lively
 
 

@@ -10,14 +10,14 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from stimcore import enumerate as families
 from stimcore.bundle import Bundle, open_bundle
-from stimcore.calibration import recalibrated
+from stimcore.engine.engine import Engine
+from stimcore.engine.graph.graph import Graph
 from stimcore.export.graphs import whole
 from stimcore.nets.staged import StagedNet
-from stimcore.runtime.engine import Engine
-from stimcore.runtime.graph import Graph
-from stimcore.topology import Spec
+from stimcore.reference.calibrate import recalibrated
+from stimcore.subnets import families
+from stimcore.subnets.topology import Spec
 from tests.bundles import export_run, random_net, reference_inputs, write_pictures, write_run
 from tests.nets.conftest import SIDE
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stimcore.enumerate import draw_ordered
 from stimcore.errors import UsageError
 from stimcore.nets.catalogue import build
 from stimcore.nets.own import staged
 from stimcore.nets.staged import StagedNet
+from stimcore.subnets.families import draw_ordered
 
 
 class Residual(nn.Module):

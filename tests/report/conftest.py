@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stimcore.topology import Topology
+from stimcore.subnets.topology import Topology
 from tests.report import folders
 from tests.report.sweeps import record
 

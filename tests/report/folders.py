@@ -9,8 +9,8 @@ import numpy as np
 
 from stimcore import files
 from stimcore.bundle import Experiment, FileEntry, Manifest
-from stimcore.recipes import recipe
-from stimcore.topology import Topology
+from stimcore.recipes.recipe import recipe
+from stimcore.subnets.topology import Topology
 from tests.report.sweeps import IMAGES, sweep
 
 SIX = Topology.of("six", [3, 3], fixed={4: "its shortcut is a projection"})

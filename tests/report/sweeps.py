@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stimcore.statistics import paired_drop, wilson
+from stimcore.analysis.intervals import paired_drop, wilson
 
 IMAGES = 1000
 

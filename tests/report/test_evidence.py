@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from stimcore.bundle import check_hashes, open_bundle, open_experiment
-from stimcore.enumerate import KINDS, family
-from stimcore.experiments import EXPERIMENTS
+from stimcore.engine.engine import Engine
+from stimcore.experiments.catalogue import EXPERIMENTS
 from stimcore.files import sha256
 from stimcore.report import markdown
 from stimcore.report.contents import report
 from stimcore.report.evidence import read
-from stimcore.runtime.engine import Engine
+from stimcore.subnets.families import KINDS, family
 
 ROOT = Path(__file__).parents[2]
 EXPORTED, RESULTS = ROOT / "exported", ROOT / "docs" / "results.md"

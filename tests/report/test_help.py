@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from stimcore import experiments
 from stimcore.cli import Parser
+from stimcore.experiments import catalogue
 from stimcore.report import __main__ as report
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize(("name", "parser"), [("report", report.parser()), ("experiments", experiments.parser())])
+@pytest.mark.parametrize(("name", "parser"), [("report", report.parser()), ("experiments", catalogue.parser())])
 def test_help_text(name: str, parser: Parser, monkeypatch: pytest.MonkeyPatch) -> None:
     """`STIMCORE_GOLDEN=write` writes them anew."""
     monkeypatch.setenv("COLUMNS", "100")

@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 import pytest
 from playwright.sync_api import Browser
 
-from stimcore import paper
+from stimcore.analysis import paper
 from stimcore.report.__main__ import main
-from stimcore.topology import Topology
+from stimcore.subnets.topology import Topology
 from tests.report import folders
 
 CHROMIUM = Path("/usr/bin/chromium")

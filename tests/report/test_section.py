@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from stimcore.loafing import Estimate
+from stimcore.analysis.loafing import Estimate
 from stimcore.report.section import Cell, Column, Table, plain, written
 from stimcore.report.tablefile import csv_text, to_dict
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from stimcore.loafing import Row, accuracy
+from stimcore.analysis.loafing import Row, accuracy
 from stimcore.report.figures.looks import laid_out, look
 
 

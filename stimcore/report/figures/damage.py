@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from stimcore.loafing import Spread, Sweep, deletion_curve, permutation_curve, single_deletions
+from stimcore.analysis.loafing import Spread, Sweep, deletion_curve, permutation_curve, single_deletions
 from stimcore.report.figures.looks import laid_out, look
-from stimcore.topology import Topology
+from stimcore.subnets.topology import Topology
 
 DODGE = 0.08
 """How far apart methods with the same amount of damage stand, in blocks or operations."""

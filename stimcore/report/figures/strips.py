@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
-from stimcore.loafing import Sweep
+from stimcore.analysis.loafing import Sweep
 from stimcore.report.figures.looks import laid_out, look
 
 

@@ -1,0 +1,1 @@
+"""Surgery on ONNX graphs: selecting, folding and measuring the parts of a network."""

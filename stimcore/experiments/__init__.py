@@ -1,0 +1,1 @@
+"""The committed experiments as lists of commands."""

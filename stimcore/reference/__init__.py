@@ -1,0 +1,1 @@
+"""The plain torch reference that every fast path is checked against."""

@@ -1,0 +1,141 @@
+"""`python -m stimcore.serve`: the model server."""
+
+import asyncio
+import ipaddress
+import os
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from stimcore import cli
+from stimcore.errors import StimcoreError, Unavailable, UsageError
+from stimcore.serve import logs
+from stimcore.serve.http.uvicorn_server import run
+from stimcore.serve.limits import Limits
+from stimcore.serve.service import Server
+from stimcore.serve.workers.pool import ENGINE, address
+
+HOST, PORT = "127.0.0.1", 8000
+MIN_TOKEN = 16
+
+
+def parser() -> cli.Parser:
+    """The command line; its help text is frozen by a test."""
+    line = cli.Parser(
+        prog="python -m stimcore.serve",
+        description="Serve bundles: Open Inference Protocol under /v2, evaluations under /v1, Prometheus under /metrics.",
+    )
+    line.add_argument("folder", metavar="EXPORTED", type=Path, help="folder of experiments, as stimcore.export writes it")
+    line.add_argument("--host", default=HOST, help="address (default: %(default)s); any other needs STIMCORE_TOKEN")
+    line.add_argument("--port", type=int, default=PORT, help="0 for a free one (default: %(default)s)")
+    line.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda or cuda:N; several with commas, a worker process each (default: %(default)s)",
+    )
+    line.add_argument("--threads", type=int, metavar="N", help="inside one operator, on a CPU (default: all cores)")
+    line.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="run folders to show (default: %(default)s)"
+    )
+    line.add_argument(
+        "--limit", action="append", default=[], metavar="NAME=VALUE", help="one of docs/serving.md's limits; may be repeated"
+    )
+    line.add_argument("--engine", default=ENGINE, metavar="E", help="onnxruntime, or triton://HOST:PORT (default: %(default)s)")
+    line.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default: %(default)s")
+    line.add_argument("--fd", type=int, help="a listening socket that was inherited, instead of --host and --port")
+    line.add_argument("--until-input-closes", action="store_true", help="end when standard input does")
+    return line
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serves; returns the exit code."""
+    options = parser().parse_args(argv)
+    limits = Limits().with_texts(options.limit)
+    if not options.folder.is_dir():
+        raise UsageError(f"there is no folder {options.folder}", todo="'python -m stimcore.export' makes one.")
+    token = os.environ.get("STIMCORE_TOKEN") or None
+    if token is not None and len(token) < MIN_TOKEN:
+        raise UsageError(f"STIMCORE_TOKEN has {len(token)} characters", allowed=f"at least {MIN_TOKEN}")
+    if options.engine != ENGINE:
+        address(options.engine)
+    sock = _listening(options.host, options.port, options.fd, token)
+    threads = options.threads if options.threads is not None else len(os.sched_getaffinity(0))
+    if threads < 1:
+        raise UsageError(f"--threads {threads}", allowed="1 and more")
+    logs.configure(options.log_level)
+    host, port = sock.getsockname()[:2]
+    print(f"stimcore serves {options.folder} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    server_of = partial(
+        Server,
+        options.folder,
+        runs=options.runs,
+        devices=options.device.split(","),
+        threads=threads,
+        limits=limits,
+        token=token,
+        engine=options.engine,
+    )
+    reason = asyncio.run(_serve(server_of, sock, options.until_input_closes))
+    if reason is not None:
+        raise reason
+    return 0
+
+
+async def _serve(server_of: Callable[[], Server], sock: socket.socket, until_input_closes: bool) -> StimcoreError | None:
+    return await run(server_of(), sock, watch_input=until_input_closes)
+
+
+def _guarded(address: str, token: str | None) -> None:
+    """Makes sure that nobody from another machine comes in without a token.
+
+    Raises:
+        UsageError: The address can be reached from there, and there is no token.
+    """
+    if token is None and not ipaddress.ip_address(address).is_loopback:
+        raise UsageError(
+            f"{address} is reachable from other machines and there is no token",
+            todo=f"Set STIMCORE_TOKEN to a secret of at least {MIN_TOKEN} characters.",
+        )
+
+
+def _listening(host: str, port: int, fd: int | None, token: str | None) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        UsageError: An address that others can reach, without a token; no such address; two answers to where to listen.
+        Unavailable: The port is taken.
+    """
+    if fd is not None:
+        if (host, port) != (HOST, PORT):
+            raise UsageError("--fd with --host or --port", allowed="--fd alone: the socket knows its address")
+        try:
+            inherited = socket.socket(fileno=fd)
+        except OSError as reason:
+            raise UsageError(f"--fd {fd} is no socket ({reason.strerror})") from reason
+        _guarded(str(inherited.getsockname()[0]), token)
+        return inherited
+    if not 0 <= port <= 65535:
+        raise UsageError(f"--port {port}", allowed="0 to 65535")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as reason:
+        raise UsageError(
+            f"there is no address '{host[:80]}'", allowed="127.0.0.1, 0.0.0.0, a name or number of this machine"
+        ) from reason
+    _guarded(str(address[0]), token)
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY where this is said
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(address)
+    except OSError as reason:
+        sock.close()
+        raise Unavailable(
+            f"{host}:{port} can't be used ({reason.strerror})", todo="Give another --port, or 0 for a free one."
+        ) from reason
+    sock.listen(1024)
+    return sock
+
+
+if __name__ == "__main__":
+    cli.run(main)

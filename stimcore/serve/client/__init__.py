@@ -1,0 +1,1 @@
+"""Clients of the server, and a server that a client starts for itself."""

@@ -1,0 +1,1 @@
+"""The HTTP front: routes, codecs, middleware and the uvicorn server."""

@@ -1,0 +1,1 @@
+"""Evaluations as jobs: queue, progress and results that are known already."""

@@ -1,0 +1,1 @@
+"""What is served: bundles and run folders by name."""

@@ -1,0 +1,97 @@
+"""Augmentation: shifts and mirror images of whole batches (CIFAR), random crops of single images (ImageNet)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as vision
+
+from stimcore.train.seeds import cpu_seeded
+
+PADDING = 4
+"""Pixels on every side for random crops (the CIFAR standard)."""
+
+
+def flip_crop(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Shifts every image by up to `PADDING` pixels (black outside) and mirrors half of them.
+
+    The whole batch at once, as torchvision's `RandomCrop` and `RandomHorizontalFlip` would treat all its images alike.
+
+    Args:
+        pixels: uint8 `[B, C, H, W]`.
+        generator: On the CPU, so that every device and every rank draws the same.
+
+    Returns:
+        uint8 `[B, C, H, W]` in channels_last memory order.
+    """
+    count, _, height, width = pixels.shape
+    top, left = torch.randint(0, 2 * PADDING + 1, (2, count), generator=generator).to(pixels.device)
+    mirror = torch.randint(0, 2, (count,), generator=generator).to(pixels.device).bool()
+    rows = top[:, None] + torch.arange(height, device=pixels.device)
+    columns = left[:, None] + torch.arange(width, device=pixels.device)
+    columns = torch.where(mirror[:, None], columns.flip(1), columns)
+    padded = F.pad(pixels, (PADDING,) * 4)
+    index = torch.arange(count, device=pixels.device)[:, None, None]
+    return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A rectangle of one image, mirrored or not; it can be taken at any side without drawing again.
+
+    Attributes:
+        top: First row, from 0.
+        left: First column, from 0.
+        height: Rows.
+        width: Columns.
+        mirror: Whether left and right are swapped.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    mirror: bool
+
+    def taken(self, pixels: Tensor, side: int) -> Tensor:
+        """uint8 `[C, H, W]` to `[C, side, side]`, resized once (bilinear, antialiased)."""
+        out: Tensor = vision.resized_crop(pixels, self.top, self.left, self.height, self.width, [side, side], antialias=True)
+        return vision.horizontal_flip(out) if self.mirror else out
+
+
+_IMAGENET = v2.RandomResizedCrop(1)
+
+
+def imagenet_crop(pixels: Tensor, *seed: object) -> Crop:
+    """The ImageNet standard: 8 to 100 % of the area, sides 3:4 to 4:3, mirrored every second time.
+
+    Args:
+        pixels: uint8 `[C, H, W]` at its own size.
+        seed: All that the draw depends on.
+    """
+    with cpu_seeded(*seed):
+        box = _IMAGENET.make_params([pixels])
+        mirror = bool(torch.rand(()) < 0.5)
+    return Crop(box["top"], box["left"], box["height"], box["width"], mirror)
+
+
+def resized(pixels: Tensor, side: int) -> Tensor:
+    """uint8 `[B, C, H, W]` to `[B, C, side, side]` (bilinear, antialiased)."""
+    out: Tensor = vision.resize(pixels, [side, side], antialias=True)
+    return out
+
+
+class Normalise:
+    """uint8 `[B, C, H, W]` to float32 with mean 0 and deviation 1 per channel."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
+        self._scale = (1 / (255 * torch.tensor(std, dtype=torch.float32)))[:, None, None].to(device)
+        self._shift = (torch.tensor(mean, dtype=torch.float32) / torch.tensor(std, dtype=torch.float32))[:, None, None].to(
+            device
+        )
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """In channels_last memory order."""
+        return (pixels.float() * self._scale - self._shift).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,82 @@
+"""Graph surgery: measuring written as reductions says the same, folding changes nothing that matters."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from stimcore.bundle import Bundle
+from stimcore.engine.engine import Engine
+from stimcore.engine.graph.graph import Graph
+from stimcore.engine.provider import Provider, pick
+from stimcore.errors import BundleError, UsageError
+
+
+def test_decomposed_batch_norms_measure_the_same(small: list[Bundle]) -> None:
+    engine = Engine(small[0], device="cpu")
+    graph, provider = engine.graph, Provider("CPUExecutionProvider")
+    images = small[0].experiment.normalise(small[0].experiment.evaluation[0][:64])
+    steps = [("stem",), ("stem", "block1"), ("stem", "block1", "block4")]
+    found = []
+    for decompose in (False, True):
+        measuring = graph.measuring((), steps, steps[-1:], decompose=decompose)
+        session = provider.session(measuring.model.SerializeToString(), 1)
+        found.append([value.numpy() for value in session.run({"in": provider.value(images)})])
+        assert [norm for _, norm in measuring.norms] == [n for step in steps for n in graph.norms(step[-1])]
+    for plain, decomposed in zip(*found, strict=True):
+        np.testing.assert_allclose(decomposed, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_folded_and_unfolded_networks_agree(small: list[Bundle]) -> None:
+    bundle = small[0]
+    engine = Engine(bundle, device="cpu")
+    spec = bundle.topology.parse("d2-1-3")
+    images = bundle.experiment.normalise(bundle.experiment.evaluation[0][:100])
+    statistics = engine.calibrated([spec])
+    out = []
+    for folded in (False, True):
+        model = engine.network(spec, statistics, folded=folded)
+        onnx.checker.check_model(model, full_check=True)
+        assert any(node.op_type == "BatchNormalization" for node in model.graph.node) is not folded
+        session = Provider("CPUExecutionProvider").session(model.SerializeToString(), 1)
+        out.append(session.run({"images": Provider("CPUExecutionProvider").value(images)})[0].numpy())
+    assert np.abs(out[0] - out[1]).max() <= 1e-5 * np.abs(out[0]).max()
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:0", ""])
+def test_an_unknown_device_is_refused(device: str) -> None:
+    with pytest.raises(UsageError, match="there is no device"):
+        pick(device)
+
+
+def test_without_a_gpu_auto_says_why_it_runs_on_the_cpu() -> None:
+    provider = pick("auto")
+    if provider.on_gpu:
+        assert provider.reason is None
+    else:
+        assert provider.reason and "\n" not in provider.reason
+
+
+@pytest.mark.gpu
+def test_cuda_counts_what_the_cpu_counts(small: list[Bundle]) -> None:
+    """Needs a CUDA device: the same code path with I/O binding on the GPU, TF32 off."""
+    from stimcore.subnets.families import ordered
+
+    specs = list(ordered(small[0].topology))
+    scores = []
+    for device in ("cpu", "cuda"):
+        *_, report = Engine(small[0], device=device).evaluate(specs)
+        scores.append(report.scores)
+    for spec in specs:
+        assert abs(scores[0][spec].correct - scores[1][spec].correct) <= 1
+
+
+def test_linked_weights_are_refused_with_a_way_out(small: list[Bundle], tmp_path: Path) -> None:
+    """onnx takes a hard link for an attack."""
+    shutil.copytree(small[0].path, tmp_path / "bundle")
+    os.link(tmp_path / "bundle" / "weights.bin", tmp_path / "weights.bin")
+    with pytest.raises(BundleError, match="copy the files"):
+        Graph.load(tmp_path / "bundle" / "main.onnx", small[0].manifest.parts)

@@ -1,0 +1,128 @@
+"""Real server processes for tests: `python -m stimcore.serve` on a free port, its log kept, ended at the end."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import psutil
+
+from stimcore.serve.client.client import Client
+
+
+def in_session(leader: int) -> list[int]:
+    """Processes of a session that still run."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+class Running:
+    """A server process, as a context.
+
+    Args:
+        folder: What it serves.
+        log: File for its log.
+        limits: `NAME=VALUE`.
+        token: STIMCORE_TOKEN.
+        words: Further arguments.
+        wait: Whether to wait until it is ready.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        log: Path,
+        *,
+        limits: Sequence[str] = (),
+        token: str | None = None,
+        words: Sequence[str] = (),
+        wait: bool = True,
+    ) -> None:
+        self.log, self.token = log, token
+        given = [word for limit in limits for word in ("--limit", limit)]
+        if "--port" not in words:
+            given += ["--port", "0"]
+        environment = {key: value for key, value in os.environ.items() if key != "STIMCORE_TOKEN"}
+        if token is not None:
+            environment["STIMCORE_TOKEN"] = token
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "stimcore.serve", str(folder), "--device", "cpu", "--threads", "1", *given, *words],
+            stdout=subprocess.PIPE,
+            stderr=log.open("w", encoding="utf-8"),
+            env=environment,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        first = self.process.stdout.readline()
+        self.url = first.rsplit(" ", 1)[-1].strip()
+        assert self.url.startswith("http"), first + log.read_text(encoding="utf-8")
+        self.port = int(self.url.rsplit(":", 1)[-1])
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
+        if wait:
+            self.wait_ready()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def client(self, client_id: str | None = None) -> Client:
+        """A client of it."""
+        return Client(self.url, self.token, client_id)
+
+    def wait_ready(self, seconds: float = 60.0) -> None:
+        """Until it is."""
+        self.until(lambda: self.http.get("/v2/health/ready").status_code == 200, seconds)
+
+    def until(self, holds: Any, seconds: float = 30.0) -> None:
+        """Waits for something to hold."""
+        end = time.monotonic() + seconds
+        while not holds():
+            assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
+            assert time.monotonic() < end, self.log.read_text(encoding="utf-8")[-3000:]
+            time.sleep(0.02)
+
+    def live(self) -> bool:
+        """Whether it answers."""
+        return bool(self.http.get("/v2/health/live").json() == {"live": True})
+
+    def workers(self) -> list[psutil.Process]:
+        """Its worker processes."""
+        return psutil.Process(self.process.pid).children()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Its log."""
+        return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric's samples."""
+        text = self.http.get("/metrics").text
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((name + " ", name + "{")))
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ends it; its exit code."""
+        self.http.close()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return self.process.returncode

@@ -1,0 +1,157 @@
+"""What /v1 says of bundles, specs, networks, images and runs, through the client."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from PIL import Image
+
+from stimcore.bundle import open_bundle
+from stimcore.engine.engine import Engine
+from stimcore.errors import SpecError, UsageError
+from stimcore.serve import types
+from stimcore.serve.client.client import Client
+from stimcore.serve.errors import NotFound, TooLarge
+from tests.serve.processes import Running
+
+
+@pytest.fixture
+def client(server: Running) -> Client:
+    return server.client()
+
+
+def test_the_catalogue_describes_every_bundle(client: Client, exported: Path) -> None:
+    catalogue = client.catalogue()
+    (experiment,) = catalogue.experiments
+    assert catalogue.problems == []
+    assert (experiment.name, experiment.image_shape, len(experiment.classes)) == ("tiny", (1, 12, 12), 5)
+    assert (experiment.evaluation_images, experiment.calibration_images) == (300, 320)
+    assert [method.name for method in experiment.methods] == ["common", "stimulative"]
+    for method in experiment.methods:
+        bundle = open_bundle(exported / "tiny" / method.name)
+        assert method.fingerprint == bundle.fingerprint
+        assert method.main.correct == bundle.main.correct
+        assert method.num_networks == 4
+        assert method.topology == bundle.topology.to_dict() == experiment.topology
+    without, with_sweep = experiment.methods
+    assert (without.sweeps, with_sweep.sweeps) == ([], ["ordered"])
+    assert without.main.ce_nats is None and with_sweep.main.ce_nats is not None
+
+
+def test_status_says_what_runs(client: Client) -> None:
+    status = client.status()
+    assert status.ready and status.provider == "CPUExecutionProvider"
+    assert status.versions["onnxruntime"] == ort.__version__
+
+
+def test_specs_are_checked_with_reasons(client: Client) -> None:
+    good = client.check_spec("tiny", " d1-2-3 ")
+    assert (good.valid, good.spec, good.short, good.kind) == (True, "1.4-5.7-8-9", "d1-2-3", "ordered")
+    assert client.check_spec("tiny", "1-2-3.4-5-6.7-8-9", "common").kind == "main"
+    assert client.check_spec("tiny", "2-1-3.4-5-6.7-9").kind == "delete+permute"
+    bad = client.check_spec("tiny", "1-2-3.5-6.7-8-9")
+    assert not bad.valid and "block 4 can't be deleted" in bad.reason and bad.spec == ""
+
+
+def test_training_sweeps_networks(client: Client, exported: Path) -> None:
+    assert client.training("tiny", "common") == [{"epoch": 1, "losses": {"loss": 1.5}}]
+    assert client.sweep("tiny", "common", "ordered") is None
+    assert client.sweep("tiny", "stimulative", "ordered") == json.loads(
+        (exported / "tiny" / "stimulative" / "sweep-ordered.json").read_text()
+    )
+    with pytest.raises(NotFound, match="no family '..main'"):
+        client.sweep("tiny", "common", "..main")
+    with pytest.raises(NotFound, match="nothing at"):
+        client.sweep("tiny", "common", "../main")
+    networks = client.networks("tiny", "common")
+    entries = open_bundle(exported / "tiny" / "common").manifest.networks
+    assert {network.file: network.sha256 for network in networks.networks} == {n: e.sha256 for n, e in entries.items()}
+    assert networks.latency_on == {}
+
+
+def test_a_downloaded_network_stands_alone(client: Client, exported: Path) -> None:
+    bundle = open_bundle(exported / "tiny" / "common")
+    images = bundle.experiment.normalise(bundle.experiment.evaluation[0][:20])
+    session = ort.InferenceSession(client.onnx("tiny", "common", "2-1-3.4-5-6.7-8"), providers=["CPUExecutionProvider"])
+    found = session.run(["logits"], {"images": images})[0]
+    expected = Engine(bundle, device="cpu", threads=1).logits(bundle.topology.parse("2-1-3.4-5-6.7-8"), images)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(SpecError):
+        client.onnx("tiny", "common", "d0-0-0")
+
+
+def test_samples_are_evaluation_images(client: Client, exported: Path) -> None:
+    bundle = open_bundle(exported / "tiny" / "common")
+    pixels, labels = bundle.experiment.evaluation
+    samples = client.samples("tiny", 9, seed=3)
+    assert len({sample.index for sample in samples}) == 9
+    assert samples == client.samples("tiny", 9, seed=3) != client.samples("tiny", 9, seed=4)
+    for sample in samples:
+        image = np.asarray(Image.open(io.BytesIO(base64.b64decode(sample.png_base64))))
+        assert np.array_equal(image, pixels[sample.index][0])
+        assert sample.label_name == bundle.experiment.classes[labels[sample.index]]
+    with pytest.raises(TooLarge):
+        client.samples("tiny", 65, seed=0)
+    with pytest.raises(UsageError):
+        client.samples("tiny", 0, seed=0)
+
+
+def encoded(image: Image.Image, kind: str = "PNG") -> str:
+    out = io.BytesIO()
+    image.save(out, kind)
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def test_classification_of_an_evaluation_image(client: Client, exported: Path) -> None:
+    bundle = open_bundle(exported / "tiny" / "common")
+    answer = client.classify("tiny", types.ClassifyRequest(method="common", specs=["main", "d1-1-1"], index=5))
+    images = bundle.experiment.normalise(bundle.experiment.evaluation[0][5:6])
+    engine = Engine(bundle, device="cpu", threads=1)
+    for result in answer.results:
+        logits = engine.logits(bundle.topology.parse(result.spec), images)[0].astype(np.float64)
+        shares = np.exp(logits) / np.exp(logits).sum()
+        np.testing.assert_allclose(result.probabilities, shares, atol=1e-5)
+    seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer.png_base64))))
+    same = client.classify(
+        "tiny", types.ClassifyRequest(method="common", specs=["main", "d1-1-1"], image_base64=answer.png_base64)
+    )
+    assert np.array_equal(seen, bundle.experiment.evaluation[0][5, 0])
+    np.testing.assert_allclose(same.results[0].probabilities, answer.results[0].probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "LA", "1", "I;16"])
+def test_any_png_is_taken(client: Client, mode: str) -> None:
+    image = Image.new(mode, (90, 31))
+    answer = client.classify("tiny", types.ClassifyRequest(method="common", specs=["main"], image_base64=encoded(image)))
+    assert sum(answer.results[0].probabilities) == pytest.approx(1)
+
+
+def test_bad_images_are_refused(client: Client) -> None:
+    def refused(kind: type[Exception], match: str, **given: object) -> None:
+        with pytest.raises(kind, match=match):
+            client.classify("tiny", types.ClassifyRequest.model_validate({"method": "common", "specs": ["main"], **given}))
+
+    whole = encoded(Image.new("RGB", (64, 64)))
+    refused(UsageError, "exactly one of both")
+    refused(UsageError, "exactly one of both", index=1, image_base64=whole)
+    refused(UsageError, "no evaluation image 300", index=300)
+    refused(UsageError, "no evaluation image -1", index=-1)
+    refused(UsageError, "not base64", image_base64="%%%")
+    refused(UsageError, "can't be read", image_base64=base64.b64encode(b"GIF89a, or so").decode())
+    refused(UsageError, "can't be read", image_base64=encoded(Image.new("RGB", (64, 64)), "GIF"))
+    refused(UsageError, "can't be read", image_base64=base64.b64encode(base64.b64decode(whole)[:60]).decode())
+    refused(TooLarge, "20,250,000|4,500 x 4,500", image_base64=encoded(Image.new("1", (4500, 4500))))
+    refused(TooLarge, "far too many pixels|14,000", image_base64=encoded(Image.new("1", (14_000, 14_000))))
+    refused(TooLarge, "2,000,001 bytes", image_base64=base64.b64encode(b"x" * 2_000_001).decode())
+    refused(TooLarge, "65 specs", specs=["main"] * 65, index=0)
+    refused(TooLarge, "0 specs", specs=[], index=0)
+
+
+def test_runs_are_listed_and_half_written_ones_are_not(client: Client) -> None:
+    runs = client.runs()
+    assert {run.name for run in runs} == {"tiny/common-0", "tiny/stimulative-1"}
+    assert all(run.epochs == 3 and len(run.rows) == 1 for run in runs)

@@ -1,0 +1,210 @@
+"""The Dockerfile: linted, and what it installs and starts is installed and started in fresh virtual environments."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from stimcore.errors import Unavailable
+from stimcore.serve import healthcheck
+from tests.serve.processes import Running
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "a-secret-of-some-length"
+
+
+def target(name: str) -> dict[str, list[str]]:
+    """Instructions of a target, by keyword."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    (block,) = re.findall(rf"^FROM \S+ AS {name}\n(.*?)(?=^FROM |\Z)", text, flags=re.S | re.M)
+    found: dict[str, list[str]] = {}
+    for line in block.splitlines():
+        word, _, rest = line.strip().partition(" ")
+        if word and not word.startswith("#"):
+            found.setdefault(word, []).append(rest.strip())
+    return found
+
+
+def requirements(name: str) -> set[str]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+def test_hadolint_finds_nothing() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, "Dockerfile"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_no_target_runs_as_root_and_each_has_an_init() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert text.count('ENTRYPOINT ["tini", "--"]') == 2 and "nvidia/cuda:13." in text
+    for name in ("serve", "app", "train"):
+        instructions = target(name)
+        assert instructions["USER"] == ["10001"]
+        assert "HEALTHCHECK" in instructions and "CMD" in instructions
+    assert "/home/stimcore/exported" in (ROOT / "compose.yaml").read_text(encoding="utf-8")
+
+
+def test_requirements_of_targets_are_part_of_the_whole() -> None:
+    whole = requirements("requirements.txt")
+    serve, app = requirements("requirements-serve.txt"), requirements("requirements-app.txt")
+    assert serve < whole and app < whole
+    assert not any(line.startswith(("torch", "streamlit")) for line in serve)
+    assert not any(line.startswith(("torch", "onnx")) for line in app)
+
+
+def test_compose_names_targets_and_variables_that_exist() -> None:
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    services = compose["services"]
+    assert set(services) == {"server", "server-gpu", "app"}
+    assert services["server-gpu"]["profiles"] == ["gpu"] and "profiles" not in services["server"]
+    for service in services.values():
+        assert target(service["build"]["target"])
+        assert "STIMCORE_TOKEN" in service["environment"]
+        assert service["cap_drop"] == ["ALL"]
+    assert services["app"]["environment"]["STIMCORE_SERVER"].startswith("http://model-server:8000")
+
+
+def test_the_health_check_reads_the_body(server: Running, tmp_path: Path) -> None:
+    assert healthcheck.main([server.url]) == 0
+    with pytest.raises(Unavailable):
+        healthcheck.main(["http://127.0.0.1:9"])
+    page = subprocess.Popen(
+        [sys.executable, "-c", PAGE], stdout=subprocess.PIPE, text=True
+    )  # what answers everything with 200 is no model server
+    assert page.stdout is not None
+    try:
+        with pytest.raises(Unavailable, match="does not say that it is ready"):
+            healthcheck.main([f"http://127.0.0.1:{page.stdout.readline().strip()}"])
+    finally:
+        page.kill()
+        page.wait()
+        page.stdout.close()
+
+
+PAGE = """
+import http.server
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(b"<html>")
+    def log_message(self, *words): pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Page)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+def image(name: str, folder: Path) -> Path:
+    """A fresh virtual environment and a home with what the target installs and copies; the environment's python."""
+    venv.create(folder / "venv", with_pip=True)
+    python = folder / "venv" / "bin" / "python"
+    home = folder / "home"
+    home.mkdir()
+    instructions = target(name)
+    for copy in instructions["COPY"]:
+        source, to = copy.split()
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, home / to, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / source, home)
+    (install,) = [run for run in instructions["RUN"] if run.startswith("pip ")]
+    done = subprocess.run([python, "-m", *install.split()], cwd=home, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return python
+
+
+def command(name: str, python: Path) -> list[str]:
+    (words,) = target(name)["CMD"]
+    return [str(python), *json.loads(words)[1:]]
+
+
+def bare(**more: str) -> dict[str, str]:
+    """An environment in which nothing of this repository is found."""
+    return {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **more}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_target_serve_installs_and_serves_without_torch(exported: Path, tmp_path: Path) -> None:
+    python = image("serve", tmp_path)
+    home = tmp_path / "home"
+    assert subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 1
+    (home / "exported").symlink_to(exported)
+    port = free_port()
+    words = [word.replace("8000", str(port)) for word in command("serve", python)]
+    log = (tmp_path / "log").open("w", encoding="utf-8")
+    process = subprocess.Popen(words, cwd=home, env=bare(STIMCORE_TOKEN=TOKEN), stdout=log, stderr=log)
+    check = [str(python), *json.loads(re.findall(r"CMD (\[.*\])", target("serve")["HEALTHCHECK"][0])[0])[1:]]
+    check[-1] = check[-1].replace("8000", str(port))
+    try:
+        end = time.monotonic() + 90
+        while subprocess.run(check, cwd=home, env=bare(), capture_output=True).returncode != 0:
+            assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text(encoding="utf-8")
+            time.sleep(0.2)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        answer = httpx.get(f"http://127.0.0.1:{port}/v1/experiments/tiny/methods/common/onnx?spec=d1-1-1", headers=headers)
+        assert answer.status_code == 200 and len(answer.content) > 10_000
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0
+        log.close()
+    refused = subprocess.run(words, cwd=home, env=bare(), capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2 and "STIMCORE_TOKEN" in refused.stderr
+
+
+@pytest.mark.slow
+def test_target_app_installs_and_shows_a_page(server: Running, tmp_path: Path) -> None:
+    python = image("app", tmp_path)
+    port = free_port()
+    words = [word.replace("8501", str(port)) for word in command("app", python)]
+    log = (tmp_path / "log").open("w", encoding="utf-8")
+    process = subprocess.Popen(words, cwd=tmp_path / "home", env=bare(STIMCORE_SERVER=server.url), stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 90
+        while True:
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/_stcore/health").text == "ok":
+                    break
+            except httpx.TransportError:
+                pass
+            assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text(encoding="utf-8")
+            time.sleep(0.2)
+    finally:
+        process.terminate()
+        process.wait(15)
+        log.close()
+    code = (
+        "from streamlit.testing.v1 import AppTest\n"
+        "page = AppTest.from_file('app/main.py', default_timeout=60).run()\n"
+        "assert not page.exception, page.exception\n"
+    )
+    done = subprocess.run(
+        [python, "-c", code],
+        cwd=tmp_path / "home",
+        env=bare(STIMCORE_SERVER=server.url, PYTHONPATH="."),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_target_train_installs_and_starts(tmp_path: Path) -> None:
+    python = image("train", tmp_path)
+    done = subprocess.run(command("train", python), cwd=tmp_path / "home", env=bare(), capture_output=True, text=True)
+    assert done.returncode == 0 and "RECIPE" in done.stdout

@@ -1,0 +1,110 @@
+"""The server that a program starts for itself: it survives, it is supervised, and it never outlives its parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from stimcore.errors import Unavailable, UsageError
+from stimcore.serve.client.embedded import Embedded
+from tests.serve.processes import in_session
+from tests.serve.test_lifecycle import heavy
+
+ON_CPU = ("--device", "cpu", "--threads", "1")
+PARENT = """
+import sys, time
+from pathlib import Path
+from stimcore.serve.client.embedded import Embedded
+server = Embedded(Path(sys.argv[1]), arguments=sys.argv[3:])
+print(server.pid, flush=True)
+if sys.argv[2] == "ready":
+    server.wait_ready()
+    print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_it_answers_survives_its_servers_death_and_ends(exported: Path) -> None:
+    with pytest.raises(UsageError, match="no folder"):
+        Embedded(exported / "nowhere")
+    server = Embedded(exported, arguments=ON_CPU)
+    try:
+        server.wait_ready()
+        client = server.client()
+        assert client.catalogue().experiments[0].name == "tiny"
+        assert httpx.get(server.url + "/v1/catalogue").status_code == 401, "others on this machine don't know the token"
+        os.kill(server.pid, signal.SIGKILL)
+        assert client.catalogue().experiments[0].name == "tiny", "the same address, after a pause"
+        assert server.restarts == 1
+        pids = [server.pid, *(child.pid for child in psutil.Process(server.pid).children())]
+    finally:
+        server.stop()
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    with pytest.raises(Unavailable):
+        client.catalogue()
+
+
+def parent(folder: Path, until: str, *arguments: str) -> subprocess.Popen[str]:
+    """A program with a server of its own, both in a session of their own."""
+    words = [sys.executable, "-c", PARENT, str(folder), until, *ON_CPU, *arguments]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
+
+
+def gone(session: int, seconds: float = 60) -> bool:
+    """Whether nothing of a session runs any more, or soon won't."""
+    end = time.monotonic() + seconds
+    while in_session(session):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize(
+    "when", ["at once", pytest.param("while its worker starts", marks=pytest.mark.slow), "while it hashes", "ready"]
+)
+def test_it_ends_when_its_parent_is_killed(exported: Path, own_exported: Path, when: str) -> None:
+    if when == "while it hashes":
+        heavy(own_exported)
+    program = parent(own_exported if when == "while it hashes" else exported, when)
+    assert program.stdout is not None
+    server = psutil.Process(int(program.stdout.readline()))
+    if when == "ready":
+        assert program.stdout.readline() == "ready\n"
+    elif when != "at once":
+        while not server.children():
+            time.sleep(0.01)
+    if when == "while it hashes":
+        time.sleep(1)
+    program.kill()
+    program.wait()
+    program.stdout.close()
+    assert gone(program.pid)
+
+
+def test_a_start_that_fails_is_a_sentence_and_leaves_no_process(exported: Path, own_exported: Path) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    with pytest.raises(Unavailable, match="can't start. Its log"):
+        Embedded(exported, arguments=["--device", "gpu"]).wait_ready()
+    heavy(own_exported)
+    with pytest.raises(Unavailable, match="not ready after 2 s"):
+        Embedded(own_exported, arguments=ON_CPU).wait_ready(2)
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+def test_a_folder_of_nonsense_is_served_as_far_as_it_goes(tmp_path: Path) -> None:
+    (tmp_path / "odd" / "half").mkdir(parents=True)
+    (tmp_path / "odd" / "half" / "manifest.json").write_text("[]", encoding="utf-8")
+    server = Embedded(tmp_path, arguments=ON_CPU)
+    try:
+        server.wait_ready()
+        catalogue = server.client().catalogue()
+        assert catalogue.experiments == [] and [problem.path for problem in catalogue.problems] == ["odd/half"]
+    finally:
+        server.stop()

@@ -1,0 +1,78 @@
+"""What is served: odd names, names that collide, manifests that make no sense. One odd bundle never costs another its place."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from stimcore.serve.repository.repository import Library
+from tests.serve.conftest import Start
+from tests.serve.test_bad_input import body
+
+ODD: tuple[Any, ...] = (None, [], {}, -1, 1e308, "x", [1], {"a": 1}, {"a": []}, "../../../etc/passwd")
+ALLOWED = ("...", "model..1", "a b", "Ä-ö", "x" * 255, "%2e%2e")
+
+
+def changed(value: Any) -> Iterator[tuple[str, Any]]:
+    """A JSON value with odd things in the place of itself, of each of its members, and of each of theirs."""
+    for odd in ODD:
+        yield f"{odd!r}", odd
+    for key, item in value.items():
+        for odd in ODD:
+            yield f"{key}: {odd!r}", value | {key: odd}
+        for inner in list(item)[:3] if isinstance(item, dict) else ():
+            for odd in (None, [], -1, "x"):
+                yield f"{key}.{inner}: {odd!r}", value | {key: item | {inner: odd}}
+        yield f"no {key}", {other: value[other] for other in value if other != key}
+
+
+@pytest.mark.parametrize("file", ["common/manifest.json", "experiment.json"])
+def test_whatever_stands_in_a_manifest_the_others_are_served(exported: Path, tmp_path: Path, file: str) -> None:
+    folder = tmp_path / "exported"
+    shutil.copytree(exported / "tiny", folder / "tiny", ignore=lambda _, names: {"stimulative"} & set(names))
+    shutil.copytree(folder / "tiny", folder / "other")
+    path, told = folder / "tiny" / file, 0
+    value = json.loads(path.read_text(encoding="utf-8"))
+    texts = [(what, json.dumps(odd).encode()) for what, odd in changed(value)]
+    texts += [("deep", b'{"version": 1, "topology": ' + b"[" * 100_000), ("empty", b""), ("no text", b"\xff\xfe\0")]
+    for what, text in texts:
+        path.write_bytes(text)
+        shelf = Library(folder, folder).look()
+        json.loads(shelf.catalogue.model_dump_json())
+        assert ("other", "common") in shelf.bundles, what
+        told += ("tiny", "common") not in shelf.bundles
+        assert (("tiny", "common") in shelf.bundles) is (shelf.problems == ()), what
+    assert told > 100
+
+
+def test_names_are_whatever_a_folder_may_be_called(start: Start, exported: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "named"
+    folder.mkdir()
+    for name in ALLOWED:
+        (folder / name).symlink_to(exported / "tiny")
+    server = start(folder)
+    client = server.client()
+    assert sorted(experiment.name for experiment in client.catalogue().experiments) == sorted(ALLOWED)
+    for name in ALLOWED:
+        answer = server.http.post(f"/v2/models/{quote(name, safe='')}.common/infer", content=json.dumps(body()))
+        assert answer.status_code == 200, (name, answer.text)
+        assert client.check_spec(name, "d1-1-1").valid and client.training(name, "common")
+    assert len(client.onnx("x" * 255, "common", "d1-1-1")) > 10_000
+
+
+def test_names_that_two_bundles_would_share_are_the_firsts(exported: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    (folder / "a").mkdir(parents=True)
+    for file in ("experiment.json", "calibration.npz", "evaluation.npz"):
+        (folder / "a" / file).symlink_to(exported / "tiny" / file)
+    (folder / "a" / "b.common").symlink_to(exported / "tiny" / "common")
+    (folder / "a.b").symlink_to(exported / "tiny")
+    shelf = Library(folder, folder).look()
+    assert set(shelf.bundles) == {("a", "b.common"), ("a.b", "stimulative")}
+    (problem,) = shelf.problems
+    assert problem.path == "a.b/common" and "names are those of a/b.common" in problem.message
+    assert shelf.models["a.b.common"].bundle is shelf.bundles["a", "b.common"]

@@ -1,0 +1,99 @@
+"""A data set and a recipe small enough to train in a second, and the hash of what training led to."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stimcore.data.images import Dataset, Images
+from stimcore.methods.table import make
+from stimcore.nets.catalogue import build
+from stimcore.recipes.recipe import REDUCED, Recipe
+from stimcore.runs import checkpoint
+from stimcore.train.seeds import layers_seeded
+from stimcore.train.trainer import Settings, Trainer
+
+
+def pictures(count: int, *, channels: int = 1, side: int = 10, classes: int = 3, seed: int = 0) -> Images:
+    """Noise with a bright stripe that tells the class."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    pixels = generator.integers(0, 100, (count, channels, side, side), dtype=np.uint8)
+    labels = np.arange(count, dtype=np.int64) % classes
+    for image, label in zip(pixels, labels, strict=True):
+        image[:, :, 3 * label : 3 * label + 2] += 150
+    return Images(pixels=pixels, labels=labels)
+
+
+def write_folder(root: Path, images: Images, part: str) -> None:
+    """The same pictures as PNG files, a folder per class."""
+    for number, (pixels, label) in enumerate(zip(images.pixels, images.labels, strict=True)):
+        folder = root / part / f"class{label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0)
+        Image.fromarray(picture).save(folder / f"{number:04}.png")
+
+
+@pytest.fixture
+def tiny() -> Dataset:
+    """48 training and 12 test images of 10 x 10 grey pixels in 3 classes."""
+    names = ("left", "middle", "right")
+    return Dataset(name="tiny", train=pictures(48), test=pictures(12, seed=1), classes=names, mean=(0.3,), std=(0.25,))
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    """Three epochs of three steps."""
+    return Recipe(
+        name="tiny",
+        label=REDUCED,
+        experiment="tiny",
+        network="resnet20",
+        dataset="tiny",
+        epochs=3,
+        batch_size=16,
+        learning_rate=0.02,
+    )
+
+
+@pytest.fixture
+def trainer_for(tiny, recipe):
+    """Builds a trainer with fresh seeded weights."""
+
+    def make_trainer(method: str = "common", *, options=None, plan=recipe, data=tiny, **settings) -> Trainer:
+        with layers_seeded(0, "weights"):
+            net = build(plan.network, input_shape=data.image_shape, num_classes=len(data.classes))
+        return Trainer(net, make(method, options or {}), plan, data, Settings(progress=False, **settings))
+
+    return make_trainer
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder of images as a user would have one."""
+    root = tmp_path / "pictures"
+    write_folder(root, pictures(48), "train")
+    write_folder(root, pictures(12, seed=1), "test")
+    return root
+
+
+def digest(state: checkpoint.Checkpoint) -> str:
+    """Hash of everything in a checkpoint."""
+    found = hashlib.sha256(str(state.epoch).encode())
+    momenta = {f"momentum{key}": slot["momentum_buffer"] for key, slot in state.optimizer["state"].items()}
+    for part in (state.network, state.auxiliary, momenta):
+        for key, value in sorted(part.items()):
+            found.update(key.encode())
+            found.update(b"none" if value is None else value.contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """The same sums in the same order on every machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

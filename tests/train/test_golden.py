@@ -1,0 +1,20 @@
+"""Every method's first 20 losses are those that were written down; see `golden.py`."""
+
+import json
+
+import pytest
+
+from tests.train.golden import CASES, FOLDER, STEPS, curve
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_first_losses_are_the_golden_ones(name):
+    golden = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    found = curve(name)
+    assert len(found) == len(golden) == STEPS
+    for step, (row, expected) in enumerate(zip(found, golden, strict=True)):
+        assert row == pytest.approx(expected, rel=1e-5, abs=1e-7), f"step {step + 1}"
+
+
+def test_no_golden_curve_is_left_over():
+    assert {path.stem for path in FOLDER.glob("*.json")} == set(CASES)

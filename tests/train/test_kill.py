@@ -1,0 +1,185 @@
+"""Never lost: real processes that are killed, real disks that are full, files that were cut off."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stimcore import cli
+from stimcore.errors import CheckpointError
+from stimcore.runs import checkpoint
+from stimcore.runs.run import records, trained_network
+from stimcore.train import __main__ as train
+from tests.train.conftest import digest
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(folder: Path, run_dir: Path, *more: str, method: str = "stimulative", epochs: int = 6) -> list[str]:
+    """Trains six short epochs on a folder of images."""
+    options = ["--method", method, "--epochs", str(epochs), "--batch-size", "16", "--learning-rate", "0.02", "--quiet"]
+    where = ["--dataset", f"folder:{folder}", "--run-dir", str(run_dir), "--device", "cpu"]
+    return [sys.executable, "-m", "stimcore.train", "resnet20-fashion", *options, *where, *more]
+
+
+def environment() -> dict[str, str]:
+    """One thread, so that sums are done in one order."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def trained(folder: Path, run_dir: Path, *more: str, **options) -> subprocess.CompletedProcess[str]:
+    """Runs to the end."""
+    return subprocess.run(
+        command(folder, run_dir, *more, **options), env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def final(run_dir: Path) -> str:
+    """Hash of the newest checkpoint."""
+    return digest(checkpoint.newest(run_dir)[1])
+
+
+def _killed_again_and_again(folder: Path, run_dir: Path, whole: Path, kills: int, seed: int) -> None:
+    """Kills a run at random moments, resumes it each time, and compares what it ends with."""
+    rng = random.Random(seed)
+    seconds = float((whole.parent / "seconds").read_text())
+    for attempt in range(kills):
+        before = {path.name for path in checkpoint.listed(run_dir)}
+        process = subprocess.Popen(
+            command(folder, run_dir, *(["--resume"] if attempt else [])),
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        # half of the time at any moment from its start on, else around the moment when a checkpoint is being written
+        deadline = time.monotonic() + 60
+        if rng.random() < 0.5:
+            while process.poll() is None and time.monotonic() < deadline:
+                if {path.name for path in checkpoint.listed(run_dir)} - before or list(run_dir.glob(".checkpoint*.part")):
+                    break
+                time.sleep(0.001)
+            pause = rng.uniform(0, 0.15)
+        else:
+            pause = rng.uniform(0, seconds)
+        time.sleep(pause)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = trained(folder, run_dir, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert final(run_dir) == final(whole)
+    assert [row["epoch"] for row in records(run_dir)] == [row["epoch"] for row in records(whole)]
+    assert [row["losses"] for row in records(run_dir)] == [row["losses"] for row in records(whole)]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """A folder of images, and a run on it that nothing disturbed."""
+    from tests.train.conftest import pictures, write_folder
+
+    root = tmp_path_factory.mktemp("kill")
+    write_folder(root / "pictures", pictures(48), "train")
+    write_folder(root / "pictures", pictures(12, seed=1), "test")
+    start = time.monotonic()
+    done = trained(root / "pictures", root / "whole")
+    assert done.returncode == 0, done.stderr
+    (root / "seconds").write_text(str(time.monotonic() - start))
+    return root
+
+
+def test_killed_four_times_it_ends_with_the_same_weights(reference, tmp_path):
+    _killed_again_and_again(reference / "pictures", tmp_path / "run", reference / "whole", kills=4, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_killed_many_times_it_ends_with_the_same_weights(seed, reference, tmp_path):
+    _killed_again_and_again(reference / "pictures", tmp_path / "run", reference / "whole", kills=10, seed=seed)
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_what_was_finished(reference, tmp_path):
+    """A limit on the size of files stands for the full disk: no checkpoint can be written."""
+    run_dir = tmp_path
+    shutil.copytree(reference / "whole", run_dir, dirs_exist_ok=True)
+    checkpoint.listed(run_dir)[-1].unlink()
+    limited = f"ulimit -f 200; exec {' '.join(command(reference / 'pictures', run_dir, '--resume'))}"
+    done = subprocess.run(["bash", "-c", limited], env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: File too large") and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert not list(run_dir.glob(".*"))  # nothing half written is left
+    assert [path.name for path in checkpoint.listed(run_dir)] == ["checkpoint-0005.pt"]
+    assert trained(reference / "pictures", run_dir, "--resume").returncode == 0
+    assert final(run_dir) == final(reference / "whole")
+
+
+def here(capsys, *argv: str) -> tuple[int, str]:
+    """The same command in this process: exit code and what it says on standard error."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        cli.run(train.main, argv)
+    return int(ended.value.code), capsys.readouterr().err
+
+
+def test_a_truncated_checkpoint_is_named_and_the_one_before_is_used(reference, tmp_path, capsys):
+    argv = command(reference / "pictures", tmp_path)[3:]
+    shutil.copytree(reference / "whole", tmp_path, dirs_exist_ok=True)
+    newest = checkpoint.listed(tmp_path)[-1]
+    newest.write_bytes(newest.read_bytes()[:5000])
+    code, said = here(capsys, *argv, "--resume")
+    assert code == 0
+    assert "checkpoint-0006.pt can't be read as a checkpoint" in said
+    assert "Continuing from checkpoint-0005.pt." in said and said.count("\n") == 1
+    assert final(tmp_path) == final(reference / "whole")
+
+
+def test_when_no_checkpoint_can_be_read_it_says_so(reference, tmp_path, capsys):
+    shutil.copytree(reference / "whole", tmp_path, dirs_exist_ok=True)
+    for path in checkpoint.listed(tmp_path):
+        path.write_bytes(b"not a checkpoint")
+    code, said = here(capsys, *command(reference / "pictures", tmp_path, "--resume")[3:])
+    assert code == 1 and said.count("\n") == 1
+    assert "No older checkpoint can be read either; start the run again without --resume." in said
+    with pytest.raises(CheckpointError):
+        trained_network(tmp_path)
+
+
+def test_a_started_run_is_not_overwritten_and_not_continued_as_another(reference, capsys):
+    run_dir = reference / "whole"
+    code, said = here(capsys, *command(reference / "pictures", run_dir)[3:])
+    assert code == 2 and "already holds a run. Add --resume to continue it" in said
+    code, said = here(capsys, *command(reference / "pictures", run_dir, "--resume", method="common")[3:])
+    assert code == 2 and "was started with another method: stimulative, now common" in said
+    code, said = here(capsys, *command(reference / "pictures", run_dir, "--resume", "--lambda", "3")[3:])
+    assert code == 2 and "was started with another options" in said
+
+
+def test_a_run_of_before_there_were_some_options_is_resumed(reference, tmp_path, capsys):
+    shutil.copytree(reference / "whole", tmp_path, dirs_exist_ok=True)
+    asked = json.loads((tmp_path / "run.json").read_text())
+    asked["options"] = {"weight": 1.0, "temperature": 1.0, "max_skipped": None, "two_forward": False}
+    (tmp_path / "run.json").write_text(json.dumps(asked))
+    assert trained_network(tmp_path)[1].topology.network == "resnet20"
+    checkpoint.listed(tmp_path)[-1].unlink()
+    code, said = here(capsys, *command(reference / "pictures", tmp_path, "--resume")[3:])
+    assert code == 0, said
+    assert final(tmp_path) == final(reference / "whole")
+
+
+def test_ctrl_c_ends_with_130_and_what_was_finished_is_kept(reference, tmp_path):
+    run_dir = tmp_path / "run"
+    process = subprocess.Popen(
+        command(reference / "pictures", run_dir, epochs=500), env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not checkpoint.listed(run_dir) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and stderr == "stopped by Ctrl-C; what was finished is kept.\n"
+    assert checkpoint.newest(run_dir) is not None

@@ -1,0 +1,200 @@
+"""The training loop: what it leaves behind, that it goes on where it stopped, and that it stops when there is no point."""
+
+import dataclasses
+import json
+import math
+import random
+
+import pytest
+import torch
+
+from stimcore.errors import CheckpointError, TrainingFailed, UsageError
+from stimcore.methods.base import Method
+from stimcore.methods.table import METHODS
+from stimcore.nets.cut import cut
+from stimcore.nets.norms import batch_norms, synchronised
+from stimcore.runs import checkpoint
+from stimcore.runs.run import records
+from stimcore.train.trainer import Trainer
+from tests.train.conftest import digest
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_resumed_in_the_middle_it_ends_bit_identical(method, trainer_for, tmp_path):
+    whole, first = tmp_path / "whole", tmp_path / "first"
+    whole.mkdir()
+    first.mkdir()
+    list(trainer_for(method).run(whole))
+    running = trainer_for(method).run(first)
+    next(running)
+    running.close()
+    later = trainer_for(method)
+    path, state, _ = checkpoint.newest(first)
+    assert state.epoch == 1
+    later.resume(state, str(path))
+    list(later.run(first))
+    assert digest(checkpoint.newest(first)[1]) == digest(checkpoint.newest(whole)[1])
+    for one, other in zip(records(whole), records(first), strict=True):
+        for key in ("epoch", "losses", "learning_rate", "test"):
+            assert one[key] == other[key]
+
+
+def test_another_seed_leads_elsewhere(trainer_for, tmp_path):
+    found = set()
+    for seed in (0, 0, 1):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        list(trainer_for("stimulative", seed=seed).run(folder))
+        found.add(digest(checkpoint.newest(folder)[1]))
+    assert len(found) == 2
+
+
+def test_a_run_learns_and_says_so(trainer_for, recipe, tmp_path):
+    rows = list(trainer_for("stimulative", plan=dataclasses.replace(recipe, epochs=12, augmentation="none")).run(tmp_path))
+    assert rows == records(tmp_path) and [row["epoch"] for row in rows] == list(range(1, 13))
+    assert rows[-1]["losses"]["main_ce"] < 0.7 * rows[0]["losses"]["main_ce"]
+    assert rows[-1]["test"]["correct"] > 6 and rows[-1]["test"]["images"] == 12
+    low, high = rows[-1]["test"]["interval_pct"]
+    assert 0 <= low <= rows[-1]["test"]["accuracy_pct"] <= high <= 100
+    for key in ("seconds", "cpu_seconds", "images_per_second", "peak_memory_bytes", "learning_rate"):
+        assert rows[0][key] > 0
+    assert [path.name for path in checkpoint.listed(tmp_path)] == ["checkpoint-0011.pt", "checkpoint-0012.pt"]
+
+
+def test_training_leaves_the_global_generators_alone(trainer_for, tmp_path):
+    before = torch.random.get_rng_state(), random.getstate()
+    list(trainer_for("stimulative").run(tmp_path))
+    assert torch.equal(before[0], torch.random.get_rng_state()) and before[1] == random.getstate()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Breaking(Method):
+    """Common training whose loss is not a number from some step on."""
+
+    from_step: int
+
+    def step(self, net, auxiliary, batch):
+        loss = net(batch.images).square().mean()
+        if net.module.bn1.num_batches_tracked > self.from_step:
+            loss = loss * math.nan
+        batch.backward(loss)
+        return {"loss": loss.detach()}
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_epoch(trainer_for, recipe, tiny, tmp_path):
+    plain = trainer_for()
+    trainer = Trainer(plain.net, Breaking(from_step=4), recipe, tiny, plain.settings)
+    with pytest.raises(TrainingFailed, match="the loss was nan in epoch 2, step 2.*The last finished epoch is kept"):
+        list(trainer.run(tmp_path))
+    assert [row["epoch"] for row in records(tmp_path)] == [1]
+    _, state, complaints = checkpoint.newest(tmp_path)
+    assert state.epoch == 1 and not complaints
+    assert all(torch.isfinite(value.float()).all() for value in state.network.values())
+
+
+def test_a_rate_that_is_far_too_high_does_not_go_unnoticed(trainer_for, recipe, tmp_path):
+    with pytest.raises(TrainingFailed):
+        list(trainer_for(plan=dataclasses.replace(recipe, epochs=80, learning_rate=1e6)).run(tmp_path))
+
+
+def test_a_network_that_only_guesses_is_stopped_early(trainer_for, recipe, tiny, tmp_path):
+    """Without a rate nothing is learned: logits of zero guess, for ever."""
+    plan = dataclasses.replace(recipe, epochs=80, learning_rate=1e-12)
+    plain = trainer_for(plan=plan, evaluate_every=80)
+    trainer = Trainer(cut(plain.net, plain.net.topology.ordered([1, 1, 1])), plain.method, plan, tiny, plain.settings)
+    for parameter in trainer.net.head.parameters():
+        parameter.data.zero_()
+    with pytest.raises(TrainingFailed, match="collapsed: its cross entropy was 1.10 in epoch 67, 1.10 is guessing"):
+        list(trainer.run(tmp_path))
+    assert len(records(tmp_path)) == 67 and len(checkpoint.listed(tmp_path)) == 2
+
+
+def test_checkpoints_of_others_are_refused(trainer_for, recipe, tmp_path):
+    list(trainer_for("stage_supervision", plan=dataclasses.replace(recipe, epochs=1)).run(tmp_path))
+    path, state, _ = checkpoint.newest(tmp_path)
+    with pytest.raises(CheckpointError, match="of another method"):
+        trainer_for("common").resume(state, str(path))
+    with pytest.raises(CheckpointError, match="does not fit resnet32; missing"):
+        trainer_for("stage_supervision", plan=dataclasses.replace(recipe, network="resnet32")).resume(state, str(path))
+    broken = dict(state.network) | {"conv1.weight": state.network["conv1.weight"] * math.nan}
+    with pytest.raises(CheckpointError, match="not finite"):
+        trainer_for("stage_supervision").resume(dataclasses.replace(state, network=broken), str(path))
+
+
+def test_what_does_not_fit_together_is_refused(trainer_for, recipe):
+    with pytest.raises(UsageError, match="48 training images; allowed: at least one batch of 64"):
+        trainer_for(plan=dataclasses.replace(recipe, batch_size=64))
+    with pytest.raises(UsageError, match="--compile with this method"):
+        trainer_for("stochastic_depth", compile_blocks=True)
+    with pytest.raises(UsageError, match="synchronised batch norms on cpu; allowed: CUDA"):
+        trainer_for(synchronise_norms=True)
+    with pytest.raises(UsageError, match="-1 workers; allowed: 0 and more"):
+        trainer_for(workers=-1)
+    with pytest.raises(UsageError, match="fp16 needs a CUDA device; allowed: fp32 or bf16"):
+        trainer_for(plan=dataclasses.replace(recipe, precision="fp16"))
+
+
+def test_the_last_incomplete_batch_is_left_out(trainer_for, recipe, tmp_path):
+    trainer = trainer_for(plan=dataclasses.replace(recipe, batch_size=20, epochs=1))
+    assert trainer.steps_per_epoch == 2
+    row = next(trainer.run(tmp_path))
+    assert row["images_per_second"] == pytest.approx(40 / row["seconds"], rel=0.05)
+
+
+def test_synchronised_norms_take_every_place_and_keep_every_name(trainer_for):
+    net = trainer_for().net
+    names, count = list(net.state_dict()), len(batch_norms(net))
+    ends = dict(net.branch_ends)
+    net.replace(synchronised)
+    assert list(net.state_dict()) == names
+    reached = {id(module) for part in net.route(net.topology.full) for module in part.module.modules()}
+    found = [norm for norm in net.modules() if isinstance(norm, torch.nn.SyncBatchNorm)]
+    assert len(found) == count and all(id(norm) in reached for norm in found)
+    assert not any(
+        type(norm) is torch.nn.BatchNorm2d for part in net.route(net.topology.full) for norm in part.module.modules()
+    )
+    assert set(net.branch_ends) == set(ends) and all(
+        isinstance(end, torch.nn.SyncBatchNorm) for end in net.branch_ends.values()
+    )
+
+
+def test_bf16_autocast_trains(trainer_for, recipe, tmp_path):
+    row = next(trainer_for("stimulative", plan=dataclasses.replace(recipe, precision="bf16", epochs=1)).run(tmp_path))
+    assert math.isfinite(row["losses"]["loss"])
+    assert all(value.dtype != torch.bfloat16 for value in checkpoint.newest(tmp_path)[1].network.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["common", "stimulative"])
+def test_compiled_blocks_compute_the_same(method, trainer_for, recipe, tiny, tmp_path):
+    rows = []
+    for compiled in (False, True):
+        folder = tmp_path / str(compiled)
+        folder.mkdir()
+        plan = dataclasses.replace(recipe, epochs=1)
+        plain = trainer_for(method, plan=plan)
+        twin = cut(plain.net, plain.net.topology.ordered([2, 1, 1]))  # six parts to compile instead of eleven
+        settings = dataclasses.replace(plain.settings, compile_blocks=compiled)
+        rows.append(next(Trainer(twin, plain.method, plan, tiny, settings).run(folder)))
+    assert rows[1]["test"]["correct"] == pytest.approx(rows[0]["test"]["correct"], abs=1)
+    assert rows[1]["losses"] == pytest.approx(rows[0]["losses"], rel=1e-3)
+    keys = [list(checkpoint.newest(tmp_path / str(compiled))[1].network) for compiled in (False, True)]
+    assert keys[0] == keys[1]
+
+
+def test_tensorboard_is_written_or_its_absence_said(trainer_for, recipe, tmp_path):
+    import importlib.util
+
+    running = trainer_for(plan=dataclasses.replace(recipe, epochs=1), tensorboard=True).run(tmp_path)
+    if importlib.util.find_spec("tensorboard") is None:
+        with pytest.raises(UsageError, match="TensorBoard is not installed. 'pip install tensorboard' installs it"):
+            list(running)
+    else:
+        list(running)
+        assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_records_are_json_lines_without_nan(trainer_for, tmp_path):
+    list(trainer_for().run(tmp_path))
+    lines = (tmp_path / "training.jsonl").read_text().splitlines()
+    assert len(lines) == 3 and all(json.loads(line)["epoch"] == i for i, line in enumerate(lines, 1))
