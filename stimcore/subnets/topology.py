@@ -15,6 +15,7 @@ from stimcore.subnets.channels import Channels, Kept
 
 _BLOCK = re.compile(r"x?[1-9][0-9]{0,4}\Z", re.ASCII)
 _DEPTHS = re.compile(r"d[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})*\Z", re.ASCII)
+_LONG = re.compile(r"(x|[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})*)(\.(x|[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})*))*\Z", re.ASCII)
 MAX_SPEC_CHARS = 16_384
 """Longest text that is read as a spec: several times the full spec of ResNet-1202."""
 
@@ -37,6 +38,23 @@ class Spec:
     def __str__(self) -> str:
         """Dots between stages, dashes between blocks: `1-2.3-5-4`. A stage without blocks prints as `x`."""
         return ".".join("-".join(map(str, stage)) or "x" for stage in self.stages)
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Return the spec that prints as `text`; the inverse of `str`, without a network to hold it against.
+
+        Text from outside goes through `Topology.parse`, which also knows short forms and checks the blocks.
+
+        Raises:
+            SpecError: The text is no long form.
+
+        Example:
+            >>> Spec.from_text("1-2.x.5-4").stages
+            ((1, 2), (), (5, 4))
+        """
+        if len(text) > MAX_SPEC_CHARS or not _LONG.match(text):
+            raise SpecError(f"'{text[:60]}' is no spec", allowed="block numbers with - between blocks and . between stages")
+        return cls(tuple(() if stage == "x" else tuple(map(int, stage.split("-"))) for stage in text.split(".")))
 
 
 @dataclass(frozen=True, kw_only=True)
