@@ -22,7 +22,8 @@ import torch
 from stimcore.bench.bundles import random_bundle
 from stimcore.bundle import Bundle
 from stimcore.data.images import Images
-from stimcore.engine.engine import Budget, Engine
+from stimcore.engine.engine import Engine
+from stimcore.engine.inference import Budget
 from stimcore.engine.prefix_tree import nodes, prefix_tree
 from stimcore.errors import UsageError
 from stimcore.nets.catalogue import build

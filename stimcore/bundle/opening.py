@@ -44,7 +44,7 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
     try:
         manifest = Manifest(
             topology=Topology.from_dict(value.pop("topology")),
-            parts=[PartEntry(**part) for part in value.pop("parts")],
+            parts=[PartEntry.from_dict(part) for part in value.pop("parts")],
             networks={name: FileEntry(**entry) for name, entry in value.pop("networks").items()},
             **value,
         )

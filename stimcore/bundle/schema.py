@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stimcore import files
 from stimcore.errors import BundleError
 from stimcore.subnets.families import KINDS
+from stimcore.subnets.part_name import PartName
 from stimcore.subnets.topology import Spec, Topology
 
 VERSION = 1
@@ -90,17 +91,33 @@ class PartEntry:
     """Where one part of the network lies in `main.onnx`: its border tensors; its nodes' names begin with `NAME/`.
 
     Attributes:
-        name: `stem`, `block4`, `transition1`, `head`.
+        name: Name of the whole part.
         input: Tensor.
         output: Tensor.
         axes: Where blocks concatenate: constant -> per leading axis `in` or `out` where it follows the channels coming in or
             going out. By these a narrowed part is sliced.
     """
 
-    name: str
+    name: PartName
     input: str
     output: str
     axes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; `from_dict` reads it back. The key `axes` is present only where there are any."""
+        value = {"name": str(self.name), "input": self.input, "output": self.output}
+        return value | {"axes": self.axes} if self.axes else value
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """Return the entry that `to_dict` wrote.
+
+        Raises:
+            SpecError: `name` is not the name of a part.
+            KeyError: There is no `name`.
+            TypeError: A key is missing or unknown.
+        """
+        return cls(**{**value, "name": PartName.parse(value["name"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,9 +189,8 @@ class Manifest:
     version: int = VERSION
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; axes stand only with parts that have them."""
-        parts = [{key: value for key, value in asdict(part).items() if key != "axes" or value} for part in self.parts]
-        return {**asdict(self), "topology": self.topology.to_dict(), "parts": parts}
+        """Plain JSON types."""
+        return {**asdict(self), "topology": self.topology.to_dict(), "parts": [part.to_dict() for part in self.parts]}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from stimcore.engine.cache import Kept
 from stimcore.engine.executor import Compiled, Compiler, walk
 from stimcore.engine.graph.graph import Graph, Statistics
-from stimcore.engine.prefix_tree import Node, Route, Unit, nodes, plan
+from stimcore.engine.prefix_tree import Node, Unit, nodes, plan
 from stimcore.engine.provider import array
+from stimcore.subnets.part_name import Route
 
 BATCH = 256
 """Calibration images per batch (SEMANTICS, choice)."""

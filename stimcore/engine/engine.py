@@ -8,7 +8,6 @@ Statistics, activations and sessions are kept between calls within stated bytes:
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,38 +20,16 @@ from stimcore.engine.cache import Kept
 from stimcore.engine.calibrator import BATCH, Calibrator
 from stimcore.engine.executor import Compiler, Stopped
 from stimcore.engine.graph.graph import Graph, Statistics, check_shapes
-from stimcore.engine.prefix_tree import Node, Route, Unit, prefix_tree
+from stimcore.engine.inference import Budget, Floats, Progress
+from stimcore.engine.prefix_tree import Node, Unit, prefix_tree
 from stimcore.engine.provider import Provider, array, pick
-from stimcore.engine.score import Floats, Progress
 from stimcore.engine.scorer import Scorer, fitting
 from stimcore.engine.sessions import Fixed
+from stimcore.subnets.part_name import PartName, Route
 from stimcore.subnets.topology import Spec
 
 INTERACTIVE = 4
 """Up to so many specs, activations on their own routes are kept too: the next edit starts there."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """Bytes that an engine may use.
-
-    Attributes:
-        working: For the activations of images under evaluation; calibration always takes 256 images at once.
-        statistics: Kept re-calibrated statistics.
-        calibration: Kept activations of calibration images.
-        evaluation: Kept activations of evaluation images, behind prefixes of the main network.
-        sessions: Kept sessions, estimated from the size of their models.
-        unit: Constants in one graph.
-        unit_steps: Parts in one graph.
-    """
-
-    working: int = 512 << 20
-    statistics: int = 256 << 20
-    calibration: int = 1 << 30
-    evaluation: int = 1 << 30
-    sessions: int = 2 << 30
-    unit: int = 64 << 20
-    unit_steps: int = 64
 
 
 class Engine:
@@ -77,7 +54,7 @@ class Engine:
         self._provider = pick(device)
         workers = 1 if self._provider.on_gpu else self.threads
         self._main = self.route(bundle.topology.full)
-        self._removable = {f"block{number}" for number in bundle.topology.removable}
+        self._removable = frozenset(map(PartName.block, bundle.topology.removable))
         self._compiler = Compiler(self._provider, self.budget.sessions)
         with np.load(bundle.path / "statistics.npz", allow_pickle=False) as arrays:
             self._fixed = Fixed(self.graph, self._compiler, {key: arrays[key] for key in arrays.files})
@@ -202,7 +179,7 @@ class Engine:
             pass
         return found
 
-    def get_ready(self, should_stop: Callable[[], bool]) -> None:
+    def warm_up(self, should_stop: Callable[[], bool]) -> None:
         """Keeps what the first edit of the main network will go on from, and knows the main network on the first images.
 
         Args:
@@ -229,7 +206,7 @@ class Engine:
             found |= {f"{name}_bytes": cache.bytes, f"{name}_hits": cache.hits, f"{name}_misses": cache.misses}
         return found
 
-    def keep_within(self, budget: Budget) -> None:
+    def resize_caches(self, budget: Budget) -> None:
         """Sets how many bytes are kept from now on, and drops what exceeds them; all else stays as the engine was made."""
         for name, cache in self._caches().items():
             cache.resize(getattr(budget, name))
@@ -245,9 +222,7 @@ class Engine:
 
     def _where_edits_begin(self, routes: Iterable[Route]) -> set[Route]:
         """Prefixes of routes that end before a block that can be deleted: what one edit leaves as it is."""
-        return {
-            route[:end] for route in routes for end in range(1, len(route)) if route[end].partition("@")[0] in self._removable
-        }
+        return {route[:end] for route in routes for end in range(1, len(route)) if route[end].whole in self._removable}
 
     def _learn_listed(self, routes: Mapping[Route, Spec]) -> None:
         """Takes statistics from listed files: they were measured on the same images when the bundle was made."""

@@ -10,8 +10,9 @@ import onnx
 import onnxruntime as ort
 
 from stimcore.engine.cache import Kept
-from stimcore.engine.prefix_tree import Route, Unit
+from stimcore.engine.prefix_tree import Unit
 from stimcore.engine.provider import Provider, Session
+from stimcore.subnets.part_name import Route
 
 Source = Callable[[Route, int], ort.OrtValue]
 """The value of a prefix that was known before the walk, for one batch."""

@@ -6,8 +6,7 @@ Knows part names only: neither ONNX nor images.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-Route = tuple[str, ...]
-"""Part names of a prefix in order, from the stem; the empty route stands for the images."""
+from stimcore.subnets.part_name import PartName, Route
 
 
 @dataclass
@@ -15,7 +14,7 @@ class Node:
     """A prefix: its route, the routes that go on from it, and whether a sub-network ends here."""
 
     route: Route
-    children: dict[str, "Node"] = field(default_factory=dict)
+    children: dict[PartName, "Node"] = field(default_factory=dict)
     leaf: bool = False
 
 

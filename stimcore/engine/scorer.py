@@ -10,10 +10,12 @@ from stimcore.engine.cache import Kept
 from stimcore.engine.calibrator import value_bytes
 from stimcore.engine.executor import Compiled, session_bytes, walk
 from stimcore.engine.graph.graph import Graph, Statistics
-from stimcore.engine.prefix_tree import Node, Route, Unit, plan
+from stimcore.engine.inference import Floats, Progress
+from stimcore.engine.prefix_tree import Node, Unit, plan
 from stimcore.engine.provider import array
-from stimcore.engine.score import Floats, Progress, Reference, Tally
 from stimcore.engine.sessions import Fixed
+from stimcore.engine.tally import Reference, Tally
+from stimcore.subnets.part_name import Route
 from stimcore.subnets.topology import Spec
 
 BATCH = 125
@@ -103,7 +105,7 @@ class Scorer:
                 for route, tally in tallies.items():
                     tally.add(logits[route], reference)
             seen = spans[chunk[-1]][1]
-            yield Progress("evaluate", seen, total, {routes[route]: t.score(routes[route]) for route, t in tallies.items()})
+            yield Progress("evaluate", seen, total, {routes[route]: t.result(routes[route]) for route, t in tallies.items()})
 
     def _logits(
         self,

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from stimcore.engine.executor import Compiled, Compiler
 from stimcore.engine.graph.graph import Graph, Statistics
-from stimcore.engine.prefix_tree import Route, Unit
+from stimcore.engine.prefix_tree import Unit
 from stimcore.engine.provider import Provider
+from stimcore.subnets.part_name import Route
 
 
 class Fixed:
@@ -54,10 +55,10 @@ class Fixed:
         return self._compiler.compile(_kind(statistics is not None), unit, build)
 
     def _as_trained(self, route: Route) -> Statistics:
-        part, at, suffix = route[-1].partition("@")
+        part = route[-1]
 
         def own(name: str) -> NDArray[Any]:
-            return self._graph.narrowed(f"{name}{at}{suffix}", self._trained[name])
+            return self._graph.narrowed(f"{name}{part.suffix}", self._trained[name])
 
         return {name: (own(f"{name}.mean"), own(f"{name}.var")) for name in self._graph.norms(part)}
 

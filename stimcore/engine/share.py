@@ -1,12 +1,14 @@
 """One process's share of a sweep: an importable function of plain values, and the engine it keeps between shares."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from stimcore.analysis.result import Result
 from stimcore.bundle import open_bundle
 from stimcore.engine.engine import Engine
+from stimcore.subnets.topology import Spec
 
 
 @lru_cache(maxsize=1)
@@ -25,7 +27,7 @@ def evaluate_share(path: Path, specs: Sequence[str], device: str, threads: int |
     """
     engine = _engine(path, device, threads)
     topology = engine.bundle.topology
-    scores = {}
+    results: Mapping[Spec, Result] = {}
     for report in engine.evaluate([topology.parse(text) for text in specs], chunk_images=2000):
-        scores = report.scores
-    return [{**score.to_dict(), "provider": engine.provider} for score in scores.values()]
+        results = report.results
+    return [{**result.to_dict(), "provider": engine.provider} for result in results.values()]

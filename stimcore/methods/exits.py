@@ -3,7 +3,6 @@
 Used by the methods that put heads on blocks or stages. Knows nothing of losses.
 """
 
-import re
 from collections.abc import Callable, Collection
 
 import torch
@@ -13,7 +12,6 @@ from stimcore.nets.staged import StagedNet
 
 STAGE_CURVE = (0.13, 0.2, 0.27, 0.4)
 """Coefficients of four stages (paper, Appendix F.1)."""
-_BLOCK = re.compile(r"block([0-9]+)(@.*)?\Z")
 
 Shape = tuple[int, int, int]
 
@@ -82,8 +80,8 @@ def forward_with(
     out = images
     for part in net.route(net.topology.full):
         out = part.module(out)
-        if (match := _BLOCK.match(part.name)) and int(match[1]) in blocks:
-            features[int(match[1])] = read(out)
+        if part.name.kind == "block" and part.name.number in blocks:
+            features[part.name.number] = read(out)
     return features, out
 
 

@@ -14,6 +14,7 @@ from stimcore.nets.catalogue import NETWORKS, PATTERNS, build, native_shape
 from stimcore.nets.cost import Cost, Costs
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.families import KINDS, count
+from stimcore.subnets.part_name import PartName
 from stimcore.subnets.topology import Topology
 
 HEADINGS = ("network", "images", "blocks per stage", "removable", "ordered", "deletions", "permutations", "parameters", "MACs")
@@ -74,7 +75,7 @@ def described(net: StagedNet, specs: Sequence[str] = ()) -> dict[str, Any]:
         "fixed": {str(block): why for block, why in topology.fixed.items()},
         "counts": {kind: _count(topology, kind) for kind in KINDS},
         **_cost(costs.main),
-        "parts": {name: _cost(cost) for name, cost in costs.parts(topology.full).items()},
+        "parts": {str(name): _cost(cost) for name, cost in costs.parts(topology.full).items()},
         "specs": [
             {"spec": str(spec), "short": topology.short(spec), "kind": topology.kind(spec), **_cost(costs.of(spec))}
             for spec in wanted
@@ -163,9 +164,10 @@ def _page(topology: Topology, found: dict[str, Any]) -> Iterator[str]:
 
 
 def _about(topology: Topology, part: str) -> str:
-    if not part.startswith("block"):
+    name = PartName.parse(part)
+    if name.kind != "block":
         return ""
-    block = int(part.removeprefix("block"))
+    block = name.number
     stage = f"stage {topology.stage_of(block) + 1}"
     if topology.ordered_only:
         return f"{stage}, can't be removed alone: layers concatenate"

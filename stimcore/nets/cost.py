@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stimcore.nets.narrowed import Narrowed
 from stimcore.nets.staged import StagedNet
+from stimcore.subnets.part_name import PartName
 from stimcore.subnets.topology import Spec
 
 
@@ -34,8 +35,8 @@ class Costs:
 
     def __init__(self, net: StagedNet) -> None:
         self.net = copy.deepcopy(net).float().to("meta").eval()
-        self._parts: dict[str, Cost] = {}
-        self._after: dict[str, Tensor] = {}
+        self._parts: dict[PartName, Cost] = {}
+        self._after: dict[PartName, Tensor] = {}
 
     @torch.no_grad()
     def of(self, spec: Spec) -> Cost:
@@ -43,7 +44,7 @@ class Costs:
         return sum(self.parts(spec).values(), Cost(0, 0))
 
     @torch.no_grad()
-    def parts(self, spec: Spec) -> dict[str, Cost]:
+    def parts(self, spec: Spec) -> dict[PartName, Cost]:
         """Part name -> cost, in the order of the sub-network's route."""
         found, image = {}, torch.zeros(1, *self.net.input_shape, device="meta")
         for part in self.net.route(spec):

@@ -7,6 +7,7 @@ from torch import nn
 from stimcore.errors import UsageError
 from stimcore.nets.narrowed import Narrowed
 from stimcore.nets.staged import StagedNet
+from stimcore.subnets.part_name import HEAD, STEM, PartName
 from stimcore.subnets.topology import Spec, Topology
 
 
@@ -25,7 +26,8 @@ def cut(net: StagedNet, spec: Spec) -> StagedNet:
         raise UsageError(f"{spec} can't be cut out of {topology.network}", allowed="blocks in their own order, no empty stage")
     own = {block: number for number, block in enumerate(spec.blocks, 1)}
     fixed = {own[block]: why for block, why in topology.fixed.items() if block in own}
-    parts = nn.ModuleDict({part.name.partition("@")[0]: _apart(part.module) for part in net.route(spec)})
+    modules = {part.name.whole: _apart(part.module) for part in net.route(spec)}
+    parts = nn.ModuleDict({str(name): module for name, module in modules.items()})
     return StagedNet(
         parts,
         Topology.of(
@@ -35,15 +37,15 @@ def cut(net: StagedNet, spec: Spec) -> StagedNet:
             ordered_only=topology.ordered_only,
             channels=topology.channels,
         ),
-        stem=parts["stem"],
-        blocks=[part for name, part in parts.items() if name.startswith("block")],
-        transitions=[part for name, part in parts.items() if name.startswith("transition")],
-        head=parts["head"],
-        axes={kind: net.axes(kind) for kind in ("block", "transition", "head")},
+        stem=modules[STEM],
+        blocks=[module for name, module in modules.items() if name.kind == "block"],
+        transitions=[module for name, module in modules.items() if name.kind == "transition"],
+        head=modules[HEAD],
+        axes=net.axes_by_kind,
         input_shape=net.input_shape,
         num_classes=net.num_classes,
         branch_ends={
-            own[block]: parts[f"block{block}"].get_submodule(name)
+            own[block]: modules[PartName.block(block)].get_submodule(name)
             for block, end in net.branch_ends.items()
             if block in own
             for name, module in net.block(block).named_modules()

@@ -17,6 +17,7 @@ from stimcore.nets.narrowed import Axes
 from stimcore.nets.staged import StagedNet
 from stimcore.nets.stem import first_convolution, small_images
 from stimcore.subnets.channels import Channels
+from stimcore.subnets.part_name import PartKind
 from stimcore.subnets.topology import Topology
 
 SIZES = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32), 264: (6, 12, 64, 48)}
@@ -30,12 +31,12 @@ def _norm(name: str) -> dict[str, tuple[str, ...]]:
     return {f"{name}.{key}": ("in",) for key in ("weight", "bias", "running_mean", "running_var")}
 
 
-AXES: dict[str, Axes] = {
+AXES: dict[PartKind, Axes] = {
     "block": {**_norm("layer.norm1"), "layer.conv1.weight": ("", "in")},
     "transition": {**_norm("norm"), "conv.weight": ("out", "in")},
     "head": {**_norm("norm"), "classifier.weight": ("", "in")},
 }
-"""Kind of part -> which axes of its tensors follow the channels that come in and go out."""
+"""PartKind of part -> which axes of its tensors follow the channels that come in and go out."""
 
 
 class Concatenating(nn.Module):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from stimcore.nets.narrowed import Axes, Narrowed
+from stimcore.subnets.part_name import HEAD, STEM, PartKind, PartName
 from stimcore.subnets.topology import Spec, Topology
 
 
@@ -18,11 +19,11 @@ class Part:
     """One step of a route through a network.
 
     Attributes:
-        name: `stem`, `block4`, `transition1`, `head`; with what it was narrowed to behind an `@`. Equal names compute the same.
+        name: Parts with equal names compute the same.
         module: Maps one tensor to one tensor.
     """
 
-    name: str
+    name: PartName
     module: nn.Module
 
 
@@ -54,7 +55,7 @@ class StagedNet(nn.Module):
         num_classes: int,
         branch_ends: dict[int, nn.Module] | None = None,
         transitions: Sequence[nn.Module] = (),
-        axes: Mapping[str, Axes] | None = None,
+        axes: Mapping[PartKind, Axes] | None = None,
     ) -> None:
         super().__init__()
         assert len(blocks) == topology.num_blocks
@@ -64,37 +65,37 @@ class StagedNet(nn.Module):
         self.input_shape, self.num_classes = input_shape, num_classes
         # in plain containers: registered a second time they would double the state dict
         self._parts = {
-            "stem": stem,
-            **{f"block{number}": block for number, block in enumerate(blocks, 1)},
-            **{f"transition{number}": between for number, between in enumerate(transitions, 1)},
-            "head": head,
+            STEM: stem,
+            **{PartName.block(number): block for number, block in enumerate(blocks, 1)},
+            **{PartName.transition(number): between for number, between in enumerate(transitions, 1)},
+            HEAD: head,
         }
-        self._compiled: dict[str, nn.Module] = {}
-        self._axes = dict(axes or {})
+        self._compiled: dict[PartName, nn.Module] = {}
+        self.axes_by_kind: dict[PartKind, Axes] = dict(axes or {})
         self._branch_ends = (branch_ends or {},)
 
     @property
     def stem(self) -> nn.Module:
         """What runs before the first block."""
-        return self._parts["stem"]
+        return self._parts[STEM]
 
     @property
     def head(self) -> nn.Module:
         """What runs after the last block."""
-        return self._parts["head"]
+        return self._parts[HEAD]
 
     def block(self, number: int) -> nn.Module:
         """Block `number`, counted from 1."""
-        return self._parts[f"block{number}"]
+        return self._parts[PartName.block(number)]
 
     @property
     def branch_ends(self) -> dict[int, nn.Module]:
         """Block -> last module of its residual branch; only blocks whose branch can be scaled."""
         return self._branch_ends[0]
 
-    def axes(self, part: str) -> Axes:
+    def axes(self, part: PartName) -> Axes:
         """Which axes of a part's tensors follow its channels; empty where blocks don't concatenate."""
-        return self._axes.get(part.rstrip("0123456789"), {})
+        return self.axes_by_kind.get(part.kind, {})
 
     def with_head(self, head: nn.Module) -> "StagedNet":
         """The same network with another head; all modules are shared, the state dict stays the same.
@@ -102,18 +103,17 @@ class StagedNet(nn.Module):
         Args:
             head: Should have the old head's parameters under the old names, and none besides.
         """
-        parts = {name: part for name, part in self._parts.items() if name != "head"}
         return StagedNet(
             self.module,
             self.topology,
             stem=self.stem,
-            blocks=[part for name, part in parts.items() if name.startswith("block")],
+            blocks=[part for name, part in self._parts.items() if name.kind == "block"],
             head=head,
             input_shape=self.input_shape,
             num_classes=self.num_classes,
             branch_ends=self.branch_ends,
-            transitions=[part for name, part in parts.items() if name.startswith("transition")],
-            axes=self._axes,
+            transitions=[part for name, part in self._parts.items() if name.kind == "transition"],
+            axes=self.axes_by_kind,
         )
 
     def route(self, spec: Spec) -> list[Part]:
@@ -124,7 +124,7 @@ class StagedNet(nn.Module):
         """
         return [Part(name, self._part(name)) for name in self.topology.route(spec)]
 
-    def _part(self, name: str) -> nn.Module:
+    def _part(self, name: PartName) -> nn.Module:
         kept = self.topology.kept(name)
         if kept is None:
             return self._compiled.get(name, self._parts[name])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import BATCH
+from stimcore.subnets.part_name import PartName
 from stimcore.subnets.topology import Spec
 
 EVALUATION_BATCH = 500
@@ -24,7 +25,7 @@ class _Node:
     """A prefix: a copy of its last part with statistics of its own, what goes on, and the sub-networks that end here."""
 
     part: nn.Module
-    children: dict[str, "_Node"] = field(default_factory=dict)
+    children: dict[PartName, "_Node"] = field(default_factory=dict)
     specs: list[Spec] = field(default_factory=list)
 
 

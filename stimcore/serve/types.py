@@ -19,7 +19,7 @@ class Wire(BaseModel):
 
 
 class Result(Wire):
-    """What is known of one sub-network: the keys of `stimcore.engine.score.Score.to_dict`.
+    """What is known of one sub-network: the keys of `stimcore.analysis.result.Result.to_dict`.
 
     Attributes:
         spec: Long form.

@@ -3,17 +3,14 @@
 The rule that both halves share: torch slices parameters by it, the serving half slices initialisers by it.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stimcore.errors import SpecError
+from stimcore.subnets.part_name import HEAD, STEM, PartName, Route
 
 Ranges = tuple[tuple[int, int], ...]
 """Channel numbers of the main network as half-open ranges, ascending."""
-_NAME = re.compile(
-    r"(?P<part>(?P<kind>block|transition|head)(?P<number>[1-9][0-9]*)?)@(?P<base>[0-9]+)(\+(?P<depth>[0-9]+))?\Z"
-)
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class Kept:
         writes: The outgoing channels that remain, of a transition; empty where all do.
     """
 
-    part: str
+    part: PartName
     reads: Ranges
     writes: Ranges = ()
 
@@ -62,7 +59,7 @@ class Channels:
             widths.append((widths[-1] + depth * self.growth) // 2)
         return tuple(widths)
 
-    def route(self, sizes: Sequence[int], depths: Sequence[int]) -> tuple[str, ...]:
+    def route(self, sizes: Sequence[int], depths: Sequence[int]) -> Route:
         """Part names of an ordered sub-network, in order.
 
         A part that computes what it computes in the main network has its plain name. Otherwise there stands behind an `@` how
@@ -72,35 +69,27 @@ class Channels:
             sizes: Blocks per stage of the main network.
             depths: Blocks per stage of the sub-network, each from 1 up to the stage's size.
         """
-        names, first = ["stem"], 1
+        names, first = [STEM], 1
         rows = zip(sizes, depths, self.entering(sizes), self.entering(depths), strict=True)
         for stage, (size, depth, whole, own) in enumerate(rows, 1):
-            suffix = "" if own == whole else f"@{own}"
-            names += [f"block{block}{suffix}" for block in range(first, first + depth)]
-            end = "head" if stage == len(sizes) else f"transition{stage}"
-            names.append(end if (own, depth) == (whole, size) else f"{end}@{own}+{depth}")
+            entering = None if own == whole else own
+            names += [PartName.block(block, entering) for block in range(first, first + depth)]
+            end = HEAD if stage == len(sizes) else PartName.transition(stage)
+            names.append(end if (own, depth) == (whole, size) else end._replace(entering=own, depth=depth))
             first += size
         return tuple(names)
 
-    def kept(self, sizes: Sequence[int], name: str) -> Kept | None:
-        """What a part named by `route` keeps, None for a whole part.
-
-        Raises:
-            SpecError: It is no such name.
-        """
-        if "@" not in name:
+    def kept(self, sizes: Sequence[int], name: PartName) -> Kept | None:
+        """Return which channels a part named by `route` keeps, None for a whole part."""
+        if name.entering is None:
             return None
-        match = _NAME.match(name)
-        if match is None:
-            raise SpecError(f"there is no part '{name}'", allowed="names such as block9@28, transition1@24+3, head@28+2")
-        kind, base = match["kind"], int(match["base"])
-        if kind == "block":
-            stage, position = _place(sizes, int(match["number"]))
-            return Kept(match["part"], self._reads(sizes, stage, base, position))
-        stage = len(sizes) - 1 if kind == "head" else int(match["number"]) - 1
-        depth = int(match["depth"])
-        writes = () if kind == "head" else ((0, (base + depth * self.growth) // 2),)
-        return Kept(match["part"], self._reads(sizes, stage, base, depth), writes)
+        if name.kind == "block":
+            stage, position = _place(sizes, name.number)
+            return Kept(name.whole, self._reads(sizes, stage, name.entering, position))
+        assert name.depth is not None
+        stage = len(sizes) - 1 if name.kind == "head" else name.number - 1
+        writes = () if name.kind == "head" else ((0, (name.entering + name.depth * self.growth) // 2),)
+        return Kept(name.whole, self._reads(sizes, stage, name.entering, name.depth), writes)
 
     def _reads(self, sizes: Sequence[int], stage: int, base: int, blocks: int) -> Ranges:
         """The channels that are left of those entering the stage, then those of its first `blocks` blocks."""

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from stimcore.errors import SpecError
 from stimcore.subnets.channels import Channels, Kept
+from stimcore.subnets.part_name import HEAD, STEM, PartName, Route
 
 _BLOCK = re.compile(r"x?[1-9][0-9]{0,4}\Z", re.ASCII)
 _DEPTHS = re.compile(r"d[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})*\Z", re.ASCII)
@@ -152,7 +153,7 @@ class Topology:
             return None
         return tuple(map(len, spec.stages))
 
-    def route(self, spec: Spec) -> tuple[str, ...]:
+    def route(self, spec: Spec) -> Route:
         """Names of the parts that run for a spec, in order; what has the same name computes the same.
 
         `stem`, `block4`, `head`; where blocks concatenate also `transition1`, and with what a part was narrowed to behind an
@@ -163,10 +164,10 @@ class Topology:
         """
         self.check(spec)
         if self.channels is None:
-            return ("stem", *(f"block{block}" for block in spec.blocks), "head")
+            return (STEM, *map(PartName.block, spec.blocks), HEAD)
         return self.channels.route(self.sizes, tuple(map(len, spec.stages)))
 
-    def kept(self, part: str) -> Kept | None:
+    def kept(self, part: PartName) -> Kept | None:
         """Which channels a part of a route keeps; None for one that is whole."""
         return None if self.channels is None else self.channels.kept(self.sizes, part)
 

@@ -10,14 +10,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stimcore.analysis.intervals import paired_drop
+from stimcore.analysis.result import Result
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.data.images import Images
-from stimcore.engine.engine import Budget, Engine
-from stimcore.engine.score import Progress, Score
+from stimcore.engine.engine import Engine
+from stimcore.engine.inference import Budget, Progress
 from stimcore.errors import SpecError
 from stimcore.reference.evaluate import evaluate
 from stimcore.runs.run import trained_network
 from stimcore.subnets.families import deletions, ordered, permutations, without
+from stimcore.subnets.part_name import STEM, PartName
 from stimcore.subnets.topology import Spec
 
 
@@ -39,10 +42,10 @@ def reference(bundle: Bundle, spec: Spec, *, recalibrate: bool = True) -> np.nda
     return found.logits
 
 
-def last(engine: Engine, specs: list[Spec], **options: object) -> dict[Spec, Score]:
+def last(engine: Engine, specs: list[Spec], **options: object) -> dict[Spec, Result]:
     reports = list(engine.evaluate(specs, **options))  # type: ignore[arg-type]
     assert reports[-1].done
-    return reports[-1].scores
+    return dict(reports[-1].results)
 
 
 def some_specs(bundle: Bundle, seed: int, count: int) -> list[Spec]:
@@ -65,7 +68,9 @@ def test_any_set_of_specs_equals_the_torch_reference(small: list[Bundle], seed: 
         score = scores[spec]
         assert score.images == len(labels)
         assert score.correct == right.sum()
-        assert (score.lost, score.won) == ((main & ~right).sum(), (right & ~main).sum())
+        drop = paired_drop(int((main & ~right).sum()), int((right & ~main).sum()), len(labels))
+        assert score.drop_pct == pytest.approx(drop.drop_pct, abs=1e-6)
+        assert score.drop_interval_pct == pytest.approx(drop.interval_pct, abs=1e-6)
         shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
         ce = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels]
         assert score.ce_nats == pytest.approx(ce.mean(), abs=1e-4)
@@ -93,8 +98,8 @@ def test_logits_are_within_a_ten_thousandth_of_their_scale(small: list[Bundle]) 
 def test_the_main_network_has_no_drop_and_no_divergence(small: list[Bundle]) -> None:
     bundle = small[0]
     score = last(Engine(bundle, device="cpu"), [])[bundle.topology.full]
-    assert (score.lost, score.won, score.kl_nats) == (0, 0, 0.0)
-    assert score.drop.drop_pct == 0
+    assert (score.drop_pct, score.kl_nats) == (0, 0)
+    assert score.drop_interval_pct == pytest.approx(paired_drop(0, 0, score.images).interval_pct, abs=1e-6)
 
 
 def test_small_units_small_sessions_and_small_memory_change_nothing(small: list[Bundle]) -> None:
@@ -104,8 +109,8 @@ def test_small_units_small_sessions_and_small_memory_change_nothing(small: list[
     tight = Budget(working=1 << 22, statistics=0, calibration=0, evaluation=0, sessions=1 << 16, unit=1 << 16, unit_steps=3)
     scores = last(Engine(bundle, device="cpu", threads=3, budget=tight), specs)
     for spec, score in scores.items():
-        assert (score.correct, score.lost, score.won) == (plain[spec].correct, plain[spec].lost, plain[spec].won)
-        assert score.ce_nats == pytest.approx(plain[spec].ce_nats, rel=1e-9)
+        assert (score.correct, score.drop_interval_pct) == (plain[spec].correct, plain[spec].drop_interval_pct)
+        assert score.ce_nats == pytest.approx(plain[spec].ce_nats, abs=1e-6)
 
 
 def test_an_edit_runs_only_the_blocks_behind_it(small: list[Bundle]) -> None:
@@ -122,7 +127,7 @@ def test_an_edit_runs_only_the_blocks_behind_it(small: list[Bundle]) -> None:
         < new
         <= sum(
             200 + m.nbytes + v.nbytes
-            for m, v in engine.calibrated([bundle.topology.full])[("stem", *(f"block{i}" for i in range(1, 10)))].values()
+            for m, v in engine.calibrated([bundle.topology.full])[(STEM, *map(PartName.block, range(1, 10)))].values()
         )
         + 200
     )
@@ -135,7 +140,7 @@ def test_activations_are_kept_only_where_an_edit_begins(small: list[Bundle]) -> 
     engine, graph = Engine(bundle, device="cpu"), Engine(bundle, device="cpu").graph
     last(engine, [without(bundle.topology, [1])])
     per_image = {
-        end: sum(graph.image_bytes(part) for part in ("stem", *(f"block{i}" for i in ends)))
+        end: sum(graph.image_bytes(part) for part in (STEM, *map(PartName.block, ends)))
         for end, ends in (("main", (1, 2, 4, 5, 7, 8)), ("edited", (2, 4, 5, 7, 8)))
     }
     found = engine.metrics()
@@ -149,7 +154,7 @@ def test_a_smaller_budget_holds_from_then_on_and_changes_no_number(small: list[B
     spec = without(bundle.topology, [5, 8])
     first = last(engine, [spec])
     limit = 1 << 20
-    engine.keep_within(Budget(statistics=limit, calibration=limit, evaluation=limit, sessions=limit))
+    engine.resize_caches(Budget(statistics=limit, calibration=limit, evaluation=limit, sessions=limit))
     for _ in range(2):
         assert all(size <= limit for name, size in engine.metrics().items() if name.endswith("_bytes"))
         assert last(engine, [spec]) == first
@@ -158,11 +163,11 @@ def test_a_smaller_budget_holds_from_then_on_and_changes_no_number(small: list[B
 def test_an_engine_that_got_ready_goes_on_from_the_main_network_and_says_the_same(small: list[Bundle]) -> None:
     bundle = small[0]
     engine = Engine(bundle, device="cpu")
-    engine.get_ready(lambda: True)
+    engine.warm_up(lambda: True)
     assert engine.metrics()["calibration_bytes"] == 0
-    engine.get_ready(lambda: False)
+    engine.warm_up(lambda: False)
     ready = engine.metrics()
-    per_image = sum(engine.graph.image_bytes(part) for part in ("stem", *(f"block{i}" for i in (1, 2, 4, 5, 7, 8))))
+    per_image = sum(engine.graph.image_bytes(part) for part in (STEM, *map(PartName.block, (1, 2, 4, 5, 7, 8))))
     assert ready["calibration_bytes"] == per_image * len(bundle.experiment.calibration)
     spec = without(bundle.topology, [5])
     assert last(engine, [spec]) == last(Engine(bundle, device="cpu"), [spec])
@@ -200,7 +205,7 @@ def test_reports_come_chunk_by_chunk_and_narrow(small: list[Bundle]) -> None:
     reports = [r for r in Engine(bundle, device="cpu", threads=1).evaluate([], chunk_images=125) if r.phase == "evaluate"]
     assert [r.images for r in reports] == [125, 250, 375, 400]
     main = bundle.topology.full
-    widths = [r.scores[main].interval_pct[1] - r.scores[main].interval_pct[0] for r in reports]
+    widths = [r.results[main].interval_pct[1] - r.results[main].interval_pct[0] for r in reports]
     assert widths[-1] < widths[0]
 
 

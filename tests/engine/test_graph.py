@@ -13,13 +13,14 @@ from stimcore.engine.engine import Engine
 from stimcore.engine.graph.graph import Graph
 from stimcore.engine.provider import Provider, pick
 from stimcore.errors import BundleError, UsageError
+from stimcore.subnets.part_name import STEM, PartName
 
 
 def test_decomposed_batch_norms_measure_the_same(small: list[Bundle]) -> None:
     engine = Engine(small[0], device="cpu")
     graph, provider = engine.graph, Provider("CPUExecutionProvider")
     images = small[0].experiment.normalise(small[0].experiment.evaluation[0][:64])
-    steps = [("stem",), ("stem", "block1"), ("stem", "block1", "block4")]
+    steps = [(STEM,), (STEM, PartName.block(1)), (STEM, PartName.block(1), PartName.block(4))]
     found = []
     for decompose in (False, True):
         measuring = graph.measuring((), steps, steps[-1:], decompose=decompose)
@@ -69,7 +70,7 @@ def test_cuda_counts_what_the_cpu_counts(small: list[Bundle]) -> None:
     scores = []
     for device in ("cpu", "cuda"):
         *_, report = Engine(small[0], device=device).evaluate(specs)
-        scores.append(report.scores)
+        scores.append(report.results)
     for spec in specs:
         assert abs(scores[0][spec].correct - scores[1][spec].correct) <= 1
 

@@ -3,10 +3,13 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stimcore.engine.prefix_tree import Node, Route, nodes, plan, prefix_tree
+from stimcore.engine.prefix_tree import Node, nodes, plan, prefix_tree
+from stimcore.subnets.part_name import HEAD, STEM, PartName, Route
 
 routes = st.lists(
-    st.lists(st.sampled_from("abcd"), min_size=1, max_size=6).map(lambda r: ("stem", *r, "head")), min_size=1, max_size=12
+    st.lists(st.integers(1, 4), min_size=1, max_size=6).map(lambda blocks: (STEM, *map(PartName.block, blocks), HEAD)),
+    min_size=1,
+    max_size=12,
 )
 
 
@@ -47,14 +50,14 @@ def test_units_cover_what_is_wanted(routes: list[Route], data: st.DataObject, co
 
 
 def test_the_tree_has_every_prefix_once_and_parents_first() -> None:
-    root = prefix_tree([("stem", "a", "head"), ("stem", "a", "b", "head")])
+    a, b = PartName.block(1), PartName.block(2)
+    root = prefix_tree([(STEM, a, HEAD), (STEM, a, b, HEAD)])
     order = [node.route for node in nodes(root)]
-    assert order[:2] == [("stem",), ("stem", "a")]
-    assert sorted(order) == sorted(
-        {("stem",), ("stem", "a"), ("stem", "a", "head"), ("stem", "a", "b"), ("stem", "a", "b", "head")}
-    )
+    assert order[:2] == [(STEM,), (STEM, a)]
+    assert len(order) == 5
+    assert set(order) == {(STEM,), (STEM, a), (STEM, a, HEAD), (STEM, a, b), (STEM, a, b, HEAD)}
 
 
 def test_a_path_as_long_as_resnet_1202_is_no_problem() -> None:
-    route = ("stem", *(f"block{i}" for i in range(600)), "head")
+    route = (STEM, *map(PartName.block, range(1, 601)), HEAD)
     run(prefix_tree([route]), set(), {route}, 1 / 64)

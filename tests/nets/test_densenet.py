@@ -58,7 +58,7 @@ def test_a_densenet_cut_out_of_a_larger_one(inner: int, outer: int) -> None:
 def test_slices_follow_the_channels_of_each_layer() -> None:
     """By hand: stem 12, growth 6. With one block less in stage 1, transition 1 gives 9 channels instead of 12."""
     net = densenet((2, 3, 2), 6, input_shape=(3, SIDE, SIDE), num_classes=5)
-    parts = {part.name: part.module for part in net.route(net.topology.parse("d1-3-2"))}
+    parts = {str(part.name): part.module for part in net.route(net.topology.parse("d1-3-2"))}
     block = parts["block5@9"]
     assert isinstance(block, Narrowed)
     whole = net.block(5).get_parameter("layer.conv1.weight")
@@ -78,7 +78,7 @@ def test_slices_follow_the_channels_of_each_layer() -> None:
 
 def test_training_a_narrowed_part_writes_its_own_channels_statistics() -> None:
     net = lively(densenet((2, 3, 2), 6, input_shape=(3, SIDE, SIDE), num_classes=5))
-    part = {p.name: p.module for p in net.route(net.topology.parse("d1-3-2"))}["block5@9"]
+    part = {str(p.name): p.module for p in net.route(net.topology.parse("d1-3-2"))}["block5@9"]
     assert isinstance(part, Narrowed)
     norm = batch_norms(part)[0]
     assert norm.running_mean is not None

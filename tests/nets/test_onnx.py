@@ -48,7 +48,7 @@ def test_every_family_in_onnxruntime(family: StagedNet) -> None:
         steps = [route[: i + 1] for i in range(len(route))]
         stored = {}
         for step in steps:
-            suffix = step[-1].partition("@")[1] + step[-1].partition("@")[2]
+            suffix = step[-1].suffix
             stored[step] = {
                 norm: tuple(
                     graph.narrowed(f"{norm}.{kind}{suffix}", onnx.numpy_helper.to_array(graph.weights[f"{norm}.{kind}"]))
@@ -105,14 +105,14 @@ def test_engine_evaluates_a_densenet_as_torch_does(dense: tuple[StagedNet, Bundl
     specs = list(families.ordered(net.topology))
     for recalibrate in (True, False):
         *_, last = engine.evaluate(specs, recalibrate=recalibrate)
-        assert len(last.scores) == len(specs)
+        assert len(last.results) == len(specs)
         for spec in specs:
             own = recalibrated(net, spec, calibration) if recalibrate else net
             with torch.no_grad():
                 expected = own(images, spec).numpy()
             found = engine.logits(spec, images[:50].numpy(), recalibrate=recalibrate)
             assert np.abs(found - expected[:50]).max() <= TOLERANCE * np.abs(expected).max()
-            assert last.scores[spec].correct == int((expected.argmax(1) == labels).sum())
+            assert last.results[spec].correct == int((expected.argmax(1) == labels).sum())
 
 
 def test_standalone_files_of_a_densenet_need_nothing(dense: tuple[StagedNet, Bundle]) -> None:

@@ -55,9 +55,9 @@ def evaluated_again(path: Path, rng: random.Random) -> None:
     chosen = [bundle.topology.parse(text) for text in rng.sample(sorted(stored), min(PER_BUNDLE, len(stored)))]
     *_, last = Engine(bundle, device="cpu", threads=2).evaluate(chosen)
     assert last.done
-    assert last.scores[bundle.topology.full].correct == bundle.main.correct
+    assert last.results[bundle.topology.full].correct == bundle.main.correct
     for spec in chosen:
-        found, row = last.scores[spec], stored[str(spec)]
+        found, row = last.results[spec], stored[str(spec)]
         assert (found.correct, found.images) == (row["correct"], row["images"]), f"{spec}, seed {SEED}"
         assert found.drop.drop_pct == pytest.approx(row["drop_pct"], abs=1e-6), f"{spec}, seed {SEED}"
         assert found.ce_nats == pytest.approx(row["ce_nats"], rel=1e-3), f"{spec}, seed {SEED}"

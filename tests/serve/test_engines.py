@@ -38,7 +38,7 @@ def test_inference_and_evaluation_go_to_the_other_server(front: Running, server:
     bundle = open_bundle(exported / "tiny" / "common")
     (*_, last) = Engine(bundle, device="cpu", threads=1).evaluate([bundle.topology.parse("d1-1-1")])
     for text, result in zip(("main", "d1-1-1"), job.results, strict=True):
-        own = types.Result.model_validate(last.scores[bundle.topology.parse(text)].to_dict())
+        own = types.Result.model_validate(last.results[bundle.topology.parse(text)].to_dict())
         assert (result.correct, result.images) == (own.correct, own.images)
         assert result.ce_nats == pytest.approx(own.ce_nats, abs=1e-4)
     assert job.provider.startswith("triton ")

@@ -47,7 +47,7 @@ def test_results_are_the_engines(client: Client, common: Bundle, recalibrate: bo
         [common.topology.parse(text) for text in specs], recalibrate=recalibrate
     )
     for text, result in zip(specs, job.results, strict=True):
-        score = last.scores[common.topology.parse(text)]
+        score = last.results[common.topology.parse(text)]
         assert result == types.Result.model_validate(score.to_dict())
     assert job.main == job.results[0]
 

@@ -31,7 +31,7 @@ def test_thirty_users_and_thirty_streams_get_no_wrong_answer(start: Start, expor
     images = bundle.experiment.normalise(bundle.experiment.evaluation[0][:8])
     expected = {text: engine.logits(bundle.topology.parse(text), images) for text in SPECS}
     (*_, last) = engine.evaluate([bundle.topology.parse(text) for text in SPECS])
-    results = {text: types.Result.model_validate(last.scores[bundle.topology.parse(text)].to_dict()) for text in SPECS}
+    results = {text: types.Result.model_validate(last.results[bundle.topology.parse(text)].to_dict()) for text in SPECS}
 
     def use(user: int) -> tuple[int, int]:
         client = server.client()

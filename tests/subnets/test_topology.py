@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stimcore.errors import SpecError
 from stimcore.subnets.channels import Channels
 from stimcore.subnets.families import KINDS, count, draw_ordered, sample
+from stimcore.subnets.part_name import HEAD, PartName
 from stimcore.subnets.topology import MAX_SPEC_CHARS, Spec, Topology
 
 RES = "it changes the resolution, so there is no skip path around it"
@@ -133,32 +134,32 @@ def test_kind(text: str, kind: str) -> None:
 
 
 def test_route_of_blocks_that_add_up() -> None:
-    names = MOBILENET.route(MOBILENET.parse("d1-1-1-1-2"))
-    assert names == ("stem", "block1", "block3", "block6", "block10", "block12", "block13", "head")
-    assert MOBILENET.kept("block3") is None
+    route = MOBILENET.route(MOBILENET.parse("d1-1-1-1-2"))
+    assert tuple(map(str, route)) == ("stem", "block1", "block3", "block6", "block10", "block12", "block13", "head")
+    assert MOBILENET.kept(PartName.parse("block3")) is None
     with pytest.raises(SpecError, match="can't be deleted"):
         MOBILENET.route(Spec(((2,), *MOBILENET.stages[1:])))
 
 
 def test_route_of_blocks_that_concatenate() -> None:
     """Stem 8, growth 4: the stages get 8, (8 + 2*4)/2 = 8, (8 + 3*4)/2 = 10 channels; one block less gives 6 and 9."""
-    assert DENSE.route(DENSE.full) == (
+    assert tuple(map(str, DENSE.route(DENSE.full))) == (
         *("stem", "block1", "block2", "transition1", "block3", "block4", "block5", "transition2", "block6", "block7", "head"),
     )
-    assert DENSE.route(DENSE.ordered((1, 3, 2))) == (
+    assert tuple(map(str, DENSE.route(DENSE.ordered((1, 3, 2))))) == (
         *("stem", "block1", "transition1@8+1", "block3@6", "block4@6", "block5@6", "transition2@6+3"),
         *("block6@9", "block7@9", "head@9+2"),
     )
-    assert DENSE.route(DENSE.ordered((2, 3, 1)))[-2:] == ("block6", "head@10+1")
-    assert DENSE.kept("block7") is None
-    block, between, head = (DENSE.kept(name) for name in ("block5@6", "transition2@6+3", "head@9+2"))
+    assert tuple(map(str, DENSE.route(DENSE.ordered((2, 3, 1)))[-2:])) == ("block6", "head@10+1")
+    assert DENSE.kept(PartName.parse("block7")) is None
+    block, between, head = (DENSE.kept(PartName.parse(name)) for name in ("block5@6", "transition2@6+3", "head@9+2"))
     assert block and between and head
     # block 5 reads 6 of the 8 channels that enter its stage, then what blocks 3 and 4 added: channels 8 to 15
-    assert (block.part, block.reads, block.writes) == ("block5", ((0, 6), (8, 16)), ())
-    assert (between.part, between.reads, between.writes) == ("transition2", ((0, 6), (8, 20)), ((0, 9),))
-    assert (head.part, head.reads) == ("head", ((0, 9), (10, 18)))
+    assert (block.part, block.reads, block.writes) == (PartName.block(5), ((0, 6), (8, 16)), ())
+    assert (between.part, between.reads, between.writes) == (PartName.transition(2), ((0, 6), (8, 20)), ((0, 9),))
+    assert (head.part, head.reads) == (HEAD, ((0, 9), (10, 18)))
     with pytest.raises(SpecError, match="no part 'block5@x'"):
-        DENSE.kept("block5@x")
+        DENSE.kept(PartName.parse("block5@x"))
 
 
 @settings(deadline=None)
@@ -178,19 +179,19 @@ def test_names_tell_widths(data: st.DataObject) -> None:
         assert reads == width
         if kept is not None:
             assert kept.reads[-1][1] <= whole[kept.part]
-        if name.startswith("block"):
+        if name.kind == "block":
             width += channels.growth
-        elif name.startswith("transition"):
+        elif name.kind == "transition":
             width //= 2
             if kept is not None:
                 assert kept.writes == ((0, width),)
 
 
-def _widths(topology: Topology) -> list[tuple[str, int]]:
+def _widths(topology: Topology) -> list[tuple[PartName, int]]:
     """Channels that every part of the main network reads, counted by hand."""
     assert topology.channels is not None
     width, found = topology.channels.stem, []
     for name in topology.route(topology.full)[1:]:
         found.append((name, width))
-        width = width + topology.channels.growth if name.startswith("block") else width // 2
+        width = width + topology.channels.growth if name.kind == "block" else width // 2
     return found

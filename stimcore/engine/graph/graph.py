@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from stimcore.bundle import PartEntry
-from stimcore.engine.prefix_tree import Route
 from stimcore.errors import BundleError
 from stimcore.subnets.channels import Ranges
+from stimcore.subnets.part_name import PartName, Route
 from stimcore.subnets.topology import Topology
 
 Statistics = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -56,7 +56,7 @@ class _Step:
     @property
     def suffix(self) -> str:
         """What the part was narrowed to, with its `@`; empty for a whole part."""
-        return self.route[-1][len(_whole(self.route[-1])) :]
+        return self.route[-1].suffix
 
 
 class Graph:
@@ -73,9 +73,9 @@ class Graph:
         self.topology = topology
         self.opset = next(item.version for item in model.opset_import if item.domain == "")
         self.weights = {tensor.name: tensor for tensor in model.graph.initializer}
-        self.nodes: dict[str, list[NodeProto]] = {name: [] for name in self.parts}
+        self.nodes: dict[PartName, list[NodeProto]] = {name: [] for name in self.parts}
         for node in model.graph.node:
-            self.nodes[node.name.split("/", 1)[0]].append(node)
+            self.nodes[PartName.parse(node.name.split("/", 1)[0])].append(node)
         self._norms = {
             name: [node for node in nodes if node.op_type == "BatchNormalization"] for name, nodes in self.nodes.items()
         }
@@ -96,26 +96,26 @@ class Graph:
             ) from reason
         return cls(model, parts, topology)
 
-    def norms(self, part: str) -> list[str]:
+    def norms(self, part: PartName) -> list[str]:
         """Names of a part's batch norms."""
-        return [node.name for node in self._norms[_whole(part)]]
+        return [node.name for node in self._norms[part.whole]]
 
-    def positions(self, part: str) -> dict[str, int]:
+    def positions(self, part: PartName) -> dict[str, int]:
         """Batch norm -> values per channel and image (height times width)."""
-        shapes = {node.name: self._shapes[node.input[0]] for node in self._norms[_whole(part)]}
+        shapes = {node.name: self._shapes[node.input[0]] for node in self._norms[part.whole]}
         return {name: int(np.prod(shape[2:], dtype=np.int64)) for name, shape in shapes.items()}
 
-    def image_bytes(self, part: str) -> int:
+    def image_bytes(self, part: PartName) -> int:
         """Bytes of a part's output for one image, as float32; for a narrowed part those of the whole."""
-        return 4 * int(np.prod(self._shapes[self.parts[_whole(part)].output][1:], dtype=np.int64))
+        return 4 * int(np.prod(self._shapes[self.parts[part.whole].output][1:], dtype=np.int64))
 
     def largest_image_bytes(self) -> int:
         """Bytes of the largest tensor between any two nodes for one image, as float32."""
         return 4 * max(int(np.prod(shape[1:], dtype=np.int64)) for shape in self._shapes.values() if shape[:1] == (0,))
 
-    def weight_bytes(self, part: str) -> int:
+    def weight_bytes(self, part: PartName) -> int:
         """Bytes of a part's constants; for a narrowed part those of the whole."""
-        used = {name for node in self.nodes[_whole(part)] for name in node.input if name in self.weights}
+        used = {name for node in self.nodes[part.whole] for name in node.input if name in self.weights}
         return sum(4 * int(np.prod(self.weights[name].dims, dtype=np.int64)) for name in used)
 
     def measuring(
@@ -197,9 +197,9 @@ class Graph:
     def _steps(self, source: Route, steps: Sequence[Route], names: Mapping[Route, str], entry: str = INPUT) -> Iterator[_Step]:
         """Copies of the parts' nodes, border tensors joined, names of a part's later occurrences marked."""
         borders = {source: entry}
-        times: Counter[str] = Counter()
+        times: Counter[PartName] = Counter()
         for route in steps:
-            part = self.parts[_whole(route[-1])]
+            part = self.parts[route[-1].whole]
             times[part.name] += 1
             mark = "" if times[part.name] == 1 else f"~{times[part.name]}"
             borders[route] = names.get(route, part.output + mark)
@@ -221,13 +221,13 @@ class Graph:
 
     def _sliced(self, tensor: str, step: _Step) -> str:
         """The name under which a step reads a constant: with its suffix where the step's part has it narrower."""
-        return tensor + step.suffix if tensor in self.parts[_whole(step.route[-1])].axes else tensor
+        return tensor + step.suffix if tensor in self.parts[step.route[-1].whole].axes else tensor
 
     def _ranges(self, name: str) -> list[Ranges]:
         """Per leading axis what a narrowed constant keeps of the stored one; empty where it keeps all."""
         tensor, _, suffix = name.partition("@")
-        part = self.parts[tensor.split("/", 1)[0]]
-        kept = self.topology.kept(f"{part.name}@{suffix}") if self.topology and suffix else None
+        part = self.parts[PartName.parse(tensor.split("/", 1)[0])]
+        kept = self.topology.kept(PartName.parse(f"{part.name}@{suffix}")) if self.topology and suffix else None
         return [] if kept is None else [kept.along(axis) for axis in part.axes.get(tensor, ())]
 
     def narrowed(self, name: str, stored: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -314,11 +314,6 @@ def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
         dims = info.type.tensor_type.shape.dim
         found[info.name] = tuple(dim.dim_value if dim.HasField("dim_value") else 0 for dim in dims)
     return found
-
-
-def _whole(part: str) -> str:
-    """The name of the part that a narrowed one was narrowed from."""
-    return part.partition("@")[0]
 
 
 def _pieces(name: str, axes: Sequence[Ranges]) -> list[tuple[NodeProto, list[TensorProto]]]:

@@ -18,15 +18,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import onnxruntime as ort
 
 from stimcore.bundle import Experiment, open_bundle
-from stimcore.engine.engine import Budget, Engine
+from stimcore.engine.engine import Engine
+from stimcore.engine.inference import Budget, InferenceEngine, Progress
 from stimcore.engine.provider import pick
-from stimcore.engine.score import Progress
 from stimcore.errors import BundleError, StimcoreError, UsageError
 from stimcore.serve import pictures
 from stimcore.serve.workers import messages
@@ -48,9 +48,6 @@ from stimcore.serve.workers.messages import (
     Standalone,
 )
 from stimcore.subnets.topology import Spec
-
-if TYPE_CHECKING:
-    from stimcore.serve.workers.remote_engine import RemoteEngine
 
 BROKEN = 70
 """Exit code after an error that a GPU does not recover from within a process."""
@@ -116,7 +113,7 @@ class Worker:
         self.means = means
         self._provider = pick(means.device)
         self._out, self._saying, self._opening = out, threading.Lock(), threading.Lock()
-        self._engines: OrderedDict[str, Engine | RemoteEngine] = OrderedDict()
+        self._engines: OrderedDict[str, InferenceEngine] = OrderedDict()
         self._experiments: dict[str, Experiment] = {}
         self._evaluations: dict[int, Evaluation] = {}
         self._dropped: set[int] = set()
@@ -230,7 +227,7 @@ class Worker:
             raise BundleError(f"the stand-alone network {spec} does not say what the bundle says")
         return model
 
-    def _engine(self, source: Source) -> "Engine | RemoteEngine":
+    def _engine(self, source: Source) -> InferenceEngine:
         """The engine of a bundle, which is opened, hash by hash, when it isn't kept."""
         with self._opening:
             engine = self._engines.get(source.fingerprint)
@@ -251,10 +248,9 @@ class Worker:
     def _share(self) -> None:
         """Gives every engine that is open the same part of what may be kept."""
         for engine in self._engines.values():
-            if isinstance(engine, Engine):
-                engine.keep_within(self.means.budget(len(self._engines)))
+            engine.resize_caches(self.means.budget(len(self._engines)))
 
-    def _opened(self, source: Source) -> "Engine | RemoteEngine":
+    def _opened(self, source: Source) -> InferenceEngine:
         bundle = open_bundle(Path(source.path))
         if bundle.fingerprint != source.fingerprint:
             raise BundleError(f"{source.path} was exported anew", todo="Let the server look again (rescan).")
@@ -284,8 +280,7 @@ class Worker:
             return
         try:
             engine = self._engine(source)
-            assert isinstance(engine, Engine)
-            engine.get_ready(lambda: self._waiting_steps > 0 or self._between_steps(NOBODY))
+            engine.warm_up(lambda: self._waiting_steps > 0 or self._between_steps(NOBODY))
             self._say(GotReady(self._caches()))
         except Exception:  # whoever edits first is told what is wrong
             traceback.print_exc()
@@ -330,7 +325,7 @@ class Worker:
         progress = None if begin.id in self._dropped else next(evaluation.reports, None)
         if progress is None:
             return STOPPED
-        results = {str(spec): _text(progress, spec) for spec in progress.scores}
+        results = {str(spec): _text(progress, spec) for spec in progress.results}
         caches = self._caches()
         return Report(begin.id, progress.phase, progress.images, progress.images_total, results, progress.done, caches)
 
@@ -338,8 +333,7 @@ class Worker:
         found: Counter[str] = Counter()
         with self._opening:
             for engine in self._engines.values():
-                if isinstance(engine, Engine):
-                    found.update(engine.metrics())
+                found.update(engine.metrics())
         return dict(found)
 
     def _between_steps(self, number: int) -> bool:
@@ -350,7 +344,7 @@ class Worker:
 
 
 def _text(progress: Progress, spec: Spec) -> bytes:
-    return json.dumps(progress.scores[spec].to_dict(), allow_nan=False).encode()
+    return json.dumps(progress.results[spec].to_dict(), allow_nan=False).encode()
 
 
 STOPPED = Report(0, "stopped", 0, 0, {}, True)

@@ -1,50 +1,48 @@
-"""Networks that run elsewhere: an engine whose inference goes to a Triton, or to another server of ours.
+"""An engine whose networks run on another server: NVIDIA Triton, or a second stimcore server.
 
-It serves listed networks only: there, nothing can be composed. Names and files are those that `stimcore.export --triton`
-writes, on their own re-calibrated statistics.
+The remote server can't compose sub-networks, so that only the listed ones run: the files that `stimcore.export --triton`
+writes, each with its re-calibrated statistics.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
-import numpy as np
-from numpy.typing import NDArray
 
 from stimcore.bundle import Bundle
-from stimcore.engine.engine import Engine
-from stimcore.engine.score import Progress, Reference, Tally
+from stimcore.engine.inference import Budget, Floats, InferenceEngine, Progress
+from stimcore.engine.tally import Reference, Tally
 from stimcore.errors import SpecError, Unavailable, UsageError
 from stimcore.serve.http import oip_codec
 from stimcore.serve.repository.repository import triton_name
 from stimcore.subnets.topology import Spec
 
-BATCH = 256
-Floats = NDArray[np.float32]
+REQUEST_IMAGES = 256
+"""Images in one request to the remote server."""
 
 
 class RemoteEngine:
-    """The part of `Engine` that a remote server can do. What it can't is refused, in a sentence.
+    """Runs the listed networks of a bundle on a remote server; everything else is refused in a sentence.
 
     Args:
         bundle: Opened and verified.
-        url: As `address` says.
-        local: Composes and checks downloads.
-        token: Of the remote server; None when it has none.
+        url: `http://HOST:PORT` of the remote server.
+        local: Makes a local engine, which composes self-contained files.
+        token: Bearer token of the remote server; None when it asks for none.
     """
 
-    def __init__(self, bundle: Bundle, url: str, local: Callable[[], Engine], token: str | None = None) -> None:
+    def __init__(self, bundle: Bundle, url: str, local: Callable[[], InferenceEngine], token: str | None = None) -> None:
         self.bundle, self._local = bundle, local
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(base_url=url, timeout=60, headers=headers, trust_env=False)
 
     def logits(self, spec: Spec, images: Floats, *, recalibrate: bool = True) -> Floats:
-        """Logits `[B, K]` of normalised images `[B, C, H, W]`.
+        """Return logits `[B, K]` of normalised images `[B, C, H, W]`.
 
         Raises:
             SpecError: The sub-network is not listed.
-            UsageError: Without re-calibration: a file holds its own statistics.
-            Unavailable: The remote server does not answer, or refuses.
+            UsageError: `recalibrate` is False: listed files hold re-calibrated statistics only.
+            Unavailable: The remote server does not answer, or refuses the request.
         """
         if not recalibrate:
             raise UsageError("recalibrate is false", allowed="true: listed files hold their own statistics")
@@ -69,7 +67,13 @@ class RemoteEngine:
         should_stop: Callable[[], bool] | None = None,
         max_images: int | None = None,
     ) -> Iterator[Progress]:
-        """As `Engine.evaluate`, one network after the other."""
+        """Evaluate one network after the other; see `InferenceEngine.evaluate`.
+
+        Raises:
+            SpecError: One of the sub-networks is not listed.
+            UsageError: `recalibrate` is False.
+            Unavailable: The remote server does not answer, or refuses the request.
+        """
         main = self.bundle.topology.full
         wanted = list(dict.fromkeys([main, *specs]))
         for spec in wanted:
@@ -77,23 +81,33 @@ class RemoteEngine:
         pixels, labels = self.bundle.experiment.evaluation
         total = len(labels) if max_images is None else min(max_images, len(labels))
         tallies = {spec: Tally() for spec in wanted}
-        size = min(BATCH, chunk_images)
+        size = min(REQUEST_IMAGES, chunk_images)
         for start in range(0, total, size):
             images = self.bundle.experiment.normalise(pixels[start : min(start + size, total)])
-            found: dict[Spec, Floats] = {}
+            logits_by_spec: dict[Spec, Floats] = {}
             for spec in wanted:
                 if should_stop is not None and should_stop():
                     return
-                found[spec] = self.logits(spec, images, recalibrate=recalibrate)
-            reference = Reference(found[main], labels[start : start + len(images)])
-            for spec, logits in found.items():
+                logits_by_spec[spec] = self.logits(spec, images, recalibrate=recalibrate)
+            reference = Reference(logits_by_spec[main], labels[start : start + len(images)])
+            for spec, logits in logits_by_spec.items():
                 tallies[spec].add(logits, reference)
             seen = start + len(images)
-            yield Progress("evaluate", seen, total, {spec: tally.score(spec) for spec, tally in tallies.items()})
+            yield Progress("evaluate", seen, total, {spec: tally.result(spec) for spec, tally in tallies.items()})
 
     def standalone(self, spec: Spec) -> bytes:
-        """A self-contained ONNX file, composed here."""
+        """Return a self-contained ONNX file, which a local engine composes."""
         return self._local().standalone(spec)
+
+    def warm_up(self, _should_stop: Callable[[], bool], /) -> None:  # part of the protocol; nothing is cached here
+        """Do nothing: this engine keeps nothing between calls."""
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return no numbers: this engine has no caches."""
+        return {}
+
+    def resize_caches(self, _budget: Budget, /) -> None:  # part of the protocol; nothing is cached here
+        """Do nothing: this engine has no caches."""
 
     def _name(self, spec: Spec) -> str:
         if self.bundle.listed(spec) is None:
