@@ -13,7 +13,7 @@ from stimcore.errors import StimcoreError, Unavailable, UsageError
 from stimcore.serve import logs
 from stimcore.serve.http.uvicorn_server import run
 from stimcore.serve.limits import Limits
-from stimcore.serve.service import Server
+from stimcore.serve.service import Service
 from stimcore.serve.workers.pool import ENGINE, address
 
 HOST, PORT = "127.0.0.1", 8000
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
     host, port = sock.getsockname()[:2]
     print(f"stimcore serves {options.folder} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     server_of = partial(
-        Server,
+        Service,
         options.folder,
         runs=options.runs,
         devices=options.device.split(","),
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-async def _serve(server_of: Callable[[], Server], sock: socket.socket, until_input_closes: bool) -> StimcoreError | None:
+async def _serve(server_of: Callable[[], Service], sock: socket.socket, until_input_closes: bool) -> StimcoreError | None:
     return await run(server_of(), sock, watch_input=until_input_closes)
 
 

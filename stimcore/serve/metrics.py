@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 if TYPE_CHECKING:
-    from stimcore.serve.service import Server
+    from stimcore.serve.service import Service
 
 OTHER = "other"
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -55,19 +55,19 @@ class Metrics:
         self._models.add(name)
         return name
 
-    def text(self, server: "Server") -> bytes:
+    def text(self, server: "Service") -> bytes:
         """The exposition, with the gauges as they are now."""
         self.waiting.set(server.pool.waiting)
-        self.at_workers.set(sum(len(seat.calls) for seat in server.pool.seats))
+        self.at_workers.set(sum(len(worker.calls) for worker in server.pool.workers))
         for state in ("queued", "running", "done", "failed", "cancelled", "dropped"):
             self.jobs.labels(state).set(sum(job.state == state for job in server.jobs.all()))
-        self.known.set(len(server.known))
-        self.known_hits.set(server.known.hits)
+        self.known.set(len(server.results))
+        self.known_hits.set(server.results.hits)
         self.streams.set(sum(len(job.streams) for job in server.jobs.all()))
         self.restarts.set(server.pool.restarts)
         kept: Counts[str] = Counts()
-        for seat in server.pool.seats:
-            kept.update(seat.caches)
+        for worker in server.pool.workers:
+            kept.update(worker.caches)
         for name, value in kept.items():
             self.caches.labels(*name.rsplit("_", 1)).set(value)
         self.ready.set(server.ready)

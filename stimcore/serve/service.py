@@ -12,18 +12,18 @@ import numpy as np
 
 from stimcore.serve import types
 from stimcore.serve.errors import Busy
-from stimcore.serve.jobs.queue import Jobs
-from stimcore.serve.jobs.result_cache import Known
+from stimcore.serve.jobs.queue import JobQueue
+from stimcore.serve.jobs.result_cache import ResultCache
 from stimcore.serve.limits import Limits
 from stimcore.serve.metrics import Metrics
-from stimcore.serve.repository.repository import Library, Shelf, source_of
+from stimcore.serve.repository.repository import ModelRepository, Snapshot, bundle_ref
 from stimcore.serve.workers.messages import Forget
 from stimcore.serve.workers.pool import Pool
 
 log = logging.getLogger("stimcore.serve")
 
 
-class Server:
+class Service:
     """Everything that one front process holds.
 
     Args:
@@ -48,10 +48,10 @@ class Server:
         engine: str = "onnxruntime",
     ) -> None:
         self.limits, self.token = limits or Limits(), token
-        self.library = Library(folder, runs)
-        self.known = Known(self.limits.known_results)
+        self.repository = ModelRepository(folder, runs)
+        self.results = ResultCache(self.limits.known_results)
         self.metrics = Metrics(self.limits.model_labels)
-        self.jobs = Jobs(self.library, self.known, self.limits, lambda: self.provider)
+        self.jobs = JobQueue(self.repository, self.results, self.limits, lambda: self.provider)
         self.pool = Pool(devices, threads, self.jobs, self.limits, engine)
         self.draining = asyncio.Event()
         self.unloaded: set[str] = set()
@@ -92,26 +92,26 @@ class Server:
     async def rescan(self) -> types.Catalogue:
         """Looks at the folder again; requests that are being answered keep what they began with."""
         async with self._looking:
-            before = {bundle.fingerprint for bundle in self.library.shelf.bundles.values()}
-            shelf = await self._look()
-            self.library.put(shelf)
-            self.known.put_stored(shelf.bundles.values())
-            self.metrics.allow_models(shelf.models)
-            self.unloaded &= set(shelf.models)
-            now = {bundle.fingerprint: bundle for bundle in shelf.bundles.values()}
+            before = {bundle.fingerprint for bundle in self.repository.snapshot.bundles.values()}
+            snapshot = await self._look()
+            self.repository.put(snapshot)
+            self.results.put_stored(snapshot.bundles.values())
+            self.metrics.allow_models(snapshot.models)
+            self.unloaded &= set(snapshot.models)
+            now = {bundle.fingerprint: bundle for bundle in snapshot.bundles.values()}
             log.info(
                 "looked",
                 extra={"fields": {"bundles": len(now), "new": len(set(now) - before), "gone": len(before - set(now))}},
             )
-            for problem in shelf.problems:
+            for problem in snapshot.problems:
                 log.warning("problem", extra={"fields": {"path": problem.path, "message": problem.message}})
         self.looked = True
-        return shelf.catalogue
+        return snapshot.catalogue
 
-    async def _look(self) -> Shelf:
+    async def _look(self) -> Snapshot:
         """Hashes in a thread of its own, for which the end of this process does not wait."""
         loop = asyncio.get_running_loop()
-        found: asyncio.Future[Shelf] = loop.create_future()
+        found: asyncio.Future[Snapshot] = loop.create_future()
 
         def tell(how: Callable[[Any], None], what: object) -> None:
             if not found.done():
@@ -119,7 +119,7 @@ class Server:
 
         def look() -> None:
             try:
-                outcome: tuple[Callable[[Any], None], object] = (found.set_result, self.library.look())
+                outcome: tuple[Callable[[Any], None], object] = (found.set_result, self.repository.look())
             except Exception as reason:  # whatever it is, whoever asked is told
                 outcome = (found.set_exception, reason)
             with contextlib.suppress(RuntimeError):  # the loop has ended
@@ -130,7 +130,7 @@ class Server:
 
     def forget(self, name: str) -> None:
         """Frees what workers hold of a bundle."""
-        source = source_of(self.library.model(name).bundle)
+        source = bundle_ref(self.repository.model(name).bundle)
         self.pool.tell_all(lambda number: Forget(number, source))
 
     def must_take_work(self) -> None:

@@ -12,11 +12,11 @@ from stimcore.errors import SpecError, Unavailable, UsageError
 from stimcore.serve import types
 from stimcore.serve.client.client import Client
 from stimcore.serve.errors import NotFound, TooLarge
-from stimcore.serve.jobs.job import Evaluation
-from stimcore.serve.jobs.queue import Jobs
-from stimcore.serve.jobs.result_cache import Known
+from stimcore.serve.jobs.job import Job
+from stimcore.serve.jobs.queue import JobQueue
+from stimcore.serve.jobs.result_cache import ResultCache
 from stimcore.serve.limits import Limits
-from stimcore.serve.repository.repository import Library
+from stimcore.serve.repository.repository import ModelRepository
 from stimcore.serve.workers.messages import Report
 from stimcore.subnets.families import ordered
 from tests.serve.conftest import Start
@@ -211,9 +211,9 @@ def test_what_the_engines_keep_is_in_the_metrics(server: Running, client: Client
 
 
 def test_a_first_number_is_not_shared_out_but_everything_after_it_is(exported: Path) -> None:
-    library, limits = Library(exported, exported.parent / "runs"), Limits()
+    library, limits = ModelRepository(exported, exported.parent / "runs"), Limits()
     library.put(library.look())
-    jobs = Jobs(library, Known(limits.known_results), limits, lambda: "CPUExecutionProvider")
+    jobs = JobQueue(library, ResultCache(limits.known_results), limits, lambda: "CPUExecutionProvider")
 
     wanted = (
         request("common", "d1-2-2", fresh=True),
@@ -222,7 +222,7 @@ def test_a_first_number_is_not_shared_out_but_everything_after_it_is(exported: P
     )
     first, second, several = (jobs.submit(one, "somebody") for one in wanted)
 
-    def stepped(phase: str) -> Evaluation:
+    def stepped(phase: str) -> Job:
         job = jobs.next()
         assert job is not None
         jobs.report(job, Report(job.number, phase, 1, 9, {}, False), "CPUExecutionProvider")

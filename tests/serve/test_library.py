@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from stimcore.serve.repository.repository import Library
+from stimcore.serve.repository.repository import ModelRepository
 from tests.serve.conftest import Start
 from tests.serve.test_bad_input import body
 
@@ -41,11 +41,11 @@ def test_whatever_stands_in_a_manifest_the_others_are_served(exported: Path, tmp
     texts += [("deep", b'{"version": 1, "topology": ' + b"[" * 100_000), ("empty", b""), ("no text", b"\xff\xfe\0")]
     for what, text in texts:
         path.write_bytes(text)
-        shelf = Library(folder, folder).look()
-        json.loads(shelf.catalogue.model_dump_json())
-        assert ("other", "common") in shelf.bundles, what
-        told += ("tiny", "common") not in shelf.bundles
-        assert (("tiny", "common") in shelf.bundles) is (shelf.problems == ()), what
+        snapshot = ModelRepository(folder, folder).look()
+        json.loads(snapshot.catalogue.model_dump_json())
+        assert ("other", "common") in snapshot.bundles, what
+        told += ("tiny", "common") not in snapshot.bundles
+        assert (("tiny", "common") in snapshot.bundles) is (snapshot.problems == ()), what
     assert told > 100
 
 
@@ -71,8 +71,8 @@ def test_names_that_two_bundles_would_share_are_the_firsts(exported: Path, tmp_p
         (folder / "a" / file).symlink_to(exported / "tiny" / file)
     (folder / "a" / "b.common").symlink_to(exported / "tiny" / "common")
     (folder / "a.b").symlink_to(exported / "tiny")
-    shelf = Library(folder, folder).look()
-    assert set(shelf.bundles) == {("a", "b.common"), ("a.b", "stimulative")}
-    (problem,) = shelf.problems
+    snapshot = ModelRepository(folder, folder).look()
+    assert set(snapshot.bundles) == {("a", "b.common"), ("a.b", "stimulative")}
+    (problem,) = snapshot.problems
     assert problem.path == "a.b/common" and "names are those of a/b.common" in problem.message
-    assert shelf.models["a.b.common"].bundle is shelf.bundles["a", "b.common"]
+    assert snapshot.models["a.b.common"].bundle is snapshot.bundles["a", "b.common"]

@@ -13,7 +13,7 @@ from stimcore.errors import StimcoreError, UsageError
 from stimcore.serve.errors import NotFound
 from stimcore.serve.http import v1, v2
 from stimcore.serve.http.middleware import Gate, refusal
-from stimcore.serve.service import Server
+from stimcore.serve.service import Service
 
 
 class Api(FastAPI):
@@ -28,7 +28,7 @@ class Api(FastAPI):
         return schema
 
 
-def application(server: Server) -> ASGIApp:
+def application(server: Service) -> ASGIApp:
     """What uvicorn runs."""
 
     @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stimcore.errors import StimcoreError
 from stimcore.serve.errors import RETRY_AFTER_S, Denied, status_of
-from stimcore.serve.service import Server
+from stimcore.serve.service import Service
 
 log = logging.getLogger("stimcore.serve")
 OPEN = ("/v2/health/live", "/v2/health/ready")
@@ -41,7 +41,7 @@ class Gate:
         server: Whose limits, token and metrics apply.
     """
 
-    def __init__(self, app: ASGIApp, server: Server) -> None:
+    def __init__(self, app: ASGIApp, server: Service) -> None:
         self.app, self.server = app, server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

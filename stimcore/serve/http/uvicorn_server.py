@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from stimcore.errors import StimcoreError
 from stimcore.serve.http.app import application
 from stimcore.serve.limits import Limits
-from stimcore.serve.service import Server
+from stimcore.serve.service import Service
 
 
 class Counting(h11.Connection):
@@ -100,7 +100,7 @@ class Front(uvicorn.Server):
         yield
 
 
-async def run(server: Server, sock: socket.socket, *, watch_input: bool = False) -> StimcoreError | None:
+async def run(server: Service, sock: socket.socket, *, watch_input: bool = False) -> StimcoreError | None:
     """Serves until SIGTERM, SIGINT, or, when `watch_input`, until standard input closes.
 
     Returns:

@@ -16,10 +16,10 @@ from stimcore.errors import UsageError
 from stimcore.serve import pictures, types
 from stimcore.serve.errors import NotStored, TooLarge, TooMany
 from stimcore.serve.http import body
-from stimcore.serve.jobs.job import Evaluation
+from stimcore.serve.jobs.job import Job
 from stimcore.serve.repository.describe import check_spec, finite, networks_of, stored_sweep
-from stimcore.serve.repository.repository import source_of
-from stimcore.serve.service import Server
+from stimcore.serve.repository.repository import bundle_ref
+from stimcore.serve.service import Service
 from stimcore.serve.workers.messages import Classify, Standalone
 
 T = TypeVar("T", bound=BaseModel)
@@ -54,7 +54,7 @@ def inlined(model: type[BaseModel]) -> dict[str, Any]:
     return schema
 
 
-async def read_as(model: type[T], request: Request, server: Server, max_bytes: int | None = None) -> T:
+async def read_as(model: type[T], request: Request, server: Service, max_bytes: int | None = None) -> T:
     """The body as a wire type.
 
     Raises:
@@ -74,7 +74,7 @@ def _places(reason: ValidationError) -> list[str]:
     return [f"{'.'.join(map(str, error['loc'])) or 'the body'}: {error['msg']}"[:200] for error in reason.errors()[:5]]
 
 
-def routes(server: Server) -> APIRouter:
+def routes(server: Service) -> APIRouter:
     """All of them."""
     router = APIRouter(prefix="/v1", responses=REFUSALS)
     _about(router, server)
@@ -84,10 +84,10 @@ def routes(server: Server) -> APIRouter:
     return router
 
 
-def _about(router: APIRouter, server: Server) -> None:
+def _about(router: APIRouter, server: Service) -> None:
     @router.get("/catalogue", summary="Everything that is served, and what could not be")
     async def catalogue() -> types.Catalogue:
-        return server.library.shelf.catalogue
+        return server.repository.snapshot.catalogue
 
     @router.post("/rescan", summary="Look at the folder again")
     async def rescan() -> types.Catalogue:
@@ -100,15 +100,15 @@ def _about(router: APIRouter, server: Server) -> None:
 
     @router.get("/runs", summary="Run folders on the server's machine, the one written last first")
     async def runs() -> list[types.RunInfo]:
-        found = await asyncio.to_thread(server.library.runs)
+        found = await asyncio.to_thread(server.repository.runs)
         return [info.model_copy(update={"rows": finite(list(info.rows))}) for info in found]
 
 
-def _evaluations(router: APIRouter, server: Server) -> None:
+def _evaluations(router: APIRouter, server: Service) -> None:
     @router.get("/experiments/{experiment}/spec", summary="Whether a text names a sub-network, and why not")
     async def spec(experiment: str, text: str, method: str | None = None) -> types.SpecCheck:
-        bundle = None if method is None else server.library.bundle(experiment, method)
-        return check_spec(bundle, server.library.experiment(experiment), text)
+        bundle = None if method is None else server.repository.bundle(experiment, method)
+        return check_spec(bundle, server.repository.experiment(experiment), text)
 
     @router.post(
         "/jobs",
@@ -154,11 +154,11 @@ def _evaluations(router: APIRouter, server: Server) -> None:
         )
 
 
-def _job(job: Evaluation, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def _job(job: Job, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(job.snapshot(), status, media_type="application/json", headers=headers)
 
 
-def _line(job: Evaluation) -> types.JobLine:
+def _line(job: Job) -> types.JobLine:
     return types.JobLine(
         id=job.id,
         state=job.state,
@@ -170,7 +170,7 @@ def _line(job: Evaluation) -> types.JobLine:
     )
 
 
-async def _sse(server: Server, job: Evaluation, client: str, last: int) -> AsyncIterator[bytes]:
+async def _sse(server: Service, job: Job, client: str, last: int) -> AsyncIterator[bytes]:
     async for event in job.stream(client, last, server.draining, server.limits.heartbeat_s):
         if event is None:
             yield b": still there\n\n"
@@ -179,17 +179,17 @@ async def _sse(server: Server, job: Evaluation, client: str, last: int) -> Async
             yield b"id: %d\nevent: %s\ndata: %s\n\n" % (number, type_.encode(), text)
 
 
-def _bundles(router: APIRouter, server: Server) -> None:
+def _bundles(router: APIRouter, server: Service) -> None:
     base = "/experiments/{experiment}/methods/{method}"
 
     @router.get(base + "/training", summary="Records of the epochs")
     async def training(experiment: str, method: str) -> list[dict[str, Any]]:
-        bundle = server.library.bundle(experiment, method)
+        bundle = server.repository.bundle(experiment, method)
         return list(finite(await asyncio.to_thread(bundle.training)))
 
     @router.get(base + "/sweeps/{kind}", summary="Stored accuracies of a family")
     async def sweep(experiment: str, method: str, kind: str) -> dict[str, Any]:
-        found = await asyncio.to_thread(stored_sweep, server.library.bundle(experiment, method), kind)
+        found = await asyncio.to_thread(stored_sweep, server.repository.bundle(experiment, method), kind)
         if found is None:
             raise NotStored(
                 f"{experiment}/{method} has no stored sweep '{kind}'", todo="'python -m stimcore.sweep --store' makes one."
@@ -198,7 +198,7 @@ def _bundles(router: APIRouter, server: Server) -> None:
 
     @router.get(base + "/networks", summary="The listed ONNX files")
     async def networks(experiment: str, method: str) -> types.Networks:
-        return networks_of(server.library.bundle(experiment, method))
+        return networks_of(server.repository.bundle(experiment, method))
 
     @router.get(
         base + "/onnx",
@@ -213,8 +213,8 @@ def _bundles(router: APIRouter, server: Server) -> None:
     )
     async def onnx(experiment: str, method: str, spec: str) -> Response:
         server.must_take_work()
-        bundle = server.library.bundle(experiment, method)
-        source, text = source_of(bundle), str(bundle.topology.parse(spec))
+        bundle = server.repository.bundle(experiment, method)
+        source, text = bundle_ref(bundle), str(bundle.topology.parse(spec))
         model = await server.pool.call(lambda number: Standalone(number, source, text), server.limits.download_s)
         name = f"{experiment}.{method}.{bundle.topology.short(bundle.topology.parse(spec))}"[:120]
         safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
@@ -223,12 +223,12 @@ def _bundles(router: APIRouter, server: Server) -> None:
         )
 
 
-def _images(router: APIRouter, server: Server) -> None:
+def _images(router: APIRouter, server: Service) -> None:
     @router.get("/experiments/{experiment}/samples", summary="Evaluation images, drawn with a seed")
     async def samples(
         experiment: str, count: Annotated[int, Query(ge=1)] = 12, seed: Annotated[int, Query(ge=0, lt=2**63)] = 0
     ) -> list[types.Sample]:
-        bundle = server.library.experiment(experiment)
+        bundle = server.repository.experiment(experiment)
         if count > server.limits.samples:
             raise TooLarge(f"{count:,} samples", allowed=f"at most {server.limits.samples}")
         return await asyncio.to_thread(_samples, bundle, count, seed)
@@ -242,14 +242,14 @@ def _images(router: APIRouter, server: Server) -> None:
         server.must_take_work()
         room = server.limits.image_bytes * 4 // 3 + server.limits.json_bytes
         asked = await read_as(types.ClassifyRequest, request, server, room)
-        bundle = server.library.bundle(experiment, asked.method)
+        bundle = server.repository.bundle(experiment, asked.method)
         if (asked.index is None) == (asked.image_base64 is None):
             raise UsageError("index and image_base64", allowed="exactly one of both")
         if not 1 <= len(asked.specs) <= server.limits.classify_specs:
             raise TooLarge(f"{len(asked.specs)} specs", allowed=f"1 to {server.limits.classify_specs}")
         image = None if asked.image_base64 is None else _decoded(asked.image_base64, server.limits.image_bytes)
         specs = [str(bundle.topology.parse(text)) for text in asked.specs]
-        source, most = source_of(bundle), server.limits.image_pixels
+        source, most = bundle_ref(bundle), server.limits.image_pixels
         png, found = await server.pool.call(
             lambda number: Classify(number, source, specs, asked.index, image, most), server.limits.call_s
         )

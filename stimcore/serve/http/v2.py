@@ -13,8 +13,8 @@ from stimcore.serve.errors import Busy, NotFound
 from stimcore.serve.http import body as bodies
 from stimcore.serve.http import oip_codec
 from stimcore.serve.http.v1 import REFUSALS
-from stimcore.serve.repository.repository import Model, source_of
-from stimcore.serve.service import Server
+from stimcore.serve.repository.repository import Model, bundle_ref
+from stimcore.serve.service import Service
 from stimcore.serve.workers.messages import Infer
 
 EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration", "statistics"]
@@ -36,7 +36,7 @@ class Counts:
     compute_ns: int = 0
 
 
-def routes(server: Server) -> APIRouter:
+def routes(server: Service) -> APIRouter:
     """All of them."""
     router = APIRouter(prefix="/v2", responses=REFUSALS)
     counts: dict[str, Counts] = {}
@@ -48,7 +48,7 @@ def routes(server: Server) -> APIRouter:
     return router
 
 
-def _health(router: APIRouter, server: Server) -> None:
+def _health(router: APIRouter, server: Service) -> None:
     @router.get("", summary="The server")
     async def metadata() -> dict[str, Any]:
         return {"name": "stimcore", "version": "1", "extensions": EXTENSIONS}
@@ -62,7 +62,7 @@ def _health(router: APIRouter, server: Server) -> None:
         return JSONResponse({"ready": True}) if server.ready else _not_ready(server)
 
 
-def _not_ready(server: Server) -> JSONResponse:
+def _not_ready(server: Service) -> JSONResponse:
     if server.draining.is_set():
         why = "the server is ending"
     elif server.pool.broken:
@@ -72,13 +72,13 @@ def _not_ready(server: Server) -> JSONResponse:
     return JSONResponse({"ready": False, "error": f"{why}.", "code": Busy.code}, 503, {"Retry-After": "1"})
 
 
-def _model(server: Server, name: str, version: str = VERSION) -> Model:
+def _model(server: Service, name: str, version: str = VERSION) -> Model:
     """A loaded model.
 
     Raises:
         NotFound: There is none, not in this version, or it was unloaded.
     """
-    model = server.library.model(name)
+    model = server.repository.model(name)
     if version != VERSION:
         raise NotFound(f"'{name}' has no version '{version[:40]}'", allowed=VERSION)
     if model.name in server.unloaded:
@@ -86,7 +86,7 @@ def _model(server: Server, name: str, version: str = VERSION) -> Model:
     return model
 
 
-def _models(router: APIRouter, server: Server) -> None:
+def _models(router: APIRouter, server: Service) -> None:
     @router.get("/models/{name}", summary="Inputs and outputs")
     @router.get("/models/{name}/versions/{version}", include_in_schema=False)
     async def metadata(name: str, version: str = VERSION) -> dict[str, Any]:
@@ -147,7 +147,7 @@ _INFER: dict[str, Any] = {
 }
 
 
-def _inference(router: APIRouter, server: Server, counts: dict[str, Counts]) -> None:
+def _inference(router: APIRouter, server: Service, counts: dict[str, Counts]) -> None:
     @router.post("/models/{name}/infer", summary="Logits of normalised images", openapi_extra=_INFER)
     @router.post("/models/{name}/versions/{version}/infer", include_in_schema=False)
     async def infer(name: str, request: Request, version: str = VERSION) -> Response:
@@ -170,7 +170,7 @@ def _inference(router: APIRouter, server: Server, counts: dict[str, Counts]) -> 
         return response
 
 
-async def _infer(server: Server, model: Model, request: Request) -> tuple[Response, int, int]:
+async def _infer(server: Service, model: Model, request: Request) -> tuple[Response, int, int]:
     """The response, images, and nanoseconds of computing."""
     server.must_take_work()
     body = await bodies.read(request, server.limits)
@@ -181,7 +181,7 @@ async def _infer(server: Server, model: Model, request: Request) -> tuple[Respon
             f"'{model.name}' with the parameter spec", allowed=f"spec with '{experiment.name}.{model.bundle.method}'"
         )
     spec = str(topology.parse(asked.spec or model.spec or "main"))
-    source, shape, data = source_of(model.bundle), asked.images.shape, asked.images.tobytes()
+    source, shape, data = bundle_ref(model.bundle), asked.images.shape, asked.images.tobytes()
     found, compute_ns = await server.pool.call(
         lambda number: Infer(number, source, spec, asked.recalibrate, shape, data),
         asked.timeout_s or server.limits.call_s,
@@ -194,10 +194,10 @@ async def _infer(server: Server, model: Model, request: Request) -> tuple[Respon
     return Response(content, media_type="application/octet-stream", headers={HEADER: str(header)}), shape[0], compute_ns
 
 
-def _statistics(router: APIRouter, server: Server, counts: dict[str, Counts]) -> None:
+def _statistics(router: APIRouter, server: Service, counts: dict[str, Counts]) -> None:
     @router.get("/models/stats", summary="Statistics of all models")
     async def all_statistics() -> dict[str, Any]:
-        names = [name for name in server.library.shelf.models if name not in server.unloaded]
+        names = [name for name in server.repository.snapshot.models if name not in server.unloaded]
         return {"model_stats": [_stats(name, counts.get(name, Counts())) for name in names]}
 
     @router.get("/models/{name}/stats", summary="Statistics of a model")
@@ -229,7 +229,7 @@ def _stats(name: str, count: Counts) -> dict[str, Any]:
     }
 
 
-def _repository(router: APIRouter, server: Server) -> None:
+def _repository(router: APIRouter, server: Service) -> None:
     empty = {"requestBody": {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
     @router.post("/repository/index", summary="All models, the broken ones too", openapi_extra=empty)
@@ -240,10 +240,10 @@ def _repository(router: APIRouter, server: Server) -> None:
             raise UsageError("'ready' is no truth value", allowed="true or false")
         rows = [
             {"name": name, "version": VERSION, "state": "UNAVAILABLE" if name in server.unloaded else "READY", "reason": ""}
-            for name in server.library.shelf.models
+            for name in server.repository.snapshot.models
         ]
-        known = set(server.library.shelf.models)
-        for problem in server.library.shelf.problems:
+        known = set(server.repository.snapshot.models)
+        for problem in server.repository.snapshot.problems:
             if (name := problem.path.replace("/", ".")) not in known:
                 rows.append({"name": name, "version": VERSION, "state": "UNAVAILABLE", "reason": problem.message})
         return [row for row in rows if row["state"] == "READY" or not only_ready]
@@ -256,10 +256,10 @@ def _repository(router: APIRouter, server: Server) -> None:
             )
         server.must_take_work()
         await server.rescan()
-        for problem in server.library.shelf.problems:
+        for problem in server.repository.snapshot.problems:
             if name == (broken := problem.path.replace("/", ".")) or name.startswith(broken + "."):
                 raise BundleError(f"failed to load '{name[:80]}': {problem.message}")
-        server.unloaded.discard(server.library.model(name).name)
+        server.unloaded.discard(server.repository.model(name).name)
         return Response(status_code=200)
 
     @router.post("/repository/models/{name}/unload", summary="Take a model out until it is loaded again", openapi_extra=empty)
@@ -267,14 +267,14 @@ def _repository(router: APIRouter, server: Server) -> None:
         parameters = (await _optional(request, server, ("parameters",))).get("parameters")
         if parameters not in (None, {}, {"unload_dependents": True}, {"unload_dependents": False}):
             raise UsageError("the parameters of an unload", allowed="unload_dependents, true or false: no model has any")
-        model = server.library.model(name)
+        model = server.repository.model(name)
         server.unloaded.add(model.name)
-        if all(other.name in server.unloaded for other in server.library.shelf.models.values() if other.bundle is model.bundle):
+        if all(other.name in server.unloaded for other in server.repository.snapshot.models.values() if other.bundle is model.bundle):
             server.forget(name)
         return Response(status_code=200)
 
 
-async def _optional(request: Request, server: Server, keys: tuple[str, ...]) -> dict[str, Any]:
+async def _optional(request: Request, server: Service, keys: tuple[str, ...]) -> dict[str, Any]:
     """A body that may be missing.
 
     Raises:

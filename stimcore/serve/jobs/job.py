@@ -12,7 +12,7 @@ from typing import Any, Literal
 from stimcore.bundle import Bundle
 from stimcore.serve import types
 from stimcore.serve.jobs.result_cache import Conditions
-from stimcore.serve.workers.messages import Source
+from stimcore.serve.workers.messages import BundleRef
 
 FINAL = ("done", "failed", "cancelled", "dropped")
 STREAM_S = 0.05
@@ -20,7 +20,7 @@ STREAM_S = 0.05
 
 
 @dataclass(eq=False, kw_only=True)
-class Evaluation:
+class Job:
     """One evaluation and everybody who waits for it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Evaluation:
     number: int
     request: types.JobRequest
     bundle: Bundle
-    source: Source
+    source: BundleRef
     on: Conditions
     main: str
     images_total: int

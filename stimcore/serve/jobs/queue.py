@@ -13,21 +13,21 @@ from stimcore.bundle import Bundle
 from stimcore.errors import StimcoreError, UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import Busy, Late, NotFound, TooLarge, TooMany, WorkerCrashed
-from stimcore.serve.jobs.job import Evaluation
-from stimcore.serve.jobs.result_cache import Conditions, Known, conditions
+from stimcore.serve.jobs.job import Job
+from stimcore.serve.jobs.result_cache import Conditions, ResultCache, conditions
 from stimcore.serve.limits import Limits
-from stimcore.serve.repository.repository import Library, source_of
+from stimcore.serve.repository.repository import ModelRepository, bundle_ref
 from stimcore.serve.workers.messages import Begin, Report
 
 ATTEMPTS = 2
 """An evaluation that ended its worker is tried once more."""
 
 
-class Jobs:
+class JobQueue:
     """All evaluations.
 
     Args:
-        library: What is served.
+        repository: What is served.
         known: Results so far.
         limits: Bounds.
         provider: onnxruntime's name of what would run now; empty while no worker is up.
@@ -36,22 +36,22 @@ class Jobs:
 
     def __init__(
         self,
-        library: Library,
-        known: Known,
+        repository: ModelRepository,
+        known: ResultCache,
         limits: Limits,
         provider: Callable[[], str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.library, self.known, self.limits = library, known, limits
+        self.repository, self.results, self.limits = repository, known, limits
         self._provider, self._clock = provider, clock
-        self._jobs: OrderedDict[str, Evaluation] = OrderedDict()
-        self._waiting: deque[Evaluation] = deque()
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._waiting: deque[Job] = deque()
         self._numbers = 0
         self.woken: Callable[[], None] = lambda: None
-        self.dropped: Callable[[Evaluation], None] = lambda job: None
-        self.answered: Callable[[Evaluation], None] = lambda job: None
+        self.dropped: Callable[[Job], None] = lambda job: None
+        self.answered: Callable[[Job], None] = lambda job: None
 
-    def submit(self, request: types.JobRequest, client: str) -> Evaluation:
+    def submit(self, request: types.JobRequest, client: str) -> Job:
         """A new evaluation, or the one that does the same already.
 
         Raises:
@@ -62,7 +62,7 @@ class Jobs:
             TooMany: Of this client's evaluations.
             Busy: The queue is full.
         """
-        bundle = self.library.bundle(request.experiment, request.method)
+        bundle = self.repository.bundle(request.experiment, request.method)
         if not request.specs:
             raise UsageError("no specs were given", allowed=f"1 to {self.limits.specs}")
         if len(request.specs) > self.limits.specs:
@@ -88,20 +88,20 @@ class Jobs:
         self._forget_old()
         return job
 
-    def _same(self, on: Conditions, request: types.JobRequest) -> Evaluation | None:
+    def _same(self, on: Conditions, request: types.JobRequest) -> Job | None:
         for job in self._jobs.values():
             if not job.final and job.on == on and job.request.specs == request.specs:
                 return job
         return None
 
-    def _new(self, request: types.JobRequest, bundle: Bundle, on: Conditions, client: str) -> Evaluation:
+    def _new(self, request: types.JobRequest, bundle: Bundle, on: Conditions, client: str) -> Job:
         self._numbers += 1
-        job = Evaluation(
+        job = Job(
             id=uuid.uuid4().hex,
             number=self._numbers,
             request=request,
             bundle=bundle,
-            source=source_of(bundle),
+            source=bundle_ref(bundle),
             on=on,
             main=str(bundle.topology.full),
             images_total=on.max_images or bundle.manifest.images,
@@ -112,21 +112,21 @@ class Jobs:
         self._watch(job, client)
         return job
 
-    def _answer_from_known(self, job: Evaluation) -> None:
+    def _answer_from_known(self, job: Job) -> None:
         wanted = tuple(dict.fromkeys((job.main, *job.request.specs)))
-        stored = None if job.request.fresh else self.known.stored(job.on)
+        stored = None if job.request.fresh else self.results.stored(job.on)
         provider = self._provider()
         job.origin, job.provider = "stored", stored.provider if stored else provider
         for spec in () if job.request.fresh else wanted:
             if stored is not None and spec in stored.results:
                 job.known[spec] = stored.results[spec]
-            elif (text := self.known.measured(job.on, provider, spec)) is not None:
+            elif (text := self.results.measured(job.on, provider, spec)) is not None:
                 job.known[spec], job.origin, job.provider = text, "cached", provider
         job.missing = tuple(spec for spec in wanted if spec not in job.known)
         if job.missing:
             job.origin, job.provider = "measured", ""
         else:
-            self.known.hits += 1
+            self.results.hits += 1
             self._finish(job)
             self.answered(job)
 
@@ -147,7 +147,7 @@ class Jobs:
                 if finished > self.limits.finished_jobs or (finished > 1 and results > self.limits.known_results):
                     del self._jobs[job.id]
 
-    def get(self, id_: str, client: str | None = None) -> Evaluation:
+    def get(self, id_: str, client: str | None = None) -> Job:
         """An evaluation by id; with a client, as a poll of that client's.
 
         Raises:
@@ -160,11 +160,11 @@ class Jobs:
             self._watch(job, client)
         return job
 
-    def all(self) -> list[Evaluation]:
+    def all(self) -> list[Job]:
         """Every evaluation that is remembered, the oldest first."""
         return list(self._jobs.values())
 
-    def cancel(self, id_: str, client: str) -> Evaluation:
+    def cancel(self, id_: str, client: str) -> Job:
         """Takes a client's interest away; the work ends when nobody else watches.
 
         Raises:
@@ -178,7 +178,7 @@ class Jobs:
             self._end(job, "cancelled")
         return job
 
-    def _watch(self, job: Evaluation, client: str) -> None:
+    def _watch(self, job: Job, client: str) -> None:
         job.watchers[client] = self._clock() + self.limits.lease_s
 
     def drop_unwatched(self) -> None:
@@ -201,7 +201,7 @@ class Jobs:
 
     # What the pool asks and tells
 
-    def next(self) -> Evaluation | None:
+    def next(self) -> Job | None:
         """Takes the next evaluation: interactive ones first, each in turn."""
         for wanted in (True, False):
             for job in self._waiting:
@@ -214,12 +214,12 @@ class Jobs:
         """Whether an interactive one waits."""
         return any(job.interactive for job in self._waiting)
 
-    def begin(self, job: Evaluation) -> Begin:
+    def begin(self, job: Job) -> Begin:
         """How a worker is told of it."""
         chunk = min(500, max(100, 50_000 // len(job.missing)))  # first numbers early, also of thousands of sub-networks
         return Begin(job.number, job.source, job.missing, job.request.recalibrate, job.on.max_images, chunk)
 
-    def report(self, job: Evaluation, report: Report, provider: str) -> None:
+    def report(self, job: Job, report: Report, provider: str) -> None:
         """A worker got further."""
         if job.final or report.phase == "stopped":
             return
@@ -229,14 +229,14 @@ class Jobs:
             job.images, job.images_total = report.images, report.images_total
             job.known.update({spec: text for spec, text in report.results.items() if spec in job.missing})
         if report.finished:
-            self.known.add(job.on, provider, {spec: job.known[spec] for spec in job.missing})
+            self.results.add(job.on, provider, {spec: job.known[spec] for spec in job.missing})
             self._finish(job)
             return
         job.say_progress(report.images, report.images_total)
         if report.results:
             job.say_result()
 
-    def put_back(self, job: Evaluation) -> None:
+    def put_back(self, job: Job) -> None:
         """It goes on later, in its turn; somebody who waits for a first number keeps the turn until it is there.
 
         Two calibrations that take turns would both end late; one after the other, the first one ends in half the time.
@@ -248,7 +248,7 @@ class Jobs:
         else:
             self._waiting.append(job)
 
-    def crashed(self, job: Evaluation, blamed: bool) -> None:
+    def crashed(self, job: Job, blamed: bool) -> None:
         """Its worker ended: it starts anew, but not for ever. Until then it says what it said: clients see a pause."""
         if job.final:
             return
@@ -259,7 +259,7 @@ class Jobs:
         if job not in self._waiting:
             self._waiting.appendleft(job)
 
-    def fail(self, job: Evaluation, reason: StimcoreError) -> None:
+    def fail(self, job: Job, reason: StimcoreError) -> None:
         """It can't be done."""
         if job.final:
             return
@@ -267,12 +267,12 @@ class Jobs:
         job.say("error", job.error.model_dump_json().encode())
         self._end(job, "failed")
 
-    def _finish(self, job: Evaluation) -> None:
+    def _finish(self, job: Job) -> None:
         job.images = job.images_total
         job.say_result()
         self._end(job, "done")
 
-    def _end(self, job: Evaluation, state: types.JobState) -> None:
+    def _end(self, job: Job, state: types.JobState) -> None:
         job.state = state
         if job in self._waiting:
             self._waiting.remove(job)

@@ -37,7 +37,7 @@ class Stored:
     results: Mapping[str, bytes]
 
 
-class Known:
+class ResultCache:
     """Results by conditions, provider and spec.
 
     Args:

@@ -14,7 +14,7 @@ from stimcore.serve import types
 from stimcore.serve.errors import NotFound
 from stimcore.serve.repository.describe import experiment_info, method_info
 from stimcore.serve.repository.runs import runs_under
-from stimcore.serve.workers.messages import Source
+from stimcore.serve.workers.messages import BundleRef
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class Snapshot:
     """Everything at one moment; a rescan makes another one."""
 
     bundles: Mapping[tuple[str, str], Bundle] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Shelf:
     catalogue: types.Catalogue = field(default_factory=lambda: types.Catalogue(experiments=(), problems=()))
 
 
-class Library:
+class ModelRepository:
     """The bundles under a folder.
 
     Args:
@@ -63,9 +63,9 @@ class Library:
 
     def __init__(self, folder: Path, runs: Path) -> None:
         self.folder, self.runs_folder = folder, runs
-        self.shelf = Shelf()
+        self.snapshot = Snapshot()
 
-    def look(self) -> Shelf:
+    def look(self) -> Snapshot:
         """Opens and hashes everything anew; what broke since the last look stays served as it was, and is told.
 
         Does not change what is served: `put` does, so that hashing can happen in a thread.
@@ -94,7 +94,7 @@ class Library:
                 infos.setdefault(key[0], []).append(info)
                 models, aliases = models | own, aliases | others
         experiments = [experiment_info(next(b for k, b in served.items() if k[0] == name), infos[name]) for name in infos]
-        return Shelf(
+        return Snapshot(
             bundles=served,
             problems=tuple(problems),
             models=models,
@@ -109,16 +109,16 @@ class Library:
         problems = []
         for problem in broken:
             experiment, _, method = problem.path.partition("/")
-            old = self.shelf.bundles.get((experiment, method))
+            old = self.snapshot.bundles.get((experiment, method))
             if old is not None:
                 bundles[experiment, method] = old
             more = " What was opened before is still served." if old is not None else ""
             problems.append(types.Problem(path=problem.path, message=problem.message + more))
         return bundles, problems
 
-    def put(self, shelf: Shelf) -> None:
+    def put(self, snapshot: Snapshot) -> None:
         """From now on this is served."""
-        self.shelf = shelf
+        self.snapshot = snapshot
 
     def bundle(self, experiment: str, method: str) -> Bundle:
         """A bundle by name.
@@ -126,9 +126,9 @@ class Library:
         Raises:
             NotFound: Names those that are there.
         """
-        found = self.shelf.bundles.get((experiment, method))
+        found = self.snapshot.bundles.get((experiment, method))
         if found is None:
-            methods = [m for e, m in self.shelf.bundles if e == experiment]
+            methods = [m for e, m in self.snapshot.bundles if e == experiment]
             if not methods:
                 self.experiment(experiment)
             raise NotFound(f"{experiment} has no method '{method[:80]}'", allowed=", ".join(methods))
@@ -140,10 +140,10 @@ class Library:
         Raises:
             NotFound: Names those that are there.
         """
-        for (experiment, _), bundle in self.shelf.bundles.items():
+        for (experiment, _), bundle in self.snapshot.bundles.items():
             if experiment == name:
                 return bundle
-        names = ", ".join(dict.fromkeys(e for e, _ in self.shelf.bundles))
+        names = ", ".join(dict.fromkeys(e for e, _ in self.snapshot.bundles))
         raise NotFound(f"there is no experiment '{name[:80]}'", allowed=names or "none: nothing is exported yet")
 
     def model(self, name: str) -> Model:
@@ -152,7 +152,7 @@ class Library:
         Raises:
             NotFound: There is no such model.
         """
-        found = self.shelf.models.get(name) or self.shelf.aliases.get(name)
+        found = self.snapshot.models.get(name) or self.snapshot.aliases.get(name)
         if found is None:
             raise NotFound(
                 f"Request for unknown model: '{name[:80]}' is not found", allowed="EXPERIMENT.METHOD or a listed file"
@@ -171,9 +171,9 @@ def _place(bundle: Bundle) -> tuple[bool, int, list[tuple[str, float]]]:
     return bundle.manifest.spec is not None, first, [(text, float(number or 0)) for text, number in parts]
 
 
-def source_of(bundle: Bundle) -> Source:
+def bundle_ref(bundle: Bundle) -> BundleRef:
     """How a worker is told which bundle is meant."""
-    return Source(str(bundle.path.resolve()), bundle.fingerprint)
+    return BundleRef(str(bundle.path.resolve()), bundle.fingerprint)
 
 
 def data_hash(bundle: Bundle) -> str:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from stimcore import files
 from stimcore.serve.types import RunInfo
 
 ACTIVE_S = 120
@@ -41,13 +42,6 @@ def _patience(rows: list[dict[str, Any]]) -> float:
 def _rows(path: Path) -> tuple[list[dict[str, Any]], float]:
     """Records of the epochs, less a last line that is being written; and when the file was written to."""
     try:
-        lines, written = path.read_text(encoding="utf-8").splitlines(), path.stat().st_mtime
+        return files.read_jsonl(path), path.stat().st_mtime
     except OSError:
         return [], 0.0
-    rows = []
-    for line in lines:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return [row for row in rows if isinstance(row, dict)], written

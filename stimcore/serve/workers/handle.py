@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stimcore.serve.jobs.job import Evaluation
+from stimcore.serve.jobs.job import Job
 from stimcore.serve.workers import messages
 from stimcore.serve.workers.messages import Call, Hello
 
@@ -23,7 +23,7 @@ class Waiting:
 
 
 @dataclass
-class Seat:
+class WorkerHandle:
     """A device, and the worker process that serves it now.
 
     Attributes:
@@ -40,8 +40,8 @@ class Seat:
     process: asyncio.subprocess.Process | None = None
     hello: Hello | None = None
     calls: dict[int, Waiting] = field(default_factory=dict)
-    job: Evaluation | None = None
-    begun: set[Evaluation] = field(default_factory=set)
+    job: Job | None = None
+    begun: set[Job] = field(default_factory=set)
     heard: float = 0.0
     failures: int = 0
     caches: Mapping[str, float] = field(default_factory=dict)

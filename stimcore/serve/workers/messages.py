@@ -16,7 +16,7 @@ HEAD = struct.Struct(">Q")
 
 
 @dataclass(frozen=True)
-class Source:
+class BundleRef:
     """Which bundle is meant: its folder, and the hash that its manifest must have."""
 
     path: str
@@ -28,7 +28,7 @@ class Call:
     """Something that is answered once, soon: goes before evaluations."""
 
     id: int
-    source: Source
+    source: BundleRef
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,15 @@ class Forget(Call):
 
 
 @dataclass(frozen=True)
-class GetReady:
+class Warmup:
     """Somebody looks at a bundle: it is opened ahead of the first edit. Whatever else there is to do goes first."""
 
-    source: Source
+    source: BundleRef
 
 
 @dataclass(frozen=True)
-class GotReady:
-    """The answer to `GetReady`.
+class WarmupDone:
+    """The answer to `Warmup`.
 
     Attributes:
         caches: As in `Report`.
@@ -89,7 +89,7 @@ class Begin:
     """Opens an evaluation. Not answered; the first `Advance` is."""
 
     id: int
-    source: Source
+    source: BundleRef
     specs: Sequence[str]
     recalibrate: bool
     max_images: int | None
@@ -117,7 +117,7 @@ class Hello:
     Attributes:
         provider: onnxruntime's name of what runs networks.
         note: Why that is not a GPU; empty on a GPU.
-        versions: Library -> version.
+        versions: ModelRepository -> version.
     """
 
     provider: str

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 from stimcore.errors import StimcoreError, UsageError
 from stimcore.serve.errors import Busy, Late, WorkerCrashed
-from stimcore.serve.jobs.job import Evaluation
-from stimcore.serve.jobs.queue import Jobs
+from stimcore.serve.jobs.job import Job
+from stimcore.serve.jobs.queue import JobQueue
 from stimcore.serve.limits import Limits
-from stimcore.serve.workers.handle import Seat, Waiting
-from stimcore.serve.workers.messages import Advance, Answer, Call, Drop, GetReady, GotReady, Hello, Refused, Report
+from stimcore.serve.workers.handle import WorkerHandle, Waiting
+from stimcore.serve.workers.messages import Advance, Answer, Call, Drop, Warmup, WarmupDone, Hello, Refused, Report
 
 log = logging.getLogger("stimcore.serve")
 ENGINE = "onnxruntime"
@@ -62,17 +62,17 @@ class Pool:
         UsageError: There is no such engine.
     """
 
-    def __init__(self, devices: Sequence[str], threads: int, jobs: Jobs, limits: Limits, engine: str = ENGINE) -> None:
+    def __init__(self, devices: Sequence[str], threads: int, jobs: JobQueue, limits: Limits, engine: str = ENGINE) -> None:
         self.threads, self.jobs, self.limits = threads, jobs, limits
         self.url = None if engine == ENGINE else address(engine)
-        self.seats = [Seat(device) for device in devices]
+        self.workers = [WorkerHandle(device) for device in devices]
         self.restarts = 0
         self.fatal: StimcoreError | None = None
         self.on_fatal: Callable[[], None] = lambda: None
         self._waiting: deque[Waiting] = deque()
         self._numbers = itertools.count(1)
         self._crashes: deque[float] = deque()
-        self._holders: dict[Evaluation, Seat] = {}
+        self._holders: dict[Job, WorkerHandle] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._ending = False
         jobs.woken, jobs.dropped, jobs.answered = self._feed_all, self._drop, self._get_ready
@@ -80,7 +80,7 @@ class Pool:
     @property
     def hello(self) -> Hello | None:
         """What the first worker that is up said of itself, or said last."""
-        return next((seat.hello for seat in self.seats if seat.hello), None)
+        return next((worker.hello for worker in self.workers if worker.hello), None)
 
     @property
     def waiting(self) -> int:
@@ -90,7 +90,7 @@ class Pool:
     @property
     def ready(self) -> bool:
         """Whether a worker is up and workers don't keep ending."""
-        return not self._ending and any(seat.hello for seat in self.seats) and not self.broken
+        return not self._ending and any(worker.hello for worker in self.workers) and not self.broken
 
     @property
     def broken(self) -> bool:
@@ -101,7 +101,7 @@ class Pool:
 
     def start(self) -> None:
         """Starts the workers; returns at once."""
-        self._tasks = [asyncio.create_task(self._serve(seat)) for seat in self.seats]
+        self._tasks = [asyncio.create_task(self._serve(worker)) for worker in self.workers]
         self._tasks.append(asyncio.create_task(self._watch()))
 
     async def stop(self) -> None:
@@ -110,7 +110,7 @@ class Pool:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for waiting in [*self._waiting, *(w for seat in self.seats for w in seat.calls.values())]:
+        for waiting in [*self._waiting, *(w for worker in self.workers for w in worker.calls.values())]:
             if not waiting.answer.done():
                 waiting.answer.set_exception(Busy("the server is ending"))
 
@@ -146,38 +146,38 @@ class Pool:
 
     def tell_all(self, make: Callable[[int], Call]) -> None:
         """A call to every worker whose answer nobody waits for."""
-        for seat in self.seats:
-            if seat.hello is not None:
-                seat.send(make(next(self._numbers)), time.monotonic())
+        for worker in self.workers:
+            if worker.hello is not None:
+                worker.send(make(next(self._numbers)), time.monotonic())
 
     # Feeding
 
     def _feed_all(self) -> None:
-        for seat in self.seats:
-            self._feed(seat)
+        for worker in self.workers:
+            self._feed(worker)
 
-    def _feed(self, seat: Seat) -> None:
-        if seat.hello is None or self.broken:
+    def _feed(self, worker: WorkerHandle) -> None:
+        if worker.hello is None or self.broken:
             return
         now = time.monotonic()
-        while self._waiting and len(seat.calls) < self.threads + AHEAD:
+        while self._waiting and len(worker.calls) < self.threads + AHEAD:
             waiting = self._waiting.popleft()
-            seat.send(waiting.call, now)
-            seat.calls[waiting.call.id] = waiting
-        if seat.job is None and (job := self._next_job(seat)) is not None:
-            if job not in seat.begun:
-                seat.send(self.jobs.begin(job), now)
-                seat.begun.add(job)
-                self._holders[job] = seat
-            seat.send(Advance(job.number), now)
-            seat.job = job
+            worker.send(waiting.call, now)
+            worker.calls[waiting.call.id] = waiting
+        if worker.job is None and (job := self._next_job(worker)) is not None:
+            if job not in worker.begun:
+                worker.send(self.jobs.begin(job), now)
+                worker.begun.add(job)
+                self._holders[job] = worker
+            worker.send(Advance(job.number), now)
+            worker.job = job
 
-    def _next_job(self, seat: Seat) -> Evaluation | None:
+    def _next_job(self, worker: WorkerHandle) -> Job | None:
         """The next evaluation that this worker holds or that none holds."""
         others = []
         try:
             while (job := self.jobs.next()) is not None:
-                if self._holders.get(job, seat) is seat:
+                if self._holders.get(job, worker) is worker:
                     return job
                 others.append(job)
             return None
@@ -185,48 +185,48 @@ class Pool:
             for job in others:
                 self.jobs.put_back(job)
 
-    def _drop(self, job: Evaluation) -> None:
-        seat = self._holders.pop(job, None)
-        if seat is not None and job in seat.begun and seat.hello is not None:
-            seat.begun.discard(job)
-            seat.send(Drop(job.number), time.monotonic())
+    def _drop(self, job: Job) -> None:
+        worker = self._holders.pop(job, None)
+        if worker is not None and job in worker.begun and worker.hello is not None:
+            worker.begun.discard(job)
+            worker.send(Drop(job.number), time.monotonic())
 
-    def _get_ready(self, job: Evaluation) -> None:
+    def _get_ready(self, job: Job) -> None:
         """Whoever looks at stored numbers is about to ask for others."""
-        for seat in self.seats:
-            if job.interactive and seat.hello is not None and job.source.fingerprint not in seat.looked_at:
-                seat.looked_at.add(job.source.fingerprint)
-                seat.send(GetReady(job.source), time.monotonic())
+        for worker in self.workers:
+            if job.interactive and worker.hello is not None and job.source.fingerprint not in worker.looked_at:
+                worker.looked_at.add(job.source.fingerprint)
+                worker.send(Warmup(job.source), time.monotonic())
 
     # Hearing
 
-    def _hear(self, seat: Seat, message: object) -> None:
-        seat.heard = time.monotonic()
+    def _hear(self, worker: WorkerHandle, message: object) -> None:
+        worker.heard = time.monotonic()
         match message:
             case Hello():
-                seat.hello = message
-                log.info("worker ready", extra={"fields": {"device": seat.device, "provider": message.provider}})
+                worker.hello = message
+                log.info("worker ready", extra={"fields": {"device": worker.device, "provider": message.provider}})
             case Answer(id=number, value=value):
-                self._answered(seat, number, value, None)
-            case Refused(id=number, error=error) if number in seat.calls:
-                self._answered(seat, number, None, error)
+                self._answered(worker, number, value, None)
+            case Refused(id=number, error=error) if number in worker.calls:
+                self._answered(worker, number, None, error)
             case Refused(id=0, error=error):  # it can't start at all, and another one couldn't either
                 self.fatal = error
                 self.on_fatal()
             case Refused(error=error):
-                if seat.job is not None:
-                    self._let_go(seat.job, seat)
-                    self.jobs.fail(seat.job, error)
-                    seat.job = None
-            case GotReady():
-                seat.caches = message.caches
+                if worker.job is not None:
+                    self._let_go(worker.job, worker)
+                    self.jobs.fail(worker.job, error)
+                    worker.job = None
+            case WarmupDone():
+                worker.caches = message.caches
             case Report() as report:
-                self._reported(seat, report)
-        self._feed(seat)
+                self._reported(worker, report)
+        self._feed(worker)
 
-    def _answered(self, seat: Seat, number: int, value: object, error: StimcoreError | None) -> None:
-        waiting = seat.calls.pop(number, None)
-        seat.failures = 0
+    def _answered(self, worker: WorkerHandle, number: int, value: object, error: StimcoreError | None) -> None:
+        waiting = worker.calls.pop(number, None)
+        worker.failures = 0
         if waiting is None or waiting.answer.done():
             return  # told to all, or nobody waits any more
         if error is not None:
@@ -234,58 +234,58 @@ class Pool:
         else:
             waiting.answer.set_result(value)
 
-    def _reported(self, seat: Seat, report: Report) -> None:
-        job, seat.job = seat.job, None
-        seat.failures, seat.caches = 0, report.caches
-        if job is None or job.number != report.id or seat.hello is None:
+    def _reported(self, worker: WorkerHandle, report: Report) -> None:
+        job, worker.job = worker.job, None
+        worker.failures, worker.caches = 0, report.caches
+        if job is None or job.number != report.id or worker.hello is None:
             return
-        self.jobs.report(job, report, seat.hello.provider)
+        self.jobs.report(job, report, worker.hello.provider)
         if report.finished or job.final:
-            self._let_go(job, seat)
+            self._let_go(job, worker)
         else:
             self.jobs.put_back(job)
 
-    def _let_go(self, job: Evaluation, seat: Seat) -> None:
-        seat.begun.discard(job)
+    def _let_go(self, job: Job, worker: WorkerHandle) -> None:
+        worker.begun.discard(job)
         self._holders.pop(job, None)
 
     # Processes
 
-    async def _serve(self, seat: Seat) -> None:
+    async def _serve(self, worker: WorkerHandle) -> None:
         while not self._ending:
             try:
-                await self._live(seat)
+                await self._live(worker)
             finally:
-                await self._bury(seat)
+                await self._bury(worker)
             if self.fatal is not None:
                 return
-            seat.failures += 1
+            worker.failures += 1
             self.restarts += 1
             self._crashes.append(time.monotonic())
-            await asyncio.sleep(min(BACKOFF_S, 0.1 * 2 ** min(10, seat.failures - 1)) if seat.failures > 1 else 0)
+            await asyncio.sleep(min(BACKOFF_S, 0.1 * 2 ** min(10, worker.failures - 1)) if worker.failures > 1 else 0)
 
-    async def _live(self, seat: Seat) -> None:
+    async def _live(self, worker: WorkerHandle) -> None:
         """One worker, from its start until its output closes."""
-        words = ["--device", seat.device, "--threads", str(self.threads)]
+        words = ["--device", worker.device, "--threads", str(self.threads)]
         words += ["--engines", str(self.limits.engines), "--keep-bytes", str(self.limits.keep_bytes)]
         if self.url is not None:
             words += ["--url", self.url]
-        async with contextlib.aclosing(seat.run(words, time.monotonic())) as said:
+        async with contextlib.aclosing(worker.run(words, time.monotonic())) as said:
             async for message in said:
-                self._hear(seat, message)
+                self._hear(worker, message)
 
-    async def _bury(self, seat: Seat) -> None:
+    async def _bury(self, worker: WorkerHandle) -> None:
         """After the end of a worker: what it held goes on elsewhere."""
-        code = await seat.leave(kill=not self._ending)
+        code = await worker.leave(kill=not self._ending)
         if code is not None and not self._ending and self.fatal is None:
-            log.error("worker ended", extra={"fields": {"device": seat.device, "code": code}})
+            log.error("worker ended", extra={"fields": {"device": worker.device, "code": code}})
         if self._ending:
             return
-        for waiting in reversed(list(seat.calls.values())):
+        for waiting in reversed(list(worker.calls.values())):
             self._once_more(waiting)
-        seat.calls.clear()
-        current, seat.job = seat.job, None
-        held, seat.begun = list(seat.begun), set()
+        worker.calls.clear()
+        current, worker.job = worker.job, None
+        held, worker.begun = list(worker.begun), set()
         for job in held:
             self._holders.pop(job, None)
             self.jobs.crashed(job, blamed=job is current)
@@ -305,11 +305,11 @@ class Pool:
         while True:
             await asyncio.sleep(min(1.0, self.limits.silence_s / 4, self.limits.lease_s / 4))
             now = time.monotonic()
-            for seat in self.seats:
-                silence = self.limits.start_s if seat.hello is None else self.limits.silence_s
-                if seat.process is not None and (seat.hello is None or not seat.idle) and now - seat.heard > silence:
-                    log.error("worker silent", extra={"fields": {"device": seat.device, "seconds": round(now - seat.heard)}})
+            for worker in self.workers:
+                silence = self.limits.start_s if worker.hello is None else self.limits.silence_s
+                if worker.process is not None and (worker.hello is None or not worker.idle) and now - worker.heard > silence:
+                    log.error("worker silent", extra={"fields": {"device": worker.device, "seconds": round(now - worker.heard)}})
                     with contextlib.suppress(ProcessLookupError):
-                        seat.process.kill()
+                        worker.process.kill()
             self.jobs.drop_unwatched()
             self._feed_all()

@@ -38,13 +38,13 @@ from stimcore.serve.workers.messages import (
     Classify,
     Drop,
     Forget,
-    GetReady,
-    GotReady,
+    Warmup,
+    WarmupDone,
     Hello,
     Infer,
     Refused,
     Report,
-    Source,
+    BundleRef,
     Standalone,
 )
 from stimcore.subnets.topology import Spec
@@ -60,7 +60,7 @@ PATIENCE_S = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Means:
+class WorkerConfig:
     """What a worker may use.
 
     Attributes:
@@ -109,7 +109,7 @@ class Worker:
         UsageError: The device can't be used.
     """
 
-    def __init__(self, out: BinaryIO, means: Means) -> None:
+    def __init__(self, out: BinaryIO, means: WorkerConfig) -> None:
         self.means = means
         self._provider = pick(means.device)
         self._out, self._saying, self._opening = out, threading.Lock(), threading.Lock()
@@ -122,7 +122,7 @@ class Worker:
         self._counting = threading.Condition()
         self._running_calls = 0
         self._waiting_steps = 0
-        self._later: list[Source] = []
+        self._later: list[BundleRef] = []
 
     def run(self, stream: BinaryIO) -> None:
         """Until the front closes its end; then this process is gone, also in the middle of a computation."""
@@ -145,7 +145,7 @@ class Worker:
                 with self._counting:
                     self._running_calls += 1
                 self._calls.submit(self._call, message)
-            elif isinstance(message, GetReady):
+            elif isinstance(message, Warmup):
                 self._steps.submit(self._get_ready, message.source)
             else:
                 with self._counting:
@@ -227,7 +227,7 @@ class Worker:
             raise BundleError(f"the stand-alone network {spec} does not say what the bundle says")
         return model
 
-    def _engine(self, source: Source) -> InferenceEngine:
+    def _engine(self, source: BundleRef) -> InferenceEngine:
         """The engine of a bundle, which is opened, hash by hash, when it isn't kept."""
         with self._opening:
             engine = self._engines.get(source.fingerprint)
@@ -250,7 +250,7 @@ class Worker:
         for engine in self._engines.values():
             engine.resize_caches(self.means.budget(len(self._engines)))
 
-    def _opened(self, source: Source) -> InferenceEngine:
+    def _opened(self, source: BundleRef) -> InferenceEngine:
         bundle = open_bundle(Path(source.path))
         if bundle.fingerprint != source.fingerprint:
             raise BundleError(f"{source.path} was exported anew", todo="Let the server look again (rescan).")
@@ -270,7 +270,7 @@ class Worker:
 
         return RemoteEngine(bundle, self.means.url, local, os.environ.get("STIMCORE_ENGINE_TOKEN") or None)
 
-    def _get_ready(self, source: Source) -> None:
+    def _get_ready(self, source: BundleRef) -> None:
         """While nobody waits for numbers, and only where no other bundle has to be closed for it."""
         if self._evaluations or self._waiting_steps:
             self._later.append(source)
@@ -281,7 +281,7 @@ class Worker:
         try:
             engine = self._engine(source)
             engine.warm_up(lambda: self._waiting_steps > 0 or self._between_steps(NOBODY))
-            self._say(GotReady(self._caches()))
+            self._say(WarmupDone(self._caches()))
         except Exception:  # whoever edits first is told what is wrong
             traceback.print_exc()
 
@@ -367,7 +367,7 @@ def main(argv: Sequence[str]) -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between our messages
     try:
-        worker = Worker(out, Means(**vars(options)))
+        worker = Worker(out, WorkerConfig(**vars(options)))
     except StimcoreError as reason:
         out.write(messages.pack(Refused(0, reason)))
         out.flush()
