@@ -1,11 +1,11 @@
-"""Writing files so that a reader, a full disk or Ctrl-C never meets half of one."""
+"""Files that no reader sees half-written: atomic replacement, JSON lines, hard links between equal files, folder locks."""
 
 import fcntl
 import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,14 @@ from typing import Any
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `target`; what is written there takes the target's place when all went well."""
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    """Give a temporary path next to `target`, and move that file to `target` when the block ends without an error.
+
+    After a full disk, an exception or Ctrl-C the old file is still there, and the temporary one is gone.
+    """
+    temporary = _temporary(target)
     try:
         yield temporary
+        # without fsync a power cut could leave the new name with an empty file behind it
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(target)
@@ -25,31 +29,100 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
+    """Write a text file in UTF-8, whole or not at all."""
     with replacing(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(target: Path, value: Any) -> None:
-    """Writes readable JSON whole or not at all; a number that JSON has no word for is an error."""
+    """Write indented JSON, whole or not at all.
+
+    Raises:
+        ValueError: The value holds NaN or an infinity, for which JSON has no number.
+    """
     write_text(target, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def store_once(path: Path, others: Iterable[Path]) -> bool:
-    """Makes a file share the bytes on disk with the first of other files that is equal, as a hard link.
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file of JSON objects, one a line; none when the file is missing.
 
-    Each name stays a file of its own: replacing, moving or removing one leaves the others alone. Only for files that are
-    never written in place.
+    A process that is killed while it appends leaves a torn last line. Rows are objects, and the beginning of an object is never
+    valid JSON, so that reading ends at the first line that is not an object.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    rows: list[dict[str, Any]] = []
+    for line in lines:
+        row = _row(line)
+        if row is None:
+            break
+        rows.append(row)
+    return rows
+
+
+def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append rows to a file of JSON lines and flush them to the disk; a torn last line is removed first.
+
+    Raises:
+        ValueError: A row holds NaN or an infinity.
+    """
+    text = _lines(rows)
+    with path.open("ab+") as handle:
+        # a row that follows a torn line on the same line would be lost with it
+        if handle.tell():
+            handle.seek(-1, os.SEEK_END)
+            if handle.read() != b"\n":
+                handle.seek(0)
+                whole, newline, last = handle.read().rpartition(b"\n")
+                if _row(last) is None:
+                    handle.truncate(len(whole) + len(newline))
+                else:
+                    handle.write(b"\n")
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a file of JSON lines, whole or not at all.
+
+    Raises:
+        ValueError: A row holds NaN or an infinity.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(_lines(rows))
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """Return the object on a line, None when the line is something else or torn."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def store_once(path: Path, others: Iterable[Path]) -> bool:
+    """Replace a file by a hard link to the first of `others` with the same bytes, so that they are on the disk once.
+
+    Replacing, moving or removing one of the names leaves the others as they are. Writing into one of them in place would change
+    all, so this is for files that are only ever replaced.
 
     Returns:
-        Whether it was made a link; False where no other is equal, or where the file system has no hard links.
+        Whether the file is a link now; False when no other file is equal, and where the file system has no hard links.
     """
     for other in others:
         if not other.is_file() or other.samefile(path):
             continue
         if other.stat().st_size != path.stat().st_size or sha256(other) != sha256(path):
             continue
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+        temporary = _temporary(path)
         try:
             os.link(other, temporary)
             temporary.replace(path)
@@ -62,19 +135,21 @@ def store_once(path: Path, others: Iterable[Path]) -> bool:
 
 
 @contextmanager
-def alone(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Holds a folder against every other process that asks for it in the same way; a killed process holds nothing.
+def locked(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a folder, which only one process can hold at a time.
+
+    The lock belongs to an open file handle, so that the operating system releases it when the process is killed.
 
     Args:
-        folder: It exists.
-        waiting: Called once when another process holds it, before waiting for that one.
+        folder: An existing folder.
+        on_wait: Called once, before waiting, when another process holds the lock.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            waiting()
+            on_wait()
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
@@ -82,6 +157,11 @@ def alone(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's bytes."""
+    """Return the SHA-256 hash of a file's bytes, in hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _temporary(target: Path) -> Path:
+    """Return an unused hidden name in the target's folder: moving a file is atomic only within a file system."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")

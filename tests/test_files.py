@@ -1,12 +1,14 @@
-"""Files that are equal lie on the disk once."""
+"""JSON lines that survive a killed writer, hard links between equal files, locks between processes."""
 
 import os
 import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stimcore.files import alone, replacing, store_once
+from stimcore.files import append_jsonl, locked, read_jsonl, replacing, store_once, write_json, write_jsonl
 
 
 def made(path: Path, text: str) -> Path:
@@ -45,17 +47,68 @@ def test_without_hard_links_it_stays_a_copy(tmp_path: Path, monkeypatch: pytest.
     assert [path.name for path in second.parent.iterdir()] == ["images.npz"]
 
 
-def test_who_comes_second_is_told_and_waits(tmp_path: Path) -> None:
-    told, order = threading.Event(), []
+def test_the_second_holder_waits_for_the_first(tmp_path: Path) -> None:
+    waits = threading.Event()
+    order: list[str] = []
 
     def second() -> None:
-        with alone(tmp_path, told.set):
+        with locked(tmp_path, waits.set):
             order.append("second")
 
     other = threading.Thread(target=second)
-    with alone(tmp_path, lambda: order.append("never")):
+    with locked(tmp_path, lambda: order.append("never")):
         other.start()
-        assert told.wait(10)
+        assert waits.wait(10)
         order.append("first")
     other.join(10)
     assert order == ["first", "second"]
+
+
+ROWS = st.lists(st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=5), max_size=3), max_size=5)
+
+
+@given(rows=ROWS, more=ROWS, data=st.data())
+def test_rows_before_a_cut_are_read_and_later_ones_appended(
+    rows: list[dict[str, object]], more: list[dict[str, object]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Wherever a killed writer stopped, every row whose last byte was written is there, before and after an append."""
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    write_jsonl(path, rows)
+    content = path.read_bytes()
+    cut = data.draw(st.integers(0, len(content)))
+    path.write_bytes(content[:cut])
+    ends = [i for i, byte in enumerate(content) if byte == ord("\n")]
+    kept = rows[: sum(end <= cut for end in ends)]
+    assert read_jsonl(path) == kept
+    append_jsonl(path, more)
+    assert read_jsonl(path) == [*kept, *more]
+
+
+def test_a_missing_file_has_no_rows(tmp_path: Path) -> None:
+    assert read_jsonl(tmp_path / "rows.jsonl") == []
+
+
+def test_reading_ends_where_a_line_is_not_an_object(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n[2]\n{"a": 3}\n')
+    assert read_jsonl(path) == [{"a": 1}]
+
+
+def test_numbers_that_json_lacks_are_refused_and_change_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    append_jsonl(path, [{"a": 1}])
+    with pytest.raises(ValueError, match="JSON compliant"):
+        append_jsonl(path, [{"a": float("nan")}])
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"a": float("inf")})
+    assert read_jsonl(path) == [{"a": 1}]
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_file_is_replaced_only_when_all_went_well(tmp_path: Path) -> None:
+    path = made(tmp_path / "value.txt", "old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        raise KeyboardInterrupt
+    assert path.read_text(encoding="utf-8") == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["value.txt"]

@@ -232,6 +232,5 @@ class Bundle:
         return [kind for kind in KINDS if (self.path / f"sweep-{kind}.json").exists()]
 
     def training(self) -> list[dict[str, Any]]:
-        """Records of the epochs."""
-        path = self.path / "training.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        """Return the records of the epochs that the network was trained for; none for imported weights."""
+        return files.read_jsonl(self.path / "training.jsonl")

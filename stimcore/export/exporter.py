@@ -89,7 +89,7 @@ class Exporter:
         """
         full = self.net.topology.full
         wanted = [full, *(spec for spec in dict.fromkeys(specs) if spec != full)]
-        with files.alone(
+        with files.locked(
             self.experiment.path, lambda: tell(0, len(wanted), f"waits for another export into {self.experiment.path}")
         ):
             return self._export(wanted, tell)
@@ -102,14 +102,12 @@ class Exporter:
         finished = self._finished(plan)
         manifest = self._store_weights(plan)
         complaints: list[str] = []
-        with (self._part / FINISHED).open("a", encoding="utf-8") as journal:
-            for spec, entry in self._entries(wanted, finished, manifest):
-                name = self.file_name(spec)
-                if name not in finished:
-                    journal.write(json.dumps({"file": name, "entry": dataclasses.asdict(entry)}) + "\n")
-                    journal.flush()
-                finished[name] = entry
-                tell(len(finished), len(wanted), f"{name}: {entry.accuracy_pct:.2f}%, parity {entry.parity:.1e}")
+        for spec, entry in self._entries(wanted, finished, manifest):
+            name = self.file_name(spec)
+            if name not in finished:
+                files.append_jsonl(self._part / FINISHED, [{"file": name, "entry": dataclasses.asdict(entry)}])
+            finished[name] = entry
+            tell(len(finished), len(wanted), f"{name}: {entry.accuracy_pct:.2f}%, parity {entry.parity:.1e}")
         for spec in wanted:
             name = self.file_name(spec)
             if (reason := complaint(name, finished[name])) is not None:
@@ -161,18 +159,12 @@ class Exporter:
         for torn in self._part.glob(".*.part"):
             torn.unlink()
         found: dict[str, FileEntry] = {}
-        journal = self._part / FINISHED
-        for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue  # the line that was being written when it was killed
+        for row in files.read_jsonl(self._part / FINISHED):
             path = self._part / row["file"]
             if path.exists() and files.sha256(path) == row["entry"]["sha256"]:
                 found[row["file"]] = FileEntry(**row["entry"])
-        # a line that was cut off must not spoil the next one
         rows = [{"file": name, "entry": dataclasses.asdict(entry)} for name, entry in found.items()]
-        files.write_text(journal, "".join(json.dumps(row) + "\n" for row in rows))
+        files.write_jsonl(self._part / FINISHED, rows)
         return found
 
     def _store_weights(self, plan: dict[str, Any]) -> Manifest:
@@ -250,7 +242,7 @@ class Exporter:
 
     def _move_into_place(self, manifest: Manifest) -> None:
         (self._part / PLAN).unlink()
-        (self._part / FINISHED).unlink()
+        (self._part / FINISHED).unlink(missing_ok=True)
         files.write_json(self._part / "manifest.json", manifest.to_dict())
         if not self.target.exists():
             self._part.rename(self.target)

@@ -134,15 +134,8 @@ def load_weights(net: StagedNet, state: Mapping[str, Any], source: str) -> None:
 
 
 def records(run_dir: Path) -> list[dict[str, Any]]:
-    """The lines of `training.jsonl`; a last line that was cut off is left out."""
-    path = run_dir / "training.jsonl"
-    rows: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
+    """Return the records of the finished epochs, from `training.jsonl`."""
+    return files.read_jsonl(run_dir / "training.jsonl")
 
 
 def recipe_of(run: Run) -> Recipe:

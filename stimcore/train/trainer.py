@@ -5,7 +5,6 @@ its last finished epoch (on the CPU, with the same number of threads).
 """
 
 import copy
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -154,8 +153,7 @@ class Trainer:
                 row = self._epoch_with_record()
                 if writes:
                     checkpoint.save(run_dir, self.state())
-                    with (run_dir / "training.jsonl").open("a", encoding="utf-8") as handle:
-                        handle.write(json.dumps(row, allow_nan=False) + "\n")
+                    files.append_jsonl(run_dir / "training.jsonl", [row])
                 if board is not None:
                     board.add(row)
                 self.settings.world.barrier()
@@ -320,5 +318,4 @@ def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
 def trim_records(run_dir: Path, epochs: int) -> None:
     """Drops records of epochs that a resumed run will do again."""
     rows = [row for row in records(run_dir) if row["epoch"] <= epochs]
-    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-    files.write_text(run_dir / "training.jsonl", text)
+    files.write_jsonl(run_dir / "training.jsonl", rows)
