@@ -48,7 +48,8 @@ AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="
 def chromium() -> str:
     """Where Debian and others put it."""
     found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-    assert found, "the browser tests need Chromium: apt-get install chromium"
+    if found is None:
+        raise FileNotFoundError("the browser tests need Chromium: apt-get install chromium")
     return found
 
 
