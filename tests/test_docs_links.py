@@ -63,7 +63,7 @@ def tracked() -> set[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_links_resolve(page: str, tracked: set[str]) -> None:
     targets = links((ROOT / page).read_text(encoding="utf-8"))
-    assert [said for target in targets if (said := problem(page, target, tracked))] == []
+    assert [found for target in targets if (found := problem(page, target, tracked))] == []
 
 
 def test_the_pages_have_links_to_check() -> None:
@@ -72,7 +72,7 @@ def test_the_pages_have_links_to_check() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "expected"),
     [
         ("docs/networks.md#the-catalogue", ""),
         ("docs/", ""),
@@ -83,9 +83,9 @@ def test_the_pages_have_links_to_check() -> None:
         (".venv/ready", "there is no .venv/ready"),
     ],
 )
-def test_a_broken_link_is_found(target: str, said: str, tracked: set[str]) -> None:
+def test_a_broken_link_is_found(target: str, expected: str, tracked: set[str]) -> None:
     found = problem("README.md", target, tracked)
-    assert said in found and bool(said) == bool(found)
+    assert expected in found and bool(expected) == bool(found)
 
 
 def test_anchors_are_those_of_github() -> None:
