@@ -24,10 +24,10 @@ from stimcore.bundle import Bundle, Experiment, FileEntry, Manifest, open_bundle
 from stimcore.errors import BundleError, ParityError
 from stimcore.export.graphs import OPSET, externalise, whole
 from stimcore.export.parity import checked, complaint
-from stimcore.export.reference import reference_logits
 from stimcore.nets.cost import Cost, Costs
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
+from stimcore.prefix_tree import reference_logits
 from stimcore.runtime.engine import Engine
 from stimcore.topology import Spec
 from stimcore.training.run import Run

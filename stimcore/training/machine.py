@@ -5,9 +5,12 @@ import platform
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
+
+PACKAGE = Path(__file__).parents[1]
 
 
 def describe(device: torch.device) -> dict[str, str | int]:
@@ -33,16 +36,38 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of the source, empty outside a checkout."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
+    """The commit of the source, with `-dirty` behind it where the package differs from it; empty outside a checkout."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=PACKAGE, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "--short=12", "HEAD")
+    return commit + ("-dirty" if commit and git("status", "--porcelain", "--untracked-files=no", "--", ".") else "")
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory_bytes` start anew, where the system can (CUDA, Linux); elsewhere it stays that of the whole process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # 5: the resident set's high-water mark
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Largest memory so far: allocated on the GPU, resident in the process on the CPU."""
+    """Largest memory since `reset_peak_memory`: allocated on the GPU, resident in the process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     kilo = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Memory in use now, as `peak_memory_bytes` counts it; what a method needs is the peak minus this before the first step."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    path = Path("/proc/self/statm")
+    if not path.exists():
+        return peak_memory_bytes(device)
+    return int(path.read_text(encoding="ascii").split()[1]) * resource.getpagesize()

@@ -1,13 +1,19 @@
 """A run folder: what was asked (`run.json`), what happened (`training.jsonl`), and the network it led to."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from stimcore import files
-from stimcore.errors import CheckpointError
+from stimcore.data.images import Dataset
+from stimcore.data.pictures import FilePixels
+from stimcore.data.sources import load
+from stimcore.data.subset import cut as cut_images
+from stimcore.errors import CheckpointError, UsageError
 from stimcore.methods.table import METHODS, make
 from stimcore.nets.catalogue import build
 from stimcore.nets.cut import cut
@@ -38,6 +44,10 @@ class Run:
         std: Normalisation per channel.
         source: Where the weights came from, for a converted checkpoint.
         machine: Processor or GPU, threads, versions: what measured numbers depend on.
+        name: What the run is called among those of its experiment, without the seed: the method, `twin-d1-1-1`, ...
+        holdout: Whether it was evaluated on training images that were held out, to choose its settings: never test accuracy.
+        images: How many images it was trained and evaluated on, and their hashes; empty in older runs.
+        started: When, in UTC.
     """
 
     network: str
@@ -55,6 +65,10 @@ class Run:
     source: str = ""
     machine: Mapping[str, Any]
     format: int = FORMAT
+    name: str = ""
+    holdout: bool = False
+    images: Mapping[str, Any] = field(default_factory=dict)
+    started: str = ""
 
     @property
     def label(self) -> str:
@@ -102,8 +116,14 @@ def trained_network(run_dir: Path) -> tuple[Run, StagedNet, Path]:
 
     Raises:
         CheckpointError: No checkpoint, or one of another network.
+        UsageError: The run was evaluated on a holdout.
     """
     run = Run.read(run_dir)
+    if run.holdout:
+        raise UsageError(
+            f"{run_dir} was evaluated on a holdout of training images, so it has no test accuracy to export",
+            todo="Train again without --holdout.",
+        )
     found = checkpoint.newest(run_dir)
     if found is None:
         raise CheckpointError(f"{run_dir} has no checkpoint yet", todo="Train at least one epoch first.")
@@ -111,6 +131,59 @@ def trained_network(run_dir: Path) -> tuple[Run, StagedNet, Path]:
     net = run.network_with_fresh_weights()
     load_weights(net, state.network, str(path))
     return run, net.eval(), path
+
+
+def dataset_of(run: Run, data_root: Path | None = None) -> Dataset:
+    """Return the images that a run was trained and evaluated on.
+
+    Args:
+        run: Says how many images per class it was trained on.
+        data_root: Where the data set is, when not where the run found it.
+
+    Raises:
+        UsageError: The data set is missing, or holds other training images than the run saw.
+    """
+    whole = load(run.dataset, data_root or (Path(run.data_root) if run.data_root else None))
+    dataset = cut_images(whole, run.recipe.get("train_per_class"), holdout=run.holdout)
+    there = images_of(dataset).get("train_sha256")
+    if run.images.get("train_sha256") not in (None, there):
+        raise UsageError(
+            f"{run.dataset} holds other training images than those that the run was trained on",
+            todo="Give the folder of the same data set with --data-root.",
+        )
+    return dataset
+
+
+def images_of(dataset: Dataset) -> dict[str, Any]:
+    """Return how many images a data set has to train and evaluate on, and their hashes (not of those left in files)."""
+    found: dict[str, Any] = {}
+    for name, images in (("train", dataset.train), ("evaluation", dataset.test)):
+        found[name] = len(images)
+        found[f"{name}_sha256"] = None if isinstance(images.pixels, FilePixels) else images.sha256
+    return found
+
+
+@contextmanager
+def only_writer(run_dir: Path) -> Iterator[None]:
+    """Hold a run folder for this process; a process that died holds nothing.
+
+    Raises:
+        UsageError: Another process trains in this folder.
+    """
+    note = run_dir / "writer.pid"
+
+    def refuse() -> None:
+        number = note.read_text(encoding="ascii").strip() if note.exists() else "of an unknown number"
+        raise UsageError(
+            f"{run_dir} is being written by process {number}", todo="Wait until it ends, or give another folder with --run-dir."
+        )
+
+    with files.alone(run_dir, refuse):
+        files.write_text(note, f"{os.getpid()}\n")
+        try:
+            yield
+        finally:
+            note.unlink(missing_ok=True)
 
 
 def load_weights(net: StagedNet, state: Mapping[str, Any], source: str) -> None:

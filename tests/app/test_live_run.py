@@ -28,7 +28,7 @@ def test_a_training_run_is_followed_while_it_trains(small: list[Bundle], browser
     runs, pictures = tmp_path / "runs", exported.parent / "pictures"
     runs.mkdir()
     words = ["resnet20-fashion", "--method", "stimulative", "--dataset", f"folder:{pictures}", "--epochs", str(EPOCHS)]
-    words += ["--batch-size", "50", "--device", "cpu", "--workers", "0", "--quiet", "--run-dir", str(runs / "mine" / "live")]
+    words += ["--batch-size", "50", "--train-per-class", "0", "--device", "cpu", "--workers", "0", "--quiet", "--run-dir", str(runs / "mine" / "live")]
     log = tmp_path / "training"
     with dashboard(tmp_path / "log", STIMCORE_EXPORTED=str(exported), STIMCORE_RUNS=str(runs)) as served:
         with tab(browser, served.url) as page:

@@ -21,7 +21,7 @@ from stimcore.bundle import Bundle, check_hashes, open_bundle, open_experiment
 from stimcore.calibration import recalibrated
 from stimcore.enumerate import ordered
 from stimcore.errors import BundleError
-from stimcore.export.reference import reference_logits
+from stimcore.prefix_tree import reference_logits
 from stimcore.training.run import trained_network
 from tests.bundles import reference_inputs
 
