@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = {
@@ -58,3 +59,12 @@ def test_the_citation_has_the_version_and_the_licence_of_the_project() -> None:
         "Chen",
         "Ouyang",
     ]
+
+
+def test_property_tests_draw_the_same_examples_unless_asked_otherwise(pytestconfig: pytest.Config) -> None:
+    assert settings.get_profile("default").derandomize
+    assert not settings.get_profile("random").derandomize
+    chosen = pytestconfig.getoption("--hypothesis-profile") or "default"
+    assert settings.default == settings.get_profile(chosen)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "--hypothesis-profile=random" in makefile.partition("\nrandom:")[2].partition("\n\n")[0]
