@@ -104,3 +104,11 @@ def test_the_glossary_is_alphabetical_and_complete() -> None:
     terms = [term for term, _, _ in rows]
     assert terms == sorted(set(terms), key=str.lower)
     assert all(meaning.endswith((".", ".)")) and re.search(r"`[a-z.]+`", where) for _, meaning, where in rows)
+
+
+def test_docstrings_cite_sections_that_exist() -> None:
+    headings = set(_HEADING.findall((ROOT / "docs/semantics.md").read_text(encoding="utf-8")))
+    sources = [path.read_text(encoding="utf-8") for folder in ("stimcore", "app") for path in (ROOT / folder).rglob("*.py")]
+    cited = {" ".join(name.split()) for text in sources for name in re.findall(r"docs/semantics\.md,\s+\"([^\"]+)\"", text)}
+    assert cited
+    assert cited <= headings

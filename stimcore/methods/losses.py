@@ -38,7 +38,7 @@ def soft_cross_entropy(teacher: Tensor, student: Tensor, temperature: float = 1.
         student: `[B, K]` logits that learn.
         temperature: Divides both; the result is not multiplied by its square.
 
-    Source: Zhang et al. 2019, "Be your own teacher", as SEMANTICS writes it.
+    Source: Zhang et al. 2019, "Be your own teacher", as docs/semantics.md writes it.
     """
     target = F.softmax(precise(teacher.detach()) / temperature, dim=1)
     return F.cross_entropy(precise(student) / temperature, target)

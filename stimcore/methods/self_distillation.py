@@ -72,7 +72,7 @@ class SelfDistillation(Method):
     Attributes:
         alpha: Share of the main logits against the labels in a shallower head's loss, in [0, 1]. Source: Appendix F.1.
         beta: Weight of the feature distance, from 0. Source: Appendix F.1.
-        temperature: Of the soft cross entropy, more than 0; a choice (SEMANTICS).
+        temperature: Of the soft cross entropy, more than 0; a choice (docs/semantics.md, "Other training methods").
         feature: `batch` takes one distance over all images and features of a batch, as the authors' code does; `image` the
             mean over the batch of each image's distance, whose gradient is about the root of the batch size weaker.
     """

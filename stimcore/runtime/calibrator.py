@@ -18,7 +18,7 @@ from stimcore.runtime.tree import Node, Route, Unit, nodes, plan
 from stimcore.runtime.walker import Compiled, Compiler, walk
 
 BATCH = 256
-"""Calibration images per batch (SEMANTICS, choice)."""
+"""Calibration images per batch (a choice; docs/semantics.md, "Batch-norm re-calibration")."""
 Values = list[ort.OrtValue]
 
 
