@@ -18,7 +18,7 @@ from stimcore.data.sources import load
 from stimcore.data.subset import cut as cut_images
 from stimcore.errors import UsageError
 from stimcore.methods.base import Method
-from stimcore.methods.table import METHODS, make
+from stimcore.methods.table import METHODS, make, restored
 from stimcore.nets.catalogue import build
 from stimcore.nets.cut import cut
 from stimcore.recipes import RECIPES, REDUCED, Recipe, recipe
@@ -264,8 +264,8 @@ def _differences(before: Run, now: Run) -> list[str]:
 def _settings(run: Run) -> dict[str, Any]:
     """What must be the same for a run to go on, by the words of the command line where it has some."""
     options = dict(run.options)
-    if run.method in METHODS:  # options that are newer than the run have their defaults
-        options = dataclasses.asdict(make(run.method, options))  # type: ignore[call-overload]  # every method is a dataclass
+    if run.method in METHODS:  # options that are newer than the run have the value that they had then
+        options = dataclasses.asdict(restored(run.method, options))  # type: ignore[call-overload]  # every method is a dataclass
     plan = recipe_of(run).to_dict()
     # what a recipe says of other methods, and the label, follow from the rest
     plan = {key: value for key, value in plan.items() if key not in ("options", "label")}

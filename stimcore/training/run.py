@@ -14,7 +14,7 @@ from stimcore.data.pictures import FilePixels
 from stimcore.data.sources import load
 from stimcore.data.subset import cut as cut_images
 from stimcore.errors import CheckpointError, UsageError
-from stimcore.methods.table import METHODS, make
+from stimcore.methods.table import METHODS, restored
 from stimcore.nets.catalogue import build
 from stimcore.nets.cut import cut
 from stimcore.nets.staged import StagedNet
@@ -79,7 +79,7 @@ class Run:
         """The network of this run, before any training."""
         net = build(self.network, input_shape=self.input_shape, num_classes=self.num_classes)
         net = net if self.spec is None else cut(net, net.topology.parse(self.spec))
-        return make(self.method, self.options).network(net) if self.method in METHODS else net
+        return restored(self.method, self.options).network(net) if self.method in METHODS else net
 
     def write(self, run_dir: Path) -> None:
         """Writes `run.json`."""
