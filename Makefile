@@ -1,34 +1,45 @@
 # Two commands do everything on a fresh machine: make app, make test.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: app test check setup lint golden screenshots
+.PHONY: app test check setup lint format random docs golden screenshots
 
-app: .venv/ready                ## starts the dashboard (and the model server behind it)
+app: .venv/ready                ## start the dashboard and the model server behind it
 	$(BIN)/python -m streamlit run app/main.py
 
-test: .venv/ready               ## runs the tests
+test: .venv/ready               ## run the tests
 	$(BIN)/python -m pytest
 
-check: .venv/ready lint         ## format, lint, types, import contracts, tests with branch coverage: what CI runs
+check: .venv/ready lint         ## check format, lint, types and import contracts, run the tests with branch coverage: what CI runs
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
-lint: .venv/ready
+lint: .venv/ready               ## check format, lint, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/lint-imports
 
-setup: .venv/ready              ## makes .venv and nothing else
+format: .venv/ready             ## format the code and apply the linter's safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
-.venv/ready: requirements.txt requirements-dev.txt
+random: .venv/ready             ## run the property tests on fresh random examples (make test always draws the same ones)
+	$(BIN)/python -m pytest -m "hypothesis and not slow and not gpu" --hypothesis-profile=random
+
+docs: .venv/ready               ## write the API reference, made from the docstrings, to site-docs/
+	$(BIN)/pdoc --docformat google --no-show-source --output-directory site-docs stimcore
+
+setup: .venv/ready              ## create .venv with everything in it and do nothing else
+
+.venv/ready: requirements.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-screenshots: .venv/ready        ## takes the pictures in docs/images from the running page
+screenshots: .venv/ready        ## take the pictures in docs/images from the running page
 	$(BIN)/python -m tests.app.screenshots docs/images
 
-golden: .venv/ready             ## writes golden curves and frozen help texts anew; review the difference
+golden: .venv/ready             ## rewrite golden curves and frozen help texts; review the difference
 	$(BIN)/python -m tests.train.golden
 	STIMCORE_WRITE_FROZEN=1 STIMCORE_GOLDEN=write $(BIN)/python -m pytest -k "help or frozen"

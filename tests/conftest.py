@@ -1,34 +1,73 @@
-"""Bundles and the browser that several rooms' tests share."""
+"""Hypothesis profiles, and the bundles and the browser that several packages' tests share.
 
-from collections.abc import Iterator
+What one kind of test needs (torch, Playwright, Chromium) is imported by the fixture that needs it, so that the other tests run
+where it is not installed: those of the dashboard on macOS and Windows, for example.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from hypothesis import settings
 
-from stimcore.bundle import Bundle
-from tests.app.browsing import FLAGS, chromium
-from tests.bundles import small_experiment
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from stimcore.bundle import Bundle
 
 ROOT = Path(__file__).parents[1]
+OPTIONAL = ("onnxruntime", "playwright", "torch", "torchvision")
+"""Packages without which part of the tests can still run."""
+
+# The default profile draws the same examples in every run, so that nobody meets a failure that has nothing to do with their
+# change. `make random` looks for new failures; each one it prints can be repeated with the line printed below it.
+settings.register_profile("default", derandomize=True, deadline=None)
+settings.register_profile("random", derandomize=False, deadline=None, print_blob=True)
+settings.load_profile("default")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Skip a test module, with the reason, if an optional package that it imports is not installed."""
+    report = yield
+    if report.outcome == "failed" and isinstance(collector, pytest.Module):
+        missing = re.search(r"No module named '(\w+)[.\w]*'\s*\Z", report.longreprtext)
+        if missing and missing[1] in OPTIONAL:
+            report.outcome = "skipped"
+            report.longrepr = (str(collector.path), 0, f"Skipped: needs {missing[1]}, which is not installed")
+    return report
 
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
     """Two bundles of a ResNet-20 with random weights: 12 x 12 pixels, 600 training and 400 test images, 5 classes."""
+    pytest.importorskip("torch", reason="needs torch, which is not installed")
+    from tests.bundles import small_experiment
+
     return small_experiment(tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="session")
 def fashion() -> Path:
-    """The committed experiment."""
+    """The committed experiment with ResNet-20 on Fashion-MNIST."""
     return ROOT / "exported" / "resnet20-fashion"
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium, one for the whole session: playwright's event loop runs in this thread from here on."""
+    """Chromium, one for the whole session; Playwright's event loop runs in this thread from here on."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.app.browsing import FLAGS, NO_CHROMIUM, find_chromium
+
+    path = find_chromium()
+    if path is None:
+        pytest.skip(NO_CHROMIUM)
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield started
         started.close()

@@ -88,7 +88,10 @@ def channel_statistics(pixels: NDArray[np.uint8]) -> tuple[tuple[float, ...], tu
 
 
 def calibration_subset(images: Images, count: int = 2048, seed: int = 0) -> Images:
-    """The seeded sample of training images on which batch norms are re-calibrated (SEMANTICS, choice)."""
+    """The seeded sample of training images on which batch norms are re-calibrated.
+
+    Source: docs/semantics.md, "Batch-norm re-calibration"; the number and the sample are a choice.
+    """
     generator = np.random.Generator(np.random.PCG64(seed))
     index = np.sort(generator.choice(len(images), size=min(count, len(images)), replace=False))
     return images.take(index)

@@ -114,6 +114,11 @@ class FilePixels:
         """Everything, read now."""
         return self[:]
 
+    def at(self, index: NDArray[np.int64]) -> "FilePixels":
+        """The pictures at `index`, still in their files."""
+        paths = [self._paths[int(i)] for i in index]
+        return FilePixels(paths, grey=self._grey, side=self._side, enlarge=self._enlarge)
+
     def original(self, index: int) -> NDArray[np.uint8]:
         """One picture at its own size, uint8 `[C, H, W]`."""
         return original(self._paths[index], self._grey)

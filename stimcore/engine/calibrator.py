@@ -19,7 +19,7 @@ from stimcore.engine.provider import array
 from stimcore.subnets.part_name import Route
 
 BATCH = 256
-"""Calibration images per batch (SEMANTICS, choice)."""
+"""Calibration images per batch (a choice; docs/semantics.md, "Batch-norm re-calibration")."""
 Values = list[ort.OrtValue]
 
 

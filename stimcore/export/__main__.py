@@ -12,14 +12,13 @@ from tqdm import tqdm
 
 from stimcore import cli
 from stimcore.bundle import Bundle, open_bundle
-from stimcore.data.sources import load
 from stimcore.errors import UsageError
 from stimcore.export import latency
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
 from stimcore.export.standalone import write_standalone
 from stimcore.export.triton import write_repository
-from stimcore.runs.run import trained_network
+from stimcore.runs.run import dataset_of, trained_network
 from stimcore.subnets.families import ordered
 from stimcore.subnets.topology import Spec, Topology
 
@@ -130,7 +129,7 @@ def prepare(options: Namespace) -> tuple[Exporter, list[Spec]]:
     """
     run, net, checkpoint = trained_network(options.run_dir)
     twin = options.twin or run.spec
-    dataset = load(run.dataset, options.data_root or (Path(run.data_root) if run.data_root else None))
+    dataset = dataset_of(run, options.data_root)
     experiment = shared_experiment(options.out, dataset, net.topology, mean=run.mean, std=run.std, twin=twin is not None)
     name = run.method
     if twin is not None:

@@ -5,10 +5,10 @@ A method never steps the optimiser, draws no global randomness and keeps no sub-
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -46,9 +46,11 @@ class Method(ABC):
 
     Attributes:
         compilable: Whether a step still means the same when blocks went through `torch.compile`.
+        earlier: Option -> value that runs had before the option existed, where that is not today's default.
     """
 
     compilable: ClassVar[bool] = True
+    earlier: ClassVar[Mapping[str, Any]] = {}
 
     def auxiliary(self, net: StagedNet) -> nn.Module | None:
         """Heads and adapters that exist in training only, freshly initialised; None where there are none.

@@ -38,10 +38,22 @@ def soft_cross_entropy(teacher: Tensor, student: Tensor, temperature: float = 1.
         student: `[B, K]` logits that learn.
         temperature: Divides both; the result is not multiplied by its square.
 
-    Source: Zhang et al. 2019, "Be your own teacher", as SEMANTICS writes it.
+    Source: Zhang et al. 2019, "Be your own teacher", as docs/semantics.md writes it.
     """
     target = F.softmax(precise(teacher.detach()) / temperature, dim=1)
     return F.cross_entropy(precise(student) / temperature, target)
+
+
+def batch_feature_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """One Euclidean distance of all features `[B, C]` of a batch; the teacher is a constant.
+
+    The square root of the sum of squares over images and channels: it grows with the root of the batch size.
+
+    Source: the authors' code of Zhang et al. 2019, "Be your own teacher".
+    """
+    difference = precise(student) - precise(teacher.detach())
+    distance: Tensor = torch.linalg.vector_norm(difference)  # gradient 0 at 0
+    return distance
 
 
 def feature_distance(student: Tensor, teacher: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
 Source: Zhang et al. 2019, "Be your own teacher"; coefficients from the paper, Appendix F.1.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 from stimcore.errors import UsageError
 from stimcore.methods.base import Batch, Losses, Method
 from stimcore.methods.exits import Shape, block_shapes, forward_with, pooled, supervised_stages
-from stimcore.methods.losses import cross_entropy, feature_distance, soft_cross_entropy
+from stimcore.methods.losses import batch_feature_distance, cross_entropy, feature_distance, soft_cross_entropy
 from stimcore.nets.staged import StagedNet
+
+FEATURES = {"batch": batch_feature_distance, "image": feature_distance}
+"""Value of `feature` -> distance of adapted and deepest features `[B, C]`."""
 
 
 class Adapter(nn.Sequential):
@@ -68,12 +72,17 @@ class SelfDistillation(Method):
     Attributes:
         alpha: Share of the main logits against the labels in a shallower head's loss, in [0, 1]. Source: Appendix F.1.
         beta: Weight of the feature distance, from 0. Source: Appendix F.1.
-        temperature: Of the soft cross entropy, more than 0; a choice (SEMANTICS).
+        temperature: Of the soft cross entropy, more than 0; a choice (docs/semantics.md, "Other training methods").
+        feature: `batch` takes one distance over all images and features of a batch, as the authors' code does; `image` the
+            mean over the batch of each image's distance, whose gradient is about the root of the batch size weaker.
     """
 
     alpha: float = 0.2
     beta: float = 0.02
     temperature: float = 3.0
+    feature: str = "batch"
+
+    earlier: ClassVar[Mapping[str, Any]] = {"feature": "image"}  # the only distance before the option existed
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
@@ -82,6 +91,8 @@ class SelfDistillation(Method):
             raise UsageError(f"a beta of {self.beta}", allowed="0 and more")
         if not self.temperature > 0:
             raise UsageError(f"a temperature of {self.temperature}", allowed="more than 0")
+        if self.feature not in FEATURES:
+            raise UsageError(f"feature={self.feature}", allowed=", ".join(FEATURES))
 
     def auxiliary(self, net: StagedNet) -> nn.Module:
         """An adapter and a head for every stage but the last."""
@@ -101,7 +112,7 @@ class SelfDistillation(Method):
             stage = torch.stack([cross_entropy(out, batch.labels, batch.label_smoothing) for _, out in found]).sum()
             distil = torch.stack([soft_cross_entropy(logits, out, self.temperature) for _, out in found]).sum()
             deepest = pooled(features[students.deepest])
-            distance = torch.stack([feature_distance(vector, deepest) for vector, _ in found]).sum()
+            distance = torch.stack([FEATURES[self.feature](vector, deepest) for vector, _ in found]).sum()
         loss = main + (1 - self.alpha) * stage + self.alpha * distil + self.beta * distance
         batch.backward(loss)
         return {

@@ -50,7 +50,19 @@ def make(name: str, options: Mapping[str, Any]) -> Method:
     return METHODS[name](**values)
 
 
-_WORDS = {float: "a number", int: "a whole number", bool: "true or false", float | None: "a number"}
+def restored(name: str, options: Mapping[str, Any]) -> Method:
+    """The method of a run that was stored with these options.
+
+    An option that is newer than the run has the value that describes what the code did then, which need not be today's
+    default (`Method.earlier`).
+
+    Raises:
+        UsageError: As `make`.
+    """
+    return make(name, (dict(METHODS[name].earlier) if name in METHODS else {}) | dict(options))
+
+
+_WORDS = {float: "a number", int: "a whole number", bool: "true or false", str: "a word", float | None: "a number"}
 
 
 def _fits(kind: Any, value: Any) -> bool:

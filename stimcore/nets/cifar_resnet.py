@@ -40,16 +40,17 @@ class BasicBlock(nn.Module):
 class CifarResNet(nn.Module):
     """The plain network; `cifar_resnet` shows it as stages of blocks."""
 
-    def __init__(self, depth: int, *, in_channels: int, num_classes: int) -> None:
+    def __init__(self, depth: int, *, in_channels: int, num_classes: int, width: int = 1) -> None:
         super().__init__()
-        size, widths = (depth - 2) // 6, (16, 32, 64)
+        size, widths = (depth - 2) // 6, (16 * width, 32 * width, 64 * width)
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         before = widths[0]
-        for number, width in enumerate(widths, 1):
-            blocks = [BasicBlock(before if i == 0 else width, width, 2 if i == 0 and number > 1 else 1) for i in range(size)]
-            setattr(self, f"layer{number}", nn.Sequential(*blocks))
-            before = width
+        for number, channels in enumerate(widths, 1):
+            first = BasicBlock(before, channels, 2 if number > 1 else 1)
+            others = [BasicBlock(channels, channels, 1) for _ in range(size - 1)]
+            setattr(self, f"layer{number}", nn.Sequential(first, *others))
+            before = channels
         self.linear = nn.Linear(widths[-1], num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -71,26 +72,41 @@ class MeanPool(nn.Module):
         return x.mean((2, 3))
 
 
-def cifar_resnet(depth: int, *, input_shape: tuple[int, int, int] = (3, 32, 32), num_classes: int = 10) -> StagedNet:
+def exists(depth: int) -> bool:
+    """Whether there is a CIFAR ResNet of this depth: 8, 14, 20 and so on."""
+    return depth >= 8 and (depth - 2) % 6 == 0
+
+
+def cifar_resnet(
+    depth: int, *, input_shape: tuple[int, int, int] = (3, 32, 32), num_classes: int = 10, width: int = 1
+) -> StagedNet:
     """CIFAR ResNet-`depth` as stages of blocks.
 
+    Args:
+        depth: 6n + 2, at least 8.
+        input_shape: `[C, H, W]`.
+        num_classes: Width of the logits.
+        width: Multiplier of all channel counts, from 1.
+
     Raises:
-        UsageError: `depth` is not 6n + 2.
+        UsageError: `depth` is not 6n + 2, or a width below 1.
     """
-    if depth < 8 or (depth - 2) % 6:
+    if not exists(depth):
         raise UsageError(f"there is no CIFAR ResNet-{depth}", allowed="depths 6n + 2: " + ", ".join(map(str, DEPTHS)))
-    module = CifarResNet(depth, in_channels=input_shape[0], num_classes=num_classes)
+    if width < 1:
+        raise UsageError(f"a width of {width}", allowed="whole numbers from 1")
+    module = CifarResNet(depth, in_channels=input_shape[0], num_classes=num_classes, width=width)
     stem = nn.Sequential(OrderedDict(conv1=module.conv1, bn1=module.bn1, relu=nn.ReLU()))
     blocks = [block for number in (1, 2, 3) for block in getattr(module, f"layer{number}")]
     size = len(blocks) // 3
     # the blocks of a stage are alike, so the first two tell about all of it
     sample = [blocks[s * size + i] for s in range(3) for i in range(min(2, size))]
     reasons = fixed_blocks(stem, sample, input_shape)
-    width = min(2, size)
-    fixed = {s * size + 1: reasons[s * width + 1] for s in range(3) if s * width + 1 in reasons}
+    sampled = min(2, size)
+    fixed = {s * size + 1: reasons[s * sampled + 1] for s in range(3) if s * sampled + 1 in reasons}
     return StagedNet(
         module,
-        Topology.of(f"resnet{depth}", [size] * 3, fixed),
+        Topology.of(f"resnet{depth}" if width == 1 else f"resnet{depth}-w{width}", [size] * 3, fixed),
         stem=stem,
         blocks=blocks,
         head=nn.Sequential(OrderedDict(pool=MeanPool(), linear=module.linear)),

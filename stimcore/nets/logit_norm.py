@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from stimcore.nets.staged import StagedNet
 
 EPSILON = 1e-7
-"""Added to the variance (SEMANTICS, Stimulative Training++)."""
+"""Added to the variance (docs/semantics.md, "Options")."""
 
 
 class LogitNorm(nn.Module):

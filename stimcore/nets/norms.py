@@ -24,7 +24,7 @@ def synchronised(module: nn.Module) -> nn.Module | None:
 def statistics_kept(norms: Iterable[_BatchNorm]) -> Iterator[None]:
     """Inside, batch norms in training mode use batch statistics and write nothing to their running ones.
 
-    Differs: the authors' script lets the sub-network's pass write them too; see SEMANTICS, "Stimulative training".
+    Differs: the authors' script lets the sub-network's pass write them too; see docs/semantics.md, "Stimulative training".
     """
     tracking = [norm for norm in norms if norm.track_running_stats]
     for norm in tracking:

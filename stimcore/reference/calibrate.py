@@ -10,7 +10,7 @@ from stimcore.nets.staged import StagedNet
 from stimcore.subnets.topology import Spec
 
 BATCH = 256
-"""Calibration images per batch (SEMANTICS, choice)."""
+"""Calibration images per batch (a choice; docs/semantics.md, "Batch-norm re-calibration")."""
 
 
 @torch.no_grad()

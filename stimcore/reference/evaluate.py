@@ -12,6 +12,9 @@ from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import recalibrated
 from stimcore.subnets.topology import Spec
 
+BATCH = 500
+"""Images per batch."""
+
 
 def normalise(pixels: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
     """uint8 `[B, C, H, W]` to float32 with mean 0 and deviation 1 per channel, the same way everywhere."""
@@ -58,17 +61,18 @@ def evaluate(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     calibration: Images | None,
-    batch_size: int = 500,
+    batch_size: int = BATCH,
 ) -> Evaluation:
     """Runs one sub-network over images, re-calibrated first (with its own running statistics when `calibration` is None)."""
     device = next(net.parameters()).device
-    own = net.eval() if calibration is None else recalibrated(net, spec, _tensor(calibration, mean, std, device))
+    own = net.eval() if calibration is None else recalibrated(net, spec, as_tensor(calibration.pixels, mean, std, device))
     logits = [
-        own(_tensor(Images(pixels=images.pixels[i : i + batch_size], labels=images.labels[:0]), mean, std, device), spec).cpu()
+        own(as_tensor(images.pixels[i : i + batch_size], mean, std, device), spec).cpu()
         for i in range(0, len(images), batch_size)
     ]
     return Evaluation(torch.cat(logits).float().numpy(), images.labels)
 
 
-def _tensor(images: Images, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Tensor:
-    return torch.from_numpy(normalise(images.pixels, mean, std)).to(device)
+def as_tensor(pixels: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return uint8 `[B, C, H, W]` as normalised float32 on a device."""
+    return torch.from_numpy(normalise(pixels, mean, std)).to(device)

@@ -1,23 +1,24 @@
 """The torch reference along the tree of prefixes: the same operations as one by one, each shared prefix once.
 
-`stimcore.reference.evaluate.evaluate` does it one by one; a test holds both together bit for bit. Batches go through the
-whole tree one after the other, so memory holds one batch's activations along one path.
+`stimcore.reference.evaluate.evaluate` does it one by one; a test holds both together bit for bit. Batches go through the whole tree one
+after the other, so memory holds one batch's activations along one path.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from stimcore.data.images import Images
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
-from stimcore.reference.calibrate import BATCH
+from stimcore.reference import calibrate as calibrating
+from stimcore.reference import evaluate
+from stimcore.reference.evaluate import Evaluation, as_tensor
 from stimcore.subnets.part_name import PartName
 from stimcore.subnets.topology import Spec
-
-EVALUATION_BATCH = 500
 
 
 @dataclass
@@ -29,7 +30,6 @@ class _Node:
     specs: list[Spec] = field(default_factory=list)
 
 
-@torch.no_grad()
 def reference_logits(net: StagedNet, specs: Sequence[Spec], calibration: Tensor, images: Tensor) -> dict[Spec, Tensor]:
     """Logits `[N, K]` of every spec for images `[N, C, H, W]`, batch norms re-calibrated.
 
@@ -39,22 +39,59 @@ def reference_logits(net: StagedNet, specs: Sequence[Spec], calibration: Tensor,
         calibration: `[M, C, H, W]`, normalised.
         images: Normalised.
     """
+    return _logits(net, specs, torch.split(calibration, calibrating.BATCH), torch.split(images, evaluate.BATCH))
+
+
+def evaluate_together(
+    net: StagedNet,
+    specs: Sequence[Spec],
+    images: Images,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    calibration: Images,
+) -> dict[Spec, Evaluation]:
+    """Evaluate several sub-networks on the same images; the logits are those of `stimcore.reference.evaluate.evaluate` one by one.
+
+    Args:
+        net: Left untouched.
+        specs: Sub-networks, each once.
+        images: What is evaluated on.
+        mean: Normalisation per channel.
+        std: Normalisation per channel.
+        calibration: Images for the batch norms; all sub-networks start from the trained weights.
+    """
+    device = next(net.parameters()).device
+
+    def batches(source: Images, size: int) -> Iterator[Tensor]:
+        for start in range(0, len(source), size):
+            yield as_tensor(source.pixels[start : start + size], mean, std, device)
+
+    found = _logits(net, specs, batches(calibration, calibrating.BATCH), batches(images, evaluate.BATCH))
+    return {spec: Evaluation(logits.float().numpy(), images.labels) for spec, logits in found.items()}
+
+
+@torch.no_grad()
+def _logits(
+    net: StagedNet, specs: Sequence[Spec], calibration: Iterable[Tensor], images: Iterable[Tensor]
+) -> dict[Spec, Tensor]:
+    """Logits `[N, K]` of every spec, on the CPU; takes normalised batches one at a time."""
     root = _tree(net, specs)
     norms = [norm for node in _below(root) for norm in batch_norms(node.part)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    for batch in torch.split(calibration, BATCH):
+    for batch in calibration:
         for _ in _through(root, batch):
             pass
     for norm in norms:
         norm.eval()
     found: dict[Spec, list[Tensor]] = {spec: [] for spec in specs}
-    for batch in torch.split(images, EVALUATION_BATCH):
+    for batch in images:
         for spec, logits in _through(root, batch):
-            found[spec].append(logits)
-    return {spec: torch.cat(batches) for spec, batches in found.items()}
+            found[spec].append(logits.cpu())
+    return {spec: torch.cat(outputs) for spec, outputs in found.items()}
 
 
 def _tree(net: StagedNet, specs: Sequence[Spec]) -> _Node:

@@ -36,9 +36,9 @@ class Kept:
 class Channels:
     """Channel arithmetic: every block adds `growth` channels, a transition between two stages halves what there is.
 
-    Inheriting (SEMANTICS, choice): a sub-network keeps the first blocks of every stage; what stands behind reads the channels
-    that remain, each with the weights that the main network has for that very channel; a narrower transition keeps its first
-    output channels.
+    A sub-network keeps the first blocks of every stage. What follows reads the channels that remain, with the weights that the
+    main network has for those channels; a narrower transition keeps its first output channels (a choice; docs/semantics.md,
+    "Networks").
 
     Attributes:
         stem: Channels that enter the first stage.

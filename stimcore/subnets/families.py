@@ -6,7 +6,7 @@ Every family is a generator in a fixed order, so that a large one never has to b
 import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from stimcore.errors import SpecError, UsageError
 from stimcore.subnets.topology import Spec, Topology
@@ -165,13 +165,112 @@ def draw_ordered(topology: Topology, rng: random.Random, max_skipped: Sequence[i
     Raises:
         UsageError: `max_skipped` does not have one non-negative number per stage.
     """
+    smallest = _smallest_depths(topology, max_skipped)
+    return topology.ordered([rng.randint(low, n) for low, n in zip(smallest, topology.sizes, strict=True)])
+
+
+def smallest_ordered(topology: Topology, max_skipped: Sequence[int] | None = None) -> Spec:
+    """The smallest sub-network that `draw_ordered` can return: the first block of every stage where nothing is capped.
+
+    Raises:
+        UsageError: `max_skipped` does not have one non-negative number per stage.
+    """
+    return topology.ordered(_smallest_depths(topology, max_skipped))
+
+
+def _smallest_depths(topology: Topology, max_skipped: Sequence[int] | None) -> list[int]:
+    return [max(1, n - skip) for n, skip in zip(topology.sizes, _skippable(topology, max_skipped), strict=True)]
+
+
+def _skippable(topology: Topology, max_skipped: Sequence[int] | None) -> Sequence[int]:
+    """Per stage how many blocks may be skipped at most; all of them where nothing is capped.
+
+    Raises:
+        UsageError: `max_skipped` does not have one non-negative number per stage.
+    """
     if max_skipped is None:
-        return topology.ordered([rng.randint(1, n) for n in topology.sizes])
+        return topology.sizes
     if len(max_skipped) != len(topology.sizes) or min(max_skipped) < 0:
         raise UsageError(
             f"a sample space of {list(max_skipped)}", allowed=f"{len(topology.sizes)} numbers from 0, one per stage"
         )
-    return topology.ordered([rng.randint(max(1, n - skip), n) for n, skip in zip(topology.sizes, max_skipped, strict=True)])
+    return max_skipped
+
+
+def draw_deletions(topology: Topology, rng: random.Random, max_skipped: Sequence[int] | None = None) -> Spec:
+    """One set of removable blocks deleted, drawn for every stage independently; nothing moves.
+
+    Of the r removable blocks of a stage a number is kept that is uniform in 0 .. r, then a uniform set of that size.
+    (Every set alike would nearly always keep about half of them.) A block that is not removable always stays; the first
+    block of a stage has no privilege, so a stage whose blocks are all removable may become empty.
+
+    Args:
+        topology: The network.
+        rng: Source of randomness.
+        max_skipped: Per stage, how many blocks may be skipped at most: the number kept is uniform in r - cap .. r.
+
+    Raises:
+        UsageError: No block of the network is removable, or `max_skipped` does not fit its stages.
+    """
+    stages = []
+    for stage, kept in zip(topology.stages, _draw_kept(topology, rng, max_skipped), strict=True):
+        stages.append(tuple(block for block in stage if block in kept))
+    return Spec(tuple(stages))
+
+
+def draw_deletions_and_permutations(topology: Topology, rng: random.Random, max_skipped: Sequence[int] | None = None) -> Spec:
+    """One deletion as `draw_deletions` draws it, then the kept removable blocks of every stage in a uniform random order.
+
+    No block moves across one that is not removable: the rule of `permutations`. Arguments and errors are those of
+    `draw_deletions`.
+    """
+    stages = []
+    for stage, kept in zip(topology.stages, _draw_kept(topology, rng, max_skipped), strict=True):
+        order: list[int] = []
+        for run in _runs(topology, stage):
+            here = [block for block in run if block in kept]
+            order += rng.sample(here, len(here))
+        stages.append(tuple(order))
+    return Spec(tuple(stages))
+
+
+def smallest_deletion(topology: Topology) -> Spec:
+    """The network without any removable block: the smallest sub-network that `draw_deletions` can return.
+
+    Raises:
+        UsageError: No block of the network is removable.
+    """
+    _refuse_without_removable(topology)
+    return without(topology, topology.removable)
+
+
+def _draw_kept(topology: Topology, rng: random.Random, max_skipped: Sequence[int] | None) -> list[set[int]]:
+    """Per stage the blocks that a draw keeps, those that are not removable included."""
+    _refuse_without_removable(topology)
+    removable = set(topology.removable)
+    kept = []
+    for stage, cap in zip(topology.stages, _skippable(topology, max_skipped), strict=True):
+        free = [block for block in stage if block in removable]
+        size = rng.randint(max(0, len(free) - cap), len(free))
+        kept.append(set(rng.sample(free, size)) | (set(stage) - removable))
+    return kept
+
+
+def _refuse_without_removable(topology: Topology) -> None:
+    if not topology.removable:
+        why = "its layers concatenate" if topology.ordered_only else "no shortcut of a block is the identity"
+        raise UsageError(f"{topology.network} has no block that can be deleted: {why}", allowed="sample=ordered")
+
+
+Draw = Callable[[Topology, random.Random, Sequence[int] | None], Spec]
+"""Draws one sub-network of a sample space; the last argument caps per stage how many blocks may be skipped."""
+
+SAMPLES: dict[str, Draw] = {
+    "ordered": draw_ordered,
+    "deletions": draw_deletions,
+    "deletions+permutations": draw_deletions_and_permutations,
+}
+"""Name of a sample space -> how a training step draws from it."""
 
 
 def _draw_deletion(topology: Topology, rng: random.Random) -> Spec:

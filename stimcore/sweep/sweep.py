@@ -53,7 +53,7 @@ def sweep(
         tell: Gets sub-networks done and in all.
 
     Returns:
-        The sweep in the form of ARCHITECTURE: experiment, method, kind, provider, images, main, results; `bundle` is the
+        The sweep as it is stored in `sweep-*.json`: experiment, method, kind, provider, images, main, results; `bundle` is the
         fingerprint of the bundle that it belongs to.
     """
     head = {"bundle": bundle.fingerprint, "kind": kind, "device": device}

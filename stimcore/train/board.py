@@ -38,8 +38,10 @@ class Board:
         """One epoch's record."""
         values = {f"loss/{name}": value for name, value in row["losses"].items()}
         values |= {name: row[name] for name in ("learning_rate", "images_per_second", "peak_memory_bytes")}
-        if "test" in row:
-            values["accuracy_pct"] = row["test"]["accuracy_pct"]
+        for part, name in (("test", "accuracy_pct"), ("holdout", "holdout_accuracy_pct")):
+            if part in row:
+                values[name] = row[part]["accuracy_pct"]
+        values |= {f"watched/{watched['name']}": watched["accuracy_pct"] for watched in row.get("watched", [])}
         for name, value in values.items():
             self._writer.add_scalar(name, value, row["epoch"])  # type: ignore[no-untyped-call]  # as above
         self._writer.flush()  # type: ignore[no-untyped-call]  # as above

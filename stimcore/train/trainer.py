@@ -18,21 +18,24 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stimcore import files
-from stimcore.analysis.intervals import wilson
 from stimcore.data.images import Dataset, calibration_subset
+from stimcore.data.subset import stratified
 from stimcore.errors import CheckpointError, TrainingFailed, UsageError
 from stimcore.methods.base import Batch, Losses, Method
 from stimcore.nets.norms import synchronised
 from stimcore.nets.staged import StagedNet
 from stimcore.recipes.recipe import Recipe
 from stimcore.reference.evaluate import evaluate
+from stimcore.reference.prefix_tree import evaluate_together
 from stimcore.runs import checkpoint
-from stimcore.runs.machine import peak_memory_bytes
+from stimcore.runs.machine import memory_bytes, peak_memory_bytes, reset_peak_memory
 from stimcore.runs.run import load_weights, records
+from stimcore.train import watch
 from stimcore.train.board import Board
 from stimcore.train.loader import Feed, Loaded, Plan, feed_for
 from stimcore.train.parallel import World
 from stimcore.train.precision import Precision, finite
+from stimcore.train.progress import TimeLeft, in_words
 from stimcore.train.schedule import learning_rate
 from stimcore.train.seeds import generator, layers_seeded, spec_rng
 
@@ -51,22 +54,22 @@ class Settings:
         device: Where to train.
         world: The processes that share the work.
         progress: Whether to draw a progress bar.
-        evaluate_every: Epochs between evaluations on the test set; the last epoch is always evaluated.
         compile_blocks: Whether every block goes through `torch.compile`.
         synchronise_norms: Whether batch norms share their statistics between processes (CUDA only).
         workers: Processes that read images which don't fit into memory; 0 reads in this one.
         tensorboard: Whether to write TensorBoard's event files into the run folder too.
+        holdout: Whether the data set's test part is a holdout of training images; the records then say so.
     """
 
     seed: int = 0
     device: torch.device = torch.device("cpu")
     world: World = World()
     progress: bool = True
-    evaluate_every: int = 1
     compile_blocks: bool = False
     synchronise_norms: bool = False
     workers: int = 2
     tensorboard: bool = False
+    holdout: bool = False
 
 
 class Trainer:
@@ -98,6 +101,7 @@ class Trainer:
             raise UsageError(f"synchronised batch norms on {settings.device}", allowed="CUDA devices")
         if settings.workers < 0:
             raise UsageError(f"{settings.workers} workers", allowed="0 and more")
+        self.watched = watch.watched(net.topology, recipe.watch)
         net = method.network(net)
         self.net, self.method, self.recipe, self.dataset, self.settings = net, method, recipe, dataset, settings
         device = settings.device
@@ -132,6 +136,9 @@ class Trainer:
             settings.workers,
         )
         self.calibration = calibration_subset(dataset.train)
+        self.watch_images = stratified(dataset.test, recipe.watch_images)
+        self.start_memory_bytes = memory_bytes(device)
+        self.time_left = TimeLeft(recipe, self._guesses())
         self.epoch = 0
         self.accuracy_pct: float | None = None  # of the last evaluation, for the progress bar
 
@@ -140,6 +147,14 @@ class Trainer:
         """Whole batches only: a smaller last one would have noisier statistics."""
         return len(self.dataset.train) // self.recipe.batch_size
 
+    def _guesses(self) -> dict[str, float]:
+        """Seconds of evaluation and watching over those of training an epoch, until measured: a step costs three forwards."""
+        passes = 3 * len(self.dataset.train)
+        return {
+            "evaluate_seconds": (len(self.dataset.test) + len(self.calibration)) / passes,
+            "watch_seconds": len(self.watched) * (len(self.watch_images) + len(self.calibration)) / passes,
+        }
+
     def run(self, run_dir: Path) -> Iterator[dict[str, Any]]:
         """Trains to the end, leaving a checkpoint and a record per epoch; yields the records.
 
@@ -147,13 +162,17 @@ class Trainer:
             TrainingFailed: A loss that is not finite, or a network that collapsed. The last good epoch stays on disk.
         """
         writes = self.settings.world.rank == 0
+        self.time_left = TimeLeft(self.recipe, self._guesses(), records(run_dir))
         with ExitStack() as stack:
             board = stack.enter_context(Board(run_dir / "tensorboard")) if writes and self.settings.tensorboard else None
             while self.epoch < self.recipe.epochs:
                 row = self._epoch_with_record()
                 if writes:
+                    start = time.perf_counter()
                     checkpoint.save(run_dir, self.state())
+                    row["checkpoint_seconds"] = round(time.perf_counter() - start, 3)
                     files.append_jsonl(run_dir / "training.jsonl", [row])
+                self.time_left.add(row)
                 if board is not None:
                     board.add(row)
                 self.settings.world.barrier()
@@ -161,6 +180,7 @@ class Trainer:
                 self._check_alive(row)
 
     def _epoch_with_record(self) -> dict[str, Any]:
+        reset_peak_memory(self.settings.device)  # or it would be that of an earlier evaluation
         start, cpu = time.perf_counter(), time.process_time()
         losses = self.train_epoch()
         self.epoch += 1
@@ -172,12 +192,18 @@ class Trainer:
             "seconds": round(seconds, 3),
             "cpu_seconds": round(cpu_seconds, 3),
             "images_per_second": round(self.steps_per_epoch * self.recipe.batch_size / seconds, 1),
+            "start_memory_bytes": self.start_memory_bytes,
             "peak_memory_bytes": peak_memory_bytes(self.settings.device),
         }
-        last = self.epoch == self.recipe.epochs
-        if self.settings.world.rank == 0 and (last or self.epoch % self.settings.evaluate_every == 0):
-            row["test"] = self.test()
-            self.accuracy_pct = row["test"]["accuracy_pct"]
+        if self.settings.world.rank == 0 and self.recipe.evaluates(self.epoch):
+            start = time.perf_counter()
+            row[self.part] = self.test()
+            row["evaluate_seconds"] = round(time.perf_counter() - start, 3)
+            self.accuracy_pct = row[self.part]["accuracy_pct"]
+        if self.settings.world.rank == 0 and self.watched and self.recipe.watches(self.epoch):
+            start = time.perf_counter()
+            row["watched"] = self.watch()
+            row["watch_seconds"] = round(time.perf_counter() - start, 3)
         return row
 
     def train_epoch(self) -> dict[str, float]:
@@ -188,6 +214,7 @@ class Trainer:
         size, first = self.recipe.batch_size, self.epoch * self.steps_per_epoch
         batches = [order[step * size : (step + 1) * size] for step in range(self.steps_per_epoch)]
         totals: dict[str, float] = {}
+        left = self.time_left.after(self.epoch)
         bar = tqdm(
             self.feed.epoch(batches, first),
             total=self.steps_per_epoch,
@@ -207,8 +234,9 @@ class Trainer:
                         todo="The last finished epoch is kept; try a lower rate, a longer warm-up or a smaller lambda.",
                     )
                 if step % 20 == 0:
-                    accuracy = {} if self.accuracy_pct is None else {"test": f"{self.accuracy_pct:.2f}%"}
-                    bar.set_postfix(loss=f"{float(losses['loss']):.3f}", **accuracy)
+                    known = {} if self.accuracy_pct is None else {self.part: f"{self.accuracy_pct:.2f}%"}
+                    known |= {} if left is None else {"whole run": in_words(left)}
+                    bar.set_postfix({"loss": f"{float(losses['loss']):.3f}"} | known)
         return {name: settings.world.mean(total / self.steps_per_epoch) for name, total in totals.items()}
 
     def train_step(self, loaded: Loaded, step: int) -> Losses:
@@ -237,27 +265,35 @@ class Trainer:
         self.precision.step(self.optimizer)
         return losses
 
+    @property
+    def part(self) -> str:
+        """What the network is evaluated on: `test`, or `holdout`."""
+        return "holdout" if self.settings.holdout else "test"
+
     def test(self) -> dict[str, Any]:
         """Accuracy of the main network on the test images, batch norms re-calibrated."""
-        net = self.net
-        if self.plain is not None:  # uncompiled, and with batch norms that wait for no other process
-            self.plain.module.load_state_dict(self.net.module.state_dict())
-            net = self.plain
-        found = evaluate(
-            net,
-            net.topology.full,
-            self.dataset.test,
+        net, data = self._evaluable(), self.dataset
+        spec = net.topology.full
+        return watch.accuracy(evaluate(net, spec, data.test, mean=data.mean, std=data.std, calibration=self.calibration))
+
+    def watch(self) -> list[dict[str, Any]]:
+        """Accuracies of the watched sub-networks on their sample of the test images, batch norms re-calibrated."""
+        found = evaluate_together(
+            self._evaluable(),
+            list(self.watched.values()),
+            self.watch_images,
             mean=self.dataset.mean,
             std=self.dataset.std,
             calibration=self.calibration,
         )
-        images = len(self.dataset.test)
-        return {
-            "correct": found.correct,
-            "images": images,
-            "accuracy_pct": found.accuracy_pct,
-            "interval_pct": list(wilson(found.correct, images)),
-        }
+        return [watch.row(name, spec, found[spec]) for name, spec in self.watched.items()]
+
+    def _evaluable(self) -> StagedNet:
+        """The network as evaluation wants it: uncompiled, and with batch norms that wait for no other process."""
+        if self.plain is None:
+            return self.net
+        self.plain.module.load_state_dict(self.net.module.state_dict())
+        return self.plain
 
     def _check_alive(self, row: dict[str, Any]) -> None:
         worst = math.log(max(2, len(self.dataset.classes)))

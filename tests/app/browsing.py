@@ -1,5 +1,6 @@
-"""A real `streamlit run`, a real Chromium, and how tests talk to both."""
+"""A real `streamlit run`, a real Chromium, and how tests use both."""
 
+import os
 import re
 import shutil
 import socket
@@ -16,7 +17,7 @@ from typing import Any
 from playwright.sync_api import Browser, Locator, Page, expect
 
 ROOT = Path(__file__).parents[2]
-UNWANTED = (
+DISABLED_FEATURES = (
     "WebUIOmniboxPopup",
     "WebUIOmniboxAimPopup",
     "AimEnabled",
@@ -28,8 +29,9 @@ UNWANTED = (
     "PaintHolding",
     "PreconnectToSearch",
 )
-"""Of the browser: two hidden pages behind the address bar, which cost a second of processor with every new visitor, and
-those that Playwright turns off (a second list of features replaces the first)."""
+"""Features of Chromium that are off. The first three start two hidden pages behind the address bar, which cost a second of
+processor time with every new visitor; the others are those that Playwright disables, since a second list of features replaces
+Playwright's."""
 FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -39,36 +41,52 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    f"--disable-features={','.join(UNWANTED)}",
+    f"--disable-features={','.join(DISABLED_FEATURES)}",
 ]
+NO_CHROMIUM = "there is no Chromium on this machine: install it with 'apt-get install chromium', or install Google Chrome"
 PAGES = {"Break it": "/", "Sub-networks": "/subnetworks", "Damage": "/damage", "Training": "/training", "Use it": "/use-it"}
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
 
+def find_chromium() -> str | None:
+    """Return the path of Chromium or Chrome; None where neither is installed."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
 def chromium() -> str:
-    """Where Debian and others put it."""
-    found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-    assert found, "the browser tests need Chromium: apt-get install chromium"
-    return found
+    """Return the path of Chromium, for the commands of this package; tests use the fixture `browser`, which skips.
+
+    Raises:
+        SystemExit: There is none.
+    """
+    path = find_chromium()
+    if path is None:
+        raise SystemExit(NO_CHROMIUM)
+    return path
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """Return a port of the loopback interface on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def environment(**more: str) -> dict[str, str]:
-    """This process's, without what would make Streamlit or us behave otherwise."""
-    import os
-
+def environment(**variables: str) -> dict[str, str]:
+    """Return this process's environment without settings of Streamlit or stimcore, and with further variables."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("STIMCORE_", "STREAMLIT_"))}
-    return {**kept, "STREAMLIT_SERVER_HEADLESS": "true", **more}
+    return {**kept, "STREAMLIT_SERVER_HEADLESS": "true", **variables}
 
 
 class Dashboard:
-    """One `streamlit run app/main.py`."""
+    """One `streamlit run app/main.py`.
+
+    Args:
+        log: File that its output is appended to.
+        variables: Environment variables.
+        port: Where it listens; any free port when None.
+    """
 
     def __init__(self, log: Path, variables: Mapping[str, str], port: int | None = None) -> None:
         self.log, self.port, self.variables = log, port or free_port(), variables
@@ -76,8 +94,8 @@ class Dashboard:
         self.start()
 
     def start(self) -> None:
-        """Starts it and waits until it serves."""
-        words = [
+        """Start the process and wait until it serves."""
+        command = [
             sys.executable,
             "-m",
             "streamlit",
@@ -88,7 +106,7 @@ class Dashboard:
         ]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                words, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment(**self.variables)
+                command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment(**self.variables)
             )
         until = time.monotonic() + 60
         while time.monotonic() < until:
@@ -100,20 +118,23 @@ class Dashboard:
                 time.sleep(0.1)
         raise AssertionError(f"no dashboard within 60 s: {self.log.read_text()[-4000:]}")
 
-    def stop(self, kill: bool = False) -> None:
-        """Ends it."""
-        self.process.kill() if kill else self.process.terminate()
+    def stop(self, *, kill: bool = False) -> None:
+        """End the process, with SIGKILL if `kill`."""
+        if kill:
+            self.process.kill()
+        else:
+            self.process.terminate()
         self.process.wait(30)
 
 
 @contextmanager
 def dashboard(log: Path, **variables: str) -> Iterator[Dashboard]:
-    """Runs one; afterwards its log must hold no traceback."""
-    served = Dashboard(log, variables)
+    """Run a dashboard; afterwards its log must hold no traceback."""
+    running = Dashboard(log, variables)
     try:
-        yield served
+        yield running
     finally:
-        served.stop()
+        running.stop()
     assert "Traceback" not in log.read_text(), log.read_text()[-4000:]
 
 
@@ -122,74 +143,73 @@ def tab(
     browser: Browser,
     url: str,
     *,
-    width: int = 1280,
-    height: int = 900,
+    size: tuple[int, int] = (1280, 900),
     scheme: str = "light",
     expected: str = "404",
-    **more: Any,
+    **settings: Any,
 ) -> Iterator[Page]:
-    """A new visitor. Afterwards: no page error, no console error but an expected one, and no request left this machine.
+    """Open a tab of a new visitor. Afterwards: no page error, no unexpected console error, no request to another host.
 
     Args:
         browser: Chromium.
         url: Of the dashboard.
-        width: In CSS pixels.
-        height: In CSS pixels.
+        size: Width and height of the window in CSS pixels.
         scheme: `light` or `dark`.
-        expected: Part of an error in the console that may be there.
-        more: For the browser's context, `has_touch` for instance.
+        expected: Part of a console error that may occur.
+        settings: For the browser's context, `has_touch` for instance.
     """
-    settings: dict[str, Any] = {"reduced_motion": "reduce", **more}
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **settings)  # type: ignore[arg-type]
+    settings = {"reduced_motion": "reduce", "color_scheme": scheme, **settings}
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **settings)
     page = context.new_page()
     page.set_default_timeout(30_000)
-    bad: list[str] = []
-    page.on("pageerror", lambda error: bad.append(str(error)))
-    # a deep link makes Streamlit's script look for its server at /page/_stcore first, a 404 that it expects
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    # On a deep link, Streamlit's script looks for its server at /page/_stcore first and expects a 404.
     page.on(
         "console",
-        lambda m: bad.append(m.text) if m.type == "error" and not any(e in m.text for e in ("404", expected)) else None,
+        lambda m: problems.append(m.text) if m.type == "error" and not any(e in m.text for e in ("404", expected)) else None,
     )
-    page.on("request", lambda r: None if r.url.startswith((url, "data:", "blob:")) else bad.append("off-site " + r.url))
+    page.on("request", lambda r: None if r.url.startswith((url, "data:", "blob:")) else problems.append("off-site " + r.url))
     try:
         yield page
     finally:
         context.close()
-    assert not bad, bad
+    assert not problems, problems
 
 
 def block(page: Page, number: int) -> Locator:
-    """A block's button in the picture; Playwright sees through the shadow root."""
+    """Return a block's button in the picture; Playwright sees through the open shadow root."""
     return page.get_by_role("button", name=re.compile(rf"^Block {number}, "))
 
 
 def code(page: Page) -> Locator:
-    """The architecture code."""
+    """Return the field with the architecture code."""
     return page.get_by_role("textbox", name="Architecture code")
 
 
 def lane(page: Page, name: str) -> Locator:
-    """A method's lane."""
+    """Return a method's lane."""
     return page.locator(f'.lane[data-key="{name}"]')
 
 
 def opened(page: Page, url: str) -> None:
-    """Opens Break it and waits for its picture and its first numbers."""
+    """Open Break it and wait for its picture and its final numbers."""
     page.goto(url)
     expect(page.locator(".net button").first).to_be_visible(timeout=45_000)
     done(page)
 
 
 def done(page: Page) -> None:
-    """Waits until nothing is being measured."""
+    """Wait until nothing is being measured."""
     expect(page.get_by_text(re.compile("^Done: "))).to_be_visible(timeout=60_000)
 
 
 def violations(page: Page) -> list[tuple[str, list[str]]]:
-    """What axe-core finds against WCAG 2.2 A and AA."""
+    """Return what axe-core reports against WCAG 2.2 A and AA."""
     page.evaluate(AXE)
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-    found = page.evaluate("tags => axe.run(document, {runOnly: tags})", tags)["violations"]
+    reported = page.evaluate("tags => axe.run(document, {runOnly: tags})", tags)["violations"]
     return [
-        (v["id"], [f"{n['target']} {n['html'][:160]} {n.get('failureSummary', '')[:200]}" for n in v["nodes"]]) for v in found
+        (v["id"], [f"{n['target']} {n['html'][:160]} {n.get('failureSummary', '')[:200]}" for n in v["nodes"]])
+        for v in reported
     ]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from stimcore.methods.losses import cross_entropy, feature_distance, kl_divergence, soft_cross_entropy
+from stimcore.methods.losses import batch_feature_distance, cross_entropy, feature_distance, kl_divergence, soft_cross_entropy
 
 EVEN = torch.zeros(1, 2)
 ODD = torch.tensor([[math.log(3.0), 0.0]])  # softmax 3/4, 1/4
@@ -73,6 +73,18 @@ def test_feature_distance_is_euclidean_and_averaged_over_images():
     assert torch.allclose(student.grad, torch.tensor([[0.3, 0.4], [0.0, 0.0]]))  # finite where the distance is 0
 
 
+def test_the_feature_distance_of_a_batch_is_one_root_of_all_squares():
+    student = torch.tensor([[3.0, 4.0], [0.0, 12.0]], requires_grad=True)
+    teacher = torch.zeros(2, 2, requires_grad=True)
+    value = batch_feature_distance(student, teacher)
+    assert value.item() == pytest.approx(13.0)  # 9 + 16 + 144 = 169
+    value.backward()
+    assert torch.allclose(student.grad, torch.tensor([[3 / 13, 4 / 13], [0.0, 12 / 13]])) and teacher.grad is None
+    same = torch.ones(2, 2, requires_grad=True)
+    batch_feature_distance(same, torch.ones(2, 2)).backward()
+    assert torch.equal(same.grad, torch.zeros(2, 2))  # finite where the distance is 0
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_losses_reduce_in_single_precision(dtype):
     low = ODD.to(dtype)
@@ -80,3 +92,4 @@ def test_losses_reduce_in_single_precision(dtype):
     assert cross_entropy(low, torch.tensor([0])).dtype == torch.float32
     assert soft_cross_entropy(low, low).dtype == torch.float32
     assert feature_distance(low, low).dtype == torch.float32
+    assert batch_feature_distance(low, low).dtype == torch.float32

@@ -8,13 +8,15 @@ from torch.nn import functional as F
 
 from stimcore.errors import UsageError
 from stimcore.methods.self_distillation import Adapter, SelfDistillation
+from stimcore.methods.table import make, restored
 from stimcore.train.seeds import layers_seeded
 
 
-def test_the_loss_by_hand(fresh, batch_for):
+@pytest.mark.parametrize("feature", ["batch", "image"])
+def test_the_loss_by_hand(feature, fresh, batch_for):
     net = fresh("resnet20")
     batch = batch_for(net)
-    method = SelfDistillation()
+    method = SelfDistillation(feature=feature)
     with layers_seeded(0):
         students = method.auxiliary(net)
     outs, out = {}, net.stem(batch.images)
@@ -27,7 +29,8 @@ def test_the_loss_by_hand(fresh, batch_for):
         vector = students.adapters[str(end)](outs[end])
         z = students.heads[str(end)](vector)
         soft = -(target * torch.log_softmax(z / 3, 1)).sum(1).mean().item()
-        distance = ((vector - deep) ** 2).sum(1).sqrt().mean().item()
+        squares = (vector - deep) ** 2
+        distance = (squares.sum().sqrt() if feature == "batch" else squares.sum(1).sqrt().mean()).item()
         expected += 0.8 * F.cross_entropy(z, batch.labels).item() + 0.2 * soft + 0.02 * distance
     assert method.step(net, students, batch)["loss"].item() == pytest.approx(expected, rel=1e-5)
 
@@ -70,7 +73,19 @@ def test_adapters_reach_the_deepest_size(source, target):
     assert sizes == [target]
 
 
-@pytest.mark.parametrize("options", [{"alpha": 1.1}, {"alpha": -0.1}, {"beta": -1}, {"beta": math.nan}, {"temperature": 0}])
+@pytest.mark.parametrize(
+    "options", [{"alpha": 1.1}, {"alpha": -0.1}, {"beta": -1}, {"beta": math.nan}, {"temperature": 0}, {"feature": "pixel"}]
+)
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(UsageError, match="allowed"):
         SelfDistillation(**options)
+
+
+def test_a_run_stored_before_the_option_took_the_distance_per_image():
+    stored = {"alpha": 0.2, "beta": 0.02, "temperature": 3.0}
+    assert restored("self_distillation", stored) == SelfDistillation(feature="image")
+    assert make("self_distillation", stored) == SelfDistillation() == SelfDistillation(feature="batch")
+    assert restored("self_distillation", stored | {"feature": "batch"}) == SelfDistillation()
+    assert restored("stimulative", {"weight": 5.0}) == make("stimulative", {"weight": 5.0})
+    with pytest.raises(UsageError, match="there is no method 'imported'"):
+        restored("imported", {})

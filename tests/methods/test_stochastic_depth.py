@@ -146,3 +146,19 @@ def test_a_twin_keeps_its_branches(fresh, batch_for):
     assert droppable(twin) == [2, 5, 6]
     assert set(map(id, twin.branch_ends.values())) <= set(map(id, twin.modules()))
     assert torch.isfinite(StochasticDepth().step(twin, None, batch_for(twin))["loss"])
+
+
+def test_a_last_survival_of_one_half_trains_resnet20(fresh, batch_for):
+    net = fresh("resnet20", shape=(3, 8, 8))
+    batch = batch_for(net, size=8)
+    method = StochasticDepth(last_survival=0.5)
+    method.auxiliary(net)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    losses, dropped = [], set()
+    for step in range(30):
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(method.step(net, None, dataclasses.replace(batch, rng=random.Random(step)))["loss"].item())
+        dropped |= {block for block in droppable(net) if net.block(block).conv1.weight.grad is None}
+        optimizer.step()
+    assert dropped == set(droppable(net))
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])  # one batch over and over: it is learnt

@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
 from stimcore.data.sources import DATASETS
 from stimcore.errors import UsageError
 from stimcore.methods.table import METHODS, make
+from stimcore.nets.catalogue import build
 from stimcore.recipes import recipe as recipes
-from stimcore.recipes.recipe import EXPECTED, PAPER, RECIPES, UNKNOWN, Recipe, expected, recipe
+from stimcore.recipes.recipe import ALIASES, EXPECTED, PAPER, RECIPES, REDUCED, UNKNOWN, Recipe, expected, recipe
+from stimcore.train.watch import watched
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -50,8 +53,62 @@ def test_what_is_refused():
     ):
         with pytest.raises(UsageError, match=sentence):
             dataclasses.replace(good, **change)
+    for key in ("train_per_class", "evaluate_every", "watch_every", "watch_images"):
+        with pytest.raises(UsageError, match=f"{key} 0 in recipe resnet20-fashion; allowed: 1 and more"):
+            dataclasses.replace(good, **{key: 0})
     with pytest.raises(UsageError, match="differs in the keys dropout"):
         Recipe.from_dict(good.to_dict() | {"dropout": 0.5})
+    with pytest.raises(UsageError, match="differs in the keys epochs"):
+        Recipe.from_dict({key: value for key, value in good.to_dict().items() if key != "epochs"})
+
+
+def test_recipes_of_before_there_were_some_keys_are_read_with_their_defaults():
+    new = ("train_per_class", "evaluate_every", "watch", "watch_every", "watch_images")
+    older = {key: value for key, value in recipe("mobilenetv3-cifar100").to_dict().items() if key not in new}
+    found = Recipe.from_dict(older | {"label": "paper"})
+    assert (found.train_per_class, found.evaluate_every, found.watch, found.watch_images) == (None, 1, (), 2000)
+    assert found.label == PAPER
+
+
+def test_recipes_in_committed_bundles_are_read():
+    for path in (Path(__file__).parents[2] / "exported").glob("*/*/manifest.json"):
+        found = Recipe.from_dict(json.loads(path.read_text(encoding="utf-8"))["recipe"])
+        assert found.label == REDUCED and found.network and found.epochs >= 1
+
+
+def test_when_a_recipe_evaluates_and_watches():
+    plan = dataclasses.replace(recipe("resnet20-fashion"), epochs=11, evaluate_every=4, watch_every=3)
+    assert [epoch for epoch in range(1, 12) if plan.watches(epoch)] == [3, 6, 9, 11]
+    assert [epoch for epoch in range(1, 12) if plan.evaluates(epoch)] == [3, 4, 6, 8, 9, 11]
+    plan = dataclasses.replace(plan, watch=())
+    assert [epoch for epoch in range(1, 12) if plan.evaluates(epoch)] == [4, 8, 11]
+    assert not any(map(plan.watches, range(1, 12)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet20-fashion",
+        "resnet20-w2-fashion",
+        "resnet44-fashion",
+        "mobilenetv3-fashion",
+        "densenet-fashion",
+        "resnet20-cifar10",
+    ],
+)
+def test_the_scarce_recipe(name):
+    plan = recipe(name)
+    assert (plan.train_per_class, plan.epochs, plan.batch_size, plan.learning_rate) == (500, 60, 128, 0.1)
+    assert (plan.schedule, plan.momentum, plan.nesterov, plan.augmentation) == ("one_cycle", 0.9, True, "flip_crop")
+    assert (plan.precision, plan.evaluate_every, plan.watch_every, plan.watch_images) == ("fp32", 5, 5, 2000)
+    shape = (3, 32, 32) if plan.dataset == "cifar10" else (1, 28, 28)
+    topology = build(plan.network, input_shape=shape, num_classes=10).topology
+    assert len(watched(topology, plan.watch)) == len(plan.watch) >= 2
+
+
+def test_the_ablation_of_lambda_has_the_settings_of_what_it_is_compared_with():
+    assert recipe("resnet20-fashion-lambda") == recipe("resnet20-fashion")
+    assert set(ALIASES.values()) <= set(RECIPES) and not set(ALIASES) & set(RECIPES)
 
 
 def test_the_list_says_cost_and_accuracy_or_that_they_are_not_measured(capsys):

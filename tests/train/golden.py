@@ -25,6 +25,11 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     **{name: (name, {}) for name in METHODS},
     "stimulative-kl-minus": ("stimulative", {"amplitude": 4.0, "normalised_ce": True, "subnets": 2}),
     "stimulative-sample-space": ("stimulative", {"max_skipped": (0, 1, 2), "weight": 5.0}),
+    "stimulative-deletions": ("stimulative", {"sample": "deletions"}),
+    "stimulative-permutations": ("stimulative", {"sample": "deletions+permutations"}),
+    "stimulative-labels": ("stimulative", {"target": "labels"}),
+    "stimulative-sandwich": ("stimulative", {"sandwich": True}),
+    "self_distillation-image": ("self_distillation", {"feature": "image"}),
 }
 """Name of a curve -> method and its options."""
 

@@ -3,6 +3,7 @@
 `STIMCORE_WRITE_FROZEN=1 pytest tests/train/test_commands.py` writes the help texts anew; the difference is to be reviewed.
 """
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -10,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from stimcore import cli
+from stimcore.analysis import paper
 from stimcore.bench import __main__ as bench
 from stimcore.bench import step
+from stimcore.data.images import calibration_subset
+from stimcore.errors import UsageError
+from stimcore.export import __main__ as export
 from stimcore.recipes import recipe
-from stimcore.runs.run import Run, records, trained_network
+from stimcore.runs.run import Run, dataset_of, records, trained_network
 from stimcore.train import __main__ as train
 
 FROZEN = Path(__file__).parent / "frozen"
@@ -73,6 +78,18 @@ def run(command, *argv: str) -> int:
         (["resnet20-fashion", "--sync-norms", "--device", "cpu"], "synchronised batch norms on cpu"),
         (["resnet20-fashion", "--method", "stochastic_depth", "--compile"], "--compile with this method"),
         (["resnet20-fashion", "--batch-size", "1000"], "48 training images; allowed: at least one batch of 1000"),
+        (
+            ["resnet20-fashion", "--train-per-class", "17"],
+            "class 'class0' of pictures has 16; allowed: at most 16. --train-per",
+        ),
+        (["resnet20-fashion", "--train-per-class", "-1"], "train_per_class -1 in recipe resnet20-fashion; allowed: 1 and more"),
+        (["resnet20-fashion", "--train-per-class", "9", "--holdout"], "a holdout of as many, where class 'class0'"),
+        (["resnet20-fashion", "--holdout"], "a holdout of training images where all of them are trained on. Say with --train"),
+        (["resnet20-fashion", "--watch", "largest"], "'largest' can't be watched: 'largest' in stage 1 is no block"),
+        (["resnet20-fashion", "--watch", "d9-1-1"], "'d9-1-1' can't be watched: d9-1-1 is no ordered sub-network of resnet20"),
+        (["resnet20-fashion", "--watch", "1-2.4-6.7"], "'1-2.4-6.7' can't be watched: it is not ordered; allowed: the first"),
+        (["resnet20-fashion", "--watch-every", "0"], "watch_every 0 in recipe resnet20-fashion; allowed: 1 and more"),
+        (["resnet20-fashion", "--name", "../x"], "--name '../x'; allowed: letters, digits, dots and dashes"),
     ],
 )
 def test_wrong_use_ends_with_2_and_one_sentence(argv, sentence, folder, tmp_path, capsys):
@@ -80,6 +97,8 @@ def test_wrong_use_ends_with_2_and_one_sentence(argv, sentence, folder, tmp_path
         argv = [*argv, "--dataset", f"folder:{folder}"]
     if "--batch-size" not in argv and argv:
         argv = [*argv, "--batch-size", "16"]
+    if "--train-per-class" not in argv and argv:
+        argv = [*argv, "--train-per-class", "0"]
     code = run(train.main, *argv, *(["--run-dir", str(tmp_path / "run")] if argv else []))
     said = capsys.readouterr().err
     assert code == 2 and said.startswith("error: ") and said.count("\n") == 1
@@ -87,7 +106,17 @@ def test_wrong_use_ends_with_2_and_one_sentence(argv, sentence, folder, tmp_path
 
 
 def test_one_command_trains_a_lambda_each(folder, tmp_path, capsys):
-    where = ["--dataset", f"folder:{folder}", "--run-dir", str(tmp_path), "--quiet", "--device", "cpu"]
+    where = [
+        "--dataset",
+        f"folder:{folder}",
+        "--train-per-class",
+        "0",
+        "--run-dir",
+        str(tmp_path),
+        "--quiet",
+        "--device",
+        "cpu",
+    ]
     code = run(train.main, "resnet20-fashion", *where, "--epochs", "1", "--batch-size", "16", "--lambda", "0", "0.5", "5")
     assert code == 0, capsys.readouterr().err
     found = {
@@ -96,11 +125,21 @@ def test_one_command_trains_a_lambda_each(folder, tmp_path, capsys):
     assert found == {"stimulative-lambda0": 0.0, "stimulative-lambda0.5": 0.5, "stimulative-lambda5": 5.0}
     assert len({Run.read(tmp_path / name).recipe["experiment"] for name in found}) == 1
     out = capsys.readouterr().out
-    assert out.count("epoch 1/1") == 3 and "images/s" in out and "min left" in out and "test " in out
+    assert out.count("epoch 1/1") == 3 and "images/s" in out and "about 0 s left" in out and "test " in out
 
 
 def test_a_twin_is_the_subnet_alone(folder, tmp_path, capsys):
-    where = ["--dataset", f"folder:{folder}", "--run-dir", str(tmp_path / "twin"), "--quiet", "--device", "cpu"]
+    where = [
+        "--dataset",
+        f"folder:{folder}",
+        "--train-per-class",
+        "0",
+        "--run-dir",
+        str(tmp_path / "twin"),
+        "--quiet",
+        "--device",
+        "cpu",
+    ]
     argv = ["resnet20-fashion", *where, "--method", "common", "--epochs", "1", "--batch-size", "16", "--spec", "d1-2-1"]
     assert run(train.main, *argv) == 0, capsys.readouterr().err
     asked, net, _ = trained_network(tmp_path / "twin")
@@ -111,7 +150,17 @@ def test_a_twin_is_the_subnet_alone(folder, tmp_path, capsys):
 def test_the_head_of_a_run_with_normalised_ce_comes_back_with_its_weights(folder, tmp_path, capsys):
     import torch
 
-    where = ["--dataset", f"folder:{folder}", "--run-dir", str(tmp_path / "run"), "--quiet", "--device", "cpu"]
+    where = [
+        "--dataset",
+        f"folder:{folder}",
+        "--train-per-class",
+        "0",
+        "--run-dir",
+        str(tmp_path / "run"),
+        "--quiet",
+        "--device",
+        "cpu",
+    ]
     options = ["--option", "amplitude=3", "--option", "normalised_ce=true", "--option", "smallest_side=0.6"]
     assert run(train.main, "resnet20-fashion", *where, *options, "--epochs", "1", "--batch-size", "16") == 0, (
         capsys.readouterr()
@@ -122,13 +171,126 @@ def test_the_head_of_a_run_with_normalised_ce_comes_back_with_its_weights(folder
 
 
 def test_options_reach_the_method(folder, tmp_path, capsys):
-    where = ["--dataset", f"folder:{folder}", "--run-dir", str(tmp_path / "run"), "--quiet", "--device", "cpu"]
+    where = [
+        "--dataset",
+        f"folder:{folder}",
+        "--train-per-class",
+        "0",
+        "--run-dir",
+        str(tmp_path / "run"),
+        "--quiet",
+        "--device",
+        "cpu",
+    ]
     options = ["--option", "max_skipped=0,1,2", "--option", "subnets=2", "--option", "two_forward=true", "--option", "weight=2"]
     assert run(train.main, "resnet20-fashion", *where, *options, "--epochs", "1", "--batch-size", "16") == 0, (
         capsys.readouterr()
     )
     found = Run.read(tmp_path / "run").options
     assert (found["max_skipped"], found["subnets"], found["two_forward"], found["weight"]) == ([0, 1, 2], 2, True, 2)
+
+
+def trained(folder, run_dir, capsys, *argv: str) -> Path:
+    """One epoch of common training on the pictures."""
+    where = ["--dataset", f"folder:{folder}", "--run-dir", str(run_dir), "--quiet", "--device", "cpu", "--batch-size", "16"]
+    code = run(train.main, "resnet20-fashion", "--method", "common", "--epochs", "1", *where, *argv)
+    assert code == 0, capsys.readouterr().err
+    return run_dir
+
+
+def test_a_run_on_fewer_images_records_them_and_is_calibrated_on_them(folder, tmp_path, capsys):
+    runs = [trained(folder, tmp_path / f"seed{seed}", capsys, "--train-per-class", "6", "--seed", seed) for seed in ("0", "1")]
+    asked = [Run.read(path) for path in runs]
+    assert asked[0].images == asked[1].images and asked[0].images["train"] == 18 and asked[0].images["evaluation"] == 12
+    assert asked[0].recipe["train_per_class"] == 6 and asked[0].started and asked[0].name == "common-epochs1-batch16-perclass6"
+    dataset = dataset_of(asked[0])
+    assert dataset.train.sha256 == asked[0].images["train_sha256"]
+    assert set(map(bytes, calibration_subset(dataset.train).pixels)) == set(map(bytes, dataset.train.pixels))
+    with pytest.raises(UsageError, match="holds other training images than those that the run was trained on"):
+        dataset_of(dataclasses.replace(asked[0], images={"train_sha256": "0" * 64}))
+
+
+def test_a_run_on_a_holdout_says_so_and_is_never_exported(folder, tmp_path, capsys):
+    path = trained(folder, tmp_path / "run", capsys, "--train-per-class", "8", "--holdout", "--watch", "smallest")
+    (row,) = records(path)
+    assert "test" not in row and row["holdout"]["images"] == 24 and row["watched"][0]["images"] == 24
+    asked = Run.read(path)
+    assert asked.holdout and asked.name.endswith("-holdout") and "holdout" in capsys.readouterr().out
+    train_images, held = (set(map(bytes, part.pixels)) for part in (dataset_of(asked).train, dataset_of(asked).test))
+    assert len(train_images) == len(held) == 24 and not train_images & held
+    code = run(export.main, str(path), "--out", str(tmp_path / "exported"))
+    said = capsys.readouterr().err
+    assert code == 2 and said.count("\n") == 1 and "was evaluated on a holdout of training images, so it has no test" in said
+    assert not (tmp_path / "exported").exists()
+    code = run(
+        train.main,
+        *["resnet20-fashion", "--method", "common", "--epochs", "1", "--batch-size", "16", "--quiet", "--device", "cpu"],
+        *["--dataset", f"folder:{folder}", "--run-dir", str(path), "--train-per-class", "8", "--watch", "smallest", "--resume"],
+    )
+    assert code == 2 and "holdout was True, is now False" in capsys.readouterr().err
+
+
+def test_the_watched_are_printed_and_a_twin_leaves_out_what_it_lacks(folder, tmp_path, capsys):
+    path = trained(folder, tmp_path / "run", capsys, "--train-per-class", "0")
+    assert [one["name"] for one in records(path)[0]["watched"]] == ["smallest", "half", "d1-2-3", "d3-2-1", "d2-3-2"]
+    out = capsys.readouterr().out
+    assert "smallest " in out and "d2-3-2 " in out
+    twin = trained(folder, tmp_path / "twin", capsys, "--train-per-class", "0", "--spec", "d2-2-2")
+    assert [one["spec"] for one in records(twin)[0]["watched"]] == ["1.3.5"]
+    assert Run.read(twin).recipe["watch"] == ["smallest", "half"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "name"),
+    [
+        ([], "stimulative-0"),
+        (["--seed", "3"], "stimulative-3"),
+        (["--lambda", "0.5"], "stimulative-lambda0.5-0"),
+        (["--epochs", "60"], "stimulative-0"),
+        (["--epochs", "2", "--train-per-class", "0"], "stimulative-epochs2-perclassall-0"),
+        (["--option", "subnets=2", "--option", "max_skipped=0,1,2"], "stimulative-max_skipped-0,1,2-subnets-2-0"),
+        (["--name", "stimulative-deletions", "--option", "subnets=2", "--epochs", "2"], "stimulative-deletions-0"),
+        (["--name", "short", "--lambda", "2", "--holdout"], "short-lambda2-holdout-0"),
+        (["--method", "common", "--spec", "d1-1-1"], "twin-d1-1-1-0"),
+        (["--precision", "bf16", "--batch-size", "64", "--learning-rate", "0.05"], "stimulative-batch64-rate0.05-bf16-0"),
+    ],
+)
+def test_runs_that_differ_have_different_folders(argv, name, monkeypatch, tiny):
+    found: list[tuple[Path, str]] = []
+    monkeypatch.setattr(train, "load", lambda *_: tiny)
+    monkeypatch.setattr(train, "cut_images", lambda dataset, *_, **__: dataset)
+    monkeypatch.setattr(
+        train, "_one", lambda plan, method, dataset, settings, run_dir, name, options: found.append((run_dir, name))
+    )
+    assert train.main(["resnet20-fashion", "--device", "cpu", *argv]) == 0
+    assert found == [(Path("runs/resnet20-fashion") / name, name.rpartition("-")[0])]
+
+
+@pytest.mark.parametrize(
+    ("argv", "label"),
+    [
+        ([], recipe.PAPER),
+        (["--epochs", "500", "--lambda", "10", "--seed", "4"], recipe.PAPER),
+        (["--evaluate-every", "10", "--watch", "smallest"], recipe.PAPER),
+        (["--spec", "d1-1-1-1-1"], recipe.PAPER),
+        (["--epochs", "499"], recipe.REDUCED),
+        (["--batch-size", "32"], recipe.REDUCED),
+        (["--learning-rate", "0.1"], recipe.REDUCED),
+        (["--precision", "bf16"], recipe.REDUCED),
+        (["--train-per-class", "500"], recipe.REDUCED),
+        (["--dataset", "cifar10"], recipe.REDUCED),
+        (["--network", "resnet20"], recipe.REDUCED),
+        (["--lambda", "5"], recipe.REDUCED),
+        (["--option", "temperature=2"], recipe.REDUCED),
+    ],
+)
+def test_the_papers_label_is_lost_with_its_settings(argv, label, monkeypatch, tiny):
+    found: list[str] = []
+    monkeypatch.setattr(train, "load", lambda *_: tiny)
+    monkeypatch.setattr(train, "cut_images", lambda dataset, *_, **__: dataset)
+    monkeypatch.setattr(train, "_one", lambda plan, *_: found.append(plan.label))
+    assert train.main(["mobilenetv3-cifar100", "--device", "cpu", *argv]) == 0
+    assert found == [label] and paper.LABEL != recipe.PAPER
 
 
 def test_bench_step_reports_the_keys_that_others_rely_on(tmp_path, capsys):
@@ -145,7 +307,17 @@ def test_bench_step_reports_the_keys_that_others_rely_on(tmp_path, capsys):
 
 
 def test_records_of_a_run_are_where_others_look_for_them(folder, tmp_path):
-    where = ["--dataset", f"folder:{folder}", "--run-dir", str(tmp_path / "run"), "--quiet", "--device", "cpu"]
+    where = [
+        "--dataset",
+        f"folder:{folder}",
+        "--train-per-class",
+        "0",
+        "--run-dir",
+        str(tmp_path / "run"),
+        "--quiet",
+        "--device",
+        "cpu",
+    ]
     assert run(train.main, "resnet20-fashion", *where, "--epochs", "1", "--batch-size", "16", "--method", "common") == 0
     (row,) = records(tmp_path / "run")
     assert set(row) == {
@@ -155,6 +327,11 @@ def test_records_of_a_run_are_where_others_look_for_them(folder, tmp_path):
         "seconds",
         "cpu_seconds",
         "images_per_second",
+        "start_memory_bytes",
         "peak_memory_bytes",
         "test",
+        "evaluate_seconds",
+        "watched",
+        "watch_seconds",
+        "checkpoint_seconds",
     }

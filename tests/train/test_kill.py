@@ -15,7 +15,7 @@ import pytest
 from stimcore import cli
 from stimcore.errors import CheckpointError
 from stimcore.runs import checkpoint
-from stimcore.runs.run import records, trained_network
+from stimcore.runs.run import only_writer, records, trained_network
 from stimcore.train import __main__ as train
 from tests.train.conftest import digest
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 def command(folder: Path, run_dir: Path, *more: str, method: str = "stimulative", epochs: int = 6) -> list[str]:
     """Trains six short epochs on a folder of images."""
     options = ["--method", method, "--epochs", str(epochs), "--batch-size", "16", "--learning-rate", "0.02", "--quiet"]
-    where = ["--dataset", f"folder:{folder}", "--run-dir", str(run_dir), "--device", "cpu"]
+    where = ["--dataset", f"folder:{folder}", "--train-per-class", "0", "--run-dir", str(run_dir), "--device", "cpu"]
     return [sys.executable, "-m", "stimcore.train", "resnet20-fashion", *options, *where, *more]
 
 
@@ -154,21 +154,51 @@ def test_a_started_run_is_not_overwritten_and_not_continued_as_another(reference
     code, said = here(capsys, *command(reference / "pictures", run_dir)[3:])
     assert code == 2 and "already holds a run. Add --resume to continue it" in said
     code, said = here(capsys, *command(reference / "pictures", run_dir, "--resume", method="common")[3:])
-    assert code == 2 and "was started with another method: stimulative, now common" in said
+    assert code == 2 and "was started with other settings: method was stimulative, is now common" in said
     code, said = here(capsys, *command(reference / "pictures", run_dir, "--resume", "--lambda", "3")[3:])
-    assert code == 2 and "was started with another options" in said
+    assert code == 2 and "was started with other settings: weight was 1.0, is now 3.0. Give the old ones" in said
+    code, said = here(capsys, *command(reference / "pictures", run_dir, "--resume", "--learning-rate", "0.5", epochs=8)[3:])
+    assert code == 2 and said.count("\n") == 1
+    assert "other settings: epochs was 6, is now 8; learning_rate was 0.02, is now 0.5. Give the old ones" in said
 
 
 def test_a_run_of_before_there_were_some_options_is_resumed(reference, tmp_path, capsys):
     shutil.copytree(reference / "whole", tmp_path, dirs_exist_ok=True)
     asked = json.loads((tmp_path / "run.json").read_text())
     asked["options"] = {"weight": 1.0, "temperature": 1.0, "max_skipped": None, "two_forward": False}
+    for key in ("name", "holdout", "images", "started"):
+        del asked[key]
+    for key in ("train_per_class", "evaluate_every", "watch", "watch_every", "watch_images"):
+        del asked["recipe"][key]
     (tmp_path / "run.json").write_text(json.dumps(asked))
     assert trained_network(tmp_path)[1].topology.network == "resnet20"
     checkpoint.listed(tmp_path)[-1].unlink()
-    code, said = here(capsys, *command(reference / "pictures", tmp_path, "--resume")[3:])
+    former = ["--evaluate-every", "1", "--watch", "--watch-every", "1"]  # what there was before recipes could say so
+    code, said = here(capsys, *command(reference / "pictures", tmp_path, "--resume", *former)[3:])
     assert code == 0, said
     assert final(tmp_path) == final(reference / "whole")
+
+
+def test_one_process_at_a_time_writes_a_run_folder(reference, tmp_path, capsys):
+    run_dir, pictures = tmp_path / "run", reference / "pictures"
+    first = subprocess.Popen(
+        command(pictures, run_dir, epochs=500), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not checkpoint.listed(run_dir) and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    code, said = here(capsys, *command(pictures, run_dir, "--resume", epochs=500)[3:])
+    assert code == 2 and said.count("\n") == 1
+    assert f"run is being written by process {first.pid}. Wait until it ends" in said
+    assert first.poll() is None
+    first.send_signal(signal.SIGKILL)
+    first.communicate(timeout=60)
+    assert (run_dir / "writer.pid").read_text().strip() == str(first.pid)  # what a killed process leaves holds nobody
+    epochs = checkpoint.newest(run_dir)[1].epoch
+    with only_writer(run_dir):
+        assert (run_dir / "writer.pid").read_text().strip() == str(os.getpid())
+    assert not (run_dir / "writer.pid").exists()
+    assert [row["epoch"] for row in records(run_dir)][:epochs] == list(range(1, epochs + 1))
 
 
 def test_ctrl_c_ends_with_130_and_what_was_finished_is_kept(reference, tmp_path):

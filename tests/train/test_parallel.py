@@ -138,7 +138,7 @@ def test_shares_are_a_partition():
 def test_the_command_under_torchrun(folder, tmp_path):
     """Two processes, one run folder; rank 0 alone speaks and writes."""
     where = ["--dataset", f"folder:{folder}", "--run-dir", str(tmp_path / "two"), "--device", "cpu"]
-    options = ["--batch-size", "16", "--epochs", "1", "--learning-rate", "0.02", "--quiet"]
+    options = ["--batch-size", "16", "--train-per-class", "0", "--epochs", "1", "--learning-rate", "0.02", "--quiet"]
     done = launch("-m", "stimcore.train", "resnet20-fashion", *where, *options, port=free_port())
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("epoch 1/1") == 1
@@ -149,7 +149,7 @@ def test_the_command_under_torchrun(folder, tmp_path):
 def test_resumed_under_torchrun_it_ends_with_the_same_weights(folder, tmp_path):
     """Batch-norm buffers of the other rank are its own until rank 0's checkpoint is loaded; weights don't depend on them."""
     common = ["-m", "stimcore.train", "resnet20-fashion", "--dataset", f"folder:{folder}", "--batch-size", "16", "--quiet"]
-    more = ["--device", "cpu", "--learning-rate", "0.02"]
+    more = ["--train-per-class", "0", "--device", "cpu", "--learning-rate", "0.02"]
     done = launch(*common, *more, "--run-dir", str(tmp_path / "two"), "--epochs", "2", port=free_port())
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("epoch 2/2") == 1

@@ -99,8 +99,8 @@ def test_a_rate_that_is_far_too_high_does_not_go_unnoticed(trainer_for, recipe, 
 
 def test_a_network_that_only_guesses_is_stopped_early(trainer_for, recipe, tiny, tmp_path):
     """Without a rate nothing is learned: logits of zero guess, for ever."""
-    plan = dataclasses.replace(recipe, epochs=80, learning_rate=1e-12)
-    plain = trainer_for(plan=plan, evaluate_every=80)
+    plan = dataclasses.replace(recipe, epochs=80, learning_rate=1e-12, evaluate_every=80)
+    plain = trainer_for(plan=plan)
     trainer = Trainer(cut(plain.net, plain.net.topology.ordered([1, 1, 1])), plain.method, plan, tiny, plain.settings)
     for parameter in trainer.net.head.parameters():
         parameter.data.zero_()

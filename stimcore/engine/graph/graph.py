@@ -2,8 +2,7 @@
 
 Works on `onnx` protos. Every batch norm owns its two statistics inputs, named `NODE.mean` and `NODE.var`. A part that occurs
 several times in one graph (behind different prefixes) has its names marked `~2`, `~3`, ...; its weights are stored once.
-A narrowed part (`block7@96`, see `stimcore.subnets.channels`) is its whole part with constants sliced; those are named
-`NAME@96`.
+A narrowed part (`block7@96`, see `stimcore.subnets.channels`) is its whole part with constants sliced; those are named `NAME@96`.
 """
 
 from collections import Counter

@@ -1,7 +1,6 @@
 """The worker process: holds engines, answers calls, advances evaluations. The only room of the server that imports the runtime.
 
-Started by `pool.py` as `python -m stimcore.serve.workers.process`; talks over its standard input and output; ends when its
-input does.
+Started by `pool.py` as `python -m stimcore.serve.workers.process`; talks over its standard input and output; ends when its input does.
 """
 
 import argparse

@@ -1,0 +1,345 @@
+"""Sample spaces of the stimulative step: how their draws are distributed, and that every one has the right gradients."""
+
+import copy
+import itertools
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stimcore.errors import UsageError
+from stimcore.methods.base import Batch
+from stimcore.methods.stimulative import Stimulative
+from stimcore.methods.table import make
+from stimcore.nets.staged import StagedNet
+from stimcore.subnets import families
+from stimcore.subnets.families import (
+    SAMPLES,
+    draw_deletions,
+    draw_deletions_and_permutations,
+    draw_ordered,
+    smallest_deletion,
+    smallest_ordered,
+)
+from stimcore.subnets.topology import Spec, Topology
+
+RESNET = Topology.of("resnet20", (3, 3, 3), {4: "stride 2", 7: "stride 2"})
+MOBILENET = Topology.of("mobilenetv3", (2, 3, 4, 2, 3), dict.fromkeys((1, 3, 6, 10, 12), "stride"))
+MIDDLE = Topology.of("middle", (5,), {3: "wider"})
+DENSE = Topology.of("dense", (2, 3), ordered_only=True)
+DRAWS = 12_000
+
+
+def _uniform(values: Iterable[Hashable], expected: Iterable[Hashable]) -> None:
+    """Chi-square test at the 99.9th percentile (Wilson-Hilferty), with every expected value and no other met."""
+    counts, support = Counter(values), list(expected)
+    assert set(counts) == set(support)
+    share = counts.total() / len(support)
+    chi_square = sum((count - share) ** 2 / share for count in counts.values())
+    freedom = max(1, len(support) - 1)
+    assert chi_square < freedom * (1 - 2 / (9 * freedom) + 3.09 * math.sqrt(2 / (9 * freedom))) ** 3
+
+
+@pytest.mark.parametrize("draw", [draw_deletions, draw_deletions_and_permutations])
+@pytest.mark.parametrize("topology", [RESNET, MOBILENET], ids=str)
+def test_the_number_kept_is_uniform_and_so_is_the_set_of_that_size(draw: families.Draw, topology: Topology) -> None:
+    rng = random.Random(0)
+    specs = [draw(topology, rng, None) for _ in range(DRAWS)]
+    for s, stage in enumerate(topology.stages):
+        free = [block for block in stage if block in topology.removable]
+        kept = [tuple(sorted(set(spec.stages[s]) & set(free))) for spec in specs]
+        _uniform(map(len, kept), range(len(free) + 1))
+        for size in range(len(free) + 1):
+            _uniform((blocks for blocks in kept if len(blocks) == size), itertools.combinations(free, size))
+        assert all(set(stage) - set(free) <= set(spec.stages[s]) for spec in specs)  # what is not removable stays
+    for spec in specs:
+        topology.check(spec)
+
+
+def test_stages_are_drawn_independently() -> None:
+    rng = random.Random(1)
+    specs = [draw_deletions(RESNET, rng) for _ in range(DRAWS)]
+    sizes = [tuple(map(len, spec.stages)) for spec in specs]
+    _uniform(sizes, itertools.product((0, 1, 2, 3), (1, 2, 3), (1, 2, 3)))
+    assert Spec(((), (4,), (7,))) in specs and RESNET.full in specs and smallest_deletion(RESNET) == Spec(((), (4,), (7,)))
+
+
+def test_deletions_keep_the_order() -> None:
+    rng = random.Random(2)
+    for _ in range(500):
+        spec = draw_deletions(MOBILENET, rng)
+        assert all(list(stage) == sorted(stage) for stage in spec.stages)
+
+
+def test_the_order_of_what_is_kept_is_uniform() -> None:
+    rng = random.Random(3)
+    specs = [draw_deletions_and_permutations(RESNET, rng) for _ in range(DRAWS)]
+    for size in (2, 3):
+        orders = [spec.stages[0] for spec in specs if len(spec.stages[0]) == size]
+        _uniform(orders, itertools.permutations((1, 2, 3), size))
+    assert all(spec.stages[1][0] == 4 and spec.stages[2][0] == 7 for spec in specs)
+
+
+def test_no_block_moves_across_one_that_is_not_removable() -> None:
+    rng = random.Random(4)
+    specs = {draw_deletions_and_permutations(MIDDLE, rng) for _ in range(3000)}
+    halves = [[(), (1,), (2,), (1, 2), (2, 1)], [(), (4,), (5,), (4, 5), (5, 4)]]
+    assert specs == {Spec(((*left, 3, *right),)) for left, right in itertools.product(*halves)}
+    for spec in specs:
+        MIDDLE.check(spec)
+
+
+@pytest.mark.parametrize("draw", [draw_deletions, draw_deletions_and_permutations])
+def test_a_cap_holds_per_stage(draw: families.Draw) -> None:
+    rng = random.Random(5)
+    specs = [draw(MOBILENET, rng, (0, 1, 2, 9, 0)) for _ in range(4000)]
+    for s, sizes in enumerate(((2,), (2, 3), (2, 3, 4), (1, 2), (3,))):
+        _uniform((len(spec.stages[s]) for spec in specs), sizes)
+    for wrong in ((1, 1), (0, 0, 0, 0, -1)):
+        with pytest.raises(UsageError, match="5 numbers from 0, one per stage"):
+            draw(MOBILENET, rng, wrong)
+
+
+def test_the_same_generator_gives_the_same_draws() -> None:
+    for draw in SAMPLES.values():
+        first, again, other = ([draw(MOBILENET, rng, None) for _ in range(20)] for rng in map(random.Random, (7, 7, 8)))
+        assert first == again != other
+
+
+def test_the_smallest_of_every_space() -> None:
+    assert smallest_ordered(MOBILENET) == MOBILENET.ordered([1] * 5)
+    assert smallest_ordered(MOBILENET, (0, 1, 2, 9, 0)) == MOBILENET.ordered([2, 2, 2, 1, 3])
+    assert smallest_deletion(MOBILENET) == Spec(((1,), (3,), (6,), (10,), (12,)))
+    rng = random.Random(6)
+    drawn = [draw_ordered(MOBILENET, rng, (0, 1, 2, 9, 0)) for _ in range(300)]
+    assert min(drawn, key=lambda spec: len(spec.blocks)) == smallest_ordered(MOBILENET, (0, 1, 2, 9, 0))
+
+
+@pytest.mark.parametrize("sample", ["deletions", "deletions+permutations"])
+def test_a_network_without_removable_blocks_is_refused_before_the_first_step(
+    sample: str, fresh: Callable[..., StagedNet]
+) -> None:
+    net = fresh("densenet-2-3-2-k6")
+    with pytest.raises(UsageError, match="no block that can be deleted: its layers concatenate; allowed: sample=ordered"):
+        Stimulative(sample=sample).auxiliary(net)
+    Stimulative().auxiliary(net)
+    rigid = Topology.of("rigid", (1, 1), {1: "stride 2", 2: "stride 2"})
+    for draw in (draw_deletions, draw_deletions_and_permutations):
+        with pytest.raises(UsageError, match="rigid has no block that can be deleted"):
+            draw(rigid, random.Random(0))
+    with pytest.raises(UsageError, match="dense has no block"):
+        smallest_deletion(DENSE)
+
+
+def test_caps_that_do_not_fit_are_refused_before_the_first_step(fresh: Callable[..., StagedNet]) -> None:
+    for sample in SAMPLES:
+        with pytest.raises(UsageError, match="3 numbers from 0, one per stage"):
+            Stimulative(sample=sample, max_skipped=(0, 1)).auxiliary(fresh("resnet20"))
+
+
+# ---- gradients ----
+
+NETS = {"resnet20": (3, 8, 8), "mobilenetv3-w0.5": (3, 32, 32)}
+
+
+class Given(Stimulative):
+    """A stimulative step with given sub-networks."""
+
+    specs: tuple[Spec, ...] = ()
+
+    def draw(self, topology: Topology, rng: random.Random) -> list[Spec]:
+        return list(self.specs)
+
+
+def _small(fresh: Callable[..., StagedNet], name: str) -> StagedNet:
+    net = fresh(name, dtype=torch.float64, shape=NETS[name])
+    for module in net.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return net
+
+
+def _batch(net: StagedNet, seed: int, label_smoothing: float = 0.0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn((6, *net.input_shape), generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, net.num_classes, (6,), generator=generator)
+    return Batch(images=images, labels=labels, rng=random.Random(seed), label_smoothing=label_smoothing)
+
+
+def _plain(net: StagedNet, method: Stimulative, specs: list[Spec], batch: Batch) -> tuple[dict[str, float], list[Tensor]]:
+    """Losses and gradients from whole forwards and the formula; uses nothing of the step."""
+    net = copy.deepcopy(net)
+    main = net(batch.images)
+    ce = F.cross_entropy(main, batch.labels, label_smoothing=batch.label_smoothing)
+    terms = []
+    for spec in specs:
+        sub = net(batch.images, spec)
+        if method.target == "labels":
+            terms.append(F.cross_entropy(sub, batch.labels, label_smoothing=batch.label_smoothing))
+        else:
+            p = main.detach().softmax(1)
+            terms.append((p * (main.detach().log_softmax(1) - sub.log_softmax(1))).sum(1).mean())
+    second = torch.stack(terms).mean()
+    loss = ce + method.weight * second
+    loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation there
+    name = "sub_ce" if method.target == "labels" else "sub_kl"
+    losses = {"loss": loss.item(), "main_ce": ce.item(), name: second.item()}
+    return losses, [p.grad for p in net.parameters() if p.grad is not None]
+
+
+def _same(net: StagedNet, method: Stimulative, specs: list[Spec], batch: Batch) -> None:
+    """The step's losses and gradients are those of whole forwards; running statistics are those of the main network."""
+    losses, gradients = _plain(net, method, specs, batch)
+    alone = copy.deepcopy(net)
+    alone(batch.images)
+    ours = copy.deepcopy(net)
+    stepped = method.step(ours, None, batch)
+    assert stepped.keys() == losses.keys()
+    for name, value in losses.items():
+        assert stepped[name].item() == pytest.approx(value, rel=1e-12, abs=1e-14), name
+    largest = max(gradient.norm() for gradient in gradients)
+    for (name, parameter), gradient in zip(ours.named_parameters(), gradients, strict=True):
+        assert parameter.grad is not None, name
+        # a bias before a batch norm has the gradient 0 up to rounding of gradients of the usual size
+        assert (parameter.grad - gradient).norm() <= 1e-12 * max(gradient.norm(), 1e-2 * largest), (name, specs)
+    for (name, buffer), expected in zip(ours.named_buffers(), alone.buffers(), strict=True):
+        assert torch.allclose(buffer.double(), expected.double(), rtol=1e-12), name
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("sample", SAMPLES)
+@pytest.mark.parametrize("target", ["main", "labels"])
+@pytest.mark.parametrize("sandwich", [False, True])
+def test_gradients_are_those_of_whole_forwards(
+    name: str, sample: str, target: str, sandwich: bool, fresh: Callable[..., StagedNet]
+) -> None:
+    net = _small(fresh, name)
+    for seed, subnets in ((0, 1), (1, 1), (2, 2)):
+        method = Stimulative(weight=2.0, sample=sample, target=target, sandwich=sandwich, subnets=subnets)
+        rng = random.Random(seed)
+        specs = [SAMPLES[sample](net.topology, rng, None) for _ in range(subnets)]
+        if sandwich:
+            smallest = net.topology.ordered([1] * len(net.topology.sizes))
+            specs += [smallest if sample == "ordered" else families.without(net.topology, net.topology.removable)]
+        _same(net, method, specs, _batch(net, seed, label_smoothing=0.1))
+
+
+@pytest.mark.parametrize("target", ["main", "labels"])
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("resnet20", ["2-3.4-5-6.7-8-9"]),  # without block 1 only the stem is shared
+        ("resnet20", ["x.4.7"]),  # an empty stage
+        ("resnet20", ["x.4-5-6.7-8-9", "main"]),
+        ("resnet20", ["main"]),  # the full network: everything but the head is shared
+        ("resnet20", ["main", "main"]),
+        ("resnet20", ["3-1-2.4-6-5.7-9-8"]),  # everything is moved
+        ("resnet20", ["1-3.4-6.7-9", "2-1.4-5-6.7-8-9"]),  # prefixes of different lengths
+        ("mobilenetv3-w0.5", ["1.3.6.10.12"]),
+        ("mobilenetv3-w0.5", ["1-2.3-5-4.6-9-7.10.12-14-13"]),
+        ("mobilenetv3-w0.5", ["main"]),
+    ],
+)
+def test_gradients_at_the_edges_of_the_spaces(
+    target: str, name: str, texts: list[str], fresh: Callable[..., StagedNet]
+) -> None:
+    net = _small(fresh, name)
+    method = Given(weight=2.0, target=target)
+    specs = tuple(net.topology.parse(text) for text in texts)
+    object.__setattr__(method, "specs", specs)  # methods are frozen
+    _same(net, method, list(specs), _batch(net, 3))
+    two = Given(weight=2.0, target=target, two_forward=True)
+    object.__setattr__(two, "specs", specs)
+    _same(net, two, list(specs), _batch(net, 3))
+
+
+def test_where_every_block_is_removable_nothing_but_stem_and_head_may_run(fresh: Callable[..., StagedNet]) -> None:
+    net = _small(fresh, "resnet20")
+    net.topology = Topology.of("first stage", (3,))
+    net._parts = {key: part for key, part in net._parts.items() if key in ("stem", "head", "block1", "block2", "block3")}
+    net._parts["head"] = torch.nn.Sequential(
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(1), torch.nn.Linear(16, 10, dtype=torch.float64)
+    )
+    images = torch.randn((4, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    batch = Batch(images=images, labels=torch.tensor([0, 1, 2, 3]), rng=random.Random(0))
+    spec = smallest_deletion(net.topology)
+    assert spec == Spec(((),))
+    method = Given(target="labels")
+    object.__setattr__(method, "specs", (spec,))
+    assert method.step(net, None, batch)["sub_ce"].item() == pytest.approx(
+        F.cross_entropy(net(images, spec), batch.labels).item(), rel=1e-12
+    )
+
+
+def test_a_deleted_block_learns_from_the_main_network_alone(fresh: Callable[..., StagedNet]) -> None:
+    net = _small(fresh, "resnet20")
+    batch = _batch(net, 0)
+    common = copy.deepcopy(net)
+    F.cross_entropy(common(batch.images), batch.labels).backward()  # type: ignore[no-untyped-call]  # torch has no annotation there
+    method = Given(weight=5.0)
+    object.__setattr__(method, "specs", (net.topology.parse("1-3.4-5-6.7-8-9"),))
+    method.step(net, None, batch)
+    for number in range(1, 10):
+        ours, alone = (next(other.block(number).parameters()).grad for other in (net, common))
+        assert ours is not None and alone is not None
+        assert torch.allclose(ours, alone, rtol=1e-9) == (number == 2), number
+
+
+# ---- sandwich, smaller inputs, refusals ----
+
+
+def test_the_sandwich_adds_the_smallest_behind_the_draws() -> None:
+    for sample, draw in SAMPLES.items():
+        plain, rule = (Stimulative(sample=sample, subnets=2, sandwich=on) for on in (False, True))
+        specs = rule.draw(MOBILENET, random.Random(0))
+        assert specs[:-1] == plain.draw(MOBILENET, random.Random(0))
+        rng = random.Random(0)
+        assert specs[:-1] == [draw(MOBILENET, rng, None) for _ in range(2)]
+        assert specs[-1] == (smallest_ordered(MOBILENET) if sample == "ordered" else smallest_deletion(MOBILENET))
+        assert (plain.num_subnets, rule.num_subnets) == (2, 3)
+    capped = Stimulative(sandwich=True, max_skipped=(0, 1, 1, 1, 1)).draw(MOBILENET, random.Random(0))
+    assert capped[-1] == MOBILENET.ordered([2, 2, 3, 1, 2])
+
+
+def test_every_sub_network_of_the_sandwich_has_its_smaller_images(fresh: Callable[..., StagedNet]) -> None:
+    net = _small(fresh, "resnet20")
+    method = Stimulative(sandwich=True, subnets=2, smallest_side=0.5)
+    sides = method.sides(8, random.Random(0))
+    assert len(sides) == 3
+    batch = _batch(net, 0)
+    smaller = tuple(F.interpolate(batch.images, size=side) for side in sides)
+    specs = method.draw(net.topology, random.Random(0))
+    p = net(batch.images).softmax(1).detach()
+    kls = [
+        F.kl_div(net(images, spec).log_softmax(1), p, reduction="batchmean").item()
+        for spec, images in zip(specs, smaller, strict=True)
+    ]
+    drawn = Batch(images=batch.images, labels=batch.labels, rng=random.Random(0), smaller=smaller)
+    assert method.step(net, None, drawn)["sub_kl"].item() == pytest.approx(sum(kls) / 3, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"sample": "permutations"}, r"sample=permutations; allowed: ordered, deletions, deletions\+permutations"),
+        ({"target": "teacher"}, "target=teacher; allowed: main, labels"),
+        ({"target": "labels", "temperature": 2.0}, "a temperature of 2.0 with target=labels; allowed: neither"),
+        ({"target": "labels", "amplitude": 4.0}, "an amplitude of 4.0 with target=labels; allowed: neither"),
+        (
+            {"target": "labels", "amplitude": 4.0, "normalised_ce": True},
+            "an amplitude of 4.0 with target=labels; allowed: neither",
+        ),
+        (
+            {"sandwich": True, "sample": "deletions", "max_skipped": (0, 1, 1)},
+            "several sub-networks are the smallest; allowed: sample=ordered, or no max_skipped",
+        ),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        make("stimulative", options)

@@ -1,0 +1,70 @@
+"""Files that other programs read: the workflow, the commit hooks, the citation, the composition of containers."""
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import settings
+
+ROOT = Path(__file__).parents[1]
+SCHEMAS = {
+    ".github/workflows/ci.yml": "vendor.github-workflows",
+    "CITATION.cff": "vendor.citation-file-format",
+    "compose.yaml": "vendor.compose-spec",
+}
+"""File -> name of the schema in check-jsonschema, which brings a copy of each: nothing is downloaded."""
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_file_fits_its_schema(name: str) -> None:
+    checker = shutil.which("check-jsonschema", path=str(Path(sys.executable).parent))
+    if checker is None:
+        pytest.skip("needs check-jsonschema, which is not installed: see requirements-dev.txt")
+    done = subprocess.run(
+        [checker, "--builtin-schema", SCHEMAS[name], name], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_workflow_runs_what_a_person_runs() -> None:
+    text = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(text)["jobs"]
+    assert {"run": ".ci/run"} in jobs["linux"]["steps"]
+    assert jobs["imports"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]
+    named = {word for job in jobs.values() for step in job["steps"] for word in step.get("run", "").split()}
+    tests = {word for word in named if word.startswith("tests/")}
+    assert tests and all((ROOT / path).exists() for path in tests)
+
+
+def test_commit_hooks_are_local_and_their_programs_installed() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert [one["repo"] for one in hooks["repos"]] == ["local"]
+    programs = {Path(hook["entry"].split()[0]) for one in hooks["repos"] for hook in one["hooks"]}
+    assert {path.parent for path in programs} == {Path(".venv/bin")}
+    assert all(shutil.which(path.name, path=str(Path(sys.executable).parent)) for path in programs)
+
+
+def test_the_citation_has_the_version_and_the_licence_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert [author["family-names"] for author in citation["preferred-citation"]["authors"]] == [
+        "Ye",
+        "Tang",
+        "Li",
+        "Chen",
+        "Ouyang",
+    ]
+
+
+def test_property_tests_draw_the_same_examples_unless_asked_otherwise(pytestconfig: pytest.Config) -> None:
+    assert settings.get_profile("default").derandomize
+    assert not settings.get_profile("random").derandomize
+    chosen = pytestconfig.getoption("--hypothesis-profile") or "default"
+    assert settings.default == settings.get_profile(chosen)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "--hypothesis-profile=random" in makefile.partition("\nrandom:")[2].partition("\n\n")[0]

@@ -1,0 +1,85 @@
+"""Watching: which sub-networks, and that every count is the one of a plain evaluation."""
+
+import dataclasses
+
+import pytest
+
+from stimcore.analysis.intervals import wilson
+from stimcore.data.subset import stratified
+from stimcore.errors import UsageError
+from stimcore.nets.cut import cut
+from stimcore.reference.evaluate import evaluate
+from stimcore.runs.run import records
+from stimcore.subnets.topology import Topology
+from stimcore.train.trainer import Trainer
+from stimcore.train.watch import those_that_exist, watched
+from tests.train.conftest import pictures
+
+TOPOLOGY = Topology.of("net", [3, 2, 4])
+
+
+def shorts(names, topology=TOPOLOGY):
+    """Names and short forms."""
+    return {name: topology.short(spec) for name, spec in watched(topology, names).items()}
+
+
+def test_names_stand_for_sub_networks():
+    assert shorts(["smallest", "half"]) == {"smallest": "d1-1-1", "half": "d2-1-2"}
+    assert shorts(["d1-2-3", "1.4-5.6"]) == {"d1-2-3": "d1-2-3", "1.4-5.6": "d1-2-1"}
+    everything = shorts(["half", "ordered"])
+    assert len(everything) == 3 * 2 * 4 - 1 and everything["half"] == "d2-1-2"  # each once, the main network left out
+    assert shorts(["main", "d3-2-4"]) == {} and shorts([]) == {}
+    assert shorts(["smallest", "half"], Topology.of("net", [1, 2])) == {"smallest": "d1-1"}
+
+
+def test_names_that_stand_for_nothing_are_refused_or_left_out():
+    for name in ("largest", "d4-1-1", "1-3.4.6", "d1-1"):
+        with pytest.raises(UsageError, match="can't be watched"):
+            watched(TOPOLOGY, [name])
+    assert those_that_exist(TOPOLOGY, ("smallest", "d1-2-3", "d4-1-1", "1-3.4.6")) == ("smallest", "d1-2-3")
+
+
+def test_every_count_is_that_of_a_plain_evaluation(trainer_for, recipe, tiny, tmp_path):
+    data = dataclasses.replace(tiny, test=pictures(90, seed=1))
+    plan = dataclasses.replace(recipe, epochs=5, watch=("ordered",), watch_every=2, watch_images=40, evaluate_every=4)
+    trainer = trainer_for("stimulative", plan=plan, data=data)
+    counted = []
+    for row in trainer.run(tmp_path):
+        assert ("watched" in row) == ("watch_seconds" in row) == (row["epoch"] in (2, 4, 5))
+        assert ("test" in row) == ("evaluate_seconds" in row) == (row["epoch"] in (2, 4, 5))
+        if "watched" in row:
+            counted.append({one["spec"]: one["correct"] for one in row["watched"]})
+    rows = records(tmp_path)
+    sample = stratified(data.test, 40)
+    assert len(counted) == 3 and len(counted[-1]) == 26 and len(set(counted[-1].values())) > 1
+    for one in rows[-1]["watched"]:
+        spec = trainer.net.topology.parse(one["spec"])
+        plain = evaluate(trainer.net, spec, sample, mean=data.mean, std=data.std, calibration=trainer.calibration)
+        assert one["correct"] == plain.correct and one["images"] == 40 and one["name"] == trainer.net.topology.short(spec)
+        assert one["accuracy_pct"] == 100 * plain.correct / 40
+        assert one["interval_pct"] == list(wilson(plain.correct, 40))
+    assert rows[-1]["test"]["images"] == 90
+
+
+def test_watching_changes_nothing_of_the_training(trainer_for, recipe, tmp_path):
+    losses = []
+    for names in ((), ("ordered",)):
+        folder = tmp_path / str(len(names))
+        folder.mkdir()
+        plan = dataclasses.replace(recipe, watch=names, evaluate_every=1 if names else 3)
+        losses.append([row["losses"] for row in trainer_for("stimulative", plan=plan).run(folder)])
+    assert losses[0] == losses[1]
+
+
+def test_a_twin_watches_what_it_has(trainer_for, recipe, tiny, tmp_path):
+    plan = dataclasses.replace(recipe, epochs=1, watch=("smallest", "half"))
+    plain = trainer_for(plan=plan)
+    twin = cut(plain.net, plain.net.topology.ordered([1, 1, 1]))
+    (row,) = Trainer(twin, plain.method, plan, tiny, plain.settings).run(tmp_path)
+    assert "watched" not in row  # its smallest is itself
+
+
+def test_memory_of_an_epoch_is_not_that_of_an_earlier_evaluation(trainer_for, recipe, tiny, tmp_path):
+    data = dataclasses.replace(tiny, test=pictures(12_000, side=20, seed=1))
+    rows = list(trainer_for(plan=recipe, data=dataclasses.replace(data, train=pictures(48, side=20))).run(tmp_path))
+    assert all(row["peak_memory_bytes"] >= row["start_memory_bytes"] > 10**7 for row in rows)
