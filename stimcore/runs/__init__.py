@@ -1,0 +1,1 @@
+"""The run folder: what training leaves behind, read and written in one place."""
