@@ -1,1 +1,1 @@
-"""The dashboard: shows what the model server knows, computes nothing itself."""
+"""The dashboard: shows what the model server answers and computes nothing itself."""

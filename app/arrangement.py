@@ -1,7 +1,7 @@
-"""What the URL carries: which blocks of the network run, in which order, and which stand there struck through.
+"""Arrangements: which blocks of a network run, in which order, and where the deleted ones stood.
 
-An *arrangement* is a spec plus the places of the deleted blocks, so that a picture can show where they were. Its text is the
-spec grammar with `x4` for a deleted block. Everything that comes from a browser passes `read` before it is used.
+An *arrangement* is a spec plus the places of the deleted blocks, so that a picture can show them. Its text is the spec grammar
+with `x4` for a deleted block; the page's address carries it. Text from a browser is never trusted: it passes `read` first.
 """
 
 import random
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from stimcore.errors import SpecError
 from stimcore.subnets.families import draw_ordered
 from stimcore.subnets.topology import Spec, Topology
+
+LISTED_BLOCKS = 6
+"""Blocks that a sentence lists one by one; of more it gives the number."""
 
 
 @dataclass(frozen=True)
@@ -27,42 +30,47 @@ class Arrangement:
 
     @property
     def spec(self) -> Spec:
-        """What runs."""
+        """The blocks that run."""
         return Spec(tuple(tuple(b for b in stage if b not in self.deleted) for stage in self.stages))
 
     def __str__(self) -> str:
-        """`1-x2-3.4-6-5`: dots between stages, dashes between blocks, x for deleted."""
+        """Return the text: `1-x2-3.4-6-5` has dots between stages, dashes between blocks, x before deleted blocks."""
         return ".".join("-".join(f"x{b}" if b in self.deleted else str(b) for b in stage) for stage in self.stages)
 
 
 def full(topology: Topology) -> Arrangement:
-    """Every block runs, in its own place."""
+    """Return the arrangement in which every block runs, in its own place."""
     return Arrangement(topology.stages, frozenset())
 
 
 def read(topology: Topology, text: str) -> Arrangement:
-    """The arrangement that a text describes, in any form of the spec grammar.
+    """Return the arrangement that a text describes, in any form of the spec grammar.
 
     Args:
         topology: The network.
-        text: `1-x2-3`, `1-3`, `d2-3-3`, `main`; never trusted.
+        text: `1-x2-3`, `1-3`, `d2-3-3` or `main`; not trusted.
 
     Raises:
-        SpecError: Says what is wrong.
+        SpecError: This network has no such arrangement.
+
+    Example:
+        >>> str(read(Topology.of("net", [3, 2]), "1-3.5-4"))
+        '1-x2-3.5-4'
     """
     spec = topology.parse(text)
     running = set(spec.blocks)
-    places = [_places(stage, kept) for stage, kept in zip(topology.stages, spec.stages, strict=True)]
+    places = [_with_deleted(stage, kept) for stage, kept in zip(topology.stages, spec.stages, strict=True)]
     if "x" in text:
+        # The text names the deleted blocks of some stages itself, and with them their places.
         for s, part in enumerate(text.strip().split(".")):
-            shown = tuple(int(token.lstrip("x")) for token in part.split("-") if token != "x")
-            if sorted(shown) == sorted(topology.stages[s]):
-                places[s] = shown
+            written = tuple(int(token.lstrip("x")) for token in part.split("-") if token != "x")
+            if sorted(written) == sorted(topology.stages[s]):
+                places[s] = written
     return Arrangement(tuple(places), frozenset(set(range(1, topology.num_blocks + 1)) - running))
 
 
-def _places(stage: tuple[int, ...], kept: tuple[int, ...]) -> tuple[int, ...]:
-    """The kept blocks in their order, each missing one put back behind its own predecessor."""
+def _with_deleted(stage: tuple[int, ...], kept: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the kept blocks in their order, each missing block inserted behind the one that precedes it in the full stage."""
     shown = list(kept)
     for block in stage:
         if block not in kept:
@@ -72,89 +80,126 @@ def _places(stage: tuple[int, ...], kept: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shown)
 
 
+def read_or_full(topology: Topology, text: str) -> tuple[Arrangement, str]:
+    """Return the arrangement of a text and an empty string, or the full network and the reason why the text has none."""
+    try:
+        return read(topology, text), ""
+    except SpecError as error:
+        return full(topology), str(error)
+
+
 def without(topology: Topology, blocks: Sequence[int]) -> Arrangement:
-    """The full network less some blocks.
+    """Return the full network without some blocks.
 
     Raises:
-        SpecError: One of them can't go.
+        SpecError: One of them can't be deleted.
     """
     arrangement = Arrangement(topology.stages, frozenset(blocks))
     topology.check(arrangement.spec)
     return arrangement
 
 
-def presets(topology: Topology) -> dict[str, str]:
-    """Names of ready-made edits and their texts; only those that this network has."""
-    found: dict[str, str] = {}
-    removable = topology.removable
-    if removable:
-        middle = next((b for b in removable if topology.stage_of(b) == len(topology.sizes) // 2), removable[0])
-        found[f"Delete block {middle}"] = str(without(topology, [middle]))
-        firsts = {stage[0] for stage in topology.stages}
-        later = [b for b in removable if b not in firsts]  # in training the first block of a stage always runs
-        pair = next(((a, b) for a, b in zip(later, later[1:], strict=False) if b == a + 1 and _same(topology, a, b)), None)
-        if pair:
-            stages = tuple(tuple({pair[0]: pair[1], pair[1]: pair[0]}.get(b, b) for b in stage) for stage in topology.stages)
-            found[f"Swap {pair[0]} and {pair[1]}"] = str(Arrangement(stages, frozenset()))
+@dataclass(frozen=True)
+class Edit:
+    """A ready-made arrangement and the label of its button."""
+
+    label: str
+    arrangement: Arrangement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Presets:
+    """The ready-made edits of a network; None for those that it does not have.
+
+    Attributes:
+        delete: One block deleted, in the middle stage where that is possible.
+        swap: Two neighbours swapped.
+        half: The first half of every stage.
+        smallest: The first block of every stage.
+    """
+
+    delete: Edit | None = None
+    swap: Edit | None = None
+    half: Edit | None = None
+    smallest: Edit | None = None
+
+    @property
+    def edits(self) -> list[Edit]:
+        """Those that the network has, in the order of their buttons."""
+        return [edit for edit in (self.delete, self.swap, self.half, self.smallest) if edit is not None]
+
+
+def presets(topology: Topology) -> Presets:
+    """Return the ready-made edits of a network."""
+    delete = swap = half = smallest = None
+    if topology.removable:
+        middle_stage = len(topology.sizes) // 2
+        block = next((b for b in topology.removable if topology.stage_of(b) == middle_stage), topology.removable[0])
+        delete = Edit(f"Delete block {block}", without(topology, [block]))
+        if pair := _neighbours(topology):
+            swap = Edit(f"Swap {pair[0]} and {pair[1]}", _swapped(topology, *pair))
     if topology.num_blocks > len(topology.sizes):
-        half = topology.ordered([-(-n // 2) for n in topology.sizes])
-        found["Half of every stage"] = str(read(topology, str(half)))
-        found["One per stage"] = str(read(topology, str(topology.ordered([1] * len(topology.sizes)))))
-    return found
+        half = Edit("Half of every stage", _ordered(topology, [-(-n // 2) for n in topology.sizes]))
+        smallest = Edit("One per stage", _ordered(topology, [1] * len(topology.sizes)))
+    return Presets(delete=delete, swap=swap, half=half, smallest=smallest)
 
 
-def _same(topology: Topology, a: int, b: int) -> bool:
-    return topology.stage_of(a) == topology.stage_of(b)
+def _neighbours(topology: Topology) -> tuple[int, int] | None:
+    """Return the first two neighbours of one stage that may change places, without the first block of a stage.
+
+    In training the first block of a stage always runs first, so that a swap with it would show something else than the others.
+    """
+    firsts = {stage[0] for stage in topology.stages}
+    movable = {b for b in topology.removable if b not in firsts}
+    pairs = ((a, a + 1) for a in sorted(movable) if a + 1 in movable)
+    return next((pair for pair in pairs if topology.stage_of(pair[0]) == topology.stage_of(pair[1])), None)
 
 
-def surprise(topology: Topology, rng: random.Random) -> str:
-    """A random ordered sub-network."""
-    return str(read(topology, str(draw_ordered(topology, rng))))
+def _swapped(topology: Topology, a: int, b: int) -> Arrangement:
+    other = {a: b, b: a}
+    return Arrangement(tuple(tuple(other.get(block, block) for block in stage) for stage in topology.stages), frozenset())
 
 
-def locked(topology: Topology) -> dict[int, str]:
-    """Block -> why a click can't delete it, in a student's words."""
-    if topology.ordered_only:
-        return {stage[0]: "every stage keeps its first block" for stage in topology.stages}
-    return dict(topology.fixed)
+def _ordered(topology: Topology, depths: Sequence[int]) -> Arrangement:
+    return read(topology, str(topology.ordered(depths)))
 
 
-def in_words(topology: Topology, arrangement: Arrangement) -> str:
-    """What was done to the network: `without block 5`, `blocks re-ordered`, `the full network`."""
-    gone, spec = sorted(arrangement.deleted), arrangement.spec
-    moved = any(list(kept) != sorted(kept) for kept in spec.stages)
-    if not gone and not moved:
+def random_ordered(topology: Topology, rng: random.Random) -> Arrangement:
+    """Return a random ordered sub-network."""
+    return read(topology, str(draw_ordered(topology, rng)))
+
+
+def describe(topology: Topology, arrangement: Arrangement) -> str:
+    """Return what was done to the network in words: `without block 5`, `with blocks 2, 3 re-ordered`, `the full network`."""
+    deleted, spec = sorted(arrangement.deleted), arrangement.spec
+    moved = [b for kept in spec.stages for b, home in zip(kept, sorted(kept), strict=True) if b != home]
+    if not deleted and not moved:
         return "the full network"
     parts = []
-    if len(gone) == 1:
-        parts.append(f"without block {gone[0]}")
-    elif 1 < len(gone) <= 6:
-        parts.append(f"without blocks {', '.join(map(str, gone[:-1]))} and {gone[-1]}")
-    elif gone:
-        parts.append(f"with {len(gone)} of {topology.num_blocks} blocks deleted")
+    if len(deleted) == 1:
+        parts.append(f"without block {deleted[0]}")
+    elif 1 < len(deleted) <= LISTED_BLOCKS:
+        parts.append(f"without blocks {', '.join(map(str, deleted[:-1]))} and {deleted[-1]}")
+    elif deleted:
+        parts.append(f"with {len(deleted)} of {topology.num_blocks} blocks deleted")
     if moved:
-        changed = [b for kept in spec.stages for b, home in zip(kept, sorted(kept), strict=True) if b != home]
-        parts.append(f"with blocks {', '.join(map(str, sorted(changed)))} re-ordered" if len(changed) <= 6 else "re-ordered")
+        listed = len(moved) <= LISTED_BLOCKS
+        parts.append(f"with blocks {', '.join(map(str, sorted(moved)))} re-ordered" if listed else "re-ordered")
     return " and ".join(parts)
 
 
-def unpractised(topology: Topology, arrangement: Arrangement) -> str:
-    """A caution where something is missing or moved that no ordered sub-network ever misses; empty elsewhere."""
+def caution(topology: Topology, arrangement: Arrangement) -> str:
+    """Return a note where the first block of a stage is missing or moved; empty elsewhere.
+
+    Every ordered sub-network keeps these blocks first, so that no training method ever runs without them.
+    """
     firsts = {stage[0] for stage in topology.stages}
-    gone = sorted(firsts & arrangement.deleted)
+    deleted = sorted(firsts & arrangement.deleted)
     moved = any(
         kept and stage[0] in kept and kept[0] != stage[0]
         for kept, stage in zip(arrangement.spec.stages, topology.stages, strict=True)
     )
-    if not gone and not moved:
+    if not deleted and not moved:
         return ""
-    subject = f"block {gone[0]}" if len(gone) == 1 else "the first block of a stage"
+    subject = f"block {deleted[0]}" if len(deleted) == 1 else "the first block of a stage"
     return f"(No training method practised this: {subject} runs first in every sub-network that stimulative training draws.)"
-
-
-def explain(topology: Topology, text: str) -> tuple[Arrangement, str]:
-    """The arrangement of a text and an empty string, or the full network and why the text isn't one."""
-    try:
-        return read(topology, text), ""
-    except SpecError as error:
-        return full(topology), str(error)

@@ -1,27 +1,27 @@
-"""A finished figure on a page: keyboard twin of its camera is the download of its numbers."""
+"""A finished figure on a page, with its numbers as a download."""
 
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from stimcore.figures.base import CONFIG, plotted
+from stimcore.figures.layout import CONFIG, figure_csv
 
 
-def show(figure: go.Figure, key: str, alt: str, **more: Any) -> None:
-    """Draws a figure, and offers its numbers as CSV; its camera saves an SVG.
+def chart(figure: go.Figure, key: str, alt: str, **options: Any) -> None:
+    """Draw a figure; its camera saves an SVG, and a button, which a keyboard reaches too, saves its numbers as CSV.
 
     Args:
         figure: To draw.
-        key: Names the widgets (`figure_KEY`) and the file.
-        alt: For a screen reader.
-        more: For `st.plotly_chart`, a selection for instance.
+        key: Names the widgets (`figure_KEY`, `csv_KEY`) and the files.
+        alt: Description for a screen reader.
+        options: For `st.plotly_chart`, a selection for instance.
     """
     config = {**CONFIG, "toImageButtonOptions": {"format": "svg", "filename": key}}
-    st.plotly_chart(figure, key=f"figure_{key}", config=config, alt=alt, **more)
+    st.plotly_chart(figure, key=f"figure_{key}", config=config, alt=alt, **options)
     st.download_button(
         "Numbers (CSV)",
-        plotted(figure),
+        figure_csv(figure),
         f"{key}.csv",
         "text/csv",
         key=f"csv_{key}",

@@ -1,15 +1,18 @@
-"""The frame around every page: which experiment, which methods, what stands in the way, and words for provenance."""
+"""The frame around every page: its head, the choice of experiment and methods, problems, and where the numbers come from."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import streamlit as st
 
-from app import sources
-from app.link import copy_link
+from app import session, sources, watch
+from app.arrangement import Arrangement
+from app.components import copy_link
+from app.text import images, plain
+from stimcore.analysis.comparisons import method_position
 from stimcore.errors import StimcoreError
-from stimcore.figures.style import Style, style, variant
+from stimcore.figures.style import Style, method_style, variant
 from stimcore.serve.types import Catalogue, ExperimentInfo, MethodInfo
 from stimcore.subnets.topology import Topology
 
@@ -20,9 +23,9 @@ class Frame:
 
     Attributes:
         experiment: The chosen one.
-        methods: The chosen whole networks, in the order of the catalogue.
-        twins: Sub-networks that were trained alone.
-        classroom: Whether this is projected: large, and answers covered first.
+        methods: The chosen main networks, in the order of Table r3.
+        twins: Sub-networks of the experiment that were trained alone.
+        classroom: Whether the page is projected: large, with answers covered first.
     """
 
     experiment: ExperimentInfo
@@ -30,69 +33,62 @@ class Frame:
     twins: tuple[MethodInfo, ...]
     classroom: bool
 
-    @property
+    @cached_property
     def topology(self) -> Topology:
-        """Of the main network."""
+        """The experiment's main network."""
         return Topology.from_dict(self.experiment.topology)
 
     def style(self, method: MethodInfo) -> Style:
-        """How a method looks on every page."""
+        """Return how a method is drawn, the same on every page; several bundles of one method differ in their symbols."""
         alike = [m.name for m in self.experiment.methods if m.method == method.method and m.spec is None]
-        return variant(style(method), alike.index(method.name)) if len(alike) > 1 and method.name in alike else style(method)
+        style = method_style(method.method, method.name)
+        return variant(style, alike.index(method.name)) if len(alike) > 1 and method.name in alike else style
+
+    def label(self, method: MethodInfo) -> str:
+        """Return a method's name for a reader."""
+        return self.style(method).label
+
+    def title(self, method: MethodInfo) -> str:
+        """Return a method's symbol and name, as the first cell of a table's row."""
+        return f"{self.style(method).glyph} {self.label(method)}"
 
 
-def is_classroom() -> bool:
-    """Whether the visitor asked for `?view=class`; kept from page to page."""
-    asked = st.query_params.get("view")
-    if asked is not None:
-        st.session_state["view"] = asked
-    classroom = st.session_state.get("view") == "class"
-    if classroom and asked is None:
-        st.query_params["view"] = "class"
-    return classroom
+def frame(title: str, lead: str, *, several: bool = True, extra: Callable[[ExperimentInfo], None] | None = None) -> Frame:
+    """Draw the head of a page and return what the page is about.
 
-
-def _turn(view: str) -> None:
-    st.session_state["view"] = view
-    if view:
-        st.query_params["view"] = view
-    else:
-        st.query_params.pop("view", None)
-
-
-def frame(title: str, lead: str, *, several: bool = True, beside: Callable[[ExperimentInfo], None] | None = None) -> Frame:
-    """Draws the head of a page and returns what it is about; stops the page with a sentence where there is nothing to show.
+    Where there is nothing to show, the page ends here with a sentence that says what to do.
 
     Args:
         title: Heading.
-        lead: One or two sentences under it.
+        lead: One or two sentences under it, as Markdown.
         several: Whether the page can show more than one method.
-        beside: Draws more controls into the head.
+        extra: Draws more controls into the head.
     """
     classroom = is_classroom()
-    st.html(_QUIET + (_LARGE if classroom else "") + (_DARK if st.context.theme.type == "dark" else ""))
+    st.html(_STYLE + (_LARGE if classroom else "") + (_DARK if st.context.theme.type == "dark" else ""))
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="head"):
         st.title(title, anchor=False, width="content")
         with st.container(horizontal=True, vertical_alignment="center", width="content", key="head_controls"):
             more = st.container(width="content", key="more")
-            _view(classroom)
+            _view_button(classroom)
             link = st.container(width="content", key="link")
     if not classroom:
         st.markdown(lead)
     catalogue = _catalogue()
-    asked = st.query_params.get("experiment", ""), st.query_params.get_all("methods")
+    # Read before the widgets are drawn: a widget removes from the address what it does not offer.
+    asked_experiment, asked_methods = st.query_params.get("experiment", ""), st.query_params.get_all("methods")
     with st.container(horizontal=True, vertical_alignment="bottom", key="choices", gap="small"):
         experiment = _experiment(catalogue)
-        whole = tuple(m for m in experiment.methods if m.spec is None)
-        methods = _methods(whole) if several and len(whole) > 2 else whole
-    if beside and not classroom:
+        main_networks = tuple(m for m in experiment.methods if m.spec is None)
+        methods = _methods(main_networks) if several and len(main_networks) > 2 else main_networks
+    if extra and not classroom:
         with more:
-            beside(experiment)
+            extra(experiment)
     with link:
         copy_link(experiment.name)
-    if asked[0] not in ("", *(e.name for e in catalogue.experiments)):
+    if asked_experiment not in ("", *(e.name for e in catalogue.experiments)):
         st.warning(f"This address asks for an experiment that isn't here. Showing {plain(experiment.name)}.")
-    elif len(whole) > 2 and set(asked[1]) - {"", *(style(m).label for m in whole)}:
+    elif len(main_networks) > 2 and set(asked_methods) - {"", *(method_style(m.method, m.name).label for m in main_networks)}:
         st.warning("This address asks for a training method that isn't here.")
     _problems(catalogue)
     if not methods:
@@ -101,22 +97,62 @@ def frame(title: str, lead: str, *, several: bool = True, beside: Callable[[Expe
     return Frame(experiment, methods, tuple(m for m in experiment.methods if m.spec is not None), classroom)
 
 
-def _view(classroom: bool) -> None:
+def footer(here: Frame) -> None:
+    """Draw where the page's numbers come from: network, images, how it was trained, and what runs networks here."""
+    experiment = here.experiment
+    labels = sorted({m.label for m in here.methods})
+    note = sources.provider_note()
+    device = f" Networks run on this machine's processor: {note.rstrip('.')}." if note else ""
+    st.caption(
+        f"{here.topology.network} on {experiment.dataset}, {len(experiment.classes)} classes. Accuracies are measured on "
+        f"{images(experiment.evaluation_images)} that were not used in training. Training: "
+        f"{', '.join(labels)}.{device}"
+    )
+
+
+def open_in_break_it(topology: Topology, arrangement: Arrangement) -> None:
+    """Draw the button that opens an arrangement on the page Break it."""
+    if st.button("Open in Break it", key="open"):
+        session.write_spec(topology, str(arrangement))
+        st.switch_page("views/break_it.py", query_params={"spec": str(arrangement)})
+
+
+# --- teacher view ---
+
+
+def is_classroom() -> bool:
+    """Return whether the visitor asked for the teacher view, by `?view=class`; the choice holds from page to page."""
+    view, asked = session.memory(session.View), st.query_params.get("view")
+    if asked is not None:
+        view.name = asked
+    classroom = view.name == "class"
+    if classroom and asked is None:
+        st.query_params["view"] = "class"
+    return classroom
+
+
+def _choose_view(name: str) -> None:
+    session.memory(session.View).name = name
+    if name:
+        st.query_params["view"] = name
+    else:
+        st.query_params.pop("view", None)
+
+
+def _view_button(classroom: bool) -> None:
     if classroom:
-        st.button("Leave teacher view", key="view_button", on_click=_turn, args=("",))
+        st.button("Leave teacher view", key="view_button", on_click=_choose_view, args=("",))
     else:
         st.button(
             "Teacher view",
             key="view_button",
-            on_click=_turn,
+            on_click=_choose_view,
             args=("class",),
-            help=(
-                "For a projector: large type, only the network and its answers, and answers stay covered until you reveal them."
-            ),
+            help="For a projector: large type, only the network and its answers. Answers stay covered until you reveal them.",
         )
 
 
-_QUIET = """<style>
+_STYLE = """<style>
 .stMain .block-container { padding-top: 4rem; padding-bottom: 3rem; max-width: 80rem; }
 @media (min-width: 760px) { .stMain .block-container { padding-left: 2rem; padding-right: 2rem; } }
 .js-plotly-plot :is(text[class$="title"], g[class$="tick"] text) { fill: currentColor !important; }
@@ -131,24 +167,27 @@ _LARGE = """<style>
 </style>"""
 
 
+# --- experiment and methods ---
+
+
 def _catalogue() -> Catalogue:
     try:
         catalogue = sources.catalogue()
     except StimcoreError as error:
         st.error(plain(str(error)), title="The model server can't be reached" if error.code == "unavailable" else None)
-        st.button("Try again", type="primary", on_click=sources.forget)
+        st.button("Try again", type="primary", on_click=watch.reload)
         st.stop()
     if not catalogue.experiments:
         _problems(catalogue)
-        st.info(sources.nothing_here())
-        st.button("Look again", type="primary", on_click=sources.forget)
+        st.info(sources.empty_folder_help())
+        st.button("Look again", type="primary", on_click=watch.reload)
         st.stop()
     return catalogue
 
 
 def _experiment(catalogue: Catalogue) -> ExperimentInfo:
     by_name = {e.name: e for e in catalogue.experiments}
-    first = max(catalogue.experiments, key=_tells).name
+    first = max(catalogue.experiments, key=_instructive).name
     if len(by_name) == 1:
         return by_name[first]
     name = st.selectbox(
@@ -157,28 +196,25 @@ def _experiment(catalogue: Catalogue) -> ExperimentInfo:
         index=list(by_name).index(first),
         key="experiment",
         bind="query-params",
-        on_change=_forget_spec,
+        on_change=session.forget_spec,
         width=340,
-        help="One network and data set, trained in several ways.",
+        help="One network and one data set, trained in several ways.",
     )
     return by_name[name or first]
 
 
-def _tells(experiment: ExperimentInfo) -> tuple[bool, bool, int]:
-    """How well an experiment shows what this is about: the one that does best is opened first."""
-    whole = {m.method for m in experiment.methods if m.spec is None}
-    rich = sum(m.num_networks > 1 for m in experiment.methods)
-    return {"common", "stimulative"} <= whole, not experiment.topology["ordered_only"], rich
+def _instructive(experiment: ExperimentInfo) -> tuple[bool, bool, int]:
+    """Return a key that sorts experiments by how well they show loafing; the page opens on the largest.
+
+    Best is one with both common and stimulative training, whose blocks can be deleted, and with many listed sub-networks.
+    """
+    main_networks = {m.method for m in experiment.methods if m.spec is None}
+    num_listing = sum(m.num_networks > 1 for m in experiment.methods)
+    return {"common", "stimulative"} <= main_networks, not experiment.topology["ordered_only"], num_listing
 
 
-def _forget_spec() -> None:
-    st.session_state.pop("spec", None)
-    if "spec" in st.query_params:
-        del st.query_params["spec"]
-
-
-def _methods(whole: Sequence[MethodInfo]) -> tuple[MethodInfo, ...]:
-    by_name = {m.name: m for m in whole}
+def _methods(main_networks: Sequence[MethodInfo]) -> tuple[MethodInfo, ...]:
+    by_name = {m.name: m for m in main_networks}
     names = list(by_name)
     chosen = st.pills(
         "Training methods",
@@ -187,36 +223,14 @@ def _methods(whole: Sequence[MethodInfo]) -> tuple[MethodInfo, ...]:
         selection_mode="multi",
         key="methods",
         bind="query-params",
-        format_func=lambda name: style(by_name[name]).label,
+        format_func=lambda name: method_style(by_name[name].method, name).label,
         wrap=True,
         help="Every method trained the same network on the same images.",
     )
-    return tuple(by_name[n] for n in names if n in (chosen or []))
+    selected = [by_name[name] for name in names if name in (chosen or [])]
+    return tuple(sorted(selected, key=lambda method: method_position(method.method)))
 
 
 def _problems(catalogue: Catalogue) -> None:
     for problem in catalogue.problems:
         st.warning(plain(f"{problem.path} could not be opened: {problem.message}"))
-
-
-def plain(text: str) -> str:
-    """Text that came from outside, so that it is shown as it is: no links, pictures or formulas."""
-    return re.sub(r"([\\`*_\[\]<>$:~#|])", r"\\\1", text)
-
-
-def images(count: int) -> str:
-    """`10,000 images`."""
-    return f"{count:,} image{'' if count == 1 else 's'}"
-
-
-def footer(frame: Frame) -> None:
-    """What is shown, how it was trained, and on what networks run here: once, in plain words."""
-    experiment = frame.experiment
-    labels = sorted({m.label for m in frame.methods})
-    note = sources.status_note()
-    device = f" Networks run on this machine's processor: {note.rstrip('.')}." if note else ""
-    st.caption(
-        f"{frame.topology.network} on {experiment.dataset}, {len(experiment.classes)} classes. Accuracies are measured on "
-        f"{images(experiment.evaluation_images)} that were not used in training. Label of the training: "
-        f"{', '.join(labels)}.{device}"
-    )

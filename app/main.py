@@ -1,6 +1,6 @@
-"""Page config and navigation: `streamlit run app/main.py`.
+"""Start of the dashboard: `streamlit run app/main.py`.
 
-Streamlit imports this file once as the web application and runs it as a script for every visitor.
+Streamlit imports this file once as the web application, for its middleware, and runs it as a script for every visitor.
 """
 
 import sys
@@ -8,15 +8,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))  # works from a checkout without an installed package
+    # Streamlit puts the script's folder on the path, not the checkout: `app` and `stimcore` are beside each other there.
+    sys.path.insert(0, str(ROOT))
 
-import streamlit as st  # noqa: E402  # the path above comes first
+import streamlit as st  # noqa: E402  # imports come after the path is set
 
-from app.web import middleware  # noqa: E402  # the path above comes first
+from app.middleware import middleware  # noqa: E402  # imports come after the path is set
 
 
 def navigate() -> None:
-    """Runs the page that the visitor asked for."""
+    """Run the page that the visitor asked for."""
     st.set_page_config(
         page_title="stimcore: break a network",
         page_icon=str(ROOT / "app" / "icon.png"),

@@ -1,7 +1,7 @@
-"""What the web application adds to Streamlit's: compressed scripts, and headers that keep the page to itself.
+"""Middleware of the dashboard's web application: compressed scripts, and security headers.
 
-Streamlit serves its scripts uncompressed; thirty students who open a page with charts would fetch 220 MB over the class's
-network instead of 75.
+Streamlit serves its scripts uncompressed: thirty students who open a page with charts would load 220 MB over the network of
+their classroom, compressed it is 75 MB.
 """
 
 import functools
@@ -23,7 +23,7 @@ _POLICY = (
 
 
 def middleware() -> list[Middleware]:
-    """In the order in which a request passes them."""
+    """Return the middleware in the order in which a request passes it."""
     return [Middleware(Headers), Middleware(CompressedStatic)]
 
 
@@ -39,7 +39,7 @@ class CompressedStatic:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Answer a request for a script or a style sheet; pass every other one on."""
         path = self._file(scope)
         if path is None:
             await self.app(scope, receive, send)
@@ -65,13 +65,13 @@ class CompressedStatic:
 
 
 class Headers:
-    """Tells the browser to load nothing from elsewhere and to guess no content types."""
+    """Adds headers that forbid the browser to load anything from other hosts and to guess content types."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Pass the request on and add the headers to its answer."""
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

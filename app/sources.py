@@ -1,23 +1,30 @@
-"""The only door to the model server, with all caching. Everything a page shows comes through here; nothing is computed.
+"""Everything that the pages show, asked from the model server and cached; the dashboard itself computes nothing.
 
 `STIMCORE_SERVER` names a server (`STIMCORE_TOKEN` its token). Without it one is started in the background for the folder
 `STIMCORE_EXPORTED`, by default `exported/` of this repository; `STIMCORE_RUNS`, by default `runs/`, holds run folders.
+
+What belongs to a bundle is cached under the bundle's fingerprint and never asked for again; what can change (the catalogue, the
+server's status, runs in progress) for a few seconds, for all visitors together.
 """
 
 import base64
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import streamlit as st
 
+from app import session
+from app.upload import ImageLimits
+from stimcore.analysis.result import Sweep
 from stimcore.errors import StimcoreError
 from stimcore.serve.client.client import Client
 from stimcore.serve.client.embedded import Embedded
 from stimcore.serve.errors import NotFound
+from stimcore.serve.limits import Limits
 from stimcore.serve.types import (
     Catalogue,
     Classification,
@@ -31,224 +38,287 @@ from stimcore.serve.types import (
     Sample,
     Status,
 )
+from stimcore.subnets.topology import Spec
 
 ROOT = Path(__file__).resolve().parent.parent
-Forgotten = NotFound
-"""What a question about a job says after the server was restarted."""
+JobForgotten = NotFound
+"""Raised for a job that the server does not know, for instance after a restart."""
 
 
 @dataclass(frozen=True)
-class Ask:
-    """What identifies accuracies of sub-networks of one bundle.
+class JobKey:
+    """What the accuracies of a job depend on: equal keys have equal results.
 
     Attributes:
-        experiment: Name.
-        method: Name of the bundle.
-        fingerprint: Of the bundle: a bundle that is replaced under the same name has other numbers.
-        specs: In long form.
+        experiment: Name of the experiment.
+        method: Folder of the bundle.
+        fingerprint: Of the bundle: one that replaces another under the same name has other numbers.
+        specs: The sub-networks.
         recalibrate: Whether batch norms are re-calibrated.
-        max_images: Only the first so many; all when None.
-        interactive: Whether somebody looks at this one number; goes before samples of whole families.
+        max_images: Only the first images, at most this many; all when None.
+        interactive: Whether a visitor waits for this one number; such jobs go before samples of whole families.
     """
 
     experiment: str
     method: str
     fingerprint: str
-    specs: tuple[str, ...]
+    specs: tuple[Spec, ...]
     recalibrate: bool = True
     max_images: int | None = None
     interactive: bool = True
 
 
-def folder() -> Path:
-    """Where bundles are looked for when this program starts the server itself."""
+@dataclass
+class Connection:
+    """A browser tab's connection to the model server, which counts who watches a job.
+
+    Attributes:
+        visitor: Random name of the tab.
+        client: Sends that name with every request; None before the first.
+    """
+
+    visitor: str = field(default_factory=lambda: uuid4().hex)
+    client: Client | None = None
+
+
+# --- the server ---
+
+
+def exported_folder() -> Path:
+    """Return the folder of bundles that a server started here serves."""
     return Path(os.environ.get("STIMCORE_EXPORTED") or ROOT / "exported")
 
 
 def address() -> str:
-    """Of a server that was started by someone else; empty when this program starts one."""
+    """Return the address of a server that runs already; empty when one is started here."""
     return os.environ.get("STIMCORE_SERVER", "").strip()
 
 
+def _location() -> str:
+    """Return where answers come from, an address or a folder: what the caches of changing answers depend on."""
+    return address() or str(exported_folder())
+
+
 @st.cache_resource(show_spinner="Starting the model server …")
-def _embedded(path: Path) -> Embedded:
-    server = Embedded(path, runs=Path(os.environ.get("STIMCORE_RUNS") or ROOT / "runs"))
+def _embedded(folder: Path) -> Embedded:
+    server = Embedded(folder, runs=Path(os.environ.get("STIMCORE_RUNS") or ROOT / "runs"))
     server.wait_ready()
     return server
 
 
-def _server(visitor: str | None = None) -> Client:
+def _connect(location: str, visitor: str | None = None) -> Client:
     if address():
-        return Client(address(), os.environ.get("STIMCORE_TOKEN") or None, visitor)
-    return _embedded(folder()).client(visitor)
+        return Client(location, os.environ.get("STIMCORE_TOKEN") or None, visitor)
+    return _embedded(Path(location)).client(visitor)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _shared(where: str) -> Client:
-    return _server()
+def _client_at(location: str) -> Client:
+    return _connect(location)
 
 
 def _client() -> Client:
-    """For everything that is the same for all visitors."""
-    return _shared(address() or str(folder()))
+    """Return the client for everything that is the same for all visitors."""
+    return _client_at(_location())
 
 
 def visitor() -> str:
-    """A random name of the browser tab that this run is for."""
-    return str(st.session_state.setdefault("visitor", uuid4().hex))
+    """Return the random name of the browser tab that this run is for."""
+    return session.memory(Connection).visitor
 
 
-def _own() -> Client:
-    """This visitor's: the server counts who watches an evaluation."""
-    state = st.session_state
-    if "client" not in state:
-        state["client"] = _server(visitor())
-    return cast(Client, state["client"])
+def _visitor_client() -> Client:
+    connection = session.memory(Connection)
+    if connection.client is None:
+        connection.client = _connect(_location(), connection.visitor)
+    return connection.client
+
+
+# --- what changes ---
 
 
 @st.cache_data(ttl=5, show_spinner=False, max_entries=4)
-def _catalogue(where: str) -> Catalogue:
-    return _client().catalogue()
+def _catalogue_at(location: str) -> Catalogue:
+    return _client_at(location).catalogue()
 
 
 def catalogue() -> Catalogue:
-    """Everything that is served.
+    """Return the experiments and methods that are served.
 
     Raises:
-        StimcoreError: The server can't be reached, or can't be started; says what to do.
+        StimcoreError: The server can't be reached, or can't be started; the message says what to do.
     """
-    return _catalogue(address() or str(folder()))
+    return _catalogue_at(_location())
 
 
-def forget() -> None:
-    """Looks again: at the server, and at its folder."""
-    _catalogue.clear()
-    _status.clear()
-    st.session_state.pop("watched", None)
+def rescan() -> None:
+    """Have the server scan its folder again, and forget the cached catalogue and status."""
+    _catalogue_at.clear()
+    _status_at.clear()
     try:
         _client().rescan()
     except StimcoreError:
-        return  # the page that follows says it
+        return  # the page that is drawn next meets the same error and shows it
 
 
-def nothing_here() -> str:
-    """What to do about an empty folder, in words."""
-    where = f"the server at {address()}" if address() else f"the folder {folder().name}/"
+def empty_folder_help() -> str:
+    """Return what to do where no experiment is served, as Markdown."""
+    where = f"at the server {address()}" if address() else f"in the folder {exported_folder().name}/"
     return (
-        f"There are no trained networks in {where} yet. Train one and export it: "
+        f"There are no trained networks {where} yet. Train one and export it: "
         "`python -m stimcore.train resnet20-fashion --method common`, then `python -m stimcore.export RUN_DIR --out "
-        "exported/EXPERIMENT`. Or let STIMCORE_EXPORTED name a folder that has some."
+        "exported/EXPERIMENT`. Or set STIMCORE_EXPORTED to a folder that has some."
     )
 
 
 @st.cache_data(ttl=60, show_spinner=False, max_entries=4)
-def _status(where: str) -> Status:
-    return _client().status()
+def _status_at(location: str) -> Status:
+    return _client_at(location).status()
 
 
-def status_note() -> str:
-    """Why networks don't run on a GPU here, in one sentence; empty on a GPU, and while the server can't say."""
+def provider_note() -> str:
+    """Return why networks don't run on a GPU, in one sentence; empty on a GPU, and while the server gives no answer."""
     try:
-        return _status(address() or str(folder())).provider_note
+        return _status_at(_location()).provider_note
     except StimcoreError:
         return ""
 
 
-def provider_words(provider: str) -> str:
-    """onnxruntime's name of what runs networks, for a reader."""
-    return {"CPUExecutionProvider": "on the processor", "CUDAExecutionProvider": "on the GPU"}.get(provider, provider or "here")
-
-
-def start(ask: Ask, *, fresh: bool) -> Job:
-    """Begins an evaluation, or joins the one that others watch."""
-    request = JobRequest(
-        experiment=ask.experiment,
-        method=ask.method,
-        specs=ask.specs,
-        recalibrate=ask.recalibrate,
-        max_images=ask.max_images,
-        fresh=fresh,
-        interactive=ask.interactive,
-    )
-    return _own().submit(request)
-
-
-def job(id_: str) -> Job:
-    """Where an evaluation is; asking counts as watching.
-
-    Raises:
-        NotFound: The server doesn't know it (any more).
-    """
-    return _own().job(id_)
-
-
-def leave(id_: str) -> None:
-    """This visitor no longer cares; the work ends unless others do."""
+def image_limits() -> ImageLimits:
+    """Return the largest picture that the server accepts; the usual limits while the server gives no answer."""
     try:
-        _own().cancel(id_)
+        status = _status_at(_location())
     except StimcoreError:
-        return  # it has ended, or the server has
-
-
-@st.cache_data(show_spinner=False, max_entries=64)
-def _sweep(experiment: str, method: str, fingerprint: str, kind: str) -> dict[str, Any] | None:
-    return _client().sweep(experiment, method, kind)
-
-
-def sweep(experiment: str, method: MethodInfo, kind: str) -> dict[str, Any] | None:
-    """Stored accuracies of a family in the form of `stimcore.sweep`; None where none are stored."""
-    return _sweep(experiment, method.name, method.fingerprint, kind) if kind in method.sweeps else None
-
-
-@st.cache_data(show_spinner=False, max_entries=64)
-def _networks(experiment: str, method: str, fingerprint: str) -> Networks:
-    return _client().networks(experiment, method)
-
-
-def networks(experiment: str, method: MethodInfo) -> Networks:
-    """The listed ONNX files of a bundle."""
-    return _networks(experiment, method.name, method.fingerprint)
-
-
-@st.cache_data(show_spinner=False, max_entries=64)
-def _training(experiment: str, method: str, fingerprint: str) -> list[dict[str, Any]]:
-    return _client().training(experiment, method)
-
-
-def training(experiment: str, method: MethodInfo) -> list[dict[str, Any]]:
-    """Records of the epochs of a finished run."""
-    return _training(experiment, method.name, method.fingerprint)
+        return ImageLimits(Limits.image_bytes, Limits.image_pixels)
+    return ImageLimits(status.image_bytes, status.image_pixels)
 
 
 @st.cache_data(ttl=2, show_spinner=False, max_entries=4)
-def _runs(where: str) -> list[RunInfo]:
-    return _client().runs()
+def _runs_at(location: str) -> list[RunInfo]:
+    return _client_at(location).runs()
 
 
 def runs() -> list[RunInfo]:
-    """Run folders on the server's machine, the last written first."""
-    return _runs(address() or str(folder()))
+    """Return the run folders on the server's machine, the last written first."""
+    return _runs_at(_location())
+
+
+# --- jobs ---
+
+
+def start(key: JobKey, *, fresh: bool) -> Job:
+    """Start a job, or join the same job of another visitor.
+
+    Args:
+        key: What to evaluate.
+        fresh: Measure although a result is known.
+    """
+    request = JobRequest(
+        experiment=key.experiment,
+        method=key.method,
+        specs=tuple(map(str, key.specs)),
+        recalibrate=key.recalibrate,
+        max_images=key.max_images,
+        fresh=fresh,
+        interactive=key.interactive,
+    )
+    return _visitor_client().submit(request)
+
+
+def job(job_id: str) -> Job:
+    """Return a job as it is now. Asking counts as watching: the server drops jobs that nobody asks for.
+
+    Raises:
+        JobForgotten: The server does not know the job.
+    """
+    return _visitor_client().job(job_id)
+
+
+def leave(job_id: str) -> None:
+    """Report that this visitor no longer watches a job; the server ends it unless others do."""
+    try:
+        _visitor_client().cancel(job_id)
+    except StimcoreError:
+        return  # the job has ended, or the server has
+
+
+# --- what belongs to a bundle ---
+
+
+class BundleKey(NamedTuple):
+    """What the caches of a bundle's answers depend on.
+
+    Attributes:
+        experiment: Name of the experiment.
+        method: Folder of the bundle.
+        fingerprint: Of the bundle: one that replaces another under the same name is asked about anew.
+    """
+
+    experiment: str
+    method: str
+    fingerprint: str
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _sweep(bundle: BundleKey, kind: str) -> Sweep | None:
+    # A resource, not data: a sweep is frozen, and thousands of results would be unpickled with every run of a page.
+    stored = _client().sweep(bundle.experiment, bundle.method, kind)
+    return None if stored is None else Sweep.from_dict(stored)
+
+
+def sweep(experiment: str, method: MethodInfo, kind: str) -> Sweep | None:
+    """Return the stored accuracies of a family; None where the bundle has none."""
+    return _sweep(BundleKey(experiment, method.name, method.fingerprint), kind) if kind in method.sweeps else None
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _networks(bundle: BundleKey) -> Networks:
+    return _client().networks(bundle.experiment, bundle.method)
+
+
+def networks(experiment: str, method: MethodInfo) -> Networks:
+    """Return the listed ONNX files of a bundle."""
+    return _networks(BundleKey(experiment, method.name, method.fingerprint))
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _training(bundle: BundleKey) -> list[dict[str, Any]]:
+    return _client().training(bundle.experiment, bundle.method)
+
+
+def training(experiment: str, method: MethodInfo) -> Sequence[Mapping[str, Any]]:
+    """Return the records of the epochs of a finished run."""
+    return _training(BundleKey(experiment, method.name, method.fingerprint))
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def _samples(experiment: str, fingerprint: str, count: int) -> list[Sample]:
-    return _client().samples(experiment, count, 0)
+def _samples(bundle: BundleKey, count: int) -> list[Sample]:
+    return _client().samples(bundle.experiment, count, 0)
 
 
 def samples(experiment: ExperimentInfo, count: int = 8) -> list[Sample]:
-    """Evaluation images, the same ones every time."""
-    return _samples(experiment.name, experiment.methods[0].fingerprint, count)
+    """Return evaluation images, the same ones every time."""
+    first = experiment.methods[0]
+    return _samples(BundleKey(experiment.name, first.name, first.fingerprint), count)
 
 
 def classify(
-    experiment: str, method: str, specs: Sequence[str], *, index: int | None = None, image: bytes | None = None
+    experiment: str, method: str, specs: Sequence[Spec], *, index: int | None = None, image: bytes | None = None
 ) -> Classification:
-    """What sub-networks say of an evaluation image, or of the visitor's own, which is stored nowhere."""
+    """Return how sub-networks classify an evaluation image, or the visitor's, which is stored nowhere.
+
+    Args:
+        experiment: Name of the experiment.
+        method: Folder of the bundle.
+        specs: The sub-networks.
+        index: An evaluation image; or
+        image: the bytes of a PNG or JPEG.
+    """
     encoded = None if image is None else base64.b64encode(image).decode()
-    request = ClassifyRequest(method=method, specs=tuple(specs), index=index, image_base64=encoded)
+    request = ClassifyRequest(method=method, specs=tuple(map(str, specs)), index=index, image_base64=encoded)
     return _client().classify(experiment, request)
 
 
 def onnx(experiment: str, method: str, spec: str) -> bytes:
-    """A sub-network as one self-contained ONNX file."""
+    """Return a sub-network as one self-contained ONNX file."""
     return _client().onnx(experiment, method, spec)

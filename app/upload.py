@@ -1,47 +1,67 @@
-"""A visitor's own image: read once, checked, turned upright, re-encoded; never written to disk."""
+"""A visitor's picture: read once, checked, turned upright and encoded again; never written to disk."""
 
 import io
 import warnings
+from dataclasses import dataclass
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-MAX_BYTES = 2_000_000
-MAX_PIXELS = 20_000_000
-SIDE = 512
-"""Longer sides are made smaller before the image travels on."""
+MAX_SIDE = 512
+"""Pictures with a longer side are made smaller before they go to the server, which needs far fewer pixels."""
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """The largest picture that the model server accepts.
+
+    Attributes:
+        num_bytes: Size of the file in bytes.
+        num_pixels: Width times height.
+    """
+
+    num_bytes: int
+    num_pixels: int
+
+    @property
+    def megabytes(self) -> str:
+        """The size of the file in words: `2 MB`."""
+        return f"{self.num_bytes / 1e6:g} MB"
 
 
 class UploadError(Exception):
-    """Why an image can't be used, in one sentence."""
+    """Why a picture can't be used, in one sentence."""
 
 
-def checked(data: bytes) -> bytes:
-    """The image as a PNG without its metadata, upright.
+def read_upload(data: bytes, limits: ImageLimits) -> bytes:
+    """Return an uploaded picture as an upright PNG without metadata.
+
+    Args:
+        data: The file as it was uploaded.
+        limits: Of the server. They are checked before anything is decoded.
 
     Raises:
-        UploadError: Too large, no image, or one that unpacks to too many pixels.
+        UploadError: The file is too large, is no PNG or JPEG, or has too many pixels.
     """
-    if len(data) > MAX_BYTES:
-        raise UploadError(
-            f"The file has {len(data) / 1e6:.1f} MB; at most {MAX_BYTES // 1_000_000} MB are read. Make it smaller."
-        )
+    if len(data) > limits.num_bytes:
+        raise UploadError(f"The file has {len(data) / 1e6:.1f} MB; at most {limits.megabytes} are read. Make it smaller.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our bound on pixels is checked below
             with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise UploadError(
-                        f"The image has {width * height / 1e6:.0f} megapixels; at most {MAX_PIXELS // 1_000_000} are read. "
-                        "Make it smaller."
-                    )
+                _check_pixels(*image.size, limits)
                 image.load()
                 upright = ImageOps.exif_transpose(image).convert("RGB")
-    except UploadError:
-        raise
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise UploadError("This is not a readable PNG or JPEG image. Try another file.") from error
-    upright.thumbnail((SIDE, SIDE))
+        raise UploadError("This is not a readable PNG or JPEG picture. Try another file.") from error
+    upright.thumbnail((MAX_SIDE, MAX_SIDE))
     out = io.BytesIO()
     upright.save(out, "PNG")
     return out.getvalue()
+
+
+def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
+    if width * height > limits.num_pixels:
+        raise UploadError(
+            f"The picture has {width * height / 1e6:.0f} megapixels; at most {limits.num_pixels / 1e6:g} are read. "
+            "Make it smaller."
+        )

@@ -1,41 +1,42 @@
-"""One visitor's look at one evaluation: starts it, follows it while it is watched, and keeps the last numbers that were seen.
+"""Jobs of the model server that a visitor watches: started, polled while they are on the screen, and remembered afterwards.
 
-Whoever turns to another state leaves the old evaluation; the server goes on with it only while others watch.
+A visitor who turns to another state stops watching the old job; the server goes on with it only while others watch it.
 """
 
 import random
 import time
-from collections.abc import Collection, MutableMapping
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 import streamlit as st
 
-import app.sources as sources
+from app import session, sources
+from app.sources import JobKey
+from stimcore.analysis.result import Result
 from stimcore.errors import StimcoreError
-from stimcore.serve.types import Job, Result
+from stimcore.serve.types import Job
 
-KEPT = 64
-"""States whose numbers a session remembers."""
+MAX_REMEMBERED = 64
+"""Jobs whose numbers a session keeps."""
 POLLS_PER_S = 20
-"""Of all visitors together: a run of a polled fragment takes 10 to 15 ms of one core, so this leaves the other half free."""
+"""Polls of all visitors together. One run of a polled fragment takes 10 to 15 ms of a core, so this leaves most of it free."""
 PRESENT_S = 3.0
-"""How long whoever has polled counts as watching."""
+"""A visitor who has polled within this time counts as watching."""
 
 
 @dataclass
-class Watched:
-    """What one visitor has seen of one evaluation.
+class WatchedJob:
+    """One visitor's view of one job.
 
     Attributes:
-        ask: What is evaluated.
-        fresh: Whether it is measured although it was known.
-        job: As last seen; None where it could not be started.
-        stopped: By this visitor.
-        problem: Why there is no answer, in a sentence.
+        key: What is evaluated.
+        fresh: Whether it is measured although a result is known.
+        job: As the server reported it last; None before the first report.
+        stopped: Whether this visitor has stopped it.
+        problem: Why there is no answer, in a sentence; empty without a problem.
     """
 
-    ask: sources.Ask
+    key: JobKey
     fresh: bool = False
     job: Job | None = None
     stopped: bool = False
@@ -43,22 +44,22 @@ class Watched:
 
     @property
     def result(self) -> Result | None:
-        """The first sub-network on the images seen so far; None before the first image."""
+        """The first sub-network on the images counted so far; None before the first image."""
         return self.job.results[0] if self.job and self.job.results and self.job.results[0].images else None
 
     @property
     def images(self) -> int:
-        """Seen so far."""
+        """Images counted so far."""
         return self.result.images if self.result else 0
 
     @property
     def images_total(self) -> int:
-        """In all; 0 while unknown."""
+        """Images in all; 0 while unknown."""
         return self.job.images_total if self.job else 0
 
     @property
     def phase(self) -> str:
-        """`queued`, `calibrate`, `evaluate` or `done`."""
+        """The server's phase: `queued`, `calibrate`, `evaluate` or `done`."""
         return self.job.phase if self.job else "queued"
 
     @property
@@ -66,73 +67,89 @@ class Watched:
         """Whether polling can end."""
         return self.stopped or bool(self.problem) or (self.job is not None and self.job.state == "done")
 
-    def look(self) -> None:
-        """Asks the server once, unless there is nothing more to learn."""
-        job = self.job  # an older run of the page may still hold this object in its own thread
+    def poll(self) -> None:
+        """Ask the server once how far the job is, and start the job where it has none; does nothing once it is finished."""
+        job = self.job  # an older run of the page may still use this object in its thread: work on one value
         if self.finished:
             return
-        _present()[sources.visitor()] = time.monotonic()
+        _last_polls()[sources.visitor()] = time.monotonic()
         try:
             if job is None or job.state in ("cancelled", "dropped"):
-                self.job = job = sources.start(self.ask, fresh=self.fresh)
+                self.job = job = sources.start(self.key, fresh=self.fresh)
             else:
                 self.job = job = sources.job(job.id)
-        except sources.Forgotten:
-            self.job = job = None  # the server was restarted: the next look starts again
+        except sources.JobForgotten:
+            self.job = job = None  # the server was restarted: the next poll starts the job again
         except StimcoreError as error:
             self.problem = str(error)
         if job is not None and job.state == "failed":
             self.problem = job.error.message if job.error else "The evaluation failed."
 
     def stop(self) -> None:
-        """Keeps the partial number; the server ends the work unless others watch it."""
+        """Keep the partial number; the server ends the job unless others watch it."""
         self.stopped = not self.finished
         self.leave()
 
     def leave(self) -> None:
-        """Tells the server that this visitor no longer watches."""
+        """Report to the server that this visitor no longer watches."""
         if self.job is not None and self.job.state in ("queued", "running"):
             sources.leave(self.job.id)
 
-    def again(self, *, fresh: bool) -> None:
-        """Starts over."""
+    def restart(self, *, fresh: bool) -> None:
+        """Start over with the next poll.
+
+        Args:
+            fresh: Measure although a result is known.
+        """
         self.job, self.stopped, self.problem, self.fresh = None, False, "", fresh
 
 
+@dataclass
+class WatchedJobs:
+    """The jobs that a visitor has watched, the oldest first."""
+
+    by_key: dict[JobKey, WatchedJob] = field(default_factory=dict)
+
+
+def watch(key: JobKey) -> WatchedJob:
+    """Return the visitor's view of a job, polled once."""
+    jobs = session.memory(WatchedJobs).by_key
+    watched = jobs.setdefault(key, WatchedJob(key))
+    for old in list(jobs)[:-MAX_REMEMBERED]:
+        jobs.pop(old, None)
+    watched.poll()
+    return watched
+
+
+def watch_only(keys: Collection[JobKey]) -> None:
+    """Leave every unfinished job but these, so that the server does no work that nobody looks at."""
+    jobs = session.memory(WatchedJobs).by_key
+    for key, watched in list(jobs.items()):
+        if key not in keys and not watched.finished and jobs.pop(key, None) is not None:
+            watched.leave()
+
+
+def reload() -> None:
+    """Forget this visitor's jobs and have the server scan its folder again."""
+    session.memory(WatchedJobs).by_key.clear()
+    sources.rescan()
+
+
 @st.cache_resource(show_spinner=False)
-def _present() -> dict[str, float]:
+def _last_polls() -> dict[str, float]:
+    """Return the time of every visitor's last poll, shared by all visitors."""
     return {}
 
 
 def pause_s(least_s: float) -> float:
-    """Seconds between this visitor's polls: longer in a class, and never the same for two, so that they don't stay in step.
+    """Return the seconds between this visitor's polls.
+
+    They grow with the number of visitors that poll, and are never the same for two, so that their polls don't fall together.
 
     Args:
-        least_s: What a visitor alone gets.
+        least_s: The pause of a visitor alone.
     """
-    now, present = time.monotonic(), _present()
-    for gone in [name for name, at in list(present.items()) if now - at > PRESENT_S]:
-        present.pop(gone, None)
-    return max(least_s, len(present) / POLLS_PER_S) * random.uniform(0.9, 1.1)
-
-
-def _seen() -> MutableMapping[sources.Ask, Watched]:
-    return cast(MutableMapping[sources.Ask, Watched], st.session_state.setdefault("watched", {}))
-
-
-def watch(ask: sources.Ask) -> Watched:
-    """The visitor's view of an evaluation, brought up to date."""
-    seen = _seen()
-    watched = seen.setdefault(ask, Watched(ask))
-    for old in list(seen)[:-KEPT]:
-        seen.pop(old, None)
-    watched.look()
-    return watched
-
-
-def watch_only(asks: Collection[sources.Ask]) -> None:
-    """Leaves every other evaluation that this visitor still watched: nobody pays for numbers that nobody looks at."""
-    seen = _seen()
-    for ask, watched in list(seen.items()):
-        if ask not in asks and not watched.finished and seen.pop(ask, None) is not None:
-            watched.leave()
+    now, polls = time.monotonic(), _last_polls()
+    for visitor in [name for name, at in list(polls.items()) if now - at > PRESENT_S]:
+        polls.pop(visitor, None)
+    return max(least_s, len(polls) / POLLS_PER_S) * random.uniform(0.9, 1.1)

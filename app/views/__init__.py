@@ -1,1 +1,1 @@
-"""The pages: read widgets, ask `app.sources`, draw a figure."""
+"""The pages: each reads its widgets, asks `app.sources` and draws panels and figures."""

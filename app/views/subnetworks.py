@@ -1,114 +1,132 @@
-"""Sub-networks: all ordered ones at once, what loafing costs each, and the paper's tables beside them."""
+"""The page Sub-networks: all ordered sub-networks at once, what loafing costs each, and the paper's tables next to them."""
 
 from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from app import arrangement as state
-from app import sources
-from app.family import Sampled, family
-from app.frame import Frame, footer, frame, plain
-from app.show import show
-from app.theory import theory
+from app import arrangement, session, sources
+from app.chart import chart
+from app.frame import Frame, footer, frame, open_in_break_it
+from app.panels.family import Family, family
+from app.panels.theory import theory
+from app.panels.twins import nested_networks, twin_table
+from app.text import change, plain
 from stimcore.analysis import loafing, paper
-from stimcore.figures import subnetworks as figures
+from stimcore.figures.box import accuracy_boxes
+from stimcore.figures.layout import clicked_spec
+from stimcore.figures.method_sweep import MethodSweep
+from stimcore.figures.scatter import accuracy_over_cost
 from stimcore.serve.types import MethodInfo
-from stimcore.subnets.topology import Topology
+from stimcore.subnets.topology import Spec, Topology
 
-S = st.session_state
 LEAD = (
-    "An *ordered* sub-network keeps the first few blocks of every stage. Each point below is one of "
-    "them: how many images does it get "
-    "right **inside** the trained network? Points that hang far below the star are blocks that loaf."
+    "An *ordered* sub-network keeps the first few blocks of every stage. Each point below is one of them: how many images does "
+    "it get right **inside** the trained network? Points far below the star are networks whose blocks loaf."
 )
-LISTED = 1000
-"""Sub-networks that a drop-down can list; of more, one types the depths."""
+MAX_LISTED = 1000
+"""Sub-networks that a drop-down lists; where there are more, the depths are typed."""
 
-Swept = tuple[MethodInfo, Sampled]
+Swept = tuple[MethodInfo, Family]
 
 
 def choose(topology: Topology, swept: Sequence[Swept]) -> str:
-    """The chosen sub-network in its short form; the same choice as a click in a figure, for keyboards."""
-    short = [topology.short(topology.parse(row["spec"])) for row in swept[0][1].sweep["results"]]
-    if len(short) <= LISTED:
-        return str(
-            st.selectbox(
-                "Sub-network",
-                short,
-                index=0,
-                key="subnet",
-                bind="query-params",
-                width=340,
-                help=(
-                    "The number of blocks that each stage keeps: d2-3-1 keeps 2 of the first, 3 of the second, 1 of the third."
-                ),
-            )
+    """Draw the field that chooses a sub-network, as a click in a figure does, and return its text."""
+    short = [topology.short(result.spec) for result in swept[0][1].sweep.results]
+    if len(short) > MAX_LISTED:
+        return st.text_input(
+            "Sub-network", value=short[0], key="subnet", bind="query-params", help="Blocks kept per stage, as in d2-3-1."
         )
-    return st.text_input(
-        "Sub-network", value=short[0], key="subnet", bind="query-params", help="Blocks kept per stage, as in d2-3-1."
+    return str(
+        st.selectbox(
+            "Sub-network",
+            short,
+            index=0,
+            key="subnet",
+            bind="query-params",
+            width=340,
+            help="The number of blocks that each stage keeps: d2-3-1 keeps 2 of the first, 3 of the second, 1 of the third.",
+        )
     )
 
 
-def clicked(topology: Topology, key: str) -> None:
-    """A point was clicked."""
-    if spec := figures.pick(S.get(key)):
-        S["subnet"] = topology.short(topology.parse(spec))
+def choose_clicked(topology: Topology, key: str) -> None:
+    """Choose the sub-network whose point was clicked in the figure with this key."""
+    if spec := clicked_spec(session.selection(key)):
+        session.choose_subnet(topology.short(topology.parse(spec)))
 
 
-def chosen_one(here: Frame, swept: Sequence[Swept], short: str) -> str:
-    """What each method says of the chosen sub-network; returns its long form, empty where there is none."""
-    arrangement, why = state.explain(here.topology, short)
-    if why:
-        st.error(plain(why))
-        return ""
-    spec = str(arrangement.spec)
+def chosen_subnet(here: Frame, swept: Sequence[Swept], text: str) -> Spec | None:
+    """Draw every method's accuracy of the chosen sub-network, and return it; None where the text names none."""
+    shown, reason = arrangement.read_or_full(here.topology, text)
+    if reason:
+        st.error(plain(reason))
+        return None
     with st.container(horizontal=True, vertical_alignment="bottom", key="chosen", gap="medium"):
-        for method, sampled in swept:
-            row = next((r for r in sampled.sweep["results"] if r["spec"] == spec), None)
-            if row:
-                drop = row["drop_pct"]
+        for method, measured in swept:
+            result = next((r for r in measured.sweep.results if r.spec == shown.spec), None)
+            if result:
                 st.metric(
-                    here.style(method).label,
-                    f"{row['accuracy_pct']:.1f} %",
-                    "the full network" if spec == str(here.topology.full) else _points(-drop),
+                    here.label(method),
+                    f"{result.accuracy_pct:.1f} %",
+                    "the full network" if shown.spec == here.topology.full else change(-result.drop_pct),
                     delta_color="off",
                     delta_arrow="off",
                     width="content",
                 )
-        st.button("Open in Break it", key="open", on_click=lambda: S.update(spec=str(arrangement), opened=True))
-    if S.pop("opened", False):
-        st.switch_page("views/break_it.py", query_params={"spec": str(arrangement)})
-    return spec
+        open_in_break_it(here.topology, shown)
+    return shown.spec
 
 
-def _points(change: float) -> str:
-    return "no change" if abs(change) < 0.05 else f"{change:+.1f} points"
-
-
-def costs(here: Frame, families: Sequence[figures.Family]) -> Mapping[str, int]:
-    """Spec -> multiply-accumulates, from a method that lists every sub-network drawn; empty where none does."""
-    drawn = {row["spec"] for family in families for row in family.sweep["results"]}
+def multiply_adds(here: Frame, swept: Sequence[Swept]) -> Mapping[Spec, int]:
+    """Return the multiply-accumulates of every sub-network drawn; empty where no method lists all of them."""
+    drawn = {result.spec for _, measured in swept for result in measured.sweep.results}
     for method in here.methods:
         if method.num_networks >= len(drawn):
-            known = {n.spec: n.macs for n in sources.networks(here.experiment.name, method).networks}
-            if drawn <= set(known):
-                return known
+            macs = {here.topology.parse(n.spec): n.macs for n in sources.networks(here.experiment.name, method).networks}
+            if drawn <= set(macs):
+                return macs
     return {}
 
 
+def accuracy_figures(here: Frame, swept: Sequence[Swept], chosen: Spec | None) -> None:
+    """Draw the accuracies of all sub-networks, by method and over the work per image."""
+    topology = here.topology
+    families = [
+        MethodSweep(here.style(m), measured.sweep, {r.spec: topology.short(r.spec) for r in measured.sweep.results})
+        for m, measured in swept
+    ]
+    left, right = st.columns(2)
+    with left:
+        chart(
+            accuracy_boxes(families, chosen),
+            "cloud",
+            "Accuracy of every sub-network by training method",
+            on_select=lambda: choose_clicked(topology, "figure_cloud"),
+            selection_mode="points",
+        )
+    with right:
+        chart(
+            accuracy_over_cost(families, multiply_adds(here, swept), chosen),
+            "cost",
+            "Accuracy of every sub-network over the work per image",
+            on_select=lambda: choose_clicked(topology, "figure_cost"),
+            selection_mode="points",
+        )
+    st.caption("★ full network. Click a point, or choose a sub-network above.")
+
+
 def overview(here: Frame, swept: Sequence[Swept]) -> None:
-    """Mean and deviation beside Table r3."""
+    """Draw mean and deviation of every method next to the paper's Table r3."""
     printed = {row.method: row for row in paper.TABLE_R3}
     rows = []
-    for method, sampled in swept:
-        found = loafing.overall(sampled.sweep)
-        theirs = printed.get(method.method)
+    for method, measured in swept:
+        ours, theirs = loafing.overall(measured.sweep), printed.get(method.method)
         rows.append(
             {
-                "Method": f"{here.style(method).glyph} {here.style(method).label}",
-                "● full network": f"{found.main.value:.2f} %",
-                f"● all {found.num}, mean ± deviation": f"{found.mean.value:.2f} ± {found.std.value:.2f} %",
-                "● worst": f"{100 * found.worst['correct'] / found.worst['images']:.1f} %",
+                "Method": here.title(method),
+                "● full network": f"{ours.main.value:.2f} %",
+                f"● all {ours.num}, mean ± deviation": f"{ours.mean.value:.2f} ± {ours.std.value:.2f} %",
+                "● worst": f"{ours.worst.accuracy_pct:.1f} %",
                 "○ paper: full network": f"{theirs.main_pct:.2f} %" if theirs else "–",
                 "○ paper: all 144": f"{theirs.all_mean_pct:.2f} ± {theirs.all_std_pct:.2f} %" if theirs else "–",
             }
@@ -116,116 +134,27 @@ def overview(here: Frame, swept: Sequence[Swept]) -> None:
     st.table(rows, border="horizontal")
     labels = ", ".join(sorted({m.label for m, _ in swept}))
     st.caption(
-        f"● measured here ({labels}; {here.topology.network} on {here.experiment.dataset}). "
-        "○ printed in the paper, Table r3 (MobileNetV3 on CIFAR-100, 500 epochs): another network and data "
-        "set, so compare the pattern, "
-        "not the numbers."
+        f"● measured here ({labels}; {here.topology.network} on {here.experiment.dataset}). ○ printed in the paper, Table r3 "
+        "(MobileNetV3 on CIFAR-100, 500 epochs). The paper's network and data set are different: compare the pattern, not the "
+        "numbers."
     )
-
-
-def twins(here: Frame, swept: Sequence[Swept]) -> None:
-    """Twins beside the same architecture inside: the loafing gap."""
-    st.subheader("The loafing gap", anchor=False)
-    st.markdown(
-        "A **twin** is the same small network, trained alone. If it does better alone than inside the big "
-        "one, the difference is what "
-        "loafing costs: the **loafing gap**."
-    )
-    rows = []
-    for twin in here.twins:
-        if twin.spec is None:
-            continue
-        line: dict[str, str] = {
-            "Sub-network": here.topology.short(here.topology.parse(twin.spec)),
-            "● alone (twin)": f"{twin.main.accuracy_pct:.1f} %",
-        }
-        for method, sampled in swept:
-            row = loafing.inside(sampled.sweep, loafing.depths(twin.spec))
-            if row:
-                gap = loafing.loafing_gap(twin.main.model_dump(), row)
-                line[f"inside: {here.style(method).label.lower()}"] = (
-                    f"{row['accuracy_pct']:.1f} %, gap {gap.value:+.1f} ({gap.low:+.1f} to {gap.high:+.1f})"
-                )
-        rows.append(line)
-    if rows:
-        st.table(rows, border="horizontal")
-        st.caption("Gap in points with its 95 % interval; positive: the sub-network loafs inside the big network.")
-    else:
-        name, smallest = here.experiment.name, here.topology.short(here.topology.ordered([1] * len(here.topology.sizes)))
-        st.info(
-            "No twin was trained for this experiment yet. One more run makes one: "
-            f"`python -m stimcore.train {name} --method common --spec {smallest}`, then export it into the same experiment."
-        )
-
-
-def nested(here: Frame) -> None:
-    """Tables r5 and r6: smaller networks inside larger ones."""
-    st.subheader("Small networks inside larger ones", anchor=False)
-    st.markdown("Read along a row: the same small network, alone (diagonal) and inside ever larger ones.")
-    tabs = st.tabs(["● measured here", "○ paper, CIFAR-100 (Table r6)", "○ paper, ImageNet (Table r5)"])
-    with tabs[0]:
-        members = _members(here)
-        cells = {key: row["accuracy_pct"] for key, row in loafing.matrix(members).items()}
-        if len(members) > 1 and len(cells) > len(members):
-            figure = figures.matrix([m.name for m in members], cells, "measured here")
-            show(figure, "matrix", "Accuracy of small networks inside larger ones, measured here")
-        else:
-            st.info("This needs twins that lie inside each other; this experiment has none yet.")
-    for tab, table, key in ((tabs[1], paper.TABLE_R6, "r6"), (tabs[2], paper.TABLE_R5, "r5")):
-        with tab:
-            show(figures.matrix(table.networks, table.cells, f"paper, {table.dataset}"), key, f"Table {key} of the paper")
-
-
-def _members(here: Frame) -> list[loafing.Member]:
-    common = [m for m in here.experiment.methods if m.method == "common"]
-    found = []
-    for method in common:
-        depths = loafing.depths(method.spec) if method.spec else here.topology.sizes
-        name = "d" + "-".join(map(str, depths))
-        sweep = sources.sweep(here.experiment.name, method, "ordered")
-        found.append(loafing.Member(name, tuple(depths), method.main.model_dump(), sweep))
-    return sorted(found, key=lambda m: m.depths)
 
 
 def page() -> None:
-    """Draws the page."""
+    """Draw the page."""
     here = frame("All sub-networks", LEAD)
-    topology = here.topology
-    swept: list[Swept] = [(m, found) for m in here.methods if (found := family(here, m, "ordered")) is not None]
+    families = [(method, family(here, method, "ordered")) for method in here.methods]
+    swept: list[Swept] = [(method, measured) for method, measured in families if measured is not None]
     if not swept:
         footer(here)
         return
-    short = choose(topology, swept)
-    spec = chosen_one(here, swept, short)
-    families = [
-        figures.Family(
-            here.style(m), s.sweep, {r["spec"]: topology.short(topology.parse(r["spec"])) for r in s.sweep["results"]}
-        )
-        for m, s in swept
-    ]
-    left, right = st.columns(2)
-    with left:
-        show(
-            figures.distribution(families, spec),
-            "cloud",
-            "Accuracy of every sub-network by training method",
-            on_select=lambda: clicked(topology, "figure_cloud"),
-            selection_mode="points",
-        )
-    with right:
-        show(
-            figures.against_cost(families, costs(here, families), spec),
-            "cost",
-            "Accuracy of every sub-network over the work per image",
-            on_select=lambda: clicked(topology, "figure_cost"),
-            selection_mode="points",
-        )
-    st.caption("★ full network. Click a point, or choose a sub-network above.")
+    chosen = chosen_subnet(here, swept, choose(here.topology, swept))
+    accuracy_figures(here, swept, chosen)
     overview(here, swept)
     if not here.classroom:
-        twins(here, swept)
-        theory(here, [(m, s.sweep) for m, s in swept])
-        nested(here)
+        twin_table(here, swept)
+        theory(here, [(method, measured.sweep) for method, measured in swept])
+        nested_networks(here)
         footer(here)
 
 

@@ -1,31 +1,31 @@
-"""One dashboard and one browser for all tests of a session; a new visitor for each."""
+"""One dashboard for all browser tests of a session; every test gets a new visitor of it."""
 
+import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.app.browsing import Dashboard, dashboard, tab
+from stimcore.bundle import Bundle
+from tests.app.browsing import ROOT, Dashboard, dashboard, tab
 
 expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
-    """The dashboard on the committed experiments."""
-    with dashboard(tmp_path_factory.mktemp("dashboard") / "log") as found:
-        yield found
+def served(small: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    """A dashboard on the committed experiments and on `small`, a small one with a third method."""
+    folder = tmp_path_factory.mktemp("dashboard")
+    exported = folder / "exported"
+    shutil.copytree(ROOT / "exported", exported)
+    shutil.copytree(small[0].path.parent, exported / "small")
+    shutil.copytree(small[0].path, exported / "small" / "common-again")
+    with dashboard(folder / "log", STIMCORE_EXPORTED=str(exported), STIMCORE_RUNS=str(folder / "runs")) as running:
+        yield running
 
 
 @pytest.fixture
 def page(browser: Browser, served: Dashboard) -> Iterator[Page]:
     """A visitor of `served`."""
-    with tab(browser, served.url) as found:
-        yield found
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """Where a dashboard of a test's own writes."""
-    return tmp_path / "log"
+    with tab(browser, served.url) as opened_tab:
+        yield opened_tab

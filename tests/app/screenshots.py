@@ -1,4 +1,4 @@
-"""`python -m tests.app.screenshots FOLDER`: the pictures of README and docs, taken from the running dashboard."""
+"""`python -m tests.app.screenshots FOLDER`: the pictures of README and docs, from the running dashboard."""
 
 import re
 import sys
@@ -14,7 +14,7 @@ Act = Callable[[Page, str], None]
 
 
 def broken(page: Page, url: str) -> None:
-    """Break it with one block per stage left."""
+    """Open Break it and leave one block per stage."""
     opened(page, url)
     page.get_by_role("button", name="One per stage").click()
     expect(page.get_by_text(re.compile("^Without blocks"))).to_be_visible()
@@ -22,14 +22,14 @@ def broken(page: Page, url: str) -> None:
 
 
 def classroom(page: Page, url: str) -> None:
-    """Teacher view before the answer is revealed."""
+    """Open the teacher view and delete a block, without revealing the answer."""
     opened(page, url + "?view=class")
     block(page, 9).click()
     expect(page.get_by_text("hidden until revealed").first).to_be_visible()
 
 
 def lesson(page: Page, url: str) -> None:
-    """The lesson's third step, done."""
+    """Do the third step of the lesson."""
     opened(page, url)
     page.get_by_role("button", name="Lesson in five steps").click()
     for _ in range(2):
@@ -39,7 +39,7 @@ def lesson(page: Page, url: str) -> None:
 
 
 def at(path: str) -> Act:
-    """A page as it opens."""
+    """Return an act that opens a page and waits for its figure."""
 
     def act(page: Page, url: str) -> None:
         page.goto(url.rstrip("/") + path)
@@ -61,13 +61,13 @@ PICTURES: dict[str, tuple[Act, int, int, str]] = {
     "training": (at(PAGES["Training"]), 1280, 900, "light"),
     "use-it": (at(PAGES["Use it"]), 1280, 1350, "light"),
 }
-"""File -> what is done before, width, height, theme."""
+"""File -> what is done before the picture, width, height, theme."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Takes all of them; returns the exit code."""
+    """Write all pictures; return the exit code."""
     if len(arguments) != 1:
-        print("use: python -m tests.app.screenshots FOLDER", file=sys.stderr)
+        print("usage: python -m tests.app.screenshots FOLDER", file=sys.stderr)
         return 2
     folder = Path(arguments[0])
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     with dashboard(log) as served, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         for name, (act, width, height, scheme) in PICTURES.items():
-            with tab(browser, served.url, width=width, height=height, scheme=scheme) as page:
+            with tab(browser, served.url, size=(width, height), scheme=scheme) as page:
                 act(page, served.url + "/")
                 page.mouse.move(0, 0)
                 page.wait_for_timeout(500)

@@ -1,6 +1,6 @@
-"""`python -m tests.app.speed`: how quickly the dashboard answers, measured inside the page with its own clock.
+"""`python -m tests.app.speed`: how quickly the dashboard answers, measured inside the page with the browser's clock.
 
-A real `streamlit run`, a real model server, the committed experiment with 10,000 images. Prints p50 and p95 beside the target.
+A real `streamlit run`, a real model server, the committed experiment with 10,000 images. Prints p50 and p95 next to the target.
 """
 
 import argparse
@@ -19,12 +19,12 @@ from tests.app.visitors import crowd
 REMOVABLE = (1, 2, 3, 5, 6, 8, 9)
 SHIPPED = "1-2-3.4-x5-6.7-8-9"
 SWAPPED = "1-2-3.4-6-5.7-8-9"
-"""With any of blocks 1, 2, 3, 8, 9 deleted it is in no stored family: each such state has to be measured."""
+"""With any of `OTHERS` deleted, this state is in no stored family and has to be measured."""
 OTHERS = (1, 2, 3, 8, 9)
-LOOKS_MS = 6000
-"""How long a visitor looks at a page before the first click; the server gets ready meanwhile."""
-CLASS = "x1-2-3.4-6-5.7-9-8"
-"""In no stored family either, and no step of that walk."""
+READING_MS = 6000
+"""How long a visitor reads a page before the first click; the server warms up meanwhile."""
+CLASSROOM = "x1-2-3.4-6-5.7-9-8"
+"""A state that is in no stored family either, and that the walk over `OTHERS` does not meet."""
 
 FIND = """
 const hosts = {};
@@ -34,7 +34,7 @@ const shadow = (q) => {
   }
   return hosts[q]?.shadowRoot;
 };"""
-"""Looks through the whole page only once: doing so every few milliseconds would take a third of a core from the server."""
+"""Searches the whole page only once: to do so every few milliseconds would cost the server a third of a core."""
 CLICK = f"""(number) => new Promise((resolve) => {{
   {FIND}
   const find = () => shadow('.net').querySelector(`[data-block="${{number}}"]`);
@@ -82,17 +82,17 @@ ARRIVAL = f"""() => {{
   }};
   document.addEventListener('DOMContentLoaded', look);
 }}"""
-"""Milliseconds since the navigation began until there is a picture, and until all numbers are final."""
+"""Milliseconds from the start of the navigation until there is a picture, and until all numbers are final."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One way of looking at speed.
+    """Repeated measurements of one duration.
 
     Attributes:
-        name: What is timed.
+        name: What was timed.
         target_ms: Of the 95th percentile on a calm machine.
-        values_ms: One per repetition.
+        values_ms: Durations, one per repetition.
     """
 
     name: str
@@ -100,11 +100,11 @@ class Measured:
     values_ms: Sequence[float]
 
     def percentile_ms(self, percent: int) -> float:
-        """Nearest rank."""
+        """Return a percentile of the durations, by nearest rank."""
         return sorted(self.values_ms)[-(-percent * len(self.values_ms) // 100) - 1]
 
     def __str__(self) -> str:
-        """A line of the table."""
+        """Return a line of the table."""
         middle, high = self.percentile_ms(50), self.percentile_ms(95)
         numbers = f"n={len(self.values_ms):3}  p50 {middle:7.0f} ms  p95 {high:7.0f} ms  target {self.target_ms:5.0f} ms"
         return f"{self.name:58} {numbers}"
@@ -117,7 +117,7 @@ def _seen(value: float | None, what: str) -> float:
 
 
 def clicks(page: Page, url: str, number: int) -> Iterator[Measured]:
-    """Deleting and restoring blocks, more slowly than anybody can complain about."""
+    """Measure deleting and restoring blocks, with pauses between the clicks."""
     opened(page, url)
     pairs = []
     for i in range(number):
@@ -128,9 +128,9 @@ def clicks(page: Page, url: str, number: int) -> Iterator[Measured]:
 
 
 def fresh(page: Page, url: str, number: int) -> Iterator[Measured]:
-    """States that nobody asked for before and no bundle holds: a walk through all subsets of `OTHERS`, a block at a time."""
+    """Measure states that nobody has asked for: a walk through all subsets of `OTHERS`, one block at a time."""
     opened(page, f"{url}/?spec={SWAPPED}")
-    page.wait_for_timeout(LOOKS_MS)
+    page.wait_for_timeout(READING_MS)
     values = []
     for i in range(1, min(number, 2 ** len(OTHERS) - 1) + 1):
         values.append(_seen(page.evaluate(FIRST, OTHERS[(i & -i).bit_length() - 1]), "a first number"))
@@ -139,7 +139,7 @@ def fresh(page: Page, url: str, number: int) -> Iterator[Measured]:
 
 
 def arrivals(browser: Browser, url: str, number: int) -> Iterator[Measured]:
-    """A link to a shipped state in a new browser each time, with nothing cached; the server is warm."""
+    """Measure a link to a stored state in a new browser each time, with nothing cached; the server is warm."""
     pictures, numbers = [], []
     for _ in range(number):
         with tab(browser, url) as page:
@@ -154,23 +154,23 @@ def arrivals(browser: Browser, url: str, number: int) -> Iterator[Measured]:
 
 
 def polls(url: str, pid: int) -> Iterator[Measured]:
-    """A class of 30 that follows one evaluation which nobody asked for before."""
-    seen = crowd(url, f"spec={CLASS}", 30, pid)
+    """Measure a class of 30 that follows one job which nobody has asked for before."""
+    seen = crowd(url, f"spec={CLASSROOM}", 30, pid)
     yield Measured(f"poll, 30 visitors (dashboard: {100 * seen.cpu_share:.0f} % of a core)", 300, seen.polls_ms)
 
 
 def measure(
-    browser: Browser, served: Dashboard, number: int, tell: Callable[[Measured], None] = lambda one: None
+    browser: Browser, served: Dashboard, number: int, report: Callable[[Measured], None] | None = None
 ) -> list[Measured]:
-    """Everything, one after the other.
+    """Measure everything, one after the other.
 
     Args:
         browser: Chromium.
-        served: A dashboard on the committed experiment that measured nothing yet.
+        served: A dashboard on the committed experiments that has measured nothing yet.
         number: Repetitions of each, at most 31 of the fresh states.
-        tell: Gets each as soon as it is known.
+        report: Called with each result as soon as it is known.
     """
-    found, url = [], served.url
+    results, url = [], served.url
     with tab(browser, url) as one, tab(browser, url) as other:
         everything = (
             clicks(one, url, number),
@@ -179,16 +179,17 @@ def measure(
             polls(url, served.process.pid),
         )
         for measured in chain.from_iterable(everything):
-            tell(measured)
-            found.append(measured)
-    return found
+            if report:
+                report(measured)
+            results.append(measured)
+    return results
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measures and prints; returns the exit code."""
-    line = argparse.ArgumentParser(prog="python -m tests.app.speed", description="Measure how quickly the dashboard answers.")
-    line.add_argument("-n", type=int, default=20, metavar="N", help="repetitions of each (default: %(default)s)")
-    number = line.parse_args(argv).n
+    """Measure and print; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.app.speed", description="Measure how quickly the dashboard answers.")
+    parser.add_argument("-n", type=int, default=20, metavar="N", help="repetitions of each (default: %(default)s)")
+    number = parser.parse_args(argv).n
     expect.set_options(timeout=60_000)
     log = Path(tempfile.mkdtemp()) / "log"
     with dashboard(log) as served, sync_playwright() as playwright:

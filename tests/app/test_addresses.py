@@ -1,8 +1,7 @@
-"""What an address can carry: every page's state, in any browser; and what it can't do to anybody."""
+"""Addresses: they carry the state of every page to any browser, and hostile ones do nothing."""
 
 import http.client
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from urllib.parse import quote
@@ -10,8 +9,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from stimcore.bundle import Bundle
-from tests.app.browsing import PAGES, ROOT, Dashboard, block, code, dashboard, tab
+from tests.app.browsing import PAGES, Dashboard, block, code, tab
 
 IMG = quote("<img src=x onerror=window.injected=1>")
 SCRIPT = quote('"></script><script>window.injected=1</script>')
@@ -46,7 +44,7 @@ HOSTILE = {
     "an image beyond the last": ("/use-it?budget=1e308&sample=99999999999999999999", FRAMED),
     "a page that isn't there": (f"/nobody?spec={IMG}", REFUSED),
 }
-"""What is tried: an address, and what is seen then."""
+"""Case -> the address that is opened, and what the page shows then."""
 
 PATHS = (
     "/../../app/main.py",
@@ -62,7 +60,7 @@ PATHS = (
     "//example.org/",
     "/" + "a" * 5000,
 )
-"""Paths that want a file, or out; asked without the tidying up that a browser does."""
+"""Paths that ask for files; requested as they are, without the normalisation that a browser does."""
 
 EXECUTABLE = """() => {
   const all = (root) => [...root.querySelectorAll('*')].flatMap((e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
@@ -74,30 +72,18 @@ EXECUTABLE = """() => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def several(small: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
-    """Two experiments: the committed one with its twins, and a small one with a third method."""
-    folder = tmp_path_factory.mktemp("several")
-    exported = folder / "exported"
-    shutil.copytree(ROOT / "exported" / "resnet20-fashion", exported / "resnet20-fashion")
-    shutil.copytree(small[0].path.parent, exported / "small")
-    shutil.copytree(small[0].path, exported / "small" / "common-again")
-    with dashboard(folder / "log", STIMCORE_EXPORTED=str(exported)) as found:
-        yield found
-
-
 @pytest.fixture
-def visit(browser: Browser, several: Dashboard) -> Iterator[Page]:
-    """A visitor of `several`; Streamlit itself says in the console that it doesn't know a page, and shows the first."""
-    with tab(browser, several.url, expected="does not seem to exist") as found:
-        yield found
+def visit(browser: Browser, served: Dashboard) -> Iterator[Page]:
+    """A visitor of `served`; for an unknown page, Streamlit writes an error to the console and shows the first page."""
+    with tab(browser, served.url, expected="does not seem to exist") as opened_tab:
+        yield opened_tab
 
 
-def test_hostile_addresses_get_a_sentence_or_a_usual_page(visit: Page, several: Dashboard) -> None:
+def test_hostile_addresses_get_a_sentence_or_a_usual_page(visit: Page, served: Dashboard) -> None:
     visit.on("dialog", lambda dialog: pytest.fail(dialog.message))
     wrong = []
     for name, (address, seen) in HOSTILE.items():
-        visit.goto(several.url + address)
+        visit.goto(served.url + address)
         try:
             expect(visit.get_by_text(re.compile(seen)).first).to_be_visible(timeout=45_000)
             expect(visit.get_by_test_id("stException")).to_have_count(0)
@@ -111,27 +97,29 @@ def test_hostile_addresses_get_a_sentence_or_a_usual_page(visit: Page, several: 
     assert wrong == []
 
 
-def test_an_address_that_asks_for_what_is_not_here_is_told_so(visit: Page, several: Dashboard) -> None:
-    visit.goto(several.url + "/?experiment=nobody")
+def test_an_address_with_unknown_names_gets_a_sentence(visit: Page, served: Dashboard) -> None:
+    visit.goto(served.url + "/?experiment=nobody")
     expect(visit.get_by_text("This address asks for an experiment that isn't here. Showing resnet20-fashion.")).to_be_visible()
-    visit.goto(several.url + "/?experiment=small&methods=Nobody&methods=Common+training")
+    visit.goto(served.url + "/?experiment=small&methods=Nobody&methods=Common+training")
     expect(visit.get_by_text("This address asks for a training method that isn't here.")).to_be_visible()
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:40])
-def test_paths_give_away_no_file(several: Dashboard, path: str) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", several.port, timeout=20)
+def test_paths_give_away_no_file(served: Dashboard, path: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
     connection.request("GET", path)
     answer = connection.getresponse()
     body = answer.read().decode("utf-8", "replace")
     assert answer.status < 500
-    assert "root:" not in body and "import " not in body.split("<script", 1)[0] and "maxUploadSize" not in body
+    assert "root:" not in body
+    assert "import " not in body.split("<script", 1)[0]
+    assert "maxUploadSize" not in body
     assert answer.status >= 300 or '<div id="root">' in body, body[:300]
     assert not (answer.getheader("location") or "").startswith(("//", "http://example"))
 
 
 def choose(page: Page, name: str, text: str) -> None:
-    """Takes an entry of a drop-down by typing."""
+    """Choose an entry of a drop-down by typing."""
     box = page.get_by_role("combobox", name=name)
     box.click()
     box.fill(text)
@@ -139,7 +127,7 @@ def choose(page: Page, name: str, text: str) -> None:
 
 
 def on_break_it(page: Page) -> None:
-    """Another arrangement, without re-calibration, guessed first."""
+    """Delete a block, switch re-calibration off and guessing on."""
     block(page, 5).click()
     expect(page).to_have_url(re.compile("spec=1-2-3.4-x5-6.7-8-9"))
     page.get_by_text("Re-calibrate", exact=True).click()
@@ -149,7 +137,7 @@ def on_break_it(page: Page) -> None:
 
 
 def on_use_it(page: Page) -> None:
-    """Another sample, another currency, another budget."""
+    """Choose another sample, another cost and another budget."""
     page.locator("[class*=st-key-take_] button").nth(3).click()
     expect(page).to_have_url(re.compile(r"sample=\d+"))
     page.get_by_role("radio", name="multiply-adds").click()
@@ -166,7 +154,7 @@ ACTS: dict[str, Callable[[Page], None]] = {
     "Training": lambda page: page.get_by_role("button", name="Leave teacher view").or_(page.locator("h1")).first.click(),
     "Use it": on_use_it,
 }
-"""What is done on a page before its address is taken to another browser."""
+"""What is done on a page before its address is opened in another browser."""
 
 LOOK = """() => {
   const all = (root) => [...root.querySelectorAll('*')].flatMap((e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
@@ -183,11 +171,11 @@ LOOK = """() => {
 
 
 UNDER_WAY = r"Measuring …|Step 1 of 2|Waiting for the first|^[\d,]+ of [\d,]+"
-"""What the page says while an evaluation runs."""
+"""What the page shows while an evaluation runs."""
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_an_address_shows_the_same_in_another_browser(browser: Browser, several: Dashboard, name: str) -> None:
+def test_an_address_shows_the_same_in_another_browser(browser: Browser, served: Dashboard, name: str) -> None:
     def settle(page: Page) -> None:
         expect(page.get_by_text(re.compile(FRAMED))).to_be_visible(timeout=60_000)
         for pending in ("stSpinner", "stSkeleton"):
@@ -197,26 +185,25 @@ def test_an_address_shows_the_same_in_another_browser(browser: Browser, several:
         expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_attached()
         page.wait_for_timeout(1500)
 
-    with tab(browser, several.url) as page:
-        page.goto(several.url + PAGES[name] + "?experiment=resnet20-fashion&methods=Common+training&methods=Stochastic+depth")
+    with tab(browser, served.url) as page:
+        page.goto(served.url + PAGES[name] + "?experiment=resnet20-fashion&methods=Common+training&methods=Stochastic+depth")
         settle(page)
         ACTS[name](page)
         settle(page)
         seen, address = page.evaluate(LOOK), page.url
-    with tab(browser, several.url) as other:
+    with tab(browser, served.url) as other:
         other.goto(address)
         settle(other)
         until = time.monotonic() + 20
         while other.evaluate(LOOK) != seen and time.monotonic() < until:
             time.sleep(0.2)
         assert other.evaluate(LOOK) == seen
-    assert seen["heading"] and (seen["figures"] or name == "Break it")
+    assert seen["heading"]
+    assert seen["figures"] or name == "Break it"
 
 
-def test_experiment_and_methods_go_with_the_address_from_page_to_page(
-    visit: Page, several: Dashboard, browser: Browser
-) -> None:
-    visit.goto(several.url)
+def test_experiment_and_methods_go_with_the_address_from_page_to_page(visit: Page, served: Dashboard, browser: Browser) -> None:
+    visit.goto(served.url)
     choose(visit, "Experiment", "small")
     pills = visit.get_by_test_id("stButtonGroup")
     pills.get_by_role("button", name="Stimulative training").click()
@@ -225,7 +212,7 @@ def test_experiment_and_methods_go_with_the_address_from_page_to_page(
         visit.get_by_role("link", name=name, exact=True).click()
         expect(visit).to_have_url(re.compile(f"{path}\\?.*experiment=small.*methods=Common"))
         expect(visit.get_by_text(re.compile(FRAMED))).to_be_visible(timeout=60_000)
-        with tab(browser, several.url) as other:
+        with tab(browser, served.url) as other:
             other.goto(visit.url)
             expect(other.get_by_role("combobox", name="Experiment")).to_have_value("small")
             chosen = other.get_by_test_id("stButtonGroup").first.locator("button[aria-pressed=true], button[aria-checked=true]")
@@ -234,13 +221,13 @@ def test_experiment_and_methods_go_with_the_address_from_page_to_page(
     expect(visit.get_by_text(re.compile("isn't here"))).to_have_count(0)
 
 
-def test_the_link_is_copied_or_shown(browser: Browser, several: Dashboard) -> None:
-    with tab(browser, several.url, permissions=["clipboard-read", "clipboard-write"]) as page:
-        page.goto(several.url + "/?spec=1-2-3.4-x5-6.7-8-9")
+def test_the_link_is_copied_or_shown(browser: Browser, served: Dashboard) -> None:
+    with tab(browser, served.url, permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.goto(served.url + "/?spec=1-2-3.4-x5-6.7-8-9")
         page.get_by_role("button", name="Copy link").click()
         expect(page.get_by_role("button", name="Link copied")).to_be_visible()
         copied = page.evaluate("navigator.clipboard.readText()")
-        assert copied == several.url + "/?spec=1-2-3.4-x5-6.7-8-9&experiment=resnet20-fashion"
+        assert copied == served.url + "/?spec=1-2-3.4-x5-6.7-8-9&experiment=resnet20-fashion"
         page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject(new Error('no')))")
         page.get_by_role("button", name=re.compile("Copy link|Link copied")).click()
         field = page.get_by_role("textbox", name="Link to this view")
@@ -248,6 +235,6 @@ def test_the_link_is_copied_or_shown(browser: Browser, several: Dashboard) -> No
         expect(field).to_have_value(copied)
         page.keyboard.press("Escape")
         expect(field).to_be_hidden()
-    with tab(browser, several.url) as other:
+    with tab(browser, served.url) as other:
         other.goto(copied)
         expect(code(other)).to_have_value("1-2-3.4-x5-6.7-8-9")

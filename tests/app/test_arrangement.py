@@ -1,4 +1,4 @@
-"""What the URL carries: arrangements of every kind of network."""
+"""Arrangements of every kind of network: texts, presets and words."""
 
 import random
 
@@ -6,39 +6,40 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import arrangement as state
-from app.diagram import payload
-from app.lesson import plan
+from app import arrangement
 from stimcore.errors import SpecError
 from stimcore.subnets.families import sample
 from stimcore.subnets.topology import Topology
-
-SKIP = "it changes the resolution, so there is no skip path around it"
-RESNET20 = Topology.of("resnet20", [3, 3, 3], {4: SKIP, 7: SKIP})
-MOBILENET = Topology.of("mobilenetv3", [2, 3, 4, 2, 3], dict.fromkeys((1, 3, 6, 10, 12), SKIP))
-RESNET110 = Topology.of("resnet110", [18, 18, 18], {19: SKIP, 37: SKIP})
-DENSENET = Topology.of("densenet264", [6, 12, 64, 48], ordered_only=True)
-ONE = Topology.of("one", [1], {1: SKIP})
-ALL = [RESNET20, MOBILENET, RESNET110, DENSENET, ONE]
+from tests.app.networks import DENSENET, EVERY_NETWORK, MOBILENET, RESNET20, RESNET110, SINGLE
 
 
-@pytest.mark.parametrize("topology", ALL, ids=lambda t: t.network)
+@pytest.mark.parametrize("topology", EVERY_NETWORK, ids=lambda t: t.network)
 def test_full_network_round_trip(topology: Topology) -> None:
-    whole = state.full(topology)
+    whole = arrangement.full(topology)
     assert whole.spec == topology.full
-    assert state.read(topology, str(whole)) == whole == state.read(topology, "main")
-    assert state.in_words(topology, whole) == "the full network"
+    assert arrangement.read(topology, str(whole)) == whole == arrangement.read(topology, "main")
+    assert arrangement.describe(topology, whole) == "the full network"
 
 
-@pytest.mark.parametrize("topology", ALL, ids=lambda t: t.network)
-def test_presets_and_lesson_are_sub_networks(topology: Topology) -> None:
-    texts = [*state.presets(topology).values(), *(step.spec for step in plan(topology))]
-    for text in texts:
-        arrangement = state.read(topology, text)
-        topology.check(arrangement.spec)
-        assert str(arrangement) == text
-    assert len(plan(topology)) == 5
-    assert len(set(state.presets(topology))) == len(state.presets(topology))
+@pytest.mark.parametrize("topology", EVERY_NETWORK, ids=lambda t: t.network)
+def test_presets_are_sub_networks(topology: Topology) -> None:
+    edits = arrangement.presets(topology).edits
+    for edit in edits:
+        topology.check(edit.arrangement.spec)
+        assert arrangement.read(topology, str(edit.arrangement)) == edit.arrangement != arrangement.full(topology)
+    assert len({edit.label for edit in edits}) == len(edits)
+
+
+def test_presets_by_network() -> None:
+    assert [e.label for e in arrangement.presets(RESNET20).edits] == [
+        "Delete block 5",
+        "Swap 2 and 3",
+        "Half of every stage",
+        "One per stage",
+    ]
+    assert str(arrangement.presets(RESNET20).edits[1].arrangement) == "1-3-2.4-5-6.7-8-9"
+    assert [e.label for e in arrangement.presets(DENSENET).edits] == ["Half of every stage", "One per stage"]
+    assert arrangement.presets(SINGLE).edits == []
 
 
 @pytest.mark.parametrize("topology", [RESNET20, MOBILENET, RESNET110, DENSENET], ids=lambda t: t.network)
@@ -48,50 +49,63 @@ def test_every_sub_network_round_trips(topology: Topology, seed: int) -> None:
     kinds = ["ordered"] if topology.ordered_only else ["ordered", "delete", "permute"]
     for kind in kinds:
         spec = sample(topology, kind, 1, random.Random(seed))[0]
-        arrangement = state.read(topology, str(spec))
-        assert arrangement.spec == spec
-        assert state.read(topology, str(arrangement)) == arrangement
-        shown = sorted(b for stage in arrangement.stages for b in stage)
-        assert shown == list(topology.full.blocks)
+        shown = arrangement.read(topology, str(spec))
+        assert shown.spec == spec
+        assert arrangement.read(topology, str(shown)) == shown
+        assert sorted(b for stage in shown.stages for b in stage) == list(topology.full.blocks)
 
 
-def test_deleted_blocks_keep_their_places() -> None:
-    assert str(state.read(RESNET20, "1-3.4-6.7-8-9")) == "1-x2-3.4-x5-6.7-8-9"
-    assert str(state.read(RESNET20, "3-x1-2.4-5-6.7-8-9")) == "3-x1-2.4-5-6.7-8-9"
-    assert str(state.read(RESNET20, "d1-2-3")) == "1-x2-x3.4-5-x6.7-8-9"
-    assert str(state.read(RESNET20, "x1-x2-x3.4-5-6.7-8-9")) == "x1-x2-x3.4-5-6.7-8-9"
-    assert str(state.read(DENSENET, "d6-12-64-1")).endswith(".83-" + "-".join(f"x{b}" for b in range(84, 131)))
+@pytest.mark.parametrize(
+    ("topology", "text", "shown"),
+    [
+        (RESNET20, "1-3.4-6.7-8-9", "1-x2-3.4-x5-6.7-8-9"),
+        (RESNET20, "3-x1-2.4-5-6.7-8-9", "3-x1-2.4-5-6.7-8-9"),
+        (RESNET20, "d1-2-3", "1-x2-x3.4-5-x6.7-8-9"),
+        (RESNET20, "x1-x2-x3.4-5-6.7-8-9", "x1-x2-x3.4-5-6.7-8-9"),
+    ],
+)
+def test_deleted_blocks_keep_their_places(topology: Topology, text: str, shown: str) -> None:
+    assert str(arrangement.read(topology, text)) == shown
+
+
+def test_deleted_blocks_of_a_large_network_keep_their_places() -> None:
+    text = str(arrangement.read(DENSENET, "d6-12-64-1"))
+    assert text.endswith(".83-" + "-".join(f"x{b}" for b in range(84, 131)))
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "1-2", "9-8-7", "1-2-3.x4-5-6.7-8-9", "1-2-3.5-4-6.7-8-9", "<img src=x>", "d4-1-1", "1-2-3.4-5-6.7-8-9\0"]
 )
-def test_nonsense_becomes_the_full_network_and_a_sentence(text: str) -> None:
-    arrangement, why = state.explain(RESNET20, text)
-    assert arrangement == state.full(RESNET20)
-    assert why.endswith((".", "...")) and len(why) < 400
+def test_nonsense_becomes_the_full_network_and_a_reason(text: str) -> None:
+    shown, reason = arrangement.read_or_full(RESNET20, text)
+    assert shown == arrangement.full(RESNET20)
+    assert reason.endswith((".", "..."))
+    assert len(reason) < 400
     with pytest.raises(SpecError):
-        state.read(RESNET20, text)
+        arrangement.read(RESNET20, text)
 
 
-def test_words() -> None:
-    def words(text: str) -> str:
-        return state.in_words(RESNET20, state.read(RESNET20, text))
-
-    assert words("1-2-3.4-x5-6.7-8-9") == "without block 5"
-    assert words("1-x2-x3.4-5-6.7-8-9") == "without blocks 2 and 3"
-    assert words("1-3-2.4-5-6.7-8-9") == "with blocks 2, 3 re-ordered"
-    assert words("1-3-2.4-x5-6.7-8-9") == "without block 5 and with blocks 2, 3 re-ordered"
-
-
-def test_says_what_nobody_practised() -> None:
-    assert state.unpractised(RESNET20, state.read(RESNET20, "d1-1-1")) == ""
-    assert "block 1" in state.unpractised(RESNET20, state.read(RESNET20, "x1-2-3.4-5-6.7-8-9"))
-    assert state.unpractised(RESNET20, state.read(RESNET20, "2-1-3.4-5-6.7-8-9")) != ""
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1-2-3.4-x5-6.7-8-9", "without block 5"),
+        ("1-x2-x3.4-5-6.7-8-9", "without blocks 2 and 3"),
+        ("1-3-2.4-5-6.7-8-9", "with blocks 2, 3 re-ordered"),
+        ("1-3-2.4-x5-6.7-8-9", "without block 5 and with blocks 2, 3 re-ordered"),
+        ("x1-x2-x3.4-x5-x6.7-x8-x9", "with 7 of 9 blocks deleted"),
+    ],
+)
+def test_describe(text: str, words: str) -> None:
+    assert arrangement.describe(RESNET20, arrangement.read(RESNET20, text)) == words
 
 
-def test_what_the_picture_is_told() -> None:
-    told = payload(RESNET20, state.full(RESNET20), revision=3, large=True)
-    assert told["locked"] == {"4": SKIP, "7": SKIP} and told["movable"] and not told["tail"] and told["revision"] == 3
-    dense = payload(DENSENET, state.full(DENSENET), revision=0, large=False)
-    assert dense["tail"] and not dense["movable"] and set(dense["locked"]) == {"1", "7", "19", "83"}
+def test_caution_where_the_first_block_of_a_stage_is_missing_or_moved() -> None:
+    assert arrangement.caution(RESNET20, arrangement.read(RESNET20, "d1-1-1")) == ""
+    assert "block 1" in arrangement.caution(RESNET20, arrangement.read(RESNET20, "x1-2-3.4-5-6.7-8-9"))
+    assert arrangement.caution(RESNET20, arrangement.read(RESNET20, "2-1-3.4-5-6.7-8-9")) != ""
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_ordered_is_ordered(seed: int) -> None:
+    shown = arrangement.random_ordered(MOBILENET, random.Random(seed))
+    assert MOBILENET.depths(shown.spec) is not None

@@ -1,4 +1,4 @@
-"""Break it, as a visitor uses it: ResNet-20 on Fashion-MNIST, the committed bundles, 10,000 images."""
+"""The page Break it in a browser: ResNet-20 on Fashion-MNIST, the committed bundles, 10,000 images."""
 
 import re
 
@@ -24,7 +24,7 @@ WATCH = """() => {
 
 
 def accuracy(page: Page, method: str) -> float:
-    """The number beside a lane, in percent."""
+    """Return the accuracy of a lane, in percent."""
     text = lane(page, method).locator(".accuracy").inner_text()
     return float(text.removesuffix(" %"))
 
@@ -71,7 +71,8 @@ def test_locked_block_says_why(page: Page, served: Dashboard) -> None:
 def test_drag_and_keyboard(page: Page, served: Dashboard) -> None:
     opened(page, served.url)
     start, end = block(page, 3).bounding_box(), block(page, 1).bounding_box()
-    assert start and end
+    assert start
+    assert end
     page.mouse.move(start["x"] + 20, start["y"] + 20)
     page.mouse.down()
     page.mouse.move(end["x"] - 60, end["y"] + 20, steps=8)  # past the end of the stage: it stops there

@@ -1,4 +1,4 @@
-"""The picture of any network: 54 blocks, and blocks that only a stage's end can lose. A page of its own, no server."""
+"""The registered diagram in a browser, on a page without a model server: 54 blocks, and a DenseNet."""
 
 import re
 import subprocess
@@ -18,8 +18,8 @@ import sys
 sys.path.insert(0, {root!r})
 from functools import partial
 import streamlit as st
-from app import state
-from app.diagram import diagram
+from app import arrangement, session
+from app.components import diagram
 from stimcore.subnets.topology import Topology
 
 st.title("Picture")
@@ -30,28 +30,26 @@ TOPOLOGIES = {{
 topology = TOPOLOGIES[st.query_params.get("net", "resnet110")]
 
 def edit():
-    st.session_state["revision"] = st.session_state.get("revision", 0) + 1
-    arrangement, why = state.explain(topology, st.session_state["net_picture"].text)
-    if not why:
-        st.session_state["spec"] = str(arrangement)
+    session.memory(session.EditHistory).revision += 1
+    session.write_spec(topology, session.edited_text("net_picture"))
 
 slot = st.container()
-text = st.text_input("Architecture code", value=str(state.full(topology)), key="spec")
+text = st.text_input("Architecture code", value=str(arrangement.full(topology)), key="spec")
 with slot:
-    diagram(topology, state.read(topology, text), revision=st.session_state.get("revision", 0), large=False,
-            key="net_picture", on_edit=edit)
+    diagram(topology, arrangement.read(topology, text), revision=session.memory(session.EditHistory).revision,
+            large=False, key="net_picture", on_edit=edit)
 """
 
 
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a page that holds nothing but the picture."""
+    """Return the address of a page that holds nothing but the picture."""
     folder = tmp_path_factory.mktemp("picture")
     (folder / "page.py").write_text(PAGE.format(root=str(ROOT)), encoding="utf-8")
     port = free_port()
     with (folder / "log").open("w") as log:
-        words = [sys.executable, "-m", "streamlit", "run", str(folder / "page.py"), f"--server.port={port}"]
-        process = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment())
+        command = [sys.executable, "-m", "streamlit", "run", str(folder / "page.py"), f"--server.port={port}"]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment())
     url = f"http://localhost:{port}"
     for _ in range(300):
         try:

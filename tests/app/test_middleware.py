@@ -1,4 +1,4 @@
-"""What the web application adds: compressed scripts, headers, and nothing outside Streamlit's own folder."""
+"""Middleware of the dashboard: compressed scripts, headers, and no file outside Streamlit's folder."""
 
 import asyncio
 import gzip
@@ -9,35 +9,38 @@ from typing import Any
 import pytest
 import streamlit
 
-from app.web import CompressedStatic, Headers
+from app.middleware import CompressedStatic, Headers
 
 STATIC = Path(streamlit.__file__).parent / "static" / "static"
 SCRIPT = next(iter(sorted((STATIC / "js").glob("index.*.js"))))
 
 
-async def original(scope: Any, receive: Any, send: Any) -> None:
-    """The application behind: says that it was asked."""
+async def original(_scope: Any, _receive: Any, send: Any) -> None:
+    """An application behind the middleware, whose answers can be recognised."""
     await send({"type": "http.response.start", "status": 299, "headers": []})
     await send({"type": "http.response.body", "body": b"original"})
 
 
 def ask(app: Any, path: str, *, encoding: bytes = b"gzip, br", method: str = "GET") -> tuple[int, dict[bytes, bytes], bytes]:
-    """Status, headers and body of one request."""
+    """Return status, headers and body of one request."""
     sent: list[dict[str, Any]] = []
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": method, "path": path, "headers": [(b"accept-encoding", encoding)]}
-    with ThreadPoolExecutor(1) as pool:  # the browser's tests keep a loop running in the main thread
+    with ThreadPoolExecutor(1) as pool:  # browser tests keep an event loop running in the main thread
         pool.submit(asyncio.run, app(scope, None, send)).result()
     return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
 
 
 def test_scripts_are_compressed_and_the_same() -> None:
     status, headers, body = ask(CompressedStatic(original), f"/static/js/{SCRIPT.name}")
-    assert status == 200 and headers[b"content-encoding"] == b"gzip" and int(headers[b"content-length"]) == len(body)
-    assert gzip.decompress(body) == SCRIPT.read_bytes() and len(body) < 0.5 * SCRIPT.stat().st_size
+    assert status == 200
+    assert headers[b"content-encoding"] == b"gzip"
+    assert int(headers[b"content-length"]) == len(body)
+    assert gzip.decompress(body) == SCRIPT.read_bytes()
+    assert len(body) < 0.5 * SCRIPT.stat().st_size
     assert ask(CompressedStatic(original), f"/static/js/{SCRIPT.name}", method="HEAD")[2] == b""
 
 
@@ -58,5 +61,6 @@ def test_everything_else_goes_to_streamlit(path: str, encoding: bytes) -> None:
 
 def test_headers_keep_the_page_to_itself() -> None:
     _, headers, body = ask(Headers(original), "/")
-    assert b"default-src 'self'" in headers[b"content-security-policy"] and headers[b"x-content-type-options"] == b"nosniff"
+    assert b"default-src 'self'" in headers[b"content-security-policy"]
+    assert headers[b"x-content-type-options"] == b"nosniff"
     assert body == b"original"

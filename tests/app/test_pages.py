@@ -1,4 +1,4 @@
-"""All pages in a browser: accessible, at home on a phone, quiet, shareable; figures, downloads and uploads that work."""
+"""All pages in a browser: accessible, usable on a phone, shareable; figures, downloads and uploads work."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ SMALL_TARGETS = """() => {
 
 
 def ready(page: Page, url: str, name: str, path: str) -> None:
-    """Opens a page and waits for what it shows last."""
+    """Open a page and wait for what it draws last."""
     page.goto(url + path)
     expect(page.get_by_text(re.compile("Accuracies are measured on 10,000 images"))).to_be_visible(timeout=60_000)
     if name == "Break it":
@@ -42,7 +42,7 @@ def ready(page: Page, url: str, name: str, path: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_accessible_and_at_home_on_a_phone(browser: Browser, served: Dashboard, name: str, scheme: str) -> None:
+def test_accessible_and_usable_on_a_phone(browser: Browser, served: Dashboard, name: str, scheme: str) -> None:
     with tab(browser, served.url, scheme=scheme) as page:
         ready(page, served.url, name, PAGES[name])
         assert violations(page) == []
@@ -108,7 +108,7 @@ def test_a_point_and_a_bar_choose_and_so_does_the_keyboard(page: Page, served: D
 
 def test_downloaded_network_is_as_good_as_the_page_says(page: Page, served: Dashboard, tmp_path: Path) -> None:
     ready(page, served.url, "Use it", PAGES["Use it"])
-    said = page.get_by_text(re.compile(r"right at .* multiply-adds|right at .* ms per image")).inner_text()
+    sentence = page.get_by_text(re.compile(r"right at .* multiply-adds|right at .* ms per image")).inner_text()
     with page.expect_download(timeout=60_000) as waiting:
         page.get_by_role("button", name="Download ONNX").click()
     path = tmp_path / "net.onnx"
@@ -117,7 +117,7 @@ def test_downloaded_network_is_as_good_as_the_page_says(page: Page, served: Dash
     images, labels = experiment.evaluation
     session = ort.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"images": experiment.normalise(images[:2000])})
-    assert abs(100 * float((logits.argmax(1) == labels[:2000]).mean()) - float(said.split(" %")[0])) < 2.5
+    assert abs(100 * float((logits.argmax(1) == labels[:2000]).mean()) - float(sentence.split(" %")[0])) < 2.5
 
 
 def test_own_image_good_corrupt_and_too_large(page: Page, served: Dashboard, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fingers, small and enlarged screens, and visitors who want nothing to move."""
+"""Touch, enlarged pages, and visitors who prefer reduced motion."""
 
 import re
 
@@ -12,7 +12,7 @@ MOVES = """() => [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.q
 
 
 def swipe(page: Page, start: tuple[float, float], way: tuple[float, float]) -> None:
-    """One finger down, along, and up; in CSS pixels."""
+    """Put a finger down at `start`, move it by `way`, and lift it; in CSS pixels."""
     session = page.context.new_cdp_session(page)
     (x, y), (dx, dy) = start, way
     session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
@@ -24,14 +24,14 @@ def swipe(page: Page, start: tuple[float, float], way: tuple[float, float]) -> N
 
 
 def middle(page: Page, number: int) -> tuple[float, float]:
-    """Of a block's button."""
+    """Return the middle of a block's button."""
     box = block(page, number).bounding_box()
     assert box
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
 def test_a_finger_taps_drags_and_scrolls(browser: Browser, served: Dashboard) -> None:
-    with tab(browser, served.url, width=390, height=700, has_touch=True, is_mobile=True) as page:
+    with tab(browser, served.url, size=(390, 700), has_touch=True, is_mobile=True) as page:
         opened(page, served.url)
         block(page, 5).tap()
         expect(code(page)).to_have_value(FULL.replace("5", "x5"))
@@ -55,7 +55,7 @@ def test_a_finger_taps_drags_and_scrolls(browser: Browser, served: Dashboard) ->
 def test_nothing_is_lost_at_twice_the_size(browser: Browser, served: Dashboard) -> None:
     """A window of 1280 x 900 at 200 % has 640 x 450 CSS pixels."""
     for name, path in PAGES.items():
-        with tab(browser, served.url, width=640, height=450, device_scale_factor=2) as page:
+        with tab(browser, served.url, size=(640, 450), device_scale_factor=2) as page:
             page.goto(served.url + path)
             expect(page.get_by_text(re.compile("Accuracies are measured"))).to_be_visible(timeout=60_000)
             if name != "Break it":
@@ -64,8 +64,8 @@ def test_nothing_is_lost_at_twice_the_size(browser: Browser, served: Dashboard) 
             assert page.evaluate(wide) <= 0, name
 
 
-def test_nothing_moves_for_who_wants_that(browser: Browser, served: Dashboard) -> None:
-    for wish, expected in (("reduce", "0s"), ("no-preference", "0.3s")):
-        with tab(browser, served.url, reduced_motion=wish) as page:
+def test_reduced_motion_is_respected(browser: Browser, served: Dashboard) -> None:
+    for preference, expected in (("reduce", "0s"), ("no-preference", "0.3s")):
+        with tab(browser, served.url, reduced_motion=preference) as page:
             opened(page, served.url)
             assert page.evaluate(MOVES) == expected

@@ -1,4 +1,4 @@
-"""A run in progress, followed in the browser: a real training, its run folder, and the page that watches it."""
+"""The page Training in a browser, while a real training writes its run folder."""
 
 import re
 import subprocess
@@ -27,8 +27,8 @@ def test_a_training_run_is_followed_while_it_trains(small: list[Bundle], browser
     exported = small[0].path.parents[1]
     runs, pictures = tmp_path / "runs", exported.parent / "pictures"
     runs.mkdir()
-    words = ["resnet20-fashion", "--method", "stimulative", "--dataset", f"folder:{pictures}", "--epochs", str(EPOCHS)]
-    words += ["--batch-size", "50", "--device", "cpu", "--workers", "0", "--quiet", "--run-dir", str(runs / "mine" / "live")]
+    options = ["resnet20-fashion", "--method", "stimulative", "--dataset", f"folder:{pictures}", "--epochs", str(EPOCHS)]
+    options += ["--batch-size", "50", "--device", "cpu", "--workers", "0", "--quiet", "--run-dir", str(runs / "mine" / "live")]
     log = tmp_path / "training"
     with dashboard(tmp_path / "log", STIMCORE_EXPORTED=str(exported), STIMCORE_RUNS=str(runs)) as served:
         with tab(browser, served.url) as page:
@@ -37,14 +37,14 @@ def test_a_training_run_is_followed_while_it_trains(small: list[Bundle], browser
             page.evaluate(COUNT)
             with log.open("w") as out:
                 training = subprocess.Popen(
-                    [sys.executable, "-m", "stimcore.train", *words],
+                    [sys.executable, "-m", "stimcore.train", *options],
                     cwd=ROOT,
                     stdout=out,
                     stderr=subprocess.STDOUT,
                     env=environment(OMP_NUM_THREADS="1"),
                 )
             try:
-                # nobody touches the page from here on
+                # the page follows without any click from here on
                 expect(page.get_by_text(re.compile(rf"mine/live: epoch \d+ of {EPOCHS}"))).to_be_visible(timeout=120_000)
                 assert training.wait(300) == 0, log.read_text()
                 expect(page.get_by_text(re.compile("mine/live: epoch"))).to_have_count(0, timeout=30_000)
@@ -52,4 +52,6 @@ def test_a_training_run_is_followed_while_it_trains(small: list[Bundle], browser
                 training.kill()
             expect(page.get_by_text("mine/live (run)").first).to_be_visible()
             counts = page.evaluate("window.counts")
-            assert counts == sorted(counts) and counts[-1] == EPOCHS and len(counts) >= 3, counts
+            assert counts == sorted(counts), counts
+            assert counts[-1] == EPOCHS
+            assert len(counts) >= 3, counts

@@ -1,4 +1,4 @@
-"""Every page without a browser: real server, real small bundles, Streamlit's own AppTest."""
+"""Every page without a browser: a real server, small real bundles, and Streamlit's AppTest."""
 
 import json
 import os
@@ -13,7 +13,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app import sources
+from app import session, sources
+from app.watch import WatchedJobs
 from stimcore.bundle import Bundle
 from stimcore.subnets.families import count
 from tests.app.browsing import ROOT, free_port
@@ -23,19 +24,19 @@ FULL = "1-2-3.4-5-6.7-8-9"
 
 
 @pytest.fixture
-def at(small: list[Bundle], monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+def at(small: list[Bundle], monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """A visitor of the small experiment."""
-    yield from visitor(small[0].path.parents[1], monkeypatch)
+    return visitor(small[0].path.parents[1], monkeypatch)
 
 
-def visitor(folder: Path, monkeypatch: pytest.MonkeyPatch, **variables: str) -> Iterator[AppTest]:
-    """A visitor of a folder of bundles."""
+def visitor(folder: Path, monkeypatch: pytest.MonkeyPatch, **variables: str) -> AppTest:
+    """Return a visitor of a folder of bundles, before the first run of the page."""
     monkeypatch.delenv("STIMCORE_SERVER", raising=False)
     monkeypatch.setenv("STIMCORE_EXPORTED", str(folder))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     st.cache_data.clear()
-    yield AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=90)
+    return AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=90)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,13 +47,13 @@ def servers() -> Iterator[None]:
 
 
 def component(at: AppTest, key: str) -> Any:
-    """What an inline component was told."""
-    found = [b for b in at.get("bidi_component") if key in b.proto.component_name]
-    return json.loads(found[-1].proto.json)
+    """Return the data that a browser component received last."""
+    drawn = [b for b in at.get("bidi_component") if key in b.proto.component_name]
+    return json.loads(drawn[-1].proto.json)
 
 
 def finished(at: AppTest) -> AppTest:
-    """Runs until nothing is being measured."""
+    """Run the page until nothing is being measured."""
     for _ in range(200):
         if any(m.value.startswith("Done: ") for m in at.markdown):
             return at
@@ -89,9 +90,11 @@ def test_presets_undo_reset_and_address(at: AppTest) -> None:
     assert at.text_input(key="spec").value == "1-3-2.4-5-6.7-8-9"
     assert at.query_params["spec"] in ("1-3-2.4-5-6.7-8-9", ["1-3-2.4-5-6.7-8-9"])
     at.button(key="undo_button").click().run()
-    assert at.text_input(key="spec").value == FULL and at.button(key="undo_button").disabled
+    assert at.text_input(key="spec").value == FULL
+    assert at.button(key="undo_button").disabled
     at.text_input(key="spec").set_value("9-9").run()
-    assert "Showing the full network" in at.error[0].value and not at.exception
+    assert "Showing the full network" in at.error[0].value
+    assert not at.exception
 
 
 def test_teacher_view_hides_and_reveals(at: AppTest) -> None:
@@ -99,12 +102,14 @@ def test_teacher_view_hides_and_reveals(at: AppTest) -> None:
     at.query_params["spec"] = "1-2-3.4-x5-6.7-8-9"
     at.run()
     assert all(r["hidden"] for r in component(at, "lanes")["rows"])
-    assert component(at, "lanes")["large"] and not at.caption
+    assert component(at, "lanes")["large"]
+    assert not at.caption
     at.slider(key="guess common").set_value(30)
     at.button(key="reveal").click().run()
     finished(at)
     rows = component(at, "lanes")["rows"]
-    assert not any(r["hidden"] for r in rows) and [r["guess_pct"] for r in rows] == [30, 50]
+    assert not any(r["hidden"] for r in rows)
+    assert [r["guess_pct"] for r in rows] == [30, 50]
 
 
 def test_recalibration_can_be_switched_off(at: AppTest) -> None:
@@ -119,7 +124,8 @@ def test_recalibration_can_be_switched_off(at: AppTest) -> None:
 def test_families_that_are_not_stored_are_measured_on_request(at: AppTest, small: list[Bundle]) -> None:
     at.run()
     at.switch_page("views/subnetworks.py").run()
-    assert not at.get("plotly_chart")[:0] and any("did not come with this bundle" in m.value for m in at.markdown)
+    assert not at.get("plotly_chart")[:0]
+    assert any("did not come with this bundle" in m.value for m in at.markdown)
     for bundle in small:
         at.button(key=f"start measure ordered {bundle.fingerprint}").click()
     at.run()
@@ -145,7 +151,8 @@ def test_use_it_offers_the_best_within_the_budget(at: AppTest, small: list[Bundl
     assert any("Checked against PyTorch on 400 images" in m.value for m in at.markdown)
     code = at.code[0].value
     compile(code, "shown", "exec")
-    assert "images" in code and "logits" in code
+    assert "images" in code
+    assert "logits" in code
     assert sum("sub-networks agree" in m.value for m in at.markdown) == 2
 
 
@@ -159,19 +166,24 @@ def test_own_image(at: AppTest) -> None:
     out = io.BytesIO()
     Image.new("RGB", (30, 60), "white").save(out, "PNG")
     at.file_uploader(key="own").set_value(("mine.png", out.getvalue(), "image/png")).run()
-    assert not at.exception and not at.error
+    assert not at.exception
+    assert not at.error
     at.file_uploader(key="own").set_value(("mine.png", b"no picture", "image/png")).run()
-    assert "not a readable" in at.error[0].value and not at.exception
+    assert "not a readable" in at.error[0].value
+    assert not at.exception
 
 
 def test_empty_folder_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = next(visitor(tmp_path, monkeypatch)).run()
-    assert not at.exception and "There are no trained networks" in at.info[0].value and at.button
+    at = visitor(tmp_path, monkeypatch).run()
+    assert not at.exception
+    assert "There are no trained networks" in at.info[0].value
+    assert at.button
 
 
 def test_missing_folder_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = next(visitor(tmp_path / "nowhere", monkeypatch)).run()
-    assert not at.exception and "there is no folder" in at.error[0].value
+    at = visitor(tmp_path / "nowhere", monkeypatch).run()
+    assert not at.exception
+    assert "there is no folder" in at.error[0].value
 
 
 def test_broken_bundle_is_named_and_the_other_shown(
@@ -179,35 +191,40 @@ def test_broken_bundle_is_named_and_the_other_shown(
 ) -> None:
     shutil.copytree(small[0].path.parent, tmp_path / "small")
     (tmp_path / "small" / "common" / "manifest.json").write_text("{", encoding="utf-8")
-    at = next(visitor(tmp_path, monkeypatch)).run()
-    assert not at.exception and "could not be opened" in at.warning[0].value
+    at = visitor(tmp_path, monkeypatch).run()
+    assert not at.exception
+    assert "could not be opened" in at.warning[0].value
     assert [r["key"] for r in component(at, "lanes")["rows"]] == ["stimulative"]
 
 
 def test_server_down_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"http://127.0.0.1:{free_port()}"
-    at = next(visitor(tmp_path, monkeypatch, STIMCORE_SERVER=address)).run()
-    assert not at.exception and "can't be reached" in at.error[0].value
+    at = visitor(tmp_path, monkeypatch, STIMCORE_SERVER=address).run()
+    assert not at.exception
+    assert "can't be reached" in at.error[0].value
     at.button[0].click().run()
-    assert not at.exception and "can't be reached" in at.error[0].value
+    assert not at.exception
+    assert "can't be reached" in at.error[0].value
 
 
 def test_own_experiments_appear_by_name(small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("mine", "other"):
         shutil.copytree(small[0].path.parent, tmp_path / name)
-    at = next(visitor(tmp_path, monkeypatch)).run()
+    at = visitor(tmp_path, monkeypatch).run()
     assert at.selectbox(key="experiment").options == ["mine", "other"]
     at.text_input(key="spec").set_value("d1-1-1").run()
     at.selectbox(key="experiment").set_value("other").run()
-    assert not at.exception and at.text_input(key="spec").value == FULL
+    assert not at.exception
+    assert at.text_input(key="spec").value == FULL
 
 
 def test_turning_to_another_state_ends_the_old_work(fashion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = next(visitor(fashion.parent, monkeypatch))
+    at = visitor(fashion.parent, monkeypatch)
     at.query_params["spec"] = "1-3-2.4-5-6.7-9-8"
     at.query_params["recalibrate"] = "false"  # not stored: it has to be measured
     at.run()
-    before = {job.id for w in at.session_state["watched"].values() if (job := w.job) and job.state in ("queued", "running")}
+    watched = at.session_state[session.memory_key(WatchedJobs)].by_key
+    before = {job.id for w in watched.values() if (job := w.job) and job.state in ("queued", "running")}
     assert before
     at.text_input(key="spec").set_value(FULL).run()
     client = sources._embedded(fashion.parent).client()
@@ -215,7 +232,8 @@ def test_turning_to_another_state_ends_the_old_work(fashion: Path, monkeypatch: 
     while time.monotonic() < until and any(client.job(i).state in ("queued", "running") for i in before):
         time.sleep(0.2)
     states = {client.job(i).state for i in before}
-    assert states <= {"cancelled", "dropped", "done"} and states & {"cancelled", "dropped"}, states
+    assert states <= {"cancelled", "dropped", "done"}, states
+    assert states & {"cancelled", "dropped"}, states
 
 
 def test_a_killed_model_server_is_replaced_under_the_page(at: AppTest, small: list[Bundle]) -> None:

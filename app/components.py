@@ -1,0 +1,61 @@
+"""The browser components of `stimcore.web`, registered with Streamlit.
+
+Streamlit registers a component once per process, when this module is imported, and mounts it in an open shadow root.
+"""
+
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+from streamlit.components.v2.types import ComponentRenderer
+
+from app.arrangement import Arrangement
+from stimcore.subnets.topology import Topology
+from stimcore.web import diagram as web_diagram
+from stimcore.web import lanes as web_lanes
+from stimcore.web.component import Component
+
+
+def _register(name: str) -> ComponentRenderer:
+    component = Component.load(name)
+    return st.components.v2.component(f"stimcore_{name}", html=component.html, css=component.css, js=component.js)
+
+
+_diagram, _lanes, _link = _register("diagram"), _register("lanes"), _register("link")
+
+
+def diagram(
+    topology: Topology, arrangement: Arrangement, *, revision: int, large: bool, key: str, on_edit: Callable[[], None]
+) -> None:
+    """Draw the clickable picture of a network.
+
+    Args:
+        topology: The network.
+        arrangement: What to draw.
+        revision: Number of edits that the page has answered.
+        large: Draw it for a projector.
+        key: Of the component; inside `on_edit`, `app.session.edited_text(key)` is what the visitor asks for.
+        on_edit: Called after every edit.
+    """
+    data = web_diagram.payload(topology, str(arrangement), revision=revision, large=large)
+    _diagram(key=key, data=data, on_text_change=on_edit)
+
+
+def lanes(rows: Sequence[web_lanes.Lane], *, done: bool, large: bool, key: str) -> None:
+    """Draw accuracy lanes.
+
+    Args:
+        rows: One per training method.
+        done: Whether the numbers are final.
+        large: Draw them for a projector.
+        key: Of the component.
+    """
+    _lanes(key=key, data=web_lanes.payload(rows, done=done, large=large))
+
+
+def copy_link(experiment: str) -> None:
+    """Draw the button that copies the page's address.
+
+    Args:
+        experiment: Put into every copied link, so that it opens the same one on a server that lists others first.
+    """
+    _link(key="copy_link", data={"experiment": experiment})

@@ -1,0 +1,182 @@
+"""The best sub-network for a budget: accuracy over cost, a slider, and the chosen network as a file."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from app import sources
+from app.chart import chart
+from app.frame import Frame
+from app.text import images
+from stimcore.analysis.comparisons import Option, best_within
+from stimcore.figures.pareto import describe_timing, pareto_figure
+from stimcore.serve.types import ExperimentInfo, MethodInfo, NetworkInfo, Networks
+
+TIME, WORK = "measured time", "multiply-adds"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The networks that can be downloaded, with their costs in one unit.
+
+    Attributes:
+        listed: Method -> its listed files.
+        groups: Per method the networks as points of the figure.
+        unit: Of the costs, in words.
+        timed: Whether costs are measured times; otherwise they are multiply-adds.
+        has_times: Whether times were measured at all.
+    """
+
+    listed: Mapping[str, Networks]
+    groups: Sequence[tuple[MethodInfo, Sequence[Option]]]
+    unit: str
+    timed: bool
+    has_times: bool
+
+    @property
+    def options(self) -> list[Option]:
+        """The networks of all methods."""
+        return [option for _, options in self.groups for option in options]
+
+    def entry(self, option: Option) -> tuple[MethodInfo, NetworkInfo]:
+        """Return the method and the listed file of a network."""
+        method = next(m for m, _ in self.groups if m.name == option.method)
+        return method, next(n for n in self.listed[option.method].networks if n.file == option.file)
+
+
+def budget(here: Frame) -> None:
+    """Draw accuracy over cost, the slider, and the best network within the budget."""
+    offer = _offer(here)
+    if not offer.options:
+        st.info("No network of this experiment is listed for download.")
+        return
+    if len(offer.options) == len(offer.groups):
+        _full_networks_only(here, offer)
+        return
+    costs = [option.cost for option in offer.options]
+    low, high = math.floor(100 * min(costs)) / 100, math.ceil(100 * max(costs)) / 100
+    limit = _slider(offer, low, high) if high > low else None
+    best = best_within(offer.options, high if limit is None else limit)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        figure = pareto_figure([(here.style(m), options) for m, options in offer.groups], best, limit, offer.unit)
+        chart(figure, "pareto", f"Accuracy over {offer.unit}, with the best sub-network for each budget")
+        st.caption("Faint: every sub-network. Lines: the best for what it costs.")
+        if offer.timed:
+            measured_on = next((n.latency_on for n in offer.listed.values() if n.latency_on), {})
+            st.caption(f"● {describe_timing(measured_on)}")
+        elif not offer.has_times:
+            st.caption("Cost is counted in multiply-adds: times were not measured for this bundle.")
+    with right:
+        if best is None:
+            st.warning("No sub-network is that cheap.")
+        else:
+            _download(here, offer, best)
+
+
+def _offer(here: Frame) -> Offer:
+    listed = {m.name: sources.networks(here.experiment.name, m) for m in here.methods}
+    has_times = all(any(n.latency_ms for n in networks.networks) for networks in listed.values())
+    timed = has_times and _cost_choice() == TIME
+    groups = [(m, _options(here, m, listed[m.name].networks, timed)) for m in here.methods]
+    unit = "ms per image" if timed else "million multiply-adds per image"
+    return Offer(listed, groups, unit, timed, has_times)
+
+
+def _options(here: Frame, method: MethodInfo, networks: Sequence[NetworkInfo], timed: bool) -> list[Option]:
+    options = []
+    for network in networks:
+        cost = network.latency_ms.get("batch1_p50") if timed else network.macs / 1e6
+        if cost is not None:
+            name = here.topology.short(here.topology.parse(network.spec))
+            options.append(
+                Option(name, network.accuracy_pct, float(cost), method=method.name, file=network.file, spec=network.spec)
+            )
+    return options
+
+
+def _cost_choice() -> str:
+    return str(
+        st.segmented_control(
+            "What counts",
+            [TIME, WORK],
+            default=TIME,
+            required=True,
+            key="cost",
+            bind="query-params",
+            help="Time was measured on one machine and differs on yours; multiply-adds are the same everywhere.",
+        )
+    )
+
+
+def _slider(offer: Offer, low: float, high: float) -> float:
+    return st.slider(
+        f"What you can afford ({offer.unit})",
+        low,
+        high,
+        value=round(low + 0.4 * (high - low), 2),
+        key="budget",
+        bind="query-params",
+        format="%.2f",
+        help="Measured time for one image on the machine named below." if offer.timed else "How much a network has to compute.",
+    )
+
+
+def _full_networks_only(here: Frame, offer: Offer) -> None:
+    """Draw the best full network where no sub-network is listed, and how to list more."""
+    _download(here, offer, max(offer.options, key=lambda option: option.accuracy_pct))
+    st.info(
+        "No sub-network is listed in this experiment, only whole networks. `python -m stimcore.export RUN_DIR --out "
+        f"exported/{here.experiment.name} --subnets ordered` lists all of them."
+    )
+
+
+def _download(here: Frame, offer: Offer, option: Option) -> None:
+    """Draw the chosen network: what it is, its file, how the file was checked, and code that runs it."""
+    method, entry = offer.entry(option)
+    st.subheader(f"{option.name}, {here.label(method).lower()}", anchor=False)
+    st.markdown(
+        f"**{option.accuracy_pct:.1f} %** right at **{option.cost:.3g} {offer.unit}**; {entry.parameters:,} parameters. "
+        f"The full network: {method.main.accuracy_pct:.1f} %."
+    )
+    file_name = f"{here.experiment.name}-{method.name}-{option.name}.onnx"
+    st.download_button(
+        "Download ONNX",
+        data=lambda: sources.onnx(here.experiment.name, method.name, option.spec),
+        file_name=file_name,
+        mime="application/onnx",
+        on_click="ignore",
+        key="download",
+        type="primary",
+        icon=":material/download:",
+    )
+    st.markdown(
+        f"Checked against PyTorch on {images(here.experiment.evaluation_images)}: {entry.correct:,} right in onnxruntime, "
+        f"{entry.correct_torch:,} in PyTorch; both choose the same class for {100 * entry.agreement:.2f} % of them. The "
+        f"outputs differ by at most {entry.parity:.1e} of the largest output."
+    )
+    with st.expander("Code to run it"):
+        st.code(example_code(here.experiment, file_name), language="python")
+
+
+def example_code(experiment: ExperimentInfo, file_name: str) -> str:
+    """Return a program that classifies one image with a downloaded file."""
+    channels, height, width = experiment.image_shape
+    mean, std = [round(float(v), 6) for v in experiment.mean], [round(float(v), 6) for v in experiment.std]
+    mode = "L" if channels == 1 else "RGB"
+    return f'''import numpy as np
+import onnxruntime as ort
+from PIL import Image
+
+CLASSES = {list(experiment.classes)}
+MEAN, STD = np.float32({mean}), np.float32({std})
+
+image = Image.open("image.png").convert("{mode}").resize(({width}, {height}))
+pixels = np.asarray(image, np.float32).reshape({height}, {width}, {channels}) / 255
+batch = ((pixels - MEAN) / STD).transpose(2, 0, 1)[None]
+session = ort.InferenceSession("{file_name}")
+(logits,) = session.run(["logits"], {{"images": batch}})
+print(CLASSES[int(logits[0].argmax())])
+'''

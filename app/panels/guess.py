@@ -1,0 +1,30 @@
+"""Guess first: sliders for what the visitor expects, while the answers are covered."""
+
+import streamlit as st
+
+from app import session
+from app.arrangement import Arrangement
+from app.frame import Frame
+
+
+def covered(here: Frame, arrangement: Arrangement) -> bool:
+    """Whether the answers for an arrangement are hidden: guessing is on, something was changed, and nothing is revealed yet."""
+    if arrangement.spec == here.topology.full or not (here.classroom or session.guesses_first()):
+        return False
+    return session.memory(session.Guesses).revealed != str(arrangement)
+
+
+def guess_panel(here: Frame, arrangement: Arrangement) -> None:
+    """Draw a slider per method and the button that reveals the answers."""
+    with st.container(key="guess", border=True):
+        st.markdown("**Your guess:** of 100 images, how many will each copy still get right?")
+        for column, method in zip(st.columns(len(here.methods)), here.methods, strict=True):
+            column.slider(here.label(method), 0, 100, value=50, key=f"guess {method.name}", format="%d of 100")
+        st.button("Reveal", type="primary", key="reveal", on_click=_reveal, args=(here, arrangement))
+
+
+def _reveal(here: Frame, arrangement: Arrangement) -> None:
+    """Uncover the answers and keep the guesses, since the values of the sliders go with the sliders."""
+    guesses = session.memory(session.Guesses)
+    guesses.revealed = str(arrangement)
+    guesses.percentages = {m.name: value for m in here.methods if (value := session.guess(m.name)) is not None}

@@ -1,0 +1,46 @@
+"""What training cost: time and memory, measured here and as the paper prints them (Table r4)."""
+
+import streamlit as st
+
+from app import sources
+from app.frame import Frame
+from stimcore.analysis import paper
+from stimcore.analysis.training_cost import TrainingCost
+from stimcore.analysis.training_cost import training_cost as cost_of
+from stimcore.serve.types import MethodInfo
+
+
+def cost_tables(here: Frame) -> None:
+    """Draw both tables."""
+    st.subheader("What it costs", anchor=False)
+    costs = [(m, cost_of(sources.training(here.experiment.name, m))) for m in here.methods]
+    measured = [(method, cost) for method, cost in costs if cost is not None]
+    common = next((cost for method, cost in measured if method.method == "common"), None)
+    if measured:
+        st.table([_row(here, method, cost, common) for method, cost in measured], border="horizontal")
+        machines = sorted({str(m.machine.get("device") or m.machine.get("processor") or "this machine") for m, _ in measured})
+        st.caption(f"● measured here ({', '.join(machines)}); median epoch, smallest to largest in brackets.")
+    st.markdown("**○ printed in the paper (Table r4)**")
+    st.table(
+        [
+            {
+                "Network": f"{c.network}, {c.dataset}",
+                "common": f"{c.common_hours:.2f} h, {c.common_mib:,} MiB",
+                "stimulative": f"{c.stimulative_hours:.2f} h, {c.stimulative_mib:,} MiB",
+                "time ratio": f"{c.stimulative_hours / c.common_hours:.2f} ×",
+            }
+            for c in paper.TABLE_R4
+        ],
+        border="horizontal",
+    )
+
+
+def _row(here: Frame, method: MethodInfo, cost: TrainingCost, common: TrainingCost | None) -> dict[str, str]:
+    ratio = f"{cost.cpu_seconds.value / common.cpu_seconds.value:.2f} ×" if common and common.cpu_seconds.value else "–"
+    return {
+        "Method": here.title(method),
+        "● seconds per epoch": f"{cost.seconds.value:.0f} ({cost.seconds.low:.0f} to {cost.seconds.high:.0f})",
+        "● processor time, over common": ratio,
+        "● largest memory": f"{cost.memory_mib:,.0f} MiB",
+        "● epochs": str(cost.epochs),
+    }

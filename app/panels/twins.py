@@ -1,0 +1,72 @@
+"""Twins: small networks alone and inside larger ones, measured here and as the paper prints them (Tables r5, r6)."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from app.chart import chart
+from app.frame import Frame
+from app.networks import trained_networks
+from app.panels.family import Family
+from stimcore.analysis import paper
+from stimcore.analysis.comparisons import nested_family, nested_table
+from stimcore.analysis.loafing import loafing_gap
+from stimcore.figures.nested_matrix import nested_matrix
+from stimcore.serve.types import MethodInfo
+
+
+def twin_table(here: Frame, swept: Sequence[tuple[MethodInfo, Family]]) -> None:
+    """Draw a table of twins next to the same sub-networks inside the trained networks.
+
+    Args:
+        here: The page.
+        swept: Methods with their accuracies of ordered sub-networks.
+    """
+    st.subheader("The loafing gap", anchor=False)
+    st.markdown(
+        "A **twin** is the same small network, trained alone. If it does better alone than inside the big one, the "
+        "difference is what loafing costs: the **loafing gap**."
+    )
+    rows = [_gap_row(here, twin, twin.spec, swept) for twin in here.twins if twin.spec is not None]
+    if rows:
+        st.table(rows, border="horizontal")
+        st.caption("Gap in points with its 95 % interval; positive: the sub-network loafs inside the big network.")
+        return
+    smallest = here.topology.short(here.topology.ordered([1] * len(here.topology.sizes)))
+    st.info(
+        "No twin was trained for this experiment yet. One more run makes one: "
+        f"`python -m stimcore.train {here.experiment.name} --method common --spec {smallest}`, then export it into the same "
+        "experiment."
+    )
+
+
+def _gap_row(here: Frame, twin: MethodInfo, text: str, swept: Sequence[tuple[MethodInfo, Family]]) -> dict[str, str]:
+    spec = here.topology.parse(text)
+    row = {"Sub-network": here.topology.short(spec), "● alone (twin)": f"{twin.main.accuracy_pct:.1f} %"}
+    for method, family in swept:
+        inside = next((result for result in family.sweep.results if result.spec == spec), None)
+        if inside is not None:
+            gap = loafing_gap(twin.main, inside)
+            row[f"inside: {here.label(method).lower()}"] = (
+                f"{inside.accuracy_pct:.1f} %, gap {gap.value:+.1f} ({gap.low:+.1f} to {gap.high:+.1f})"
+            )
+    return row
+
+
+def nested_networks(here: Frame) -> None:
+    """Draw smaller networks inside larger ones: measured here, and Tables r6 and r5 of the paper."""
+    st.subheader("Small networks inside larger ones", anchor=False)
+    st.markdown("Read along a row: the same small network, alone (diagonal) and inside ever larger ones.")
+    tabs = st.tabs(["● measured here", "○ paper, CIFAR-100 (Table r6)", "○ paper, ImageNet (Table r5)"])
+    with tabs[0]:
+        members = nested_family(trained_networks(here.experiment), here.topology.network)
+        cells = {key: result.accuracy_pct for key, result in nested_table(members).items()}
+        if len(members) > 1 and len(cells) > len(members):
+            figure = nested_matrix([m.name for m in members], cells, "measured here")
+            chart(figure, "matrix", "Accuracy of small networks inside larger ones, measured here")
+        else:
+            st.info("This needs twins that lie inside each other; this experiment has none yet.")
+    for tab, table, key in ((tabs[1], paper.TABLE_R6, "r6"), (tabs[2], paper.TABLE_R5, "r5")):
+        with tab:
+            figure = nested_matrix(table.networks, table.cells, f"paper, {table.dataset}")
+            chart(figure, key, f"Table {key} of the paper")

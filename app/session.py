@@ -1,0 +1,216 @@
+"""What one visitor's browser tab remembers, as typed values; and the one writer of the spec.
+
+Streamlit keeps one untyped mapping per tab, `st.session_state`. Two kinds of values live in it. The values of widgets have the
+keys of these widgets, which belong to the page: links, style sheets and tests use them. Everything else is grouped into small
+objects, one per class, that `memory` returns. No other module reads or writes `st.session_state`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from app import arrangement
+from stimcore.subnets.topology import Topology
+
+Group = TypeVar("Group")
+
+SPEC = "spec"
+"""Key of the architecture code: a text field that is bound to the address."""
+
+
+@dataclass
+class EditHistory:
+    """Edits of the network on Break it.
+
+    Attributes:
+        undo: Texts of earlier arrangements, the latest last.
+        refusal: Why the last edit was refused, until the page has shown it.
+        revision: Number of edits that came from the picture.
+    """
+
+    undo: list[str] = field(default_factory=list)
+    refusal: str = ""
+    revision: int = 0
+
+
+@dataclass
+class LessonProgress:
+    """Progress in the lesson.
+
+    Attributes:
+        step: Number of the open step, counted from 1; 0 while the lesson is closed.
+    """
+
+    step: int = 0
+
+
+@dataclass
+class Guesses:
+    """What the visitor expected of one arrangement.
+
+    Attributes:
+        revealed: Text of the arrangement whose answers were revealed.
+        percentages: Method -> guess in [0, 100].
+    """
+
+    revealed: str = ""
+    percentages: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class View:
+    """How the pages are shown.
+
+    Attributes:
+        name: The value of `?view=` in the address: `class` for the teacher view.
+    """
+
+    name: str = ""
+
+
+@dataclass
+class FamilyRequests:
+    """Families of sub-networks that the visitor asked to measure here.
+
+    Attributes:
+        keys: Family and fingerprint of the bundle.
+    """
+
+    keys: set[tuple[str, str]] = field(default_factory=set)
+
+
+@dataclass
+class RunList:
+    """Run folders that were in progress when the page Training last ran.
+
+    Attributes:
+        active: Their names; None before the first run of the page.
+    """
+
+    active: tuple[str, ...] | None = None
+
+
+@dataclass
+class Picture:
+    """The picture that sub-networks judge on Use it.
+
+    Attributes:
+        sample: Index of the evaluation image that was chosen last; None before the first choice.
+        ignored_upload: Id of the uploaded file that a later choice of a sample has replaced; empty without one.
+    """
+
+    sample: int | None = None
+    ignored_upload: str = ""
+
+
+def memory_key(group: type[Group]) -> str:
+    """Return the key of a group in `st.session_state`."""
+    return f"memory {group.__name__}"
+
+
+def memory(group: type[Group]) -> Group:
+    """Return the visitor's object of a group; on first use it is made with its defaults."""
+    key = memory_key(group)
+    if key not in st.session_state:
+        st.session_state[key] = group()
+    return cast(Group, st.session_state[key])
+
+
+# --- the spec ---
+
+
+def write_spec(topology: Topology, text: str) -> None:
+    """Make a text the arrangement of Break it, unless the network has no such arrangement.
+
+    The only writer of the spec: every edit (picture, buttons, lesson, links of other pages) passes here, so that each is
+    checked against the network and can be undone. A refused edit leaves its reason in `EditHistory.refusal`.
+
+    Args:
+        topology: The network.
+        text: Any form of the spec grammar; not trusted.
+    """
+    history = memory(EditHistory)
+    before = st.session_state.get(SPEC) or str(arrangement.full(topology))
+    wanted, history.refusal = arrangement.read_or_full(topology, text)
+    if not history.refusal and str(wanted) != before:
+        history.undo.append(before)
+        st.session_state[SPEC] = str(wanted)
+
+
+def undo_spec(topology: Topology) -> None:
+    """Take the last edit back; texts that were typed by hand and that the network does not have are passed over."""
+    history = memory(EditHistory)
+    while history.undo:
+        text = history.undo.pop()
+        if not arrangement.read_or_full(topology, text)[1]:
+            st.session_state[SPEC] = text
+            return
+
+
+def forget_spec() -> None:
+    """Forget the spec and its history: another experiment was chosen, whose network has other blocks."""
+    memory(EditHistory).undo.clear()
+    st.session_state.pop(SPEC, None)
+    if SPEC in st.query_params:
+        del st.query_params[SPEC]
+
+
+def take_refusal() -> str:
+    """Return why the last edit was refused and forget it; empty where it was not."""
+    history = memory(EditHistory)
+    refusal, history.refusal = history.refusal, ""
+    return refusal
+
+
+# --- values of other widgets ---
+
+
+def edited_text(key: str) -> str:
+    """Return the arrangement that a visitor asks for in the picture with this key; empty where there is none."""
+    return str(st.session_state[key].text or "")
+
+
+def selection(key: str) -> Any:
+    """Return what is selected in the figure with this key, in the form of `st.plotly_chart`; None before it was drawn."""
+    return st.session_state.get(key)
+
+
+def guess(method: str) -> int | None:
+    """Return the position of a method's slider in [0, 100]; None before it was drawn."""
+    return cast(int | None, st.session_state.get(f"guess {method}"))
+
+
+def guesses_first() -> bool:
+    """Whether the visitor wants every answer covered until there is a guess."""
+    return bool(st.session_state.get("guess_first"))
+
+
+def upload() -> UploadedFile | None:
+    """Return the picture that the visitor has uploaded."""
+    return cast(UploadedFile | None, st.session_state.get("own"))
+
+
+def choose_subnet(short: str) -> None:
+    """Choose a sub-network in the list of the page Sub-networks."""
+    st.session_state["subnet"] = short
+
+
+def choose_block(block: int) -> None:
+    """Choose a block in the list of the page Damage."""
+    st.session_state["block"] = str(block)
+
+
+def add_new_runs(active: Sequence[str]) -> None:
+    """Add runs that have begun since the page last ran to those that the page Training shows.
+
+    Args:
+        active: Names of the runs in progress.
+    """
+    runs = memory(RunList)
+    begun = [] if runs.active is None else [name for name in active if name not in runs.active]
+    runs.active = tuple(active)
+    if begun and "runs" in st.session_state:
+        st.session_state["runs"] = list(dict.fromkeys([*st.session_state["runs"], *begun]))

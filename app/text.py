@@ -1,0 +1,68 @@
+"""Words and numbers as every page writes them."""
+
+import math
+import re
+
+
+def plain(text: str) -> str:
+    r"""Return a text from outside so that Markdown shows it as it is: no links, pictures or formulas.
+
+    Example:
+        >>> print(plain("[a](b)"))
+        \[a\](b)
+    """
+    return re.sub(r"([\\`*_\[\]<>$:~#|])", r"\\\1", text)
+
+
+def images(count: int) -> str:
+    """Return a number of images in words.
+
+    Example:
+        >>> images(10_000), images(1)
+        ('10,000 images', '1 image')
+    """
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def loss(drop_pct: float) -> str:
+    """Return a drop in accuracy as Markdown.
+
+    Example:
+        >>> loss(1.234), loss(-0.5), loss(0.04)
+        ('loses **1.2 points**', 'gains **0.5 points**', 'loses **nothing**')
+    """
+    if abs(drop_pct) < 0.05:
+        return "loses **nothing**"
+    return f"{'loses' if drop_pct >= 0 else 'gains'} **{abs(drop_pct):.1f} points**"
+
+
+def change(points: float) -> str:
+    """Return a change of accuracy with its sign.
+
+    Example:
+        >>> change(-1.25), change(0.01)
+        ('-1.2 points', 'no change')
+    """
+    return "no change" if abs(points) < 0.05 else f"{points:+.1f} points"
+
+
+def provider(name: str) -> str:
+    """Return where networks ran, from onnxruntime's name of the execution provider.
+
+    Example:
+        >>> provider("CPUExecutionProvider")
+        'on the processor'
+    """
+    return {"CPUExecutionProvider": "on the processor", "CUDAExecutionProvider": "on the GPU"}.get(name, name or "here")
+
+
+def nats(value: float) -> str:
+    """Return a number of nats, which may be astronomically large.
+
+    Example:
+        >>> nats(1.2345), nats(1e43)
+        ('1.23', '10^43')
+    """
+    if math.isinf(value):
+        return "beyond any number"
+    return f"{value:.3g}" if abs(value) < 1e5 else f"10^{math.log10(value):.0f}"

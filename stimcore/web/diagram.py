@@ -1,0 +1,47 @@
+"""The clickable picture of a network: stages of blocks with their skip paths.
+
+A click deletes or restores a block, dragging or Alt with an arrow key moves it within its stage, and locked blocks give the
+reason. The picture keeps no state of its own: it draws the text of the arrangement that it receives and reports the text that
+the visitor asks for; the page checks that text and sends the next one.
+"""
+
+from typing import Any
+
+from stimcore.subnets.topology import Topology
+
+
+def locked(topology: Topology) -> dict[int, str]:
+    """Return the blocks that a click can't delete, with the reason in a student's words.
+
+    Example:
+        >>> locked(Topology.of("net", [2, 2], {3: "it changes the resolution"}))
+        {3: 'it changes the resolution'}
+    """
+    if topology.ordered_only:
+        return {stage[0]: "every stage keeps its first block" for stage in topology.stages}
+    return dict(topology.fixed)
+
+
+def payload(topology: Topology, text: str, *, revision: int, large: bool) -> dict[str, Any]:
+    """Return the data of the script `diagram.js`, as plain JSON types.
+
+    Args:
+        topology: The network.
+        text: The arrangement to draw: every block in its place, `x` before a deleted one, as in `1-x2-3.4-5`.
+        revision: Number of edits that the page has answered. It lets the picture take back an edit that was refused.
+        large: Draw it for a projector.
+
+    Example:
+        >>> data = payload(Topology.of("net", [2, 1]), "1-x2.3", revision=0, large=False)
+        >>> data["text"], data["locked"], data["movable"]
+        ('1-x2.3', {}, True)
+    """
+    fixed = set(topology.fixed)
+    return {
+        "text": text,
+        "locked": {str(block): reason for block, reason in locked(topology).items()},
+        "tail": topology.ordered_only,
+        "movable": not topology.ordered_only and any(len(set(stage) - fixed) > 1 for stage in topology.stages),
+        "revision": revision,
+        "large": large,
+    }

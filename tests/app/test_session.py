@@ -1,0 +1,78 @@
+"""The visitor's memory: the one writer of the spec, undo, and that no other module touches Streamlit's session state."""
+
+import re
+from typing import Any
+
+import pytest
+import streamlit as st
+
+from app import session
+from tests.app.browsing import ROOT
+from tests.app.networks import RESNET20, SINGLE
+
+FULL = "1-2-3.4-5-6.7-8-9"
+
+
+@pytest.fixture(autouse=True)
+def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A plain mapping in place of Streamlit's session state, which exists only while a page runs."""
+    values: dict[str, Any] = {}
+    monkeypatch.setattr(st, "session_state", values)
+    return values
+
+
+def test_written_specs_are_checked_and_can_be_undone(state: dict[str, Any]) -> None:
+    session.write_spec(RESNET20, "d1-1-1")
+    assert state["spec"] == "1-x2-x3.4-x5-x6.7-x8-x9"
+    session.write_spec(RESNET20, "1-2-3.x4-5-6.7-8-9")
+    assert state["spec"] == "1-x2-x3.4-x5-x6.7-x8-x9"
+    refusal = session.take_refusal()
+    assert "block 4 can't be deleted" in refusal.lower()
+    assert session.take_refusal() == ""
+    session.undo_spec(RESNET20)
+    assert state["spec"] == FULL
+    session.undo_spec(RESNET20)
+    assert state["spec"] == FULL
+
+
+def test_the_same_spec_again_is_no_edit(state: dict[str, Any]) -> None:
+    session.write_spec(RESNET20, FULL)
+    session.write_spec(RESNET20, "main")
+    assert not session.memory(session.EditHistory).undo
+    assert "spec" not in state
+
+
+def test_undo_passes_over_what_the_network_does_not_have(state: dict[str, Any]) -> None:
+    session.write_spec(RESNET20, "d2-2-2")
+    state["spec"] = "typed by hand"
+    session.write_spec(RESNET20, "d1-1-1")
+    session.undo_spec(RESNET20)
+    assert state["spec"] == FULL
+    state["spec"] = "1"
+    session.memory(session.EditHistory).undo = ["d1-1-1"]
+    session.undo_spec(SINGLE)
+    assert state["spec"] == "1"
+
+
+def test_runs_that_begin_are_added_to_the_chosen_ones(state: dict[str, Any]) -> None:
+    state["runs"] = ["old"]
+    session.add_new_runs(["first"])
+    assert state["runs"] == ["old"]
+    session.add_new_runs(["first", "second"])
+    assert state["runs"] == ["old", "second"]
+    session.add_new_runs(["first", "second"])
+    assert state["runs"] == ["old", "second"]
+
+
+def test_memory_is_one_object_per_group(state: dict[str, Any]) -> None:
+    session.memory(session.LessonProgress).step = 3
+    assert session.memory(session.LessonProgress).step == 3
+    assert state[session.memory_key(session.LessonProgress)] is session.memory(session.LessonProgress)
+    assert session.memory(session.Guesses).percentages == {}
+
+
+def test_no_other_module_uses_the_session_state() -> None:
+    modules = [path for path in (ROOT / "app").rglob("*.py") if path.name != "session.py"]
+    users = [path.name for path in modules if re.search(r"\bsession_state\b", path.read_text(encoding="utf-8"))]
+    assert len(modules) > 15
+    assert users == []
