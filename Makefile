@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .PHONY: app test check setup lint format random docs golden screenshots
 
-app: .venv/ready                ## start the dashboard and the model server behind it
+app: .venv/serving              ## start the dashboard and the model server behind it (installs no torch and no test tools)
 	$(BIN)/python -m streamlit run app/main.py
 
 test: .venv/ready               ## run the tests
@@ -30,11 +30,25 @@ docs: .venv/ready               ## write the API reference, made from the docstr
 
 setup: .venv/ready              ## create .venv with everything in it and do nothing else
 
-.venv/ready: requirements.txt requirements-dev.txt pyproject.toml
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# The runtime for networks: the one that is installed, else with the CUDA libraries that it wants where the NVIDIA driver answers,
+# and the plain one elsewhere. Looked up when a recipe runs, because onnxruntime and onnxruntime-gpu overwrite each other's files.
+ORT = $(shell ls -d .venv/lib/python*/site-packages/onnxruntime_gpu-*.dist-info >/dev/null 2>&1 && echo onnxruntime-gpu \
+	|| (nvidia-smi >/dev/null 2>&1 && echo 'onnxruntime-gpu[cuda,cudnn]') || echo onnxruntime)
+
+# What the dashboard and the model server need.
+.venv/serving: requirements-app.txt requirements-serve.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	sed -n '/^onnxruntime-gpu/{s/^onnxruntime-gpu\([^;]*\).*/$(ORT)\1/p;d;};/^onnxruntime/d;p' requirements-serve.txt > .venv/serving.txt
+	$(PIP) -r .venv/serving.txt -r requirements-app.txt
+	$(PIP) --no-deps --editable .
+	touch $@
+
+# All of it. onnxruntime and onnxruntime-gpu are two builds of one package, so that the first leaves before the second comes.
+.venv/ready: .venv/serving requirements.txt requirements-dev.txt
+	$(BIN)/python -m pip uninstall --quiet --disable-pip-version-check --yes onnxruntime
+	$(PIP) -r requirements.txt -r requirements-dev.txt
 	touch $@
 
 screenshots: .venv/ready        ## take the pictures in docs/images from the running page
