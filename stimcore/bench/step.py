@@ -17,7 +17,7 @@ from torch import nn
 
 from stimcore.bench.held import Held
 from stimcore.errors import UsageError
-from stimcore.methods.base import Batch, Method
+from stimcore.methods.base import Method, StepContext
 from stimcore.methods.table import METHODS, make
 from stimcore.nets.catalogue import build
 from stimcore.nets.cost import Costs
@@ -77,7 +77,7 @@ class Bench:
     def step(self, rng: random.Random) -> None:
         """One whole step, the optimiser's included."""
         self.optimizer.zero_grad(set_to_none=True)
-        batch = Batch(
+        batch = StepContext(
             images=self.images,
             labels=self.labels,
             rng=rng,

@@ -19,8 +19,8 @@ Losses = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Batch:
-    """One minibatch and what a step may use.
+class StepContext:
+    """One minibatch of this process, and what a method may use in the step on it.
 
     Attributes:
         images: `[B, C, H, W]`, normalised.
@@ -67,14 +67,14 @@ class Method(ABC):
         return net
 
     def sides(self, crop: int, rng: random.Random) -> tuple[int, ...]:
-        """Sides in pixels of the smaller images that this step wants in `Batch.smaller`; none by default.
+        """Sides in pixels of the smaller images that this step wants in `StepContext.smaller`; none by default.
 
         Args:
-            crop: Side of `Batch.images`.
+            crop: Side of `StepContext.images`.
             rng: Seeded by run and global step.
         """
         return ()
 
     @abstractmethod
-    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:
+    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
         """Adds one batch's gradients to `.grad` and returns the losses."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from stimcore.methods.base import Batch, Losses, Method
+from stimcore.methods.base import Losses, Method, StepContext
 from stimcore.methods.losses import cross_entropy
 from stimcore.nets.staged import StagedNet
 
@@ -13,7 +13,7 @@ from stimcore.nets.staged import StagedNet
 class Common(Method):
     """The baseline of every comparison."""
 
-    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:
+    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
         """Gradients of the mean cross entropy."""
         with batch.autocast():
             logits = net(batch.images)

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from stimcore.methods.base import Batch, Losses, Method
+from stimcore.methods.base import Losses, Method, StepContext
 from stimcore.methods.exits import LinearHeads, block_shapes, forward_with, pooled, stage_coefficients, supervised_stages
 from stimcore.methods.losses import cross_entropy
 from stimcore.nets.staged import StagedNet
@@ -37,7 +37,7 @@ class LayerSupervision(Method):
         shapes = block_shapes(net)
         return BlockHeads(supervised_stages(net, shapes), shapes, net.num_classes)
 
-    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:
+    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
         """Gradients of the whole loss in one forward and one backward."""
         heads = cast(BlockHeads, auxiliary)
         with batch.autocast():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stimcore.errors import UsageError
-from stimcore.methods.base import Batch, Losses, Method
+from stimcore.methods.base import Losses, Method, StepContext
 from stimcore.methods.exits import Shape, block_shapes, forward_with, pooled, supervised_stages
 from stimcore.methods.losses import batch_feature_distance, cross_entropy, feature_distance, soft_cross_entropy
 from stimcore.nets.staged import StagedNet
@@ -102,7 +102,7 @@ class SelfDistillation(Method):
             raise UsageError(f"self distillation of {net.topology.network}, which has one stage", allowed="two stages and more")
         return Students(stages, shapes, net.num_classes)
 
-    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:
+    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
         """Gradients of the whole loss in one forward and one backward; the deepest logits and features are constants."""
         students = cast(Students, auxiliary)
         with batch.autocast():

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from stimcore.methods.base import Batch, Losses, Method
+from stimcore.methods.base import Losses, Method, StepContext
 from stimcore.methods.exits import LinearHeads, block_shapes, forward_with, pooled, stage_coefficients, supervised_stages
 from stimcore.methods.losses import cross_entropy
 from stimcore.nets.staged import StagedNet
@@ -24,7 +24,7 @@ class StageSupervision(Method):
         shapes = block_shapes(net)
         return LinearHeads({stage[-1]: shapes[stage[-1]] for stage in supervised_stages(net, shapes)}, net.num_classes)
 
-    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:
+    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
         """Gradients of the whole loss in one forward and one backward."""
         heads = cast(LinearHeads, auxiliary)
         ends = [int(block) for block in heads.heads]

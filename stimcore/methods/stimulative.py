@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stimcore.errors import UsageError
-from stimcore.methods.base import Batch, Losses, Method
+from stimcore.methods.base import Losses, Method, StepContext
 from stimcore.methods.losses import cross_entropy, kl_divergence, precise
 from stimcore.nets.logit_norm import LogitNorm, with_normalised_logits
 from stimcore.nets.norms import batch_norms, statistics_kept
@@ -126,7 +126,7 @@ class Stimulative(Method):
             return ()
         return tuple(rng.randint(max(1, round(self.smallest_side * crop)), crop) for _ in range(self.num_subnets))
 
-    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:
+    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
         """Gradients of the whole loss, at the peak memory of common training.
 
         The shared prefix's graph ends in a detached leaf. Main suffix and sub-network suffixes run forward and backward one
@@ -160,7 +160,7 @@ class Stimulative(Method):
         ce = ce.detach()
         return {"loss": ce + self.weight * total, "main_ce": ce, "sub_ce" if self.target == "labels" else "sub_kl": total}
 
-    def sub_loss(self, main: Tensor, sub: Tensor, batch: Batch) -> Tensor:
+    def sub_loss(self, main: Tensor, sub: Tensor, batch: StepContext) -> Tensor:
         """What a sub-network's logits `[B, K]` are trained by: the divergence from the main logits, or the batch's labels."""
         if self.target == "labels":
             return cross_entropy(sub, batch.labels, batch.label_smoothing)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from stimcore.errors import UsageError
-from stimcore.methods.base import Batch, Losses, Method
+from stimcore.methods.base import Losses, Method, StepContext
 from stimcore.methods.losses import cross_entropy
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.topology import Spec, Topology
@@ -76,7 +76,7 @@ class StochasticDepth(Method):
                 dropped.add(block)
         return dropped, factors
 
-    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: Batch) -> Losses:
+    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
         """Gradients of the cross entropy; a dropped block that is removable is not even run."""
         topology = net.topology
         dropped, factors = self.draw(net, batch.rng)

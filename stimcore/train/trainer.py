@@ -21,7 +21,7 @@ from stimcore import files
 from stimcore.data.images import Dataset, calibration_subset
 from stimcore.data.subset import stratified
 from stimcore.errors import CheckpointError, TrainingFailed, UsageError
-from stimcore.methods.base import Batch, Losses, Method
+from stimcore.methods.base import StepContext, Losses, Method
 from stimcore.nets.norms import synchronised
 from stimcore.nets.staged import StagedNet
 from stimcore.recipes.recipe import Recipe
@@ -250,7 +250,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        batch = Batch(
+        batch = StepContext(
             images=loaded.images,
             labels=loaded.labels,
             smaller=loaded.smaller,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from stimcore.methods.base import Batch
+from stimcore.methods.base import StepContext
 from stimcore.nets.catalogue import build
 from stimcore.nets.staged import StagedNet
 from stimcore.train.seeds import layers_seeded
@@ -39,13 +39,13 @@ def fresh() -> Callable[..., StagedNet]:
 
 
 @pytest.fixture
-def batch_for() -> Callable[..., Batch]:
+def batch_for() -> Callable[..., StepContext]:
     """Builds a seeded batch for a network."""
 
-    def make(net: StagedNet, *, size: int = 4, seed: int = 0) -> Batch:
+    def make(net: StagedNet, *, size: int = 4, seed: int = 0) -> StepContext:
         generator = torch.Generator().manual_seed(seed)
         images = torch.randn((size, *net.input_shape), generator=generator).to(next(net.parameters()).dtype)
         labels = torch.randint(0, net.num_classes, (size,), generator=generator)
-        return Batch(images=images, labels=labels, rng=random.Random(seed))
+        return StepContext(images=images, labels=labels, rng=random.Random(seed))
 
     return make

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stimcore.errors import UsageError
-from stimcore.methods.base import Batch
+from stimcore.methods.base import StepContext
 from stimcore.methods.stimulative import Stimulative
 from stimcore.methods.table import make
 from stimcore.nets.staged import StagedNet
@@ -164,14 +164,14 @@ def _small(fresh: Callable[..., StagedNet], name: str) -> StagedNet:
     return net
 
 
-def _batch(net: StagedNet, seed: int, label_smoothing: float = 0.0) -> Batch:
+def _batch(net: StagedNet, seed: int, label_smoothing: float = 0.0) -> StepContext:
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn((6, *net.input_shape), generator=generator, dtype=torch.float64)
     labels = torch.randint(0, net.num_classes, (6,), generator=generator)
-    return Batch(images=images, labels=labels, rng=random.Random(seed), label_smoothing=label_smoothing)
+    return StepContext(images=images, labels=labels, rng=random.Random(seed), label_smoothing=label_smoothing)
 
 
-def _plain(net: StagedNet, method: Stimulative, specs: list[Spec], batch: Batch) -> tuple[dict[str, float], list[Tensor]]:
+def _plain(net: StagedNet, method: Stimulative, specs: list[Spec], batch: StepContext) -> tuple[dict[str, float], list[Tensor]]:
     """Losses and gradients from whole forwards and the formula; uses nothing of the step."""
     net = copy.deepcopy(net)
     main = net(batch.images)
@@ -192,7 +192,7 @@ def _plain(net: StagedNet, method: Stimulative, specs: list[Spec], batch: Batch)
     return losses, [p.grad for p in net.parameters() if p.grad is not None]
 
 
-def _same(net: StagedNet, method: Stimulative, specs: list[Spec], batch: Batch) -> None:
+def _same(net: StagedNet, method: Stimulative, specs: list[Spec], batch: StepContext) -> None:
     """The step's losses and gradients are those of whole forwards; running statistics are those of the main network."""
     losses, gradients = _plain(net, method, specs, batch)
     alone = copy.deepcopy(net)
@@ -266,7 +266,7 @@ def test_where_every_block_is_removable_nothing_but_stem_and_head_may_run(fresh:
         torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(1), torch.nn.Linear(16, 10, dtype=torch.float64)
     )
     images = torch.randn((4, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    batch = Batch(images=images, labels=torch.tensor([0, 1, 2, 3]), rng=random.Random(0))
+    batch = StepContext(images=images, labels=torch.tensor([0, 1, 2, 3]), rng=random.Random(0))
     spec = smallest_deletion(net.topology)
     assert spec == Spec(((),))
     method = Given(target="labels")
@@ -319,7 +319,7 @@ def test_every_sub_network_of_the_sandwich_has_its_smaller_images(fresh: Callabl
         F.kl_div(net(images, spec).log_softmax(1), p, reduction="batchmean").item()
         for spec, images in zip(specs, smaller, strict=True)
     ]
-    drawn = Batch(images=batch.images, labels=batch.labels, rng=random.Random(0), smaller=smaller)
+    drawn = StepContext(images=batch.images, labels=batch.labels, rng=random.Random(0), smaller=smaller)
     assert method.step(net, None, drawn)["sub_kl"].item() == pytest.approx(sum(kls) / 3, rel=1e-9)
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from stimcore.errors import UsageError
 from stimcore.export.graphs import whole
-from stimcore.methods.base import Batch
+from stimcore.methods.base import StepContext
 from stimcore.methods.common import Common
 from stimcore.methods.stimulative import Stimulative
 from stimcore.nets.catalogue import build
@@ -51,7 +51,7 @@ def test_shared_prefix_has_the_gradients_of_two_forwards(family, seed, subnets, 
     for two_forward in (False, True):
         own = copy.deepcopy(net)
         method = Stimulative(weight=3.0, subnets=subnets, two_forward=two_forward)
-        found.append(_gradients(own, method, Batch(images=images, labels=labels, rng=random.Random(seed))))
+        found.append(_gradients(own, method, StepContext(images=images, labels=labels, rng=random.Random(seed))))
         found[-1] += ({key: value.clone() for key, value in own.state_dict().items()},)
     (losses, gradients, state), (plain_losses, plain, plain_state) = found
     for name, value in plain_losses.items():
@@ -68,7 +68,7 @@ def test_in_single_precision_too(name, fresh):
     images, labels = _images(net, size=16, dtype=torch.float32)
     results = []
     for two_forward in (False, True):
-        batch = Batch(images=images, labels=labels, rng=random.Random(1))
+        batch = StepContext(images=images, labels=labels, rng=random.Random(1))
         results.append(_gradients(copy.deepcopy(net), Stimulative(two_forward=two_forward), batch)[1])
     flat = [torch.cat([gradient.flatten() for gradient in result.values()]) for result in results]
     assert (flat[0] - flat[1]).norm() <= 1e-5 * flat[1].norm()
@@ -84,7 +84,7 @@ def test_the_loss_is_the_papers(seed, weight):
     main, sub = net(images), net(images, spec)
     p, q = torch.softmax(main, 1), torch.softmax(sub, 1)
     expected = F.cross_entropy(main, labels) + weight * (p * (p / q).log()).sum(1).mean()
-    losses = Stimulative(weight=weight).step(net, None, Batch(images=images, labels=labels, rng=random.Random(seed)))
+    losses = Stimulative(weight=weight).step(net, None, StepContext(images=images, labels=labels, rng=random.Random(seed)))
     assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-9)
 
 
@@ -115,7 +115,7 @@ def test_a_skipped_block_learns_from_the_main_network_alone(fresh, batch_for):
     skipped = set(range(1, 10)) - set(spec.blocks)
     assert skipped
     prefixes = tuple(f"module.layer{(block + 2) // 3}.{(block + 2) % 3}." for block in skipped)
-    ours = _gradients(net, Stimulative(weight=5.0), Batch(images=batch.images, labels=batch.labels, rng=rng))[1]
+    ours = _gradients(net, Stimulative(weight=5.0), StepContext(images=batch.images, labels=batch.labels, rng=rng))[1]
     plain = _gradients(net, Common(), batch)[1]
     for name, gradient in plain.items():
         same = torch.allclose(ours[name], gradient, rtol=1e-7, atol=1e-12)
@@ -135,7 +135,7 @@ def test_the_sample_space_caps_what_is_skipped():
         net = build("resnet50", input_shape=(3, 32, 32), num_classes=2)
     depths = {net.topology.depths(draw_ordered(net.topology, random.Random(s), (0, 1, 3, 0))) for s in range(300)}
     assert depths == {(3, b, c, 3) for b in (3, 4) for c in (3, 4, 5, 6)}
-    batch = Batch(images=torch.zeros(2, 3, 32, 32), labels=torch.tensor([0, 1]), rng=random.Random(0))
+    batch = StepContext(images=torch.zeros(2, 3, 32, 32), labels=torch.tensor([0, 1]), rng=random.Random(0))
     with pytest.raises(UsageError, match="4 numbers from 0"):
         Stimulative(max_skipped=(0, 1)).step(net, None, batch)
 
@@ -147,7 +147,7 @@ def test_several_subnets_are_averaged(fresh, batch_for):
     specs = [draw_ordered(net.topology, rng) for _ in range(3)]
     main = net(images)
     kls = [F.kl_div(net(images, spec).log_softmax(1), main.softmax(1), reduction="batchmean").item() for spec in specs]
-    losses = Stimulative(subnets=3).step(net, None, Batch(images=images, labels=labels, rng=random.Random(7)))
+    losses = Stimulative(subnets=3).step(net, None, StepContext(images=images, labels=labels, rng=random.Random(7)))
     assert losses["sub_kl"].item() == pytest.approx(sum(kls) / 3, rel=1e-9)
 
 
@@ -203,7 +203,7 @@ def test_smaller_inputs_go_to_the_subnet(fresh):
     method = Stimulative(smallest_side=0.43)
     spec = draw_ordered(net.topology, random.Random(5))
     kl = F.kl_div(net(small, spec).log_softmax(1), net(images).softmax(1), reduction="batchmean").item()
-    batch = Batch(images=images, labels=labels, rng=random.Random(5), smaller=(small,))
+    batch = StepContext(images=images, labels=labels, rng=random.Random(5), smaller=(small,))
     assert method.step(net, None, batch)["sub_kl"].item() == pytest.approx(kl, rel=1e-9)
 
 

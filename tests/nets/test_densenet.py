@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stimcore.methods.base import Batch
+from stimcore.methods.base import StepContext
 from stimcore.methods.stimulative import Stimulative
 from stimcore.nets.catalogue import build
 from stimcore.nets.cut import cut
@@ -121,7 +121,7 @@ def test_a_stimulative_step_equals_two_forwards(name: str) -> None:
     for two_forward in (False, True):
         net = copy.deepcopy(fresh)
         labels = torch.arange(8) % 5
-        batch = Batch(images=pictures(8).double(), labels=labels, rng=random.Random(2))
+        batch = StepContext(images=pictures(8).double(), labels=labels, rng=random.Random(2))
         Stimulative(two_forward=two_forward).step(net, None, batch)
         gradients.append([p.grad for p in net.parameters()])
         statistics.append([norm.running_mean for norm in batch_norms(net)])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from stimcore.methods.base import Batch
+from stimcore.methods.base import StepContext
 from stimcore.methods.table import METHODS, make
 from stimcore.nets.catalogue import build
 from stimcore.runs import checkpoint
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 WORKER = """
 import random, sys
 import torch
-from stimcore.methods.base import Batch
+from stimcore.methods.base import StepContext
 from stimcore.methods.table import METHODS, make
 from stimcore.train.parallel import join, leave
 from stimcore.train.seeds import spec_rng
@@ -38,7 +38,7 @@ for name in METHODS:
     net, heads = built(name)
     parameters = [*net.parameters(), *(heads.parameters() if heads else [])]
     images, labels = half(world, 0)
-    make(name, {}).step(net, heads, Batch(images=images, labels=labels, rng=random.Random(0)))
+    make(name, {}).step(net, heads, StepContext(images=images, labels=labels, rng=random.Random(0)))
     world.average(parameters)
     found[name] = [None if p.grad is None else p.grad.clone() for p in parameters]
 net, heads = built("stimulative")
@@ -47,7 +47,7 @@ weights = []
 for step in range(20):
     optimizer.zero_grad()
     images, labels = half(world, step)
-    make("stimulative", {}).step(net, heads, Batch(images=images, labels=labels, rng=spec_rng(0, step)))
+    make("stimulative", {}).step(net, heads, StepContext(images=images, labels=labels, rng=spec_rng(0, step)))
     world.average(net.parameters())
     optimizer.step()
     weights.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
@@ -108,7 +108,7 @@ def test_gradients_are_the_mean_of_the_half_batches(method, ranks):
     for rank in (0, 1):
         net, heads = built(method)
         images, labels = half(World(rank=rank, size=2), 0)
-        make(method, {}).step(net, heads, Batch(images=images, labels=labels, rng=random.Random(0)))
+        make(method, {}).step(net, heads, StepContext(images=images, labels=labels, rng=random.Random(0)))
         expected.append([p.grad for p in [*net.parameters(), *(heads.parameters() if heads else [])]])
     for one, other, here, there in zip(*expected, *(rank["gradients"][method] for rank in ranks), strict=True):
         assert (one is None) == (here is None) == (there is None)
