@@ -178,7 +178,7 @@ def only_writer(run_dir: Path) -> Iterator[None]:
             f"{run_dir} is being written by process {number}", todo="Wait until it ends, or give another folder with --run-dir."
         )
 
-    with files.alone(run_dir, refuse):
+    with files.locked(run_dir, refuse):
         files.write_text(note, f"{os.getpid()}\n")
         try:
             yield
