@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from stimcore.errors import SpecError
 from stimcore.subnets.families import draw_ordered
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 LISTED_BLOCKS = 6
 """Blocks that a sentence lists one by one; of more it gives the number."""

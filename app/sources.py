@@ -38,7 +38,7 @@ from stimcore.serve.types import (
     Sample,
     Status,
 )
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 ROOT = Path(__file__).resolve().parent.parent
 JobForgotten = NotFound

@@ -21,7 +21,7 @@ from stimcore.reference.evaluate import normalise
 from stimcore.runs import checkpoint
 from stimcore.runs.run import Run, trained_network
 from stimcore.subnets.families import ordered
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 from stimcore.train.seeds import layers_seeded
 
 NUM_CLASSES = 5

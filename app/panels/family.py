@@ -12,7 +12,8 @@ from app.watch import WatchedJob, pause_s, watch
 from stimcore.analysis.result import Sweep
 from stimcore.serve.types import MethodInfo
 from stimcore.subnets.families import count, deletions, sample
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 SAMPLE_SIZE = 60
 """Sub-networks of a sample, without the full network and the single deletions."""

@@ -15,7 +15,8 @@ from app.upload import UploadError, read_upload
 from stimcore.errors import StimcoreError
 from stimcore.serve.types import Classification, MethodInfo, Sample
 from stimcore.subnets.families import count, ordered, sample
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 MAX_JUDGES = 60
 """Sub-networks that judge a picture, at most."""

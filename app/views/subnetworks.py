@@ -17,7 +17,8 @@ from stimcore.figures.layout import clicked_spec
 from stimcore.figures.method_sweep import MethodSweep
 from stimcore.figures.scatter import accuracy_over_cost
 from stimcore.serve.types import MethodInfo
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 LEAD = (
     "An *ordered* sub-network keeps the first few blocks of every stage. Each point below is one of them: how many images does "

@@ -18,7 +18,7 @@ from stimcore.engine.engine import Engine
 from stimcore.errors import UsageError
 from stimcore.runs.machine import describe
 from stimcore.subnets.families import without
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 
 def add_arguments(line: argparse.ArgumentParser) -> None:

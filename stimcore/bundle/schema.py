@@ -14,7 +14,8 @@ from stimcore import files
 from stimcore.errors import BundleError
 from stimcore.subnets.families import KINDS
 from stimcore.subnets.part_name import PartName
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 VERSION = 1
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stimcore.analysis.result import Result
 from stimcore.bundle import Bundle
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 Floats = NDArray[np.float32]
 Phase = Literal["calibrate", "evaluate"]

@@ -8,7 +8,7 @@ from typing import Any
 from stimcore.analysis.result import Result
 from stimcore.bundle import open_bundle
 from stimcore.engine.engine import Engine
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 
 @lru_cache(maxsize=1)

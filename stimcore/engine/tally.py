@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from stimcore.analysis.result import Result
 from stimcore.engine.inference import Floats
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 
 class Reference:

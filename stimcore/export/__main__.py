@@ -20,7 +20,8 @@ from stimcore.export.standalone import write_standalone
 from stimcore.export.triton import write_repository
 from stimcore.runs.run import dataset_of, trained_network
 from stimcore.subnets.families import ordered
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 
 def parser() -> cli.Parser:

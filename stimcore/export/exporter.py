@@ -30,7 +30,7 @@ from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
 from stimcore.reference.prefix_tree import reference_logits
 from stimcore.runs.run import Run
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 STORE = "weights.bin"
 PLAN, FINISHED = "plan.json", "finished.jsonl"

@@ -10,7 +10,7 @@ from pathlib import Path
 from stimcore import files
 from stimcore.bundle import Bundle
 from stimcore.engine.engine import Engine
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 MAX_BATCH = 256
 _CONFIG = """name: "{name}"

@@ -21,7 +21,8 @@ from stimcore.nets.logit_norm import LogitNorm, with_normalised_logits
 from stimcore.nets.norms import batch_norms, statistics_kept
 from stimcore.nets.staged import Part, StagedNet, prefix_length
 from stimcore.subnets.families import SAMPLES, smallest_deletion, smallest_ordered
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 TARGETS = ("main", "labels")
 """What sub-networks learn from: the main network's logits, or the labels."""

@@ -15,7 +15,8 @@ from stimcore.errors import UsageError
 from stimcore.methods.base import Losses, Method, StepContext
 from stimcore.methods.losses import cross_entropy
 from stimcore.nets.staged import StagedNet
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 
 def droppable(net: StagedNet) -> list[int]:

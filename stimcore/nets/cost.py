@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from stimcore.nets.narrowed import Narrowed
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.part_name import PartName
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 
 @dataclass(frozen=True)

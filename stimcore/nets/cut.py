@@ -8,7 +8,8 @@ from stimcore.errors import UsageError
 from stimcore.nets.narrowed import Narrowed
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.part_name import HEAD, STEM, PartName
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 
 def cut(net: StagedNet, spec: Spec) -> StagedNet:

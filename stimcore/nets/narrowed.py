@@ -14,7 +14,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from stimcore.nets.norms import batch_norms
-from stimcore.subnets.channels import Kept, Ranges
+from stimcore.subnets.channels import KeptChannels, Ranges
 
 Axes = Mapping[str, tuple[str, ...]]
 """State-dict key -> per leading axis of its tensor: `in` or `out` where it follows the channels coming in or going out."""
@@ -29,7 +29,7 @@ class Narrowed(nn.Module):
         kept: The channels that remain.
     """
 
-    def __init__(self, module: nn.Module, axes: Axes, kept: Kept) -> None:
+    def __init__(self, module: nn.Module, axes: Axes, kept: KeptChannels) -> None:
         super().__init__()
         self.module, self.axes, self.kept = module, axes, kept
 
@@ -84,7 +84,7 @@ class Narrowed(nn.Module):
         return own
 
 
-def _taken(tensor: Tensor, axes: tuple[str, ...], kept: Kept) -> Tensor:
+def _taken(tensor: Tensor, axes: tuple[str, ...], kept: KeptChannels) -> Tensor:
     for axis, follows in enumerate(axes):
         if ranges := kept.along(follows):
             pieces = [tensor.narrow(axis, start, stop - start) for start, stop in ranges]

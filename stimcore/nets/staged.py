@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from stimcore.nets.narrowed import Axes, Narrowed
 from stimcore.subnets.part_name import HEAD, STEM, PartKind, PartName
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 BATCH = 256
 """Calibration images per batch (a choice; docs/semantics.md, "Batch-norm re-calibration")."""

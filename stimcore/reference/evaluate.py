@@ -10,7 +10,7 @@ from torch import Tensor
 from stimcore.data.images import Images
 from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import recalibrated
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 BATCH = 500
 """Images per batch."""

@@ -18,7 +18,7 @@ from stimcore.reference import calibrate as calibrating
 from stimcore.reference import evaluate
 from stimcore.reference.evaluate import Evaluation, as_tensor
 from stimcore.subnets.part_name import PartName
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 
 @dataclass

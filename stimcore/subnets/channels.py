@@ -14,7 +14,7 @@ Ranges = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptChannels:
     """What a narrowed part keeps of the part that it was narrowed from.
 
     Attributes:
@@ -79,17 +79,17 @@ class Channels:
             first += size
         return tuple(names)
 
-    def kept(self, sizes: Sequence[int], name: PartName) -> Kept | None:
+    def kept(self, sizes: Sequence[int], name: PartName) -> KeptChannels | None:
         """Return which channels a part named by `route` keeps, None for a whole part."""
         if name.entering is None:
             return None
         if name.kind == "block":
             stage, position = _place(sizes, name.number)
-            return Kept(name.whole, self._reads(sizes, stage, name.entering, position))
+            return KeptChannels(name.whole, self._reads(sizes, stage, name.entering, position))
         assert name.depth is not None
         stage = len(sizes) - 1 if name.kind == "head" else name.number - 1
         writes = () if name.kind == "head" else ((0, (name.entering + name.depth * self.growth) // 2),)
-        return Kept(name.whole, self._reads(sizes, stage, name.entering, name.depth), writes)
+        return KeptChannels(name.whole, self._reads(sizes, stage, name.entering, name.depth), writes)
 
     def _reads(self, sizes: Sequence[int], stage: int, base: int, blocks: int) -> Ranges:
         """The channels that are left of those entering the stage, then those of its first `blocks` blocks."""

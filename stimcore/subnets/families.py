@@ -9,7 +9,8 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 from stimcore.errors import SpecError, UsageError
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 KINDS = ("ordered", "delete", "permute")
 """Families that a sweep can walk through."""

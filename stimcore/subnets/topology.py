@@ -1,7 +1,4 @@
-"""What a network is made of (`Topology`) and which of its blocks run (`Spec`).
-
-A spec is a value. It is passed as an argument everywhere; nothing here or elsewhere keeps a "current" sub-network.
-"""
+"""The stages of a network and the rules for its sub-networks: which specs it has, and how specs are read and printed."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,51 +8,13 @@ from itertools import accumulate
 from typing import Any, Self
 
 from stimcore.errors import SpecError
-from stimcore.subnets.channels import Channels, Kept
+from stimcore.subnets.channels import Channels, KeptChannels
 from stimcore.subnets.part_name import HEAD, STEM, PartName, Route
+from stimcore.subnets.spec import MAX_SPEC_CHARS, Spec
 
 _BLOCK = re.compile(r"x?[1-9][0-9]{0,4}\Z", re.ASCII)
 _DEPTHS = re.compile(r"d[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})*\Z", re.ASCII)
-_LONG = re.compile(r"(x|[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})*)(\.(x|[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})*))*\Z", re.ASCII)
-MAX_SPEC_CHARS = 16_384
-"""Longest text that is read as a spec: several times the full spec of ResNet-1202."""
-
-
-@dataclass(frozen=True, order=True)
-class Spec:
-    """The blocks that run, in order, stage by stage.
-
-    Attributes:
-        stages: Per stage the block numbers (from 1, counted through the whole network) in running order.
-    """
-
-    stages: tuple[tuple[int, ...], ...]
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """All running blocks in order."""
-        return tuple(block for stage in self.stages for block in stage)
-
-    def __str__(self) -> str:
-        """Dots between stages, dashes between blocks: `1-2.3-5-4`. A stage without blocks prints as `x`."""
-        return ".".join("-".join(map(str, stage)) or "x" for stage in self.stages)
-
-    @classmethod
-    def from_text(cls, text: str) -> Self:
-        """Return the spec that prints as `text`; the inverse of `str`, without a network to hold it against.
-
-        Text from outside goes through `Topology.parse`, which also knows short forms and checks the blocks.
-
-        Raises:
-            SpecError: The text is no long form.
-
-        Example:
-            >>> Spec.from_text("1-2.x.5-4").stages
-            ((1, 2), (), (5, 4))
-        """
-        if len(text) > MAX_SPEC_CHARS or not _LONG.match(text):
-            raise SpecError(f"'{text[:60]}' is no spec", allowed="block numbers with - between blocks and . between stages")
-        return cls(tuple(() if stage == "x" else tuple(map(int, stage.split("-"))) for stage in text.split(".")))
+_MAX_EXAMPLE_CHARS = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +126,7 @@ class Topology:
             return (STEM, *map(PartName.block, spec.blocks), HEAD)
         return self.channels.route(self.sizes, tuple(map(len, spec.stages)))
 
-    def kept(self, part: PartName) -> Kept | None:
+    def kept(self, part: PartName) -> KeptChannels | None:
         """Which channels a part of a route keeps; None for one that is whole."""
         return None if self.channels is None else self.channels.kept(self.sizes, part)
 

@@ -19,7 +19,7 @@ from stimcore.bundle import Bundle, open_bundle
 from stimcore.engine.share import evaluate_share
 from stimcore.errors import UsageError
 from stimcore.subnets.families import KINDS, count, family, sample
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 from stimcore.sweep import parallel
 
 LARGEST = 100_000

@@ -7,7 +7,8 @@ from stimcore.analysis.intervals import wilson
 from stimcore.errors import SpecError, UsageError
 from stimcore.reference.evaluate import Evaluation
 from stimcore.subnets.families import ordered
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 FAMILIES = ("smallest", "half", "ordered")
 """Names that stand for sub-networks of any network."""

@@ -9,7 +9,7 @@ import pytest
 from stimcore.analysis.intervals import paired_drop, wilson
 from stimcore.analysis.result import Result, Sweep
 from stimcore.errors import SpecError
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 ROOT = Path(__file__).parents[2]
 SWEEPS = sorted((ROOT / "exported").glob("*/*/sweep-*.json"))

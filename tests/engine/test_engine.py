@@ -21,7 +21,7 @@ from stimcore.reference.evaluate import evaluate
 from stimcore.runs.run import trained_network
 from stimcore.subnets.families import deletions, ordered, permutations, without
 from stimcore.subnets.part_name import STEM, PartName
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 
 def reference(bundle: Bundle, spec: Spec, *, recalibrate: bool = True) -> np.ndarray:

@@ -26,7 +26,8 @@ from stimcore.subnets.families import (
     smallest_deletion,
     smallest_ordered,
 )
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 RESNET = Topology.of("resnet20", (3, 3, 3), {4: "stride 2", 7: "stride 2"})
 MOBILENET = Topology.of("mobilenetv3", (2, 3, 4, 2, 3), dict.fromkeys((1, 3, 6, 10, 12), "stride"))

@@ -18,7 +18,7 @@ from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet, prefix_length
 from stimcore.reference.calibrate import recalibrated
 from stimcore.subnets import families
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 Images = Callable[[int], Tensor]
 few = settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -16,7 +16,7 @@ from stimcore.nets.narrowed import Narrowed
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import recalibrated
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 from tests.nets.conftest import SIDE, lively
 
 

@@ -12,12 +12,15 @@ import torch
 
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.engine.engine import Engine
-from stimcore.engine.graph.graph import Graph
+from stimcore.engine.graph.fold import folded_graph
+from stimcore.engine.graph.main_graph import MainGraph, Statistics
+from stimcore.engine.graph.slice import sliced_graph
+from stimcore.engine.prefix_tree import Unit
 from stimcore.export.graphs import whole
 from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import recalibrated
 from stimcore.subnets import families
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 from tests.bundles import export_run, random_net, reference_inputs, write_pictures, write_run
 from tests.nets.conftest import SIDE
 
@@ -42,24 +45,22 @@ def test_every_family_in_onnxruntime(family: StagedNet) -> None:
     """With the trained statistics, folded and not."""
     images = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
     model, parts = whole(family)
-    graph = Graph(model, parts, family.topology)
+    graph = MainGraph(model, parts, family.topology)
     for spec in some_specs(family):
-        route = family.topology.route(spec)
-        steps = [route[: i + 1] for i in range(len(route))]
-        stored = {}
-        for step in steps:
-            suffix = step[-1].suffix
-            stored[step] = {
-                norm: tuple(
-                    graph.narrowed(f"{norm}.{kind}{suffix}", onnx.numpy_helper.to_array(graph.weights[f"{norm}.{kind}"]))
-                    for kind in ("mean", "var")
+        unit = Unit.whole(family.topology.route(spec))
+        trained: dict[Route, Statistics] = {}
+        for step in unit.steps:
+            trained[step] = {}
+            for norm in graph.norms(step[-1]):
+                mean, var = (
+                    graph.narrowed(tensor, step[-1], onnx.numpy_helper.to_array(graph.weights[tensor]))
+                    for tensor in (f"{norm}.mean", f"{norm}.var")
                 )
-                for norm in graph.norms(step[-1])
-            }
+                trained[step][norm] = mean, var
         with torch.no_grad():
             expected = family(images, spec).numpy()
-        for folded in (True, False):
-            built, _ = graph.fixed((), steps, [route], stored, folded=folded)
+        for build in (folded_graph, sliced_graph):
+            built = build(graph, unit, trained)
             assert np.abs(run_onnx(built, images.numpy()) - expected).max() <= TOLERANCE * np.abs(expected).max()
 
 

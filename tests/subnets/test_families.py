@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from stimcore.errors import SpecError, UsageError
 from stimcore.subnets import families
 from stimcore.subnets.channels import Channels
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 MOBILENET = Topology.of("mobilenetv3", (2, 3, 4, 2, 3), dict.fromkeys((1, 3, 6, 10, 12), "no skip path"))
 DENSE = Topology.of("dense", (2, 3), ordered_only=True, channels=Channels(stem=8, growth=4))

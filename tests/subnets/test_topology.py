@@ -11,7 +11,8 @@ from stimcore.errors import SpecError
 from stimcore.subnets.channels import Channels
 from stimcore.subnets.families import KINDS, count, draw_ordered, sample
 from stimcore.subnets.part_name import HEAD, PartName
-from stimcore.subnets.topology import MAX_SPEC_CHARS, Spec, Topology
+from stimcore.subnets.spec import MAX_SPEC_CHARS, Spec
+from stimcore.subnets.topology import Topology
 
 RES = "it changes the resolution, so there is no skip path around it"
 MOBILENET = Topology.of("mobilenetv3", (2, 3, 4, 2, 3), dict.fromkeys((1, 3, 6, 10, 12), RES))
