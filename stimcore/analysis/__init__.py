@@ -1,1 +1,1 @@
-"""Statistics of sub-networks: intervals, loafing, and the numbers that the paper prints."""
+"""Statistics of sub-networks: results, intervals, loafing, comparisons, and the numbers that the paper prints."""

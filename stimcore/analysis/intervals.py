@@ -8,9 +8,18 @@ Z95 = 1.959963984540054
 
 
 def wilson(correct: int, images: int) -> tuple[float, float]:
-    """95% interval of an accuracy, in percent [0, 100].
+    """Return the 95% interval of an accuracy, in percent [0, 100]; the whole range where there are no images.
 
-    Source: Wilson 1927, score interval without continuity correction. No images: the whole range.
+    Args:
+        correct: Images that were classified correctly.
+        images: All images.
+
+    Source: Wilson 1927, score interval without continuity correction.
+
+    Example:
+        >>> low, high = wilson(900, 1000)
+        >>> f"{low:.2f} {high:.2f}"
+        '87.98 91.71'
     """
     if images == 0:
         return 0.0, 100.0
@@ -25,7 +34,7 @@ class PairedDrop:
     """Accuracy of a main network minus that of a sub-network on the same images, in percentage points.
 
     Attributes:
-        drop_pct: Positive where the sub-network is worse, in [-100, 100].
+        drop_pct: Drop in [-100, 100]; positive where the sub-network is worse.
         interval_pct: 95% interval of the drop.
     """
 
@@ -34,17 +43,22 @@ class PairedDrop:
 
 
 def paired_drop(lost: int, won: int, images: int) -> PairedDrop:
-    """The drop and its interval from the images on which the two networks differ.
+    """Return the drop and its interval, from the images on which the two networks differ.
 
     Args:
-        lost: Images that the main network gets right and the sub-network wrong.
-        won: Images that the main network gets wrong and the sub-network right.
+        lost: Images that only the main network classifies correctly.
+        won: Images that only the sub-network classifies correctly.
         images: All images.
 
     Source: Bonett & Price 2012, adjusted Wald interval for paired proportions.
+
+    Example:
+        >>> paired_drop(lost=20, won=10, images=200).drop_pct
+        5.0
     """
     if images == 0:
         return PairedDrop(0.0, (-100.0, 100.0))
+    # Adding one pseudo-count to each cell keeps the interval wide enough where few images differ.
     p_lost, p_won = (lost + 1) / (images + 2), (won + 1) / (images + 2)
     half = Z95 * math.sqrt(max(0.0, p_lost + p_won - (p_lost - p_won) ** 2) / (images + 2))
     centre = p_lost - p_won
@@ -54,12 +68,16 @@ def paired_drop(lost: int, won: int, images: int) -> PairedDrop:
 
 
 def mean_std(values: list[float]) -> tuple[float, float]:
-    """Mean and population standard deviation: Table r3's "All" column is over all sub-networks, not a sample.
+    """Return mean and population standard deviation: Table r3's "All" column covers all sub-networks, not a sample.
 
     Raises:
         ValueError: There are no values.
+
+    Example:
+        >>> mean_std([70.0, 90.0])
+        (80.0, 10.0)
     """
     if not values:
-        raise ValueError("no values: a mean needs at least one")
+        raise ValueError("there are no values: a mean needs at least one")
     mean = math.fsum(values) / len(values)
     return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values))

@@ -1,15 +1,15 @@
 """Every number that the paper's appendix prints, in literal tables, each with its place in the paper.
 
 Source: Ye et al., Stimulative Training of Residual Networks: A Social Psychology Perspective of Loafing (NeurIPS 2022),
-appendix. Figures r1 and r3 to r8 are pictures without printed numbers: nothing is read off them, `FIGURES` says what they
-show and which numbers the text quotes from them. Knows nothing of what was measured here.
+appendix. Figures r1 and r3 to r8 are pictures without printed numbers: nothing is read off them. `FIGURES` describes what they
+show and the numbers that the text quotes from them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 LABEL = "paper"
-"""What its numbers are called beside those measured here."""
+"""Label of the paper's numbers in tables that also hold numbers measured here."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class MethodRow:
 
     Attributes:
         method: Name as in `stimcore.methods`.
-        printed: Name as printed.
+        printed: Name as printed in the paper.
         hours: Training time.
-        memory_mib: Of training.
+        memory_mib: Memory of the training in MiB.
         main_pct: Accuracy of the main network.
         all_mean_pct: Mean accuracy over all 144 ordered sub-networks.
         all_std_pct: Their standard deviation, in points.
@@ -48,7 +48,17 @@ TABLE_R3 = (
 
 @dataclass(frozen=True)
 class CostColumn:
-    """A column of Table r4: hours and MiB of common (CT) and stimulative training (ST)."""
+    """A column of Table r4: time in hours and memory in MiB of common (CT) and stimulative training (ST).
+
+    Attributes:
+        printed: Name as printed in the paper.
+        network: Network.
+        dataset: Data set.
+        common_hours: Time of common training.
+        stimulative_hours: Time of stimulative training.
+        common_mib: Memory of common training.
+        stimulative_mib: Memory of stimulative training.
+    """
 
     printed: str
     network: str
@@ -72,10 +82,15 @@ TIME_RATIO, TIME_RATIO_BELOW = 1.4, 2.0
 
 @dataclass(frozen=True)
 class Matrix:
-    """Table r5 or r6, with the accuracy of sub-network `row` inside main network `column`, in percent.
+    r"""Table r5 or r6: accuracies of sub-networks inside main networks.
 
-    The printed corner says "Main-net \\ Sub-net"; only the reverse fits an upper triangle whose row is the smaller
-    network. The diagonal is each network trained alone.
+    The printed corner reads "Main-net \ Sub-net"; only the reverse fits an upper triangle whose row is the smaller network.
+    The diagonal is each network trained alone.
+
+    Attributes:
+        dataset: Data set.
+        networks: Names, from the smallest network to the largest.
+        cells: (sub-network, main network) -> accuracy in percent.
     """
 
     dataset: str
@@ -115,7 +130,15 @@ TABLE_R6 = Matrix(
 
 @dataclass(frozen=True)
 class MainBlock:
-    """A column of Table r1: a block of MobileNetV3's main body at 224 pixels."""
+    """A column of Table r1: a block of MobileNetV3's main body at 224 pixels.
+
+    Attributes:
+        index: Number of the block, from 1.
+        side: Height and width of its input.
+        channels_in: Channels of its input.
+        channels_out: Channels of its output.
+        stride: Stride.
+    """
 
     index: int
     side: int
@@ -183,7 +206,12 @@ TABLE_R2: Mapping[int, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """What a figure shows, and every number that the text quotes from it."""
+    """A figure of the paper.
+
+    Attributes:
+        shows: What is drawn.
+        quoted: Every number that the text quotes from it; empty where it quotes none.
+    """
 
     shows: str
     quoted: str = ""
@@ -205,7 +233,7 @@ FIGURES: Mapping[str, Figure] = {
     "r7": Figure("accuracy drop when blocks are deleted or permuted: stimulative, common, stage supervision"),
     "r8": Figure("accuracy of MobileNetV3's sub-networks, all six methods"),
 }
-"""Figure -> what it shows. None prints numbers; all but r2 and r3 are not quoted in the text either."""
+"""Figure -> what it shows. No figure prints numbers, and the text quotes numbers of r2 and r3 only."""
 
 DAMAGE_FIGURES: Mapping[str, str] = {
     "r4": "self_distillation",
@@ -213,13 +241,13 @@ DAMAGE_FIGURES: Mapping[str, str] = {
     "r6": "layer_supervision",
     "r7": "stage_supervision",
 }
-"""Figure -> the method it sets beside common and stimulative training."""
+"""Figure -> the method that it compares with common and stimulative training."""
 
 QUOTED_R2 = ((96.88, 95.72), (81.07, 77.39), (81.06, 76.53))
-"""Appendix D: highest accuracy of stimulative and of common training, three settings in percent.
+"""Appendix D: highest accuracy of stimulative and of common training in percent, for three settings.
 
-The text does not name the settings; the second pair is Table r3's (MobileNetV3, CIFAR-100), and Table r4 lists the others
-in the order MobileNetV3 on CIFAR-10, on CIFAR-100, ResNet-50 on CIFAR-100.
+The text does not name the settings. The second pair is that of Table r3 (MobileNetV3 on CIFAR-100); Table r4 lists its settings
+in the order MobileNetV3 on CIFAR-10, MobileNetV3 on CIFAR-100, ResNet-50 on CIFAR-100.
 """
 
 BEST_LAMBDA = {
@@ -239,7 +267,7 @@ SETTING_C2: Mapping[str, str] = {
     "weight decay": "3e-05",
     "momentum": "0.9",
     "lambda": "10",
-    "seeds": "not said",
+    "seeds": "not stated",
 }
 """Appendix C.2 (with lambda from E): the settings behind Table r3 and Figs r4 to r8."""
 
@@ -252,6 +280,6 @@ SETTING_F2: Mapping[str, str] = {
     "weight decay": "0.0005",
     "momentum": "0.9, Nesterov",
     "lambda": "none: common training only",
-    "seeds": "not said",
+    "seeds": "not stated",
 }
 """Appendix F.2: the settings behind Table r6."""

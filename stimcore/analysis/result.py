@@ -1,4 +1,4 @@
-"""What is known of one sub-network, and of a family of them: the one form from the engine to the page.
+"""The result of one sub-network, and a sweep of results: one type from the engine to the page.
 
 The engine makes results, sweeps store them, the server sends them, reports and pages read them. Their JSON form is
 `Result.to_dict` everywhere: in `sweep-KIND.json`, in `--json` files and in answers of the server.
@@ -9,26 +9,27 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from stimcore.analysis.intervals import paired_drop, wilson
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """Counts of one sub-network on a number of images, beside its main network on the same images.
+    """Counts of one sub-network on a number of images, compared with its main network on the same images.
 
     Attributes:
         spec: The sub-network.
         correct: Images that were classified correctly.
-        images: Images seen, from 1.
+        images: Number of images, from 1.
         accuracy_pct: In [0, 100].
         interval_pct: 95% interval of the accuracy (Wilson).
         drop_pct: Accuracy of the main network minus this one's on the same images, in points, in [-100, 100].
         drop_interval_pct: 95% interval of the drop, paired over images.
         ce_nats: Mean cross entropy; None where only counts are known.
-        kl_nats: Mean KL(main || this), from 0; None likewise.
-        max_ce_nats: Largest cross entropy of one image (eps1 of the paper's Appendix B, for the main network); None likewise.
+        kl_nats: Mean KL(main || this), from 0; None where only counts are known.
+        max_ce_nats: Largest cross entropy of one image (eps1 of the paper's Appendix B, for the main network); None where only
+            counts are known.
 
     Example:
         >>> result = Result.counted(Spec.from_text("1.3"), images=200, correct=150, lost=20, won=10)
@@ -66,10 +67,10 @@ class Result:
 
         Args:
             spec: The sub-network.
-            images: Images seen.
-            correct: Classified correctly.
-            lost: Correct in the main network and wrong here.
-            won: Wrong in the main network and correct here.
+            images: Number of images.
+            correct: Images that were classified correctly.
+            lost: Images that only the main network classifies correctly.
+            won: Images that only this sub-network classifies correctly.
             ce_nats: Mean cross entropy.
             kl_nats: Mean KL(main || this).
             max_ce_nats: Largest cross entropy of one image.
@@ -109,12 +110,12 @@ class Result:
 
         Raises:
             ValueError: A key is missing or unknown, a value has another type, or counts contradict each other.
-            SpecError: The spec is no long form.
+            SpecError: The spec is not in its long form.
         """
         known = set(_REQUIRED) | set(_OPTIONAL)
         if not isinstance(value, Mapping) or not set(_REQUIRED) <= set(value) <= known:
-            found = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
-            raise ValueError(f"a result has the keys {', '.join(_REQUIRED)} and may have {', '.join(_OPTIONAL)}, not {found}")
+            keys = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
+            raise ValueError(f"a result has the keys {', '.join(_REQUIRED)} and may have {', '.join(_OPTIONAL)}, not {keys}")
         correct, images = value["correct"], value["images"]
         if not (_is_int(correct) and _is_int(images) and 0 <= correct <= images and images > 0):
             raise ValueError(f"{correct} of {images} images: counts are whole numbers, 0 <= correct <= images, images from 1")
@@ -138,11 +139,18 @@ class Sweep:
         experiment: Name of the experiment.
         method: Folder of the bundle inside the experiment.
         kind: Family: `ordered`, `delete` or `permute`.
-        provider: onnxruntime's name of what ran.
-        images: Images behind every result.
-        main: The main network.
-        results: The family, in the order of its enumeration.
-        bundle: Fingerprint of the bundle that it belongs to; empty in sweeps that are older than fingerprints.
+        provider: onnxruntime's name of the execution provider.
+        images: Number of images behind every result.
+        main: Result of the main network.
+        results: Results of the family, in the order of its enumeration.
+        bundle: Fingerprint of the bundle; empty in sweeps that are older than fingerprints.
+
+    Example:
+        >>> main = Result.counted(Spec.from_text("1-2"), images=10, correct=9, lost=0, won=0)
+        >>> sweep = Sweep(experiment="toy", method="common", kind="ordered", provider="CPUExecutionProvider", images=10,
+        ...               main=main, results=(main,))
+        >>> Sweep.from_dict(sweep.to_dict()) == sweep
+        True
     """
 
     experiment: str
@@ -172,14 +180,14 @@ class Sweep:
         """Return the sweep that `to_dict` wrote.
 
         Raises:
-            ValueError: It is no sweep, or one of its results is none.
-            SpecError: A spec is no long form.
+            ValueError: The value is not a sweep, or one of its results is not a result.
+            SpecError: A spec is not in its long form.
         """
         if not isinstance(value, Mapping) or not isinstance(value.get("results"), list):
             raise ValueError("a sweep is an object with a list of results")
         texts = {key: _text(value.get(key)) for key in ("experiment", "method", "kind", "provider")}
         if not _is_int(value.get("images")):
-            raise ValueError(f"images is {value.get('images')!r}: a whole number is wanted")
+            raise ValueError(f"images is {value.get('images')!r}: it must be a whole number")
         return cls(
             **texts,
             images=value["images"],
@@ -203,7 +211,7 @@ def _is_int(value: object) -> bool:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no text")
+        raise ValueError(f"{value!r} is not a text")
     return value
 
 
@@ -214,11 +222,11 @@ def _number(value: object) -> float:
         or value != value
         or value in (float("inf"), -float("inf"))
     ):
-        raise ValueError(f"{value!r} is no finite number")
+        raise ValueError(f"{value!r} is not a finite number")
     return float(value)
 
 
 def _interval(value: object) -> Interval:
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
-        raise ValueError(f"{value!r} is no interval of two numbers")
+        raise ValueError(f"{value!r} is not an interval of two numbers")
     return _number(value[0]), _number(value[1])

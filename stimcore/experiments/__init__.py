@@ -1,1 +1,1 @@
-"""The committed experiments as lists of commands."""
+"""The experiments of the project as lists of commands."""

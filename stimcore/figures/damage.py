@@ -1,106 +1,167 @@
-"""What deleting and re-ordering blocks costs: Figs r4 to r7 with all methods on one axis."""
+"""Figs r4 to r7: what deleting one block, deleting several and permuting blocks costs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from stimcore.analysis.loafing import Row, Spread
-from stimcore.figures.base import error_bars, quiet
+from stimcore.analysis.result import Result
+from stimcore.analysis.spreads import Spread
+from stimcore.figures.layout import GREY, apply_layout, error_bars
 from stimcore.figures.style import Style, tint
 
-BANDS = 3
-"""More methods than that in one figure, and bands hide each other: only medians are drawn."""
+MAX_BANDS = 3
+"""With more methods than that in one panel bands would hide each other: only medians are drawn."""
 PATTERNS = {"solid": "", "dash": "/", "dot": ".", "dashdot": "x", "longdash": "\\", "longdashdot": "-"}
-"""A bar's pattern for a line's dash."""
+"""Dash of a line -> pattern of a bar."""
+DELETED, OPERATIONS = "deleted blocks", "permuting operations (swaps)"
+"""What the horizontal axes of the curves count."""
+DROP = "points lost"
 
 
 @dataclass(frozen=True)
-class Series:
-    """One method's numbers for one panel."""
+class MethodDamage:
+    """Drops of one method. What was not swept is empty, and then has no mark: a missing drop is not a drop of zero.
+
+    Attributes:
+        style: Colour, dash and label of the method.
+        singles: (block, result) without exactly this block.
+        deletions: Drops by number of deleted blocks.
+        permutations: Drops by number of permuting operations.
+    """
 
     style: Style
-    singles: Sequence[tuple[int, Row]] = ()
-    spreads: Sequence[Spread] = ()
+    singles: Sequence[tuple[int, Result]] = ()
+    deletions: Sequence[Spread] = ()
+    permutations: Sequence[Spread] = ()
 
 
-def singles(series: Sequence[Series], fixed: Mapping[int, str], num_blocks: int, chosen: int | None = None) -> go.Figure:
-    """A bar per deleted block and method with its paired 95% interval; blocks that can't go leave a gap.
+def single_deletions_figure(
+    methods: Sequence[MethodDamage], num_blocks: int, *, locked: Sequence[int] = (), chosen: int | None = None
+) -> go.Figure:
+    """Return a bar per deleted block and method with its paired 95% interval; blocks that can't be deleted leave a gap.
 
     Args:
-        series: One per method.
-        fixed: Block -> why it can't go.
-        num_blocks: In all.
-        chosen: A block to outline.
+        methods: One per method.
+        num_blocks: Number of blocks of the network.
+        locked: Blocks that can't be deleted; they are marked on the axis.
+        chosen: A block whose bars are outlined.
     """
     figure = go.Figure()
-    for one in series:
-        blocks = [block for block, _ in one.singles]
-        drops = [row["drop_pct"] for _, row in one.singles]
-        figure.add_bar(
-            x=blocks,
-            y=drops,
-            name=one.style.label,
-            marker={
-                "color": one.style.color,
-                "line": {"width": [3 if b == chosen else 0 for b in blocks], "color": "#7A7A7A"},
-                "pattern": {"shape": PATTERNS[one.style.dash]},
-            },
-            error_y=error_bars(drops, [tuple(row["drop_interval_pct"]) for _, row in one.singles]),
-            customdata=blocks,
-            hovertemplate="without block %{x}: %{y:.1f} points lost<extra>" + one.style.label + "</extra>",
-        )
-    quiet(figure, x="deleted block", y="points lost", height=400)
+    for method in methods:
+        figure.add_trace(_bars(method, chosen))
+    apply_layout(figure, x="deleted block", y=DROP, height=400)
     figure.update_layout(barmode="group", clickmode="event+select", bargap=0.25)
-    blocks = list(range(1, num_blocks + 1))
     step = max(1, num_blocks // 30)
+    blocks = list(range(1, num_blocks + 1, step))
     figure.update_xaxes(
         range=[0.4, num_blocks + 0.6],
-        tickvals=blocks[::step],
-        ticktext=[f"{b} 🔒" if b in fixed and step == 1 else str(b) for b in blocks[::step]],
+        tickvals=blocks,
+        ticktext=[f"{block} 🔒" if block in locked and step == 1 else str(block) for block in blocks],
     )
     return figure
 
 
-def curve(series: Sequence[Series], x: str) -> go.Figure:
-    """Median drop over the amount of damage, and for a few methods a band from the smallest to the largest.
+def damage_curve(curves: Sequence[tuple[Style, Sequence[Spread]]], x: str) -> go.Figure:
+    """Return the median drop over the amount of damage; for few methods also a band from the smallest to the largest drop.
 
     Args:
-        series: One per method.
-        x: What the amount counts.
+        curves: Style and drops per method.
+        x: What the amount counts, `DELETED` or `OPERATIONS`.
     """
     figure = go.Figure()
-    for one in series:
-        amounts = [s.amount for s in one.spreads]
-        if len(series) <= BANDS:
-            figure.add_scatter(
-                x=[*amounts, *reversed(amounts)],
-                y=[*(s.high for s in one.spreads), *(s.low for s in reversed(one.spreads))],
-                fill="toself",
-                fillcolor=tint(one.style.color, 0.16),
-                line={"width": 0},
-                mode="lines",
-                hoverinfo="skip",
-                showlegend=False,
-                name=f"{one.style.label}: range",
-            )
-        medians = [s.median for s in one.spreads]
-        figure.add_scatter(
-            x=amounts,
-            y=medians,
-            mode="lines+markers",
-            name=one.style.label,
-            line={"color": one.style.color, "dash": one.style.dash, "width": 2.5},
-            marker={"symbol": one.style.symbol, "size": 10, "color": one.style.color},
-            error_y={
-                "type": "data",
-                "visible": False,
-                "array": [s.high - s.median for s in one.spreads],
-                "arrayminus": [s.median - s.low for s in one.spreads],
-            },
-            text=[f"{s.num} sub-network{'' if s.num == 1 else 's'}, {s.low:.1f} to {s.high:.1f}" for s in one.spreads],
-            hovertemplate="%{x}: median %{y:.1f} points lost<br>%{text}<extra>" + one.style.label + "</extra>",
-        )
-    quiet(figure, x=x, y="points lost", height=400)
-    figure.update_xaxes(dtick=1 if all(s.amount <= 20 for one in series for s in one.spreads) else None)
+    for style, spreads in curves:
+        for trace in _curve(style, spreads, banded=len(curves) <= MAX_BANDS):
+            figure.add_trace(trace)
+    apply_layout(figure, x=x, y=DROP, height=400)
+    figure.update_xaxes(dtick=_step([spreads for _, spreads in curves]))
     return figure
+
+
+def damage_panels(methods: Sequence[MethodDamage], num_blocks: int) -> go.Figure:
+    """Return the three panels of Figs r4 to r7, one below the other, so that they stay legible on a phone.
+
+    Args:
+        methods: One per method.
+        num_blocks: Number of blocks of the network.
+    """
+    titles = ("(a) one block deleted", "(b) several blocks deleted", "(c) blocks permuted")
+    figure = make_subplots(rows=3, cols=1, subplot_titles=titles, vertical_spacing=0.11)
+    banded = len(methods) <= MAX_BANDS
+    for method in methods:
+        panels = (
+            [_bars(method)] if method.singles else [],
+            _curve(method.style, method.deletions, banded=banded),
+            _curve(method.style, method.permutations, banded=banded),
+        )
+        named = False
+        for row, traces in enumerate(panels, 1):
+            for trace in traces:
+                # One entry of the legend switches all panels of a method.
+                trace.update(legendgroup=method.style.label, showlegend=trace.showlegend is not False and not named)
+                named = named or bool(trace.showlegend)
+                figure.add_trace(trace, row=row, col=1)
+    apply_layout(figure, x="", y="", height=960)
+    figure.update_layout(barmode="group", bargap=0.25, margin={"t": 70}, legend={"y": 1.05})
+    for row, title in enumerate(("deleted block", DELETED, OPERATIONS), 1):
+        figure.update_xaxes(title_text=title, title_standoff=4, row=row, col=1)
+        figure.update_yaxes(title_text=DROP, row=row, col=1)
+    figure.update_xaxes(range=[0.4, num_blocks + 0.6], dtick=max(1, num_blocks // 20), row=1, col=1)
+    figure.update_xaxes(dtick=_step([method.deletions for method in methods]), row=2, col=1)
+    figure.update_xaxes(dtick=_step([method.permutations for method in methods]), row=3, col=1)
+    return figure
+
+
+def _bars(method: MethodDamage, chosen: int | None = None) -> go.Bar:
+    style = method.style
+    blocks = [block for block, _ in method.singles]
+    drops = [result.drop_pct for _, result in method.singles]
+    return go.Bar(
+        x=blocks,
+        y=drops,
+        name=style.label,
+        marker={
+            "color": style.color,
+            "line": {"width": [3 if block == chosen else 0 for block in blocks], "color": GREY},
+            "pattern": {"shape": PATTERNS[style.dash], "fillmode": "overlay", "fgcolor": "white", "solidity": 0.3},
+        },
+        error_y=error_bars(drops, [result.drop_interval_pct for _, result in method.singles]),
+        customdata=blocks,
+        hovertemplate="without block %{x}: %{y:.1f} points lost<extra>" + style.label + "</extra>",
+    )
+
+
+def _curve(style: Style, spreads: Sequence[Spread], *, banded: bool) -> list[go.Scatter]:
+    if not spreads:
+        return []
+    amounts, medians = [spread.amount for spread in spreads], [spread.median for spread in spreads]
+    band = go.Scatter(
+        x=[*amounts, *reversed(amounts)],
+        y=[*(spread.high for spread in spreads), *(spread.low for spread in reversed(spreads))],
+        fill="toself",
+        fillcolor=tint(style.color, 0.16),
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+        name=f"{style.label}: range",
+    )
+    line = go.Scatter(
+        x=amounts,
+        y=medians,
+        mode="lines+markers",
+        name=style.label,
+        line={"color": style.color, "dash": style.dash, "width": 2.5},
+        marker={"symbol": style.symbol, "size": 10, "color": style.color},
+        # The band shows the range; these invisible bars carry it into the CSV.
+        error_y=error_bars(medians, [(spread.low, spread.high) for spread in spreads], visible=False),
+        text=[f"{s.num} sub-network{'' if s.num == 1 else 's'}, {s.low:.1f} to {s.high:.1f}" for s in spreads],
+        hovertemplate="%{x}: median %{y:.1f} points lost<br>%{text}<extra>" + style.label + "</extra>",
+    )
+    return [band, line] if banded else [line]
+
+
+def _step(curves: Sequence[Sequence[Spread]]) -> int | None:
+    # Whole numbers on the axis; of many, plotly chooses which.
+    return 1 if all(spread.amount <= 20 for spreads in curves for spread in spreads) else None

@@ -1,80 +1,54 @@
-"""Accuracy against cost: which sub-networks are worth running, and the best within a budget."""
+"""Accuracy against cost: which sub-networks are worth running, and the best one within a budget."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
-from stimcore.figures.base import quiet
+from stimcore.analysis.comparisons import Option, pareto_front
+from stimcore.figures.layout import GREY, apply_layout
 from stimcore.figures.style import Style
 
 
-@dataclass(frozen=True)
-class Option:
-    """A network that can be downloaded.
+def pareto_figure(
+    groups: Sequence[tuple[Style, Sequence[Option]]], chosen: Option | None, budget: float | None, x: str
+) -> go.Figure:
+    """Return all options faint, the Pareto front of each method as a step line, the budget as a vertical line.
 
-    Attributes:
-        method: Folder of its bundle.
-        file: Its ONNX file.
-        spec: Long form.
-        name: For a reader.
-        accuracy_pct: In percent.
-        cost: Milliseconds per image, or million multiply-adds.
+    Args:
+        groups: Style and options per method.
+        chosen: An option that gets a ring.
+        budget: Largest cost that is allowed; None draws no line.
+        x: What the cost counts.
     """
-
-    method: str
-    file: str
-    spec: str
-    name: str
-    accuracy_pct: float
-    cost: float
-
-
-def front(options: Sequence[Option]) -> list[Option]:
-    """Those that no other one beats: cheaper ones are all less accurate. By rising cost."""
-    best: list[Option] = []
-    for option in sorted(options, key=lambda o: (o.cost, -o.accuracy_pct)):
-        if not best or option.accuracy_pct > best[-1].accuracy_pct:
-            best.append(option)
-    return best
-
-
-def within(options: Sequence[Option], budget: float) -> Option | None:
-    """The most accurate one that costs at most `budget`, the cheapest among equals; None where none does."""
-    allowed = [o for o in options if o.cost <= budget]
-    return max(allowed, key=lambda o: (o.accuracy_pct, -o.cost), default=None)
-
-
-def chart(groups: Sequence[tuple[Style, Sequence[Option]]], chosen: Option | None, budget: float | None, x: str) -> go.Figure:
-    """All options faint, each method's front as a step line, the budget as a vertical line, the chosen one ringed."""
     figure = go.Figure()
-    for look, options in groups:
+    for style, options in groups:
+        hover = "%{text}<br>%{y:.1f} % right, %{x:.3g}<extra>" + style.label + "</extra>"
         figure.add_scatter(
-            x=[o.cost for o in options],
-            y=[o.accuracy_pct for o in options],
+            x=[option.cost for option in options],
+            y=[option.accuracy_pct for option in options],
             mode="markers",
-            name=look.label,
+            name=style.label,
             showlegend=False,
-            marker={"color": look.color, "symbol": look.symbol, "size": 8, "opacity": 0.4},
-            customdata=[o.spec for o in options],
-            text=[o.name for o in options],
-            hovertemplate="%{text}<br>%{y:.1f} % right, %{x:.3g}<extra>" + look.label + "</extra>",
+            marker={"color": style.color, "symbol": style.symbol, "size": 8, "opacity": 0.4},
+            customdata=[option.spec for option in options],
+            text=[option.name for option in options],
+            hovertemplate=hover,
         )
-        best = front(options)
+        front = pareto_front(options)
         figure.add_scatter(
-            x=[o.cost for o in best],
-            y=[o.accuracy_pct for o in best],
+            x=[option.cost for option in front],
+            y=[option.accuracy_pct for option in front],
             mode="lines+markers",
-            name=look.label,
-            line={"color": look.color, "shape": "hv", "width": 2, "dash": look.dash},
-            customdata=[o.spec for o in best],
-            marker={"color": look.color, "symbol": look.symbol, "size": 10},
-            text=[o.name for o in best],
-            hovertemplate="%{text}<br>%{y:.1f} % right, %{x:.3g}<extra>" + look.label + "</extra>",
+            name=style.label,
+            line={"color": style.color, "shape": "hv", "width": 2, "dash": style.dash},
+            customdata=[option.spec for option in front],
+            marker={"color": style.color, "symbol": style.symbol, "size": 10},
+            text=[option.name for option in front],
+            hovertemplate=hover,
         )
     if budget is not None:
-        figure.add_vline(x=budget, line={"dash": "dot", "width": 2, "color": "#7A7A7A"}, annotation_text="budget")
+        figure.add_vline(x=budget, line={"dash": "dot", "width": 2, "color": GREY}, annotation_text="budget")
     if chosen:
         figure.add_scatter(
             x=[chosen.cost],
@@ -82,16 +56,26 @@ def chart(groups: Sequence[tuple[Style, Sequence[Option]]], chosen: Option | Non
             mode="markers",
             name="chosen",
             hoverinfo="skip",
-            marker={"symbol": "circle-open", "size": 22, "color": "#7A7A7A", "line": {"width": 3}},
+            marker={"symbol": "circle-open", "size": 22, "color": GREY, "line": {"width": 3}},
         )
-    quiet(figure, x=x, y="accuracy in %", height=440)
+    apply_layout(figure, x=x, y="accuracy in %", height=440)
     return figure
 
 
-def timing(on: Mapping[str, Any]) -> str:
-    """What measured times are: of what, and where they were measured."""
-    where = "the GPU" if "CUDA" in str(on.get("provider", "")) else f"{on.get('threads', 1)} of {on.get('cores', '?')} cores"
+def describe_timing(conditions: Mapping[str, Any]) -> str:
+    """Return a sentence on measured times: what was measured, and where.
+
+    Args:
+        conditions: `latency_on` of a bundle's `latency.json`.
+
+    Example:
+        >>> describe_timing({"provider": "CPUExecutionProvider", "threads": 1, "cores": 2, "machine": "x86_64",
+        ...                  "onnxruntime": "1.31.1", "calls": 40})
+        'Median time for one image, measured here on 1 of 2 cores (x86_64) with onnxruntime 1.31.1, 40 calls each.'
+    """
+    cores = f"{conditions.get('threads', 1)} of {conditions.get('cores', '?')} cores"
+    where = "the GPU" if "CUDA" in str(conditions.get("provider", "")) else cores
     return (
-        f"Median time for one image, measured here on {where} ({on.get('machine', 'an unnamed machine')}) "
-        f"with onnxruntime {on.get('onnxruntime', '')}, {on.get('calls', '?')} calls each."
+        f"Median time for one image, measured here on {where} ({conditions.get('machine', 'an unnamed machine')}) "
+        f"with onnxruntime {conditions.get('onnxruntime', '')}, {conditions.get('calls', '?')} calls each."
     )

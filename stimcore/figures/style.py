@@ -1,25 +1,23 @@
-"""One colour, symbol and dash per training method, the same on every page.
+"""One colour, symbol and dash per training method, the same in every figure of dashboard and report.
 
-Colours keep at least 3:1 contrast on both themes and stay apart under the three colour-vision deficiencies (smallest
-CIE76 difference 17.9, common against stimulative at least 92); symbol and dash repeat what colour says.
+Colours keep at least 3:1 contrast on light and dark ground and stay apart under the three colour-vision deficiencies (smallest
+CIE76 difference 17.9, common against stimulative at least 92); symbol and dash repeat what the colour shows.
 """
 
 import re
 from dataclasses import dataclass, replace
 
-from stimcore.serve.types import MethodInfo
-
 
 @dataclass(frozen=True)
 class Style:
-    """How a method looks.
+    """How a method is drawn and named.
 
     Attributes:
-        label: Its name for a reader.
+        label: Name for a reader.
         color: `#RRGGBB`.
-        symbol: plotly's marker.
+        symbol: plotly's name of the marker.
         glyph: The same marker as a character.
-        dash: plotly's line.
+        dash: plotly's name of the line.
     """
 
     label: str
@@ -31,28 +29,16 @@ class Style:
 
 STYLES: dict[str, Style] = {
     "common": Style("Common training", "#D55E00", "diamond", "◆", "dash"),
-    "stimulative": Style("Stimulative training", "#0072B2", "circle", "●", "solid"),
-    "self_distillation": Style("Self distillation", "#009E73", "triangle-up", "▲", "dot"),
-    "stochastic_depth": Style("Stochastic depth", "#CC79A7", "square", "■", "dashdot"),
     "layer_supervision": Style("Layer supervision", "#961EFF", "cross", "✚", "longdash"),
     "stage_supervision": Style("Stage supervision", "#9678FF", "x", "✖", "longdashdot"),
+    "self_distillation": Style("Self distillation", "#009E73", "triangle-up", "▲", "dot"),
+    "stochastic_depth": Style("Stochastic depth", "#CC79A7", "square", "■", "dashdot"),
+    "stimulative": Style("Stimulative training", "#0072B2", "circle", "●", "solid"),
 }
-"""In the order in which legends list them."""
+"""Method -> style, in the order of `stimcore.analysis.comparisons.METHOD_ORDER`."""
 
 OTHER = Style("", "#7A7A7A", "star", "★", "solid")
-"""Imported weights, and methods that came later."""
-
-
-def style(method: MethodInfo) -> Style:
-    """The look of a bundle; its folder's name where that says more than the method's (`stimulative-lambda5`)."""
-    base = STYLES.get(method.method, OTHER)
-    if method.name == method.method and base.label:
-        return base
-    extra = method.name.removeprefix(method.method).strip("-_ ").replace("_", " ")
-    extra = re.sub(r"^lambda ?(?=[\d.])", "λ = ", extra)
-    label = f"{base.label} ({extra})" if base.label and extra else base.label or method.name.replace("_", " ")
-    return Style(label, base.color, base.symbol, base.glyph, base.dash)
-
+"""Style of imported weights and of methods that the table does not list."""
 
 VARIANTS = (
     ("circle", "●", "solid"),
@@ -62,18 +48,51 @@ VARIANTS = (
     ("hexagon", "⬢", "longdash"),
     ("hexagon-open", "⬡", "longdashdot"),
 )
-"""Symbol, glyph and dash that tell bundles of one method apart; their colour says that it is one method."""
+"""Symbol, glyph and dash of several bundles of one method; they share its colour."""
 
 
-def variant(base: Style, number: int) -> Style:
-    """The look of the bundle with this number among several of one method; number 0 looks as usual."""
+def method_style(method: str, name: str = "") -> Style:
+    """Return the style of a bundle; its label adds what the folder's name says beyond the method.
+
+    Args:
+        method: Training method.
+        name: Folder of the bundle; the method's where it is empty.
+
+    Example:
+        >>> method_style("stimulative").label, method_style("stimulative", "stimulative-lambda5").label
+        ('Stimulative training', 'Stimulative training (λ = 5)')
+        >>> method_style("imported", "my_weights").label
+        'my weights'
+    """
+    name = name or method
+    style = STYLES.get(method, OTHER)
+    if name == method and style.label:
+        return style
+    extra = name.removeprefix(method).strip("-_ ").replace("_", " ")
+    extra = re.sub(r"^lambda ?(?=[\d.])", "λ = ", extra)
+    label = f"{style.label} ({extra})" if style.label and extra else style.label or name.replace("_", " ")
+    return replace(style, label=label)
+
+
+def variant(style: Style, number: int) -> Style:
+    """Return the style of the bundle with this number among several of one method; number 0 keeps the method's style.
+
+    Example:
+        >>> variant(STYLES["stimulative"], 1).symbol
+        'circle-open'
+    """
     if number == 0:
-        return base
+        return style
     symbol, glyph, dash = VARIANTS[number % len(VARIANTS)]
-    return replace(base, symbol=symbol, glyph=glyph, dash=dash)
+    return replace(style, symbol=symbol, glyph=glyph, dash=dash)
 
 
 def tint(color: str, alpha: float) -> str:
-    """`rgba(...)` of a `#RRGGBB`."""
+    """Return a `#RRGGBB` colour as `rgba(...)` with an opacity in [0, 1].
+
+    Example:
+        >>> tint("#0072B2", 0.5)
+        'rgba(0,114,178,0.5)'
+    """
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{alpha})"

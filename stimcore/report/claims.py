@@ -1,6 +1,7 @@
-"""The paper's claims as criteria that were fixed before any number was seen (or say that they weren't), and who judges them.
+"""The paper's claims: their criteria, the paper's numbers, and the verdicts on an experiment.
 
-A claim whose evidence is missing is not measured, which is neither holding nor failing.
+The criteria were fixed before any number was seen, except for those that state otherwise. A claim whose results are missing is
+not measured, which is neither holding nor failing.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +10,8 @@ from functools import partial
 
 from stimcore.report import criteria
 from stimcore.report.criteria import Finding
-from stimcore.report.evidence import Evidence
+from stimcore.report.results import ExperimentResults
+from stimcore.report.section import Column, Section, Table
 
 HOLDS, FAILS, UNMEASURED = "holds", "does not hold", "not measured"
 ADDED = (
@@ -17,15 +19,18 @@ ADDED = (
 )
 
 
+Criterion = Callable[[ExperimentResults], Finding]
+
+
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper.
+    """A claim of the paper and the verdict on it.
 
     Attributes:
-        name: Short and stable.
-        criterion: What was to be seen.
-        printed: The paper's own numbers.
-        finding: What was found here.
+        name: Short and stable name.
+        criterion: What must be seen for the claim to hold.
+        printed: The paper's numbers.
+        finding: What the stored results say.
     """
 
     name: str
@@ -36,15 +41,24 @@ class Claim:
     @property
     def verdict(self) -> str:
         """`holds`, `does not hold` or `not measured`."""
-        return UNMEASURED if self.finding.holds is None else HOLDS if self.finding.holds else FAILS
+        if self.finding.holds is None:
+            return UNMEASURED
+        return HOLDS if self.finding.holds else FAILS
 
     @property
     def clarity(self) -> str:
-        """Whether the interval says the same; empty where there is none."""
-        return {None: "", True: "clearly", False: "within noise"}[self.finding.clear]
+        """Whether the interval confirms the verdict: `clearly` or `within noise`; empty where there is no interval."""
+        if self.finding.clear is None:
+            return ""
+        return "clearly" if self.finding.clear else "within noise"
+
+    @property
+    def full_verdict(self) -> str:
+        """The verdict and how clear it is: `holds, within noise`."""
+        return f"{self.verdict}, {self.clarity}" if self.clarity else self.verdict
 
 
-CLAIMS: Sequence[tuple[str, str, str, Callable[[Evidence], Finding]]] = (
+CLAIMS: Sequence[tuple[str, str, str, Criterion]] = (
     (
         "main",
         "Stimulative training's main network is at least as accurate as common training's.",
@@ -160,9 +174,28 @@ CLAIMS: Sequence[tuple[str, str, str, Callable[[Evidence], Finding]]] = (
         criteria.bounded,
     ),
 )
-"""Name, criterion, what the paper prints, judge."""
+"""Name, criterion, the paper's numbers, and the function that judges it."""
 
 
-def judged(evidence: Evidence) -> list[Claim]:
-    """Every claim with what this experiment says of it."""
-    return [Claim(name, criterion, printed, judge(evidence)) for name, criterion, printed, judge in CLAIMS]
+def judge_claims(results: ExperimentResults) -> list[Claim]:
+    """Return every claim with the verdict on this experiment."""
+    return [Claim(name, criterion, printed, judge(results)) for name, criterion, printed, judge in CLAIMS]
+
+
+def claims_section(claims: Sequence[Claim]) -> Section:
+    """Return the section with one row per claim; those that could not be measured state what is missing."""
+    table = Table(
+        "claims",
+        "Claims",
+        (Column("claim"), Column("verdict here"), Column("criterion"), Column("paper"), Column("measured here")),
+        [(claim.name, claim.full_verdict, claim.criterion, claim.printed, claim.finding.measured) for claim in claims],
+    )
+    return Section(
+        name="claims",
+        title="Which of the paper's claims hold here",
+        text=(
+            "The criteria were fixed before any number was seen, except for those that state otherwise. The verdict follows "
+            "from the measured number; 'clearly' means that its whole interval confirms it, 'within noise' that it does not.",
+        ),
+        tables=(table,),
+    )

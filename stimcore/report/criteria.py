@@ -1,27 +1,39 @@
-"""Judges: each looks at an experiment's evidence and says whether one criterion of `stimcore.report.claims` is met.
+"""The criteria behind the paper's claims: each function judges the stored results of an experiment against one of them.
 
-A verdict follows from the measured number alone; `clear` says whether its whole interval is on the same side.
+A verdict follows from the measured number alone; `clear` adds whether the whole interval lies on the same side.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stimcore.analysis import loafing, paper
-from stimcore.analysis.loafing import Cost, Estimate, Sweep
-from stimcore.report.comparisons import family, lambdas, overalls, pair, twin_gaps
-from stimcore.report.evidence import Evidence, Trained
-from stimcore.report.figures.looks import look
+from stimcore.analysis import paper
+from stimcore.analysis.bound import measure_bound
+from stimcore.analysis.comparisons import (
+    count_agreeing_pairs,
+    lambda_ablation,
+    nested_family,
+    nested_table,
+    ranking,
+    twin_gaps,
+)
+from stimcore.analysis.estimates import Estimate, accuracy, difference, drop, ratio
+from stimcore.analysis.loafing import Overall, count_improved, overall, shared_results
+from stimcore.analysis.result import Sweep
+from stimcore.analysis.spreads import Spread, deletion_curve, first_blocks_kept, permutation_curve, single_deletions
+from stimcore.analysis.training_cost import TrainingCost, training_cost
+from stimcore.report.results import ExperimentResults, NetworkResults, method_words
 
 NEAR_POINTS = 2.0
 STEADY_FRAC = 0.1
 SMALL_DROP_POINTS = 1.0
 SAME_MEMORY_FRAC = 0.1
-SHOWN = 5
+MAX_LISTED = 5
+"""Sub-networks that a finding lists by name."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about one claim.
+    """What the stored results say about one claim.
 
     Attributes:
         measured: The numbers, in words.
@@ -35,7 +47,12 @@ class Finding:
 
 
 def missing(*what: str) -> Finding:
-    """Nothing to judge: says what is missing."""
+    """Return the finding that the results needed are missing, which is neither holding nor failing.
+
+    Example:
+        >>> missing("common training")
+        Finding(measured='missing: common training', holds=None, clear=None)
+    """
     return Finding("missing: " + ", ".join(what), None)
 
 
@@ -47,27 +64,27 @@ def _pct(value: Estimate) -> str:
     return f"{value.value:.2f}% [{value.low:.2f}, {value.high:.2f}]"
 
 
-def main_accuracy(evidence: Evidence) -> Finding:
-    """Main accuracies, stimulative beside common."""
-    runs = pair(evidence)
-    if isinstance(runs, list):
-        return missing(*runs)
-    common, stimulative = runs
-    found = loafing.difference(stimulative.main, common.main)
+def main_accuracy(results: ExperimentResults) -> Finding:
+    """Compare the main networks of stimulative and common training."""
+    pair = results.common_and_stimulative()
+    if isinstance(pair, list):
+        return missing(*pair)
+    common, stimulative = pair
+    gain = difference(stimulative.main, common.main)
     return Finding(
-        f"stimulative {_pct(loafing.accuracy(stimulative.main))}, common {_pct(loafing.accuracy(common.main))}, "
-        f"difference {_points(found)} (independent)",
-        found.value >= 0,
-        found.low >= 0 or found.high < 0,
+        f"stimulative {_pct(accuracy(stimulative.main))}, common {_pct(accuracy(common.main))}, "
+        f"difference {_points(gain)} (independent)",
+        gain.value >= 0,
+        gain.low >= 0 or gain.high < 0,
     )
 
 
-def near_main(evidence: Evidence) -> Finding:
-    """Main minus all-mean of stimulative training."""
-    runs = pair(evidence, "ordered")
-    if isinstance(runs, list):
-        return missing(*runs)
-    common, stimulative = (loafing.overall(run.sweeps["ordered"]) for run in runs)
+def near_main(results: ExperimentResults) -> Finding:
+    """Judge how far the mean over all ordered sub-networks is from the main network."""
+    pair = results.common_and_stimulative("ordered")
+    if isinstance(pair, list):
+        return missing(*pair)
+    common, stimulative = (overall(network.sweeps["ordered"]) for network in pair)
     return Finding(
         f"main minus all-mean: stimulative {_points(stimulative.gap)}, common {_points(common.gap)}; "
         f"all-mean stimulative {stimulative.mean.value:.2f}%, common {common.mean.value:.2f}%",
@@ -76,191 +93,214 @@ def near_main(evidence: Evidence) -> Finding:
     )
 
 
-def deviation(evidence: Evidence) -> Finding:
-    """Ratio of the deviations over all ordered sub-networks."""
-    runs = pair(evidence, "ordered")
-    if isinstance(runs, list):
-        return missing(*runs)
-    common, stimulative = (loafing.overall(run.sweeps["ordered"]) for run in runs)
-    found = loafing.ratio(stimulative.std, common.std)
-    if found is None:
+def deviation(results: ExperimentResults) -> Finding:
+    """Judge the ratio of the deviations over all ordered sub-networks."""
+    pair = results.common_and_stimulative("ordered")
+    if isinstance(pair, list):
+        return missing(*pair)
+    common, stimulative = (overall(network.sweeps["ordered"]) for network in pair)
+    share = ratio(stimulative.std, common.std)
+    if share is None:
         return missing("a deviation of common training above 0")
     return Finding(
         f"stimulative {_points(stimulative.std)}, common {_points(common.std)}, "
-        f"ratio {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]",
-        found.value <= STEADY_FRAC,
-        found.high <= STEADY_FRAC or found.low > STEADY_FRAC,
+        f"ratio {share.value:.3f} [{share.low:.3f}, {share.high:.3f}]",
+        share.value <= STEADY_FRAC,
+        share.high <= STEADY_FRAC or share.low > STEADY_FRAC,
     )
 
 
-def every_subnet(evidence: Evidence) -> Finding:
-    """Sub-networks that stimulative training improves."""
-    runs = pair(evidence, "ordered")
-    if isinstance(runs, list):
-        return missing(*runs)
-    old, new = (run.sweeps["ordered"] for run in runs)
-    better, both = loafing.improved(new, old)
+def every_subnet(results: ExperimentResults) -> Finding:
+    """Count the sub-networks that stimulative training improves."""
+    pair = results.common_and_stimulative("ordered")
+    if isinstance(pair, list):
+        return missing(*pair)
+    common, stimulative = (network.sweeps["ordered"] for network in pair)
+    improved, num_shared = count_improved(stimulative, common)
     worse = [
-        f"{evidence.topology.short(evidence.topology.parse(a['spec']))} ({a['accuracy_pct']:.2f} against "
-        f"{b['accuracy_pct']:.2f})"
-        for a, b in loafing.in_both(new, old)
-        if a["correct"] < b["correct"]
+        f"{results.topology.short(a.spec)} ({a.accuracy_pct:.2f} against {b.accuracy_pct:.2f})"
+        for a, b in shared_results(stimulative, common)
+        if a.correct < b.correct
     ]
-    more = f" and {len(worse) - SHOWN} more" if len(worse) > SHOWN else ""
-    return Finding(f"{better} of {both} are" + (f"; not: {', '.join(worse[:SHOWN])}{more}" if worse else ""), better == both)
+    more = f" and {len(worse) - MAX_LISTED} more" if len(worse) > MAX_LISTED else ""
+    exceptions = f"; not: {', '.join(worse[:MAX_LISTED])}{more}" if worse else ""
+    return Finding(f"{improved} of {num_shared} are{exceptions}", improved == num_shared)
 
 
-def one_block(evidence: Evidence, *, later: bool = False) -> Finding:
-    """Largest drop of a single deletion; `later`: of one that is not the first block of its stage."""
-    runs = pair(evidence, "delete")
-    if isinstance(runs, list):
-        return missing(*runs)
-    told, worst = [], []
-    for run in runs:
-        singles = loafing.single_deletions(run.topology, _swept(run, "delete", later))
+def one_block(results: ExperimentResults, *, later: bool = False) -> Finding:
+    """Judge the largest drop of a single deletion.
+
+    Args:
+        results: The experiment.
+        later: Only deletions of blocks that are not the first of their stage.
+    """
+    pair = results.common_and_stimulative("delete")
+    if isinstance(pair, list):
+        return missing(*pair)
+    sentences, drops = [], []
+    for network in pair:
+        singles = single_deletions(network.topology, _sweep(network, "delete", later))
         if not singles:
             return missing("a block that can be deleted")
-        block, row = max(singles, key=lambda item: item[1]["drop_pct"])
-        worst.append(loafing.drop(row))
-        told.append(f"{look(run.method).name} {_points(worst[-1])} (block {block})")
+        block, worst = max(singles, key=lambda single: single[1].drop_pct)
+        drops.append(drop(worst))
+        sentences.append(f"{method_words(network.method)} {_points(drops[-1])} (block {block})")
     return Finding(
-        f"largest drop: {told[1]}, {told[0]}; paired",
-        worst[1].value < SMALL_DROP_POINTS,
-        worst[1].high < SMALL_DROP_POINTS or worst[1].low >= SMALL_DROP_POINTS,
+        f"largest drop: {sentences[1]}, {sentences[0]}; paired",
+        drops[1].value < SMALL_DROP_POINTS,
+        drops[1].high < SMALL_DROP_POINTS or drops[1].low >= SMALL_DROP_POINTS,
     )
 
 
-def deletion(evidence: Evidence, *, later: bool = False) -> Finding:
-    """Median drops by number of deleted blocks; `later`: the first block of every stage stays."""
-    runs = pair(evidence, "delete")
-    if isinstance(runs, list):
-        return missing(*runs)
-    return _curves([loafing.deletion_curve(run.topology, _swept(run, "delete", later)) for run in runs], "deleted")
+def deletion(results: ExperimentResults, *, later: bool = False) -> Finding:
+    """Compare the median drops by number of deleted blocks.
+
+    Args:
+        results: The experiment.
+        later: Only networks in which the first block of every stage stays.
+    """
+    pair = results.common_and_stimulative("delete")
+    if isinstance(pair, list):
+        return missing(*pair)
+    return _compare_curves([deletion_curve(n.topology, _sweep(n, "delete", later)) for n in pair], "deleted")
 
 
-def permutation(evidence: Evidence, *, later: bool = False) -> Finding:
-    """Median drops by number of permuting operations; `later`: the first block of every stage stays where it is."""
-    runs = pair(evidence, "permute")
-    if isinstance(runs, list):
-        return missing(*runs)
-    return _curves([loafing.permutation_curve(run.topology, _swept(run, "permute", later)) for run in runs], "operations")
+def permutation(results: ExperimentResults, *, later: bool = False) -> Finding:
+    """Compare the median drops by number of permuting operations.
+
+    Args:
+        results: The experiment.
+        later: Only networks in which the first block of every stage stays in its place.
+    """
+    pair = results.common_and_stimulative("permute")
+    if isinstance(pair, list):
+        return missing(*pair)
+    return _compare_curves([permutation_curve(n.topology, _sweep(n, "permute", later)) for n in pair], "operations")
 
 
-def _swept(run: Trained, kind: str, later: bool) -> Sweep:
-    return loafing.first_blocks_kept(run.topology, run.sweeps[kind]) if later else run.sweeps[kind]
+def _sweep(network: NetworkResults, kind: str, later: bool) -> Sweep:
+    return first_blocks_kept(network.topology, network.sweeps[kind]) if later else network.sweeps[kind]
 
 
-def _curves(curves: Sequence[Sequence[loafing.Spread]], unit: str) -> Finding:
+def _compare_curves(curves: Sequence[Sequence[Spread]], unit: str) -> Finding:
     common, stimulative = ({spread.amount: spread for spread in curve} for curve in curves)
-    both = sorted(set(common) & set(stimulative))
-    if not both:
+    amounts = sorted(set(common) & set(stimulative))
+    if not amounts:
         return missing(f"sub-networks with the same number of {unit} in both")
-    told = [
+    sentences = [
         f"{amount} {unit}: {stimulative[amount].median:.2f} ({stimulative[amount].low:.2f} to {stimulative[amount].high:.2f}) "
         f"against {common[amount].median:.2f} ({common[amount].low:.2f} to {common[amount].high:.2f})"
-        for amount in both
+        for amount in amounts
     ]
     return Finding(
-        "median (smallest to largest) drop in points, stimulative against common: " + "; ".join(told),
-        all(stimulative[amount].median < common[amount].median for amount in both),
+        "median (smallest to largest) drop in points, stimulative against common: " + "; ".join(sentences),
+        all(stimulative[amount].median < common[amount].median for amount in amounts),
     )
 
 
-def common_loafs(evidence: Evidence) -> Finding:
-    """Gaps of all twins inside the commonly trained (or imported) network."""
-    base = evidence.base
-    gaps = {} if base is None else twin_gaps(evidence, base)
+def common_loafs(results: ExperimentResults) -> Finding:
+    """Judge the gaps of all twins inside the commonly trained (or imported) network."""
+    gaps = [] if results.base is None else twin_gaps(results.twins, results.base)
     if not gaps:
         return missing("twins, or the ordered sub-networks of common training")
-    told = ", ".join(f"{gap.twin.short} {_points(gap.points)}" for gap in gaps.values())
-    return Finding(f"gap (twin minus inside, independent): {told}", *_all_positive([gap.points for gap in gaps.values()]))
+    listed = ", ".join(f"{gap.twin.short} {_points(gap.points)}" for gap in gaps)
+    return Finding(f"gap (twin minus inside, independent): {listed}", *_all_positive([gap.points for gap in gaps]))
 
 
-def stimulative_closes(evidence: Evidence) -> Finding:
-    """Gaps of all twins, stimulative beside common."""
-    runs = pair(evidence, "ordered")
-    if isinstance(runs, list):
-        return missing(*runs)
-    common, stimulative = (twin_gaps(evidence, run) for run in runs)
-    both = [(common[name], stimulative[name]) for name in common if name in stimulative]
-    if not both:
+def stimulative_closes(results: ExperimentResults) -> Finding:
+    """Compare the gaps of all twins between stimulative and common training."""
+    pair = results.common_and_stimulative("ordered")
+    if isinstance(pair, list):
+        return missing(*pair)
+    common, stimulative = ({gap.twin.name: gap for gap in twin_gaps(results.twins, network)} for network in pair)
+    shared = [(gap, stimulative[name]) for name, gap in common.items() if name in stimulative]
+    if not shared:
         return missing("twins")
-    told = ", ".join(f"{new.twin.short} {_points(new.points)} against {old.points.value:.2f}" for old, new in both)
-    closed = [loafing.difference(new.inside, old.inside) for old, new in both]
-    return Finding(f"gap (twin minus inside, independent), stimulative against common: {told}", *_all_positive(closed))
+    listed = ", ".join(f"{new.twin.short} {_points(new.points)} against {old.points.value:.2f}" for old, new in shared)
+    closed = [difference(new.inside, old.inside) for old, new in shared]
+    return Finding(f"gap (twin minus inside, independent), stimulative against common: {listed}", *_all_positive(closed))
 
 
 def _all_positive(values: Sequence[Estimate]) -> tuple[bool, bool]:
-    """Whether all are above 0, and whether the intervals say so too."""
+    """Return whether all values are above 0, and whether their intervals confirm that verdict."""
     if all(value.value > 0 for value in values):
         return True, all(value.low > 0 for value in values)
     return False, any(value.high <= 0 for value in values)
 
 
-def deeper_loafs(evidence: Evidence) -> Finding:
-    """One sub-network alone and inside ever deeper networks."""
-    members = family(evidence)
-    cells = loafing.matrix(members)
+def deeper_loafs(results: ExperimentResults) -> Finding:
+    """Judge one sub-network alone and inside ever deeper networks."""
+    members = nested_family(results.networks, results.topology.network)
+    cells = nested_table(members)
     names = [member.name for member in members]
     rows = {row: [cells[row, column] for column in names if (row, column) in cells] for row in names}
-    rows = {row: found for row, found in rows.items() if len(found) > 1}
+    rows = {name: row for name, row in rows.items() if len(row) > 1}
     if not rows:
         return missing("at least two nested networks, trained alone and swept")
-    told = "; ".join(f"{row}: " + ", ".join(f"{cell['accuracy_pct']:.2f}" for cell in found) for row, found in rows.items())
-    steps = [
-        loafing.difference(before, after) for found in rows.values() for before, after in zip(found, found[1:], strict=False)
-    ]
-    return Finding(f"accuracy in percent, alone first, then inside ever deeper networks: {told}", *_all_positive(steps))
+    listed = "; ".join(f"{name}: " + ", ".join(f"{cell.accuracy_pct:.2f}" for cell in row) for name, row in rows.items())
+    steps = [difference(before, after) for row in rows.values() for before, after in zip(row, row[1:], strict=False)]
+    return Finding(f"accuracy in percent, alone first, then inside ever deeper networks: {listed}", *_all_positive(steps))
 
 
-def best_of_all(evidence: Evidence) -> Finding:
-    """Who leads both columns of Table r3."""
-    found = overalls(evidence)
-    if len(found) < len(paper.TABLE_R3):
-        return missing(*(look(row.method).name for row in paper.TABLE_R3 if row.method not in found))
-    mains, means = {name: o.main.value for name, o in found.items()}, {name: o.mean.value for name, o in found.items()}
-    first = [loafing.ranking(values)[0] for values in (mains, means)]
-    told = "; ".join(
-        f"{what}: " + ", ".join(f"{look(name).name} {values[name]:.2f}" for name in loafing.ranking(values))
-        for what, values in (("main", mains), ("all-mean", means))
+def best_of_all(results: ExperimentResults) -> Finding:
+    """Judge which method leads both columns of Table r3."""
+    overalls = _overalls(results)
+    if isinstance(overalls, list):
+        return missing(*overalls)
+    columns = {
+        "main": {name: each.main.value for name, each in overalls.items()},
+        "all-mean": {name: each.mean.value for name, each in overalls.items()},
+    }
+    listed = "; ".join(
+        f"{title}: " + ", ".join(f"{method_words(name)} {values[name]:.2f}" for name in ranking(values))
+        for title, values in columns.items()
     )
-    return Finding(told, first == ["stimulative", "stimulative"])
+    return Finding(listed, all(ranking(values)[0] == "stimulative" for values in columns.values()))
 
 
-def ordering(evidence: Evidence) -> Finding:
-    """Pairs of methods that stand in the paper's order."""
-    found = overalls(evidence)
-    if len(found) < len(paper.TABLE_R3):
-        return missing(*(look(row.method).name for row in paper.TABLE_R3 if row.method not in found))
-    mains, means = {name: o.main.value for name, o in found.items()}, {name: o.mean.value for name, o in found.items()}
-    by_main = loafing.agreement(mains, {row.method: row.main_pct for row in paper.TABLE_R3})
-    by_mean = loafing.agreement(means, {row.method: row.all_mean_pct for row in paper.TABLE_R3})
+def ordering(results: ExperimentResults) -> Finding:
+    """Count the pairs of methods that stand in the paper's order."""
+    overalls = _overalls(results)
+    if isinstance(overalls, list):
+        return missing(*overalls)
+    mains, means = ({name: getattr(o, key).value for name, o in overalls.items()} for key in ("main", "mean"))
+    by_main = count_agreeing_pairs(mains, {row.method: row.main_pct for row in paper.TABLE_R3})
+    by_mean = count_agreeing_pairs(means, {row.method: row.all_mean_pct for row in paper.TABLE_R3})
     return Finding(
         f"pairs in the paper's order: {by_main[0]} of {by_main[1]} by main accuracy, {by_mean[0]} of {by_mean[1]} by all-mean",
         by_main[0] == by_main[1] and by_mean[0] == by_mean[1],
     )
 
 
-def every_lambda(evidence: Evidence) -> Finding:
-    """Every lambda beside common training."""
-    points, common = lambdas(evidence)
-    if len(points) < 2 or common is None:
+def _overalls(results: ExperimentResults) -> dict[str, Overall] | list[str]:
+    """Return method -> its ordered sub-networks for the six methods of Table r3, or words for those that are missing."""
+    methods = [row.method for row in paper.TABLE_R3]
+    swept = results.swept("ordered", methods)
+    lacking = [method_words(method) for method in methods if method not in swept]
+    return lacking or {method: overall(sweep) for method, sweep in swept.items()}
+
+
+def every_lambda(results: ExperimentResults) -> Finding:
+    """Compare the main network of every lambda with common training."""
+    ablation = lambda_ablation(results.main_networks)
+    if len(ablation.points) < 2 or ablation.common is None:
         return missing("at least two lambdas and common training with the same recipe")
-    gaps = [(weight, loafing.difference(row, common)) for weight, row in points]
-    told = ", ".join(f"lambda {weight:g} {_points(gap)}" for weight, gap in gaps)
+    gains = [(weight, difference(main, ablation.common)) for weight, main in ablation.points]
+    listed = ", ".join(f"lambda {weight:g} {_points(gain)}" for weight, gain in gains)
     return Finding(
-        f"stimulative minus common ({_pct(loafing.accuracy(common))}): {told} (independent)",
-        *_all_positive([gap for _, gap in gaps]),
+        f"stimulative minus common ({_pct(accuracy(ablation.common))}): {listed} (independent)",
+        *_all_positive([gain for _, gain in gains]),
     )
 
 
-def time(evidence: Evidence) -> Finding:
-    """Ratio of training times."""
-    costs = _costs(evidence)
+def time(results: ExperimentResults) -> Finding:
+    """Judge the ratio of training times."""
+    costs = _costs(results)
     if isinstance(costs, list):
         return missing(*costs)
-    cpu = loafing.ratio(costs[1].cpu_seconds, costs[0].cpu_seconds)
-    wall = loafing.ratio(costs[1].seconds, costs[0].seconds)
+    common, stimulative = costs
+    cpu = ratio(stimulative.cpu_seconds, common.cpu_seconds)
+    wall = ratio(stimulative.seconds, common.seconds)
     if cpu is None or wall is None:
         return missing("times above 0")
     return Finding(
@@ -271,35 +311,37 @@ def time(evidence: Evidence) -> Finding:
     )
 
 
-def memory(evidence: Evidence) -> Finding:
-    """Ratio of memory."""
-    costs = _costs(evidence)
+def memory(results: ExperimentResults) -> Finding:
+    """Judge the ratio of memory."""
+    costs = _costs(results)
     if isinstance(costs, list):
         return missing(*costs)
-    found = costs[1].memory_mib / costs[0].memory_mib
+    common, stimulative = costs
+    share = stimulative.memory_mib / common.memory_mib
     return Finding(
-        f"ratio {found:.3f} ({costs[1].memory_mib:.0f} against {costs[0].memory_mib:.0f} MiB for the whole process, data set "
-        "and libraries among them)",
-        abs(found - 1) <= SAME_MEMORY_FRAC,
+        f"ratio {share:.3f} ({stimulative.memory_mib:.0f} against {common.memory_mib:.0f} MiB for the whole process, which "
+        "includes data set and libraries)",
+        abs(share - 1) <= SAME_MEMORY_FRAC,
     )
 
 
-def bounded(evidence: Evidence) -> Finding:
-    """Measured gap of cross entropies beside the bound."""
-    run = evidence.method("stimulative")
-    found = loafing.bound(run.sweeps["ordered"], evidence.num_classes) if run and "ordered" in run.sweeps else None
-    if found is None:
+def _costs(results: ExperimentResults) -> tuple[TrainingCost, TrainingCost] | list[str]:
+    pair = results.common_and_stimulative()
+    if isinstance(pair, list):
+        return pair
+    common, stimulative = (training_cost(network.records) for network in pair)
+    return ["records of the epochs"] if common is None or stimulative is None else (common, stimulative)
+
+
+def bounded(results: ExperimentResults) -> Finding:
+    """Compare the measured gap of cross entropies with the bound of Appendix B."""
+    network = results.method("stimulative")
+    swept = network is not None and "ordered" in network.sweeps
+    bound = measure_bound(network.sweeps["ordered"], results.num_classes) if network is not None and swept else None
+    if bound is None:
         return missing("the ordered sub-networks of stimulative training with their cross entropies")
     return Finding(
-        f"gap {found.gap:.4f} nats, bound {found.limit:.3g} nats (eps1 {found.eps1:.2f}, eps2 {found.eps2:.4f}); the bound is "
-        f"never below log {found.num_classes} = {found.floor:.2f} nats, so it says little about a gap this small",
-        found.gap <= found.limit,
+        f"gap {bound.gap:.4f} nats, bound {bound.limit:.3g} nats (eps1 {bound.eps1:.2f}, eps2 {bound.eps2:.4f}); the bound is "
+        f"never below log {bound.num_classes} = {bound.floor:.2f} nats, so it says little about a gap this small",
+        bound.gap <= bound.limit,
     )
-
-
-def _costs(evidence: Evidence) -> tuple[Cost, Cost] | list[str]:
-    runs = pair(evidence)
-    if isinstance(runs, list):
-        return runs
-    common, stimulative = (loafing.training_cost(run.records) for run in runs)
-    return ["records of the epochs"] if common is None or stimulative is None else (common, stimulative)

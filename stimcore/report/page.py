@@ -1,61 +1,65 @@
 """The report as one HTML page that needs nothing else: plotly.js, styles, CSV downloads and figures are inside it.
 
-Its content security policy forbids every request, so that a page that is handed on stays what it was.
+Names in a bundle are not trusted: the template escapes every value, and the page's content security policy runs the two scripts
+written here, known by their hashes, and nothing else. It also forbids every request, so that a page that is handed on stays
+what it was.
 """
 
 import base64
-import html
+import hashlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from stimcore.analysis import paper
+from stimcore.figures.layout import CONFIG
 from stimcore.report.claims import FAILS, HOLDS, UNMEASURED
-from stimcore.report.contents import Report
-from stimcore.report.section import MISSING, Cell, Column, Section, Table, written
-from stimcore.report.tablefile import csv_text
+from stimcore.report.report import ExperimentReport
+from stimcore.report.section import Cell, Column, Section, Table, format_cell, table_csv
 
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-STYLE = """
-:root { color-scheme: light }
-body { font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #101010; background: #fff; margin: 0 auto; max-width: 1120px;
-  padding: 0 20px 64px }
-h1 { font-size: 1.9rem; margin: 2rem 0 .25rem } h2 { font-size: 1.3rem; margin: 2.8rem 0 .4rem }
-p { max-width: 78ch; margin: .4rem 0 } nav ul { columns: 3 16rem; padding-left: 1.1rem; margin: .5rem 0 }
-.scroll { overflow-x: auto; margin: .8rem 0 } table { border-collapse: collapse; font-size: .92rem }
-caption { text-align: left; white-space: nowrap; font-weight: 600; padding: .3rem 0 }
-th, td { border-bottom: 1px solid #d8d8d8; padding: .35rem .7rem; text-align: right; vertical-align: top; white-space: nowrap }
-thead th { border-bottom: 2px solid #101010; font-weight: 600; white-space: normal; min-width: 4.5rem }
-th:first-child, .words { text-align: left } td.words { white-space: normal; min-width: 9rem }
-tbody th { font-weight: 500; white-space: normal; min-width: 7rem } .paper { background: #f3f0e6 }
-.gap { border-left: 4px solid #b36b00; background: #fff7e8; padding: .4rem .8rem; max-width: 78ch }
-.holds { color: #00572f; font-weight: 600 } .fails { color: #a11212; font-weight: 600 } .unmeasured { color: #555 }
-.files { font-size: .88rem } a { color: #0b5c8a } figure { margin: .6rem 0 }
-figcaption { font-size: .88rem; color: #444; max-width: 88ch } .range { color: #555; font-size: .86em }
+DRAW = """
+for (const data of document.querySelectorAll("script.figure")) {
+  const figure = JSON.parse(data.textContent);
+  Plotly.newPlot(data.dataset.plot, figure.data, figure.layout, figure.config);
+}
 """
+"""Draws the figures that the page carries as JSON."""
+
+VERDICT_CLASSES = {HOLDS: "holds", FAILS: "fails", UNMEASURED: "unmeasured"}
+
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
-def page(report: Report) -> str:
-    """The whole page."""
-    evidence = report.evidence
-    title = f"{evidence.name}: stimulative training, measured here beside the paper"
-    links = "".join(f'<li><a href="#{s.name}">{html.escape(s.title)}</a></li>' for s in report.sections)
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}</style>\n'
-        f"<script>{get_plotlyjs()}</script>\n</head>\n<body>\n<main>\n<h1>{html.escape(evidence.name)}</h1>\n"
-        f"<p>{evidence.topology.network} on {html.escape(evidence.dataset)}, {evidence.images:,} test images. "
-        f"{_counted(report)}</p>\n"
-        '<p>Columns on a <span class="paper">shaded ground</span> are the paper\'s numbers (label: paper); all others were '
-        "measured here, with the label that the table says.</p>\n"
-        f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n'
-        + "\n".join(_section(section) for section in report.sections)
-        + "\n</main>\n</body>\n</html>\n"
+def render_page(report: ExperimentReport) -> str:
+    """Return the text of the page."""
+    results = report.results
+    return _ENVIRONMENT.get_template("page.html").render(
+        title=f"{results.name}: stimulative training, measured here beside the paper",
+        name=results.name,
+        summary=f"{results.topology.network} on {results.dataset}, {results.images:,} test images. {_count_claims(report)}",
+        sections=[_section(section) for section in report.sections],
+        plotly=Markup(get_plotlyjs()),  # our own scripts, not text from outside
+        draw=Markup(DRAW),
+        script_hashes=" ".join(map(_csp_hash, (get_plotlyjs(), DRAW))),
     )
 
 
-def _counted(report: Report) -> str:
+def _csp_hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _count_claims(report: ExperimentReport) -> str:
     verdicts = [claim.verdict for claim in report.claims]
     holds, fails, unmeasured = (verdicts.count(verdict) for verdict in (HOLDS, FAILS, UNMEASURED))
     return (
@@ -64,70 +68,72 @@ def _counted(report: Report) -> str:
     )
 
 
-def _section(section: Section) -> str:
-    parts = [f'<section id="{section.name}">\n<h2>{html.escape(section.title)}</h2>']
-    parts += [f"<p>{html.escape(text)}</p>" for text in section.text]
-    parts += [f'<p class="gap">{html.escape(gap)}</p>' for gap in section.gaps]
-    if section.figure is not None:
-        drawn = section.figure.to_html(
-            full_html=False,
-            include_plotlyjs=False,
-            div_id=f"{section.name}-plot",
-            config={
-                "displaylogo": False,
-                "responsive": True,
-                "toImageButtonOptions": {"format": "svg", "filename": section.name},
-            },
-        )
-        parts.append(f"<figure>{drawn}<figcaption>{html.escape(section.alt)}</figcaption></figure>")
-    parts += [_table(table) for table in section.tables if table.shown]
-    if section.tables:
-        parts.append('<p class="files">Data: ' + ", ".join(_download(table) for table in section.tables) + "</p>")
-    return "\n".join(parts) + "\n</section>"
+def _section(section: Section) -> dict[str, Any]:
+    """Return what the template prints of a section."""
+    return {
+        "name": section.name,
+        "title": section.title,
+        "text": section.text,
+        "gaps": section.gaps,
+        "figure": None if section.figure is None else _figure(section),
+        "alt": section.alt,
+        "tables": [_table(table) for table in section.tables if table.shown],
+        "downloads": [(f"{table.name}.csv", _data_url(table_csv(table))) for table in section.tables],
+    }
 
 
-def _download(table: Table) -> str:
-    data = base64.b64encode(csv_text(table).encode()).decode()
-    return f'<a download="{table.name}.csv" href="data:text/csv;base64,{data}">{table.name}.csv</a>'
+def _figure(section: Section) -> dict[str, Any]:
+    """Return a figure as plotly.js takes it; the template writes it as JSON that can't end its script element."""
+    config = {**CONFIG, "toImageButtonOptions": {"format": "svg", "filename": section.name}}
+    return {**json.loads(section.figure.to_json()), "config": config}  # type: ignore[union-attr]  # _section checks it
 
 
-def _table(table: Table) -> str:
+def _data_url(text: str) -> str:
+    return f"data:text/csv;base64,{base64.b64encode(text.encode()).decode()}"
+
+
+def _table(table: Table) -> dict[str, Any]:
+    """Return a table as rows of cells with their CSS classes."""
     all_paper = table.name.startswith("paper-")
-    kinds = ["paper" if all_paper or "paper" in column.title else "" for column in table.columns]
-    head = "".join(
-        f'<th scope="col" class="{kind} {"words" if _in_words(table, i) else ""}">{html.escape(column.title)}</th>'
-        for i, (column, kind) in enumerate(zip(table.columns, kinds, strict=True))
-    )
-    rows = "".join(_row(table, row, kinds) for row in table.rows)
-    caption = html.escape(table.caption)
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table id="{table.name}">'
-        f"<caption>{caption}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    shades = ["paper" if all_paper or "paper" in column.title else "" for column in table.columns]
+    in_words = [any(isinstance(row[i], str) for row in table.rows) for i in range(len(table.columns))]
+    head = [
+        {"text": column.title, "classes": _classes(shade, "words" if words else "")}
+        for column, shade, words in zip(table.columns, shades, in_words, strict=True)
+    ]
+    return {
+        "name": table.name,
+        "caption": table.caption,
+        "head": head,
+        "rows": [_row(table, row, shades) for row in table.rows],
+    }
 
 
-def _in_words(table: Table, column: int) -> bool:
-    return any(isinstance(row[column], str) for row in table.rows)
+def _row(table: Table, row: Sequence[Cell], shades: Sequence[str]) -> dict[str, Any]:
+    from_paper = "label" in [column.title for column in table.columns] and paper.LABEL in row
+    if from_paper:
+        shades = ["paper"] * len(shades)
+    cells = [
+        _cell(cell, column, _classes("words" if isinstance(cell, str) else "", _verdict_class(table, column, cell), shade))
+        for cell, column, shade in zip(row[1:], table.columns[1:], shades[1:], strict=True)
+    ]
+    return {"title": str(row[0]), "classes": shades[0], "cells": cells}
 
 
-def _row(table: Table, row: Sequence[Cell], kinds: Sequence[str]) -> str:
-    labelled = "label" in [column.title for column in table.columns] and paper.LABEL in row
-    cells = [f'<th scope="row" class="{"paper" if labelled or kinds[0] else ""}">{html.escape(str(row[0]))}</th>']
-    for cell, column, kind in zip(row[1:], table.columns[1:], kinds[1:], strict=True):
-        words = "words" if isinstance(cell, str) else ""
-        if table.name == "claims" and isinstance(cell, str) and column.title == "verdict here":
-            words = "words " + ("fails" if cell.startswith("does") else "holds" if cell.startswith("holds") else "unmeasured")
-        classes = " ".join(filter(None, (words, "paper" if labelled else kind)))
-        cells.append(f'<td class="{classes}">{_cell(cell, column)}</td>')
-    return f"<tr>{''.join(cells)}</tr>"
+def _verdict_class(table: Table, column: Column, cell: Cell) -> str:
+    if table.name != "claims" or column.title != "verdict here" or not isinstance(cell, str):
+        return ""
+    return VERDICT_CLASSES[cell.partition(",")[0]]
 
 
-def _cell(cell: Cell, column: Column) -> str:
-    text = html.escape(written(cell, column))
-    if cell is None:
-        return f'<span title="not measured, or not printed">{MISSING}</span>'
-    if not isinstance(cell, str) and " [" in text:
-        value, ends = text.split(" [")
-        return f'{value} <span class="range">[{ends}</span>'
-    return text
+def _cell(cell: Cell, column: Column, classes: str) -> dict[str, Any]:
+    """Return the text of a cell; the interval apart from the value, because the page prints it smaller."""
+    text, interval = format_cell(cell, column), ""
+    if cell is not None and not isinstance(cell, str) and " [" in text:
+        text, _, ends = text.partition(" [")
+        interval = f"[{ends}"
+    return {"text": text, "interval": interval, "missing": cell is None, "classes": classes}
+
+
+def _classes(*names: str) -> str:
+    return " ".join(filter(None, names))

@@ -1,12 +1,15 @@
-"""A part of the report: sentences, tables, a figure, and what is missing; and how a cell is written."""
+"""A section of the report: sentences, tables, a figure and gaps; and tables as text, CSV and JSON."""
 
+import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import plotly.graph_objects as go
 
-from stimcore.analysis.loafing import Estimate
+from stimcore.analysis.estimates import Estimate
 
 Cell = str | int | float | Estimate | None
 """None is a number that was not measured, or that the paper does not print: never a zero."""
@@ -18,9 +21,9 @@ class Column:
     """A column and how its numbers are written.
 
     Attributes:
-        title: With its unit.
-        digits: After the point; significant digits where `general`.
-        general: For numbers of any magnitude.
+        title: Title with the unit.
+        digits: Digits after the point; significant digits where `general`.
+        general: Whether its numbers may be of any magnitude.
     """
 
     title: str
@@ -33,11 +36,11 @@ class Table:
     """A table.
 
     Attributes:
-        name: Of its CSV file, without the suffix.
+        name: Name of its CSV file, without the suffix.
         caption: One line above it.
         columns: The first one names the row.
         rows: A cell per column.
-        shown: Whether the page prints it; the data behind a figure are only offered as CSV.
+        shown: Whether the page prints it; the data behind a figure are offered as CSV only.
     """
 
     name: str
@@ -49,14 +52,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page.
+    """A section of the page.
 
     Attributes:
-        name: Of its anchor, and of its figure's SVG file.
-        title: Its heading.
-        text: Sentences: what the paper shows, what is compared, what differs.
-        tables: Printed, or behind the figure.
-        figure: What is drawn.
+        name: Name of its anchor, and of its figure's SVG file.
+        title: Heading.
+        text: Paragraphs: what the paper shows, what is compared, what differs.
+        tables: Tables, and the data behind the figure.
+        figure: Figure, None where nothing was measured.
         alt: The figure in one sentence, printed below it.
         gaps: Sentences on what is missing here.
     """
@@ -70,44 +73,90 @@ class Section:
     gaps: Sequence[str] = field(default_factory=tuple)
 
 
-def written(cell: Cell, column: Column) -> str:
-    """A cell as the page and the Markdown print it: `90.96 [90.38, 91.51]`, a dash where there is no number."""
+def format_cell(cell: Cell, column: Column) -> str:
+    """Return a cell as page and Markdown print it; a dash where there is no number.
+
+    Example:
+        >>> format_cell(Estimate(90.956, 90.4, 91.5), Column("accuracy")), format_cell(None, Column("accuracy"))
+        ('90.96 [90.40, 91.50]', '–')
+    """
     if cell is None:
         return MISSING
     if isinstance(cell, Estimate):
-        low, high = (_number(end, column) for end in (cell.low, cell.high))
-        return f"{_number(cell.value, column)} [{low}, {high}]"
-    return cell if isinstance(cell, str) else _number(cell, column)
+        low, high = (_format_number(end, column) for end in (cell.low, cell.high))
+        return f"{_format_number(cell.value, column)} [{low}, {high}]"
+    return cell if isinstance(cell, str) else _format_number(cell, column)
 
 
-def _number(value: float, column: Column) -> str:
+def _format_number(value: float, column: Column) -> str:
     if math.isinf(value):
         return "beyond any float" if value > 0 else "-inf"
     if isinstance(value, int):
         return f"{value:,}"
     text = f"{value:.{column.digits}{'g' if column.general else 'f'}}"
+    # Rounding a small negative number must not print "-0.00".
     return text.removeprefix("-") if not column.general and float(text) == 0 else text
 
 
-def plain(table: Table) -> list[list[str]]:
-    """Header and rows for CSV: full precision; an estimate takes three columns, a missing number is an empty field."""
-    wide = [any(isinstance(row[i], Estimate) for row in table.rows) for i in range(len(table.columns))]
+def table_fields(table: Table) -> list[list[str]]:
+    """Return header and rows for CSV at full precision: an estimate takes three fields, a missing number an empty one.
+
+    Example:
+        >>> table_fields(Table("t", "T", [Column("network"), Column("x")], [("a", Estimate(1.0, 0.5, 2.0)), ("b", None)]))
+        [['network', 'x', 'x low', 'x high'], ['a', '1', '0.5', '2'], ['b', '', '', '']]
+    """
+    is_wide = [any(isinstance(row[i], Estimate) for row in table.rows) for i in range(len(table.columns))]
     header: list[str] = []
-    for column, is_wide in zip(table.columns, wide, strict=True):
-        header += [column.title, *([f"{column.title} low", f"{column.title} high"] if is_wide else [])]
+    for column, wide in zip(table.columns, is_wide, strict=True):
+        header += [column.title, *([f"{column.title} low", f"{column.title} high"] if wide else [])]
     rows = [header]
     for row in table.rows:
         fields: list[str] = []
-        for cell, is_wide in zip(row, wide, strict=True):
+        for cell, wide in zip(row, is_wide, strict=True):
             if isinstance(cell, Estimate):
-                fields += [_raw(value) for value in (cell.value, cell.low, cell.high)]
+                fields += [_format_field(value) for value in (cell.value, cell.low, cell.high)]
             else:
-                fields += [_raw(cell), *(["", ""] if is_wide else [])]
+                fields += [_format_field(cell), *(["", ""] if wide else [])]
         rows.append(fields)
     return rows
 
 
-def _raw(value: str | int | float | None) -> str:
+def _format_field(value: str | int | float | None) -> str:
     if value is None:
         return ""
     return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def table_csv(table: Table) -> str:
+    """Return the text of a table's CSV file, header first.
+
+    Example:
+        >>> print(table_csv(Table("t", "T", [Column("network"), Column("x")], [("a, b", 1.5)])), end="")
+        network,x
+        "a, b",1.5
+    """
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(table_fields(table))
+    return out.getvalue()
+
+
+def table_dict(table: Table) -> dict[str, Any]:
+    """Return caption, columns and rows in plain JSON types; None where there is no number.
+
+    Example:
+        >>> table_dict(Table("t", "T", [Column("x")], [(Estimate(1.0, 0.0, math.inf),)]))["rows"]
+        [[{'value': 1.0, 'low': 0.0, 'high': 'infinite'}]]
+    """
+    return {
+        "caption": table.caption,
+        "columns": [column.title for column in table.columns],
+        "rows": [[_plain_cell(cell) for cell in row] for row in table.rows],
+    }
+
+
+def _plain_cell(cell: Cell) -> Any:
+    if isinstance(cell, Estimate):
+        return {"value": _plain_cell(cell.value), "low": _plain_cell(cell.low), "high": _plain_cell(cell.high)}
+    if isinstance(cell, float) and math.isinf(cell):
+        return "infinite"  # JSON has no infinity
+    return cell

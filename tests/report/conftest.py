@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from stimcore.subnets.topology import Topology
+from tests.analysis.made import FULL, SIX, record
 from tests.report import folders
-from tests.report.sweeps import record
 
-ORDERED = ["1.4", "1.4-5", "1.4-5-6", "1-2.4", "1-2.4-5", "1-2.4-5-6", "1-2-3.4", "1-2-3.4-5", folders.FULL]
+ORDERED = ["1.4", "1.4-5", "1.4-5-6", "1-2.4", "1-2.4-5", "1-2.4-5-6", "1-2-3.4", "1-2-3.4-5", FULL]
 DELETED = ["2-3.4-5-6", "1-3.4-5-6", "1-2.4-5-6", "1-2-3.4-6", "1-2-3.4-5", "3.4-5-6"]
 PERMUTED = ["2-1-3.4-5-6", "1-2-3.4-6-5", "2-1-3.4-6-5"]
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
-    """The experiment's folder. Every count in it is used by a test."""
+    """Return the experiment's folder. Every count in it is used by a test."""
     folder = folders.experiment(tmp_path / "exported" / "made")
     folders.bundle(
         folder,
@@ -54,11 +54,11 @@ def made(tmp_path: Path) -> Path:
             correct,
             method="common",
             topology=small,
-            spec=str(folders.SIX.ordered([depth, depth])),
+            spec=str(SIX.ordered([depth, depth])),
             sweeps={"ordered": {"1.3": 300, "1-2.3-4": correct}} if depth == 2 else None,
         )
-    beside = folders.experiment(folder.with_name("made-lambda"))
-    folders.bundle(beside, "common", 890)
+    lambdas = folders.experiment(folder.with_name("made-lambda"))
+    folders.bundle(lambdas, "common", 890)
     for weight, correct in ((1, 900), (10, 895)):
-        folders.bundle(beside, f"stimulative-lambda{weight}", correct, method="stimulative", options={"weight": float(weight)})
+        folders.bundle(lambdas, f"stimulative-lambda{weight}", correct, method="stimulative", options={"weight": float(weight)})
     return folder

@@ -9,16 +9,13 @@ import numpy as np
 
 from stimcore import files
 from stimcore.bundle import Experiment, FileEntry, Manifest
-from stimcore.recipes.recipe import recipe
+from stimcore.recipes.catalogue import recipe
 from stimcore.subnets.topology import Topology
-from tests.report.sweeps import IMAGES, sweep
-
-SIX = Topology.of("six", [3, 3], fixed={4: "its shortcut is a projection"})
-FULL = str(SIX.full)
+from tests.analysis.made import IMAGES, SIX, sweep
 
 
 def experiment(folder: Path, topology: Topology = SIX) -> Path:
-    """An experiment without bundles; returns its folder."""
+    """Make an experiment without bundles and return its folder."""
     folder.mkdir(parents=True)
     for name in ("calibration.npz", "evaluation.npz"):
         np.savez(folder / name, pixels=np.zeros((2, 1, 4, 4), np.uint8), labels=np.zeros(2, np.int64))
@@ -48,7 +45,7 @@ def bundle(
     records: Sequence[Mapping[str, Any]] = (),
     options: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A bundle with counts per family and spec; returns its folder."""
+    """Make a bundle with counts per family and spec, and return its folder."""
     path = folder / name
     path.mkdir()
     (path / "main.onnx").write_bytes(name.encode())
@@ -87,6 +84,6 @@ def bundle(
         machine={"device": "a machine"},
     )
     for kind, counts in (sweeps or {}).items():
-        files.write_json(path / f"sweep-{kind}.json", sweep(counts, full, correct, kind=kind))
+        files.write_json(path / f"sweep-{kind}.json", sweep(counts, full, correct, kind=kind).to_dict())
     files.write_json(path / "manifest.json", manifest.to_dict())
     return path

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from stimcore.report.claims import CLAIMS, Claim, judged
-from stimcore.report.evidence import read
+from stimcore.report.claims import CLAIMS, Claim, judge_claims
+from stimcore.report.results import read_experiment
 from tests.report import folders
 from tests.report.conftest import DELETED, ORDERED
 
 
 def verdicts(folder: Path) -> dict[str, Claim]:
-    return {claim.name: claim for claim in judged(read(folder))}
+    return {claim.name: claim for claim in judge_claims(read_experiment(folder))}
 
 
 def test_every_verdict_of_the_made_experiment(made: Path) -> None:
@@ -47,7 +47,7 @@ def test_clarity_follows_the_interval(made: Path) -> None:
     assert found["every sub-network"].clarity == ""
 
 
-def test_numbers_that_are_told(made: Path) -> None:
+def test_findings_hold_the_numbers(made: Path) -> None:
     found = {name: claim.finding.measured for name, claim in verdicts(made).items()}
     assert "stimulative 91.00%" in found["main"] and "difference 1.00 points" in found["main"]
     assert "stimulative 1.00 points" in found["all-mean"] and "common 38.89 points" in found["all-mean"]
@@ -77,7 +77,7 @@ def test_nothing_there_is_not_measured_rather_than_failed(tmp_path: Path) -> Non
     assert all(claim.finding.measured.startswith("missing: ") for claim in found.values())
 
 
-def test_a_loss_is_told_as_one(tmp_path: Path) -> None:
+def test_a_loss_does_not_hold(tmp_path: Path) -> None:
     folder = folders.experiment(tmp_path / "worse")
     same = dict.fromkeys(ORDERED, 900)
     folders.bundle(folder, "common", 900, sweeps={"ordered": same, "delete": dict.fromkeys(DELETED, 900)})
@@ -94,4 +94,7 @@ def test_a_loss_is_told_as_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", CLAIMS, ids=lambda row: row[0])
 def test_claims_are_sentences(row: tuple[str, str, str, object]) -> None:
     name, criterion, printed, _ = row
-    assert criterion.endswith(".") and criterion[0].isupper() and printed and "|" not in name + criterion + printed
+    assert criterion.endswith(".")
+    assert criterion[0].isupper()
+    assert printed
+    assert "|" not in name + criterion + printed

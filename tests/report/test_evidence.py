@@ -9,11 +9,11 @@ import pytest
 
 from stimcore.bundle import check_hashes, open_bundle, open_experiment
 from stimcore.engine.engine import Engine
-from stimcore.experiments.catalogue import EXPERIMENTS
+from stimcore.experiments.catalogue import PLANS
 from stimcore.files import sha256
 from stimcore.report import markdown
-from stimcore.report.contents import report
-from stimcore.report.evidence import read
+from stimcore.report.report import build_report
+from stimcore.report.results import read_experiment
 from stimcore.subnets.families import KINDS, family
 
 ROOT = Path(__file__).parents[2]
@@ -83,28 +83,29 @@ def test_a_random_sample_of_every_bundle_comes_out_again_to_the_image(path: Path
 
 def test_results_are_not_stale() -> None:
     """docs/results.md is what the report writes from the experiments of the list that are here; others keep their part."""
-    here = [EXPORTED / name for name in EXPERIMENTS if (EXPORTED / name / "experiment.json").exists()]
+    here = [EXPORTED / name for name in PLANS if (EXPORTED / name / "experiment.json").exists()]
     if not here:
         pytest.skip("there is no experiment in exported/")
     before = RESULTS.read_text(encoding="utf-8")
     reports = [
-        report(read(path), read(beside) if (beside := path.with_name(f"{path.name}-lambda")).is_dir() else None)
+        build_report(
+            read_experiment(path),
+            read_experiment(lambdas) if (lambdas := path.with_name(f"{path.name}-lambda")).is_dir() else None,
+        )
         for path in here
     ]
-    assert markdown.results(reports, before) == before, f"stale: run {markdown.COMMAND}"
+    assert markdown.render_results(reports, before) == before, f"stale: run {markdown.COMMAND}"
 
 
 def test_results_cover_what_is_committed() -> None:
     parts = markdown.parts(RESULTS.read_text(encoding="utf-8"))
-    here = {name for name, plan in EXPERIMENTS.items() if plan.committed and (EXPORTED / name / "experiment.json").exists()}
+    here = {name for name, plan in PLANS.items() if plan.committed and (EXPORTED / name / "experiment.json").exists()}
     assert here <= set(parts)
-    assert set(parts) <= {markdown.SUMMARY, *EXPERIMENTS}
+    assert set(parts) <= {markdown.SUMMARY, *PLANS}
 
 
 def committed() -> list[Path]:
-    return [
-        path for name, plan in EXPERIMENTS.items() if plan.committed for path in (EXPORTED / name).rglob("*") if path.is_file()
-    ]
+    return [path for name, plan in PLANS.items() if plan.committed for path in (EXPORTED / name).rglob("*") if path.is_file()]
 
 
 def test_nothing_large_is_committed() -> None:
@@ -118,7 +119,7 @@ def test_nothing_large_is_committed() -> None:
 def test_images_are_stored_once_per_data_set() -> None:
     """All experiments on one data set have the same two image files, byte for byte: git stores each once."""
     stored: dict[str, set[tuple[tuple[str, str], ...]]] = {}
-    for name, plan in EXPERIMENTS.items():
+    for name, plan in PLANS.items():
         if plan.committed and (EXPORTED / name / "experiment.json").exists():
             experiment = open_experiment(EXPORTED / name)
             stored.setdefault(experiment.dataset, set()).add(tuple(sorted(experiment.hashes.items())))

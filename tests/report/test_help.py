@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from stimcore.cli import Parser
-from stimcore.experiments import catalogue
+from stimcore.experiments import __main__ as experiments
 from stimcore.report import __main__ as report
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize(("name", "parser"), [("report", report.parser()), ("experiments", catalogue.parser())])
+@pytest.mark.parametrize(("name", "parser"), [("report", report.parser()), ("experiments", experiments.parser())])
 def test_help_text(name: str, parser: Parser, monkeypatch: pytest.MonkeyPatch) -> None:
     """`STIMCORE_GOLDEN=write` writes them anew."""
     monkeypatch.setenv("COLUMNS", "100")

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser
 from stimcore.analysis import paper
 from stimcore.report.__main__ import main
 from stimcore.subnets.topology import Topology
+from tests.analysis.made import FULL, record
 from tests.report import folders
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -103,7 +104,7 @@ def test_json_has_claims_tables_and_gaps(made: Path, capsys: pytest.CaptureFixtu
     assert cell["value"] == 90.0 and cell["low"] < 90 < cell["high"]
 
 
-def test_a_broken_bundle_is_left_out_and_told(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_bundle_is_left_out_and_reported(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (made / "common" / "main.onnx").write_bytes(b"other")
     assert main([str(made), "--out", str(tmp_path / "out"), "--no-svg"]) == 1
     said = capsys.readouterr()
@@ -136,7 +137,84 @@ def test_svg_files_are_drawings(made: Path, tmp_path: Path) -> None:
     assert [path.stem for path in drawn] == ["figure-r1", "figure-r2", "figure-r3", "figure-r4", "figure-r8"]
     for path in drawn:
         text = "".join(ElementTree.parse(path).getroot().itertext())
-        assert "common" in text and "stimulative" in text
+        assert "Common training" in text
+        assert "Stimulative training" in text
+
+
+HOSTILE = "net<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+
+
+def hostile_experiment(tmp_path: Path) -> Path:
+    """Make an experiment whose names hold markup and scripts: network, data set, method and option."""
+    hostile = Topology.of(HOSTILE, [3, 3])
+    folder = folders.experiment(tmp_path / "exported" / "hostile", hostile)
+    changed = json.loads((folder / "experiment.json").read_text())
+    (folder / "experiment.json").write_text(json.dumps({**changed, "dataset": f"images</title>{HOSTILE}"}))
+    sweeps = {"ordered": {"1.4": 300, FULL: 900}, "delete": {"1-3.4-5-6": 800}}
+    folders.bundle(folder, "common", 900, topology=hostile, sweeps=sweeps, records=[record(1, 12, 10, 1000)])
+    folders.bundle(
+        folder,
+        "own",
+        910,
+        method=f"</script>{HOSTILE}",
+        topology=hostile,
+        sweeps=sweeps,
+        records=[record(1, 12, 10, 1000)],
+        options={"weight": HOSTILE},
+    )
+    return folder
+
+
+def test_hostile_names_are_text_in_page_and_markdown(tmp_path: Path) -> None:
+    folder = hostile_experiment(tmp_path)
+    main([str(folder), "--out", str(tmp_path / "out"), "--no-svg", "--markdown", str(tmp_path / "results.md")])
+    text = (tmp_path / "out" / "hostile.html").read_text()
+    assert "net&lt;script&gt;" in text
+    for written in (text, (tmp_path / "results.md").read_text()):
+        assert "<script>document" not in written
+        assert "<img" not in written
+    assert len(re.findall("<script[ >]", text)) == 2 + text.count('type="application/json"')
+
+
+@needs_browser
+def test_no_script_of_a_hostile_name_runs(tmp_path: Path, browser: Browser) -> None:
+    main([str(hostile_experiment(tmp_path)), "--out", str(tmp_path / "out"), "--no-svg"])
+    page = browser.new_page()
+    bad: list[str] = []
+    page.on("pageerror", lambda error: bad.append(str(error)))
+    page.on("console", lambda message: bad.append(message.text) if message.type == "error" else None)
+    page.goto((tmp_path / "out" / "hostile.html").as_uri())
+    page.locator("#figure-r8-plot .main-svg").first.wait_for()
+    assert page.title() == "hostile: stimulative training, measured here beside the paper"
+    assert page.locator("script").count() == 2 + page.locator("script[type='application/json']").count()
+    assert page.locator("img[onerror]").count() == 0
+    assert HOSTILE in page.locator("main > p").first.inner_text()
+    page.close()
+    assert not bad
+
+
+@needs_browser
+def test_the_policy_stops_a_script_that_was_added_to_the_page(made: Path, tmp_path: Path, browser: Browser) -> None:
+    main([str(made), "--out", str(tmp_path / "out"), "--no-svg"])
+    path = tmp_path / "out" / "made.html"
+    path.write_text(path.read_text().replace("<h1>", "<script>document.title = 'owned'</script><h1>"))
+    page = browser.new_page()
+    refused: list[str] = []
+    page.on("console", lambda message: refused.append(message.text) if message.type == "error" else None)
+    page.goto(path.as_uri())
+    page.locator("#figure-r8-plot .main-svg").first.wait_for()
+    assert "owned" not in page.title()
+    assert any("Content Security Policy" in text for text in refused)
+    page.close()
+
+
+def test_a_broken_sweep_is_left_out_and_reported(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (made / "common" / "sweep-delete.json").write_text("[]")
+    assert main([str(made), "--out", str(tmp_path / "out"), "--no-svg"]) == 1
+    printed = capsys.readouterr()
+    assert "left out: common: " in printed.err
+    assert "sweep-delete.json is not a sweep" in printed.err
+    assert "--kind delete --store" in printed.err
 
 
 def test_no_browser_is_a_sentence(made: Path, tmp_path: Path) -> None:

@@ -4,9 +4,8 @@ import math
 
 import pytest
 
-from stimcore.analysis.loafing import Estimate
-from stimcore.report.section import Cell, Column, Table, plain, written
-from stimcore.report.tablefile import csv_text, to_dict
+from stimcore.analysis.estimates import Estimate
+from stimcore.report.section import Cell, Column, Table, format_cell, table_csv, table_dict, table_fields
 
 
 @pytest.mark.parametrize(
@@ -24,17 +23,17 @@ from stimcore.report.tablefile import csv_text, to_dict
         (Estimate(1.0, 0.5, math.inf), Column("a", 1), "1.0 [0.5, beyond any float]"),
     ],
 )
-def test_written(cell: Cell, column: Column, text: str) -> None:
-    assert written(cell, column) == text
+def test_format_cell(cell: Cell, column: Column, text: str) -> None:
+    assert format_cell(cell, column) == text
 
 
-def test_plain_gives_estimates_three_fields_and_missing_ones_none() -> None:
+def test_table_fields_give_estimates_three_fields_and_missing_ones_none() -> None:
     table = Table("t", "T", [Column("name"), Column("x"), Column("y")], [("a, b", Estimate(1, 0.5, 2), 3), ("c", None, None)])
-    assert plain(table) == [["name", "x", "x low", "x high", "y"], ["a, b", "1", "0.5", "2", "3"], ["c", "", "", "", ""]]
-    assert csv_text(table).splitlines()[1] == '"a, b",1,0.5,2,3'
-    assert to_dict(table)["rows"] == [["a, b", {"value": 1, "low": 0.5, "high": 2}, 3], ["c", None, None]]
+    assert table_fields(table) == [["name", "x", "x low", "x high", "y"], ["a, b", "1", "0.5", "2", "3"], ["c", "", "", "", ""]]
+    assert table_csv(table).splitlines()[1] == '"a, b",1,0.5,2,3'
+    assert table_dict(table)["rows"] == [["a, b", {"value": 1, "low": 0.5, "high": 2}, 3], ["c", None, None]]
 
 
 def test_infinity_in_json_is_a_word() -> None:
     table = Table("t", "T", [Column("x")], [(math.inf,), (Estimate(1.0, 0.0, math.inf),)])
-    assert to_dict(table)["rows"] == [["infinite"], [{"value": 1.0, "low": 0.0, "high": "infinite"}]]
+    assert table_dict(table)["rows"] == [["infinite"], [{"value": 1.0, "low": 0.0, "high": "infinite"}]]

@@ -5,15 +5,18 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-WIDTH = 1040
+WIDTH_PX = 1040
 TIMEOUT_S = 90
 
 
-def write(figures: Mapping[Path, go.Figure]) -> str:
-    """Writes every figure to its path.
+def write_svg(figures: Mapping[Path, go.Figure]) -> str:
+    """Write every figure to its path.
+
+    Args:
+        figures: Path of the SVG file -> figure, with its own fonts and ground (`apply_print_theme`).
 
     Returns:
-        Why there are no SVG files, in one sentence; empty when all were written.
+        One sentence on why there are no SVG files; empty when all were written.
     """
     try:
         import kaleido  # type: ignore[import-untyped]  # ships no types
@@ -21,7 +24,11 @@ def write(figures: Mapping[Path, go.Figure]) -> str:
     except ImportError:
         return "No SVG files: the package kaleido is not installed (it is in requirements-dev.txt)."
     jobs = [
-        {"fig": figure.to_dict(), "path": str(path), "opts": {"format": "svg", "width": WIDTH, "height": figure.layout.height}}
+        {
+            "fig": figure.to_dict(),
+            "path": str(path),
+            "opts": {"format": "svg", "width": WIDTH_PX, "height": figure.layout.height},
+        }
         for path, figure in figures.items()
     ]
     try:

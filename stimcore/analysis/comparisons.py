@@ -1,0 +1,349 @@
+"""Which networks of an experiment are compared with which: methods in order, nested families, twins, lambdas, Pareto fronts.
+
+The report and the dashboard both choose with these functions, so that they show the same comparison for the same bundles.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, TypeVar
+
+from stimcore.analysis import paper
+from stimcore.analysis.estimates import Estimate
+from stimcore.analysis.loafing import find_ordered, loafing_gap
+from stimcore.analysis.result import Result, Sweep
+
+METHOD_ORDER = tuple(row.method for row in paper.TABLE_R3)
+"""Training methods in the order of Table r3, which tables and legends follow."""
+
+BASE_METHODS = ("common", "imported")
+"""Methods whose networks show loafing: common training, or imported weights where nothing was trained here."""
+
+
+def method_position(method: str) -> int:
+    """Return the place of a method in tables and legends: that of Table r3; methods that it does not list come last.
+
+    Example:
+        >>> sorted(["imported", "stimulative", "common"], key=method_position)
+        ['common', 'stimulative', 'imported']
+    """
+    return METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedNetwork:
+    """One network of an experiment: it was trained (or imported) once.
+
+    Attributes:
+        name: Folder of its bundle.
+        method: Training method, `imported` for imported weights.
+        depths: Blocks per stage of this network.
+        twin: Whether it is a sub-network of the experiment's main network that was trained alone.
+        main: This whole network on all evaluation images.
+        label: `reduced recipe`, `paper` or `imported weights`.
+        options: Options of the method.
+        recipe: Recipe as plain values; empty for imported weights.
+        sweeps: Family (`ordered`, `delete`, `permute`) -> results of its sub-networks, for the families that were swept.
+    """
+
+    name: str
+    method: str
+    depths: tuple[int, ...]
+    twin: bool
+    main: Result
+    label: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    sweeps: Mapping[str, Sweep] = field(default_factory=dict)
+
+    @property
+    def short(self) -> str:
+        """Short form of its depths, such as `d2-2-2`."""
+        return "d" + "-".join(map(str, self.depths))
+
+    @property
+    def lambda_weight(self) -> float | None:
+        """Lambda of stimulative training, None for other methods."""
+        return float(self.options["weight"]) if self.method == "stimulative" and "weight" in self.options else None
+
+
+Network = TypeVar("Network", bound=TrainedNetwork)
+
+
+def find_method(networks: Sequence[Network], method: str) -> Network | None:
+    """Return the whole network that stands for a method: the one in the folder of that name, else the only one.
+
+    Returns:
+        None where the method was not trained, or several of its networks have other names and none stands out.
+
+    Example:
+        >>> from stimcore.subnets.spec import Spec
+        >>> main = Result.counted(Spec.from_text("1.2"), images=10, correct=9, lost=0, won=0)
+        >>> first, second = (TrainedNetwork(name=name, method="stimulative", depths=(1, 1), twin=False, main=main)
+        ...                  for name in ("stimulative", "stimulative-lambda5"))
+        >>> find_method([second, first], "stimulative").name, find_method([first], "common")
+        ('stimulative', None)
+    """
+    candidates = [network for network in networks if network.method == method and not network.twin]
+    named = [network for network in candidates if network.name == method]
+    return named[0] if named else candidates[0] if len(candidates) == 1 else None
+
+
+def find_base(networks: Sequence[Network]) -> Network | None:
+    """Return the whole network that shows loafing: common training, else imported weights, else None.
+
+    Example:
+        >>> from stimcore.subnets.spec import Spec
+        >>> main = Result.counted(Spec.from_text("1.2"), images=10, correct=9, lost=0, won=0)
+        >>> imported = TrainedNetwork(name="weights", method="imported", depths=(1, 1), twin=False, main=main)
+        >>> find_base([imported]).name
+        'weights'
+    """
+    return next((base for method in BASE_METHODS if (base := find_method(networks, method)) is not None), None)
+
+
+# --- twins: the loafing gap ---
+
+
+@dataclass(frozen=True)
+class TwinGap:
+    """A twin beside the same architecture inside a main network.
+
+    Attributes:
+        twin: The network that was trained alone.
+        inside: The same architecture inside the main network.
+        points: Accuracy of the twin minus accuracy inside, in points.
+    """
+
+    twin: TrainedNetwork
+    inside: Result
+    points: Estimate
+
+
+def twin_gaps(networks: Sequence[TrainedNetwork], main: TrainedNetwork) -> list[TwinGap]:
+    """Return the loafing gap of every twin inside one main network; none where its ordered sub-networks were not swept.
+
+    Args:
+        networks: Networks of the experiment; those that are twins are compared.
+        main: The main network.
+
+    Example:
+        >>> from stimcore.subnets.spec import Spec
+        >>> small = Result.counted(Spec.from_text("1.2"), images=10, correct=8, lost=0, won=0)
+        >>> inside = Result.counted(Spec.from_text("1.3"), images=10, correct=5, lost=4, won=0)
+        >>> full = Result.counted(Spec.from_text("1-2.3"), images=10, correct=9, lost=0, won=0)
+        >>> sweep = Sweep(experiment="", method="common", kind="ordered", provider="", images=10, main=full,
+        ...               results=[inside, full])
+        >>> twin = TrainedNetwork(name="twin-d1-1", method="common", depths=(1, 1), twin=True, main=small)
+        >>> main = TrainedNetwork(name="common", method="common", depths=(2, 1), twin=False, main=full,
+        ...                       sweeps={"ordered": sweep})
+        >>> [(gap.twin.short, round(gap.points.value, 6)) for gap in twin_gaps([twin, main], main)]
+        [('d1-1', 30.0)]
+    """
+    sweep = main.sweeps.get("ordered")
+    if sweep is None:
+        return []
+    gaps = []
+    for twin in networks:
+        inside = find_ordered(sweep, twin.depths) if twin.twin else None
+        if inside is not None:
+            gaps.append(TwinGap(twin, inside, loafing_gap(twin.main, inside)))
+    return gaps
+
+
+# --- sub-networks inside larger networks: Tables r5 and r6 ---
+
+
+@dataclass(frozen=True)
+class NestedNetwork:
+    """One network of a nested family, trained alone.
+
+    Attributes:
+        name: Name of its row and column.
+        depths: Blocks per stage.
+        main: Result of this network alone.
+        sweep: Its ordered sub-networks; None where they were not swept.
+    """
+
+    name: str
+    depths: tuple[int, ...]
+    main: Result
+    sweep: Sweep | None
+
+
+def nested_family(networks: Sequence[TrainedNetwork], main_name: str) -> list[NestedNetwork]:
+    """Return the networks that were each trained alone, by common training or imported, from the smallest to the main network.
+
+    Imported weights count like common training: Tables r5 and r6 only ask that each network was trained alone.
+
+    Args:
+        networks: Networks of the experiment.
+        main_name: Name of the main network's row and column; twins are named by their depths.
+
+    Example:
+        >>> from stimcore.subnets.spec import Spec
+        >>> main = Result.counted(Spec.from_text("1.2"), images=10, correct=9, lost=0, won=0)
+        >>> twin = TrainedNetwork(name="twin-d1-1", method="imported", depths=(1, 1), twin=True, main=main)
+        >>> whole = TrainedNetwork(name="common", method="common", depths=(3, 3), twin=False, main=main)
+        >>> [member.name for member in nested_family([whole, twin], "resnet14")]
+        ['d1-1', 'resnet14']
+    """
+    base = find_base(networks)
+    twins = [network for network in networks if network.twin and network.method in BASE_METHODS]
+    members = sorted(twins, key=lambda network: (sum(network.depths), network.name))
+    return [
+        NestedNetwork(
+            main_name if network is base else network.short, network.depths, network.main, network.sweeps.get("ordered")
+        )
+        for network in (*members, *([base] if base is not None else []))
+    ]
+
+
+def nested_table(members: Sequence[NestedNetwork]) -> dict[tuple[str, str], Result]:
+    """Return the cells (sub-network, main network) of a table such as r5; the diagonal is each network alone.
+
+    Pairs that are not nested are absent, and so are pairs whose main network was not swept.
+
+    Example:
+        >>> from stimcore.subnets.spec import Spec
+        >>> small = Result.counted(Spec.from_text("1.2"), images=10, correct=8, lost=0, won=0)
+        >>> inside = Result.counted(Spec.from_text("1.3"), images=10, correct=2, lost=7, won=0)
+        >>> full = Result.counted(Spec.from_text("1-2.3"), images=10, correct=9, lost=0, won=0)
+        >>> sweep = Sweep(experiment="", method="common", kind="ordered", provider="", images=10, main=full,
+        ...               results=[inside, full])
+        >>> members = [NestedNetwork("small", (1, 1), small, None), NestedNetwork("large", (2, 1), full, sweep)]
+        >>> {cell: result.correct for cell, result in nested_table(members).items()}
+        {('small', 'small'): 8, ('small', 'large'): 2, ('large', 'large'): 9}
+    """
+    cells: dict[tuple[str, str], Result] = {}
+    for column in members:
+        for row in members:
+            if row is column:
+                cells[column.name, column.name] = column.main
+            elif column.sweep is not None and _is_nested(row.depths, column.depths):
+                inside = find_ordered(column.sweep, row.depths)
+                if inside is not None:
+                    cells[row.name, column.name] = inside
+    return cells
+
+
+def _is_nested(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+    return small != large and len(small) == len(large) and all(a <= b for a, b in zip(small, large, strict=True))
+
+
+# --- lambda: Fig. r3 ---
+
+
+@dataclass(frozen=True)
+class LambdaAblation:
+    """Runs of stimulative training that differ in lambda alone.
+
+    Attributes:
+        points: Lambda, above 0, and the result of the main network; by rising lambda.
+        common: Main network of common training with the same recipe; None where there is none.
+    """
+
+    points: Sequence[tuple[float, Result]]
+    common: Result | None
+
+
+def lambda_ablation(networks: Sequence[TrainedNetwork]) -> LambdaAblation:
+    """Return the runs over lambda that compare: those with the recipe of common training.
+
+    Where common training is missing, they are the largest group of runs with one recipe.
+
+    Example:
+        >>> from stimcore.subnets.spec import Spec
+        >>> main = Result.counted(Spec.from_text("1.2"), images=10, correct=9, lost=0, won=0)
+        >>> runs = [TrainedNetwork(name=f"lambda{weight:g}", method="stimulative", depths=(1, 1), twin=False, main=main,
+        ...                        options={"weight": weight}, recipe={"epochs": epochs})
+        ...         for weight, epochs in ((10.0, 4), (1.0, 4), (5.0, 500))]
+        >>> [weight for weight, _ in lambda_ablation(runs).points]
+        [1.0, 10.0]
+    """
+    runs = [network for network in networks if network.lambda_weight and not network.twin]
+    common = find_method(networks, "common")
+    groups = [[run for run in runs if _same_recipe(run, other)] for other in ([common] if common is not None else runs)]
+    chosen = max(groups, key=len, default=[])
+    points = sorted(((run.lambda_weight or 0.0, run.main) for run in chosen), key=lambda point: point[0])
+    return LambdaAblation(points, common.main if common is not None else None)
+
+
+def _same_recipe(a: TrainedNetwork, b: TrainedNetwork) -> bool:
+    # Options belong to the method: lambda is one of them, and common training has none.
+    return {**a.recipe, "options": None} == {**b.recipe, "options": None}
+
+
+# --- accuracy against cost ---
+
+
+@dataclass(frozen=True)
+class Option:
+    """A network that can be chosen for what it costs.
+
+    Attributes:
+        name: Name for a reader, or of its file.
+        accuracy_pct: Accuracy in percent.
+        cost: Milliseconds per image, or million multiply-accumulates per image.
+        method: Folder of its bundle.
+        file: Name of its ONNX file.
+        spec: The sub-network in its long form.
+    """
+
+    name: str
+    accuracy_pct: float
+    cost: float
+    method: str = ""
+    file: str = ""
+    spec: str = ""
+
+
+def pareto_front(options: Sequence[Option]) -> list[Option]:
+    """Return the options that no other one beats (every cheaper one is less accurate), by rising cost.
+
+    Example:
+        >>> options = [Option("a", 90, 3), Option("b", 80, 1), Option("c", 70, 2)]
+        >>> [option.name for option in pareto_front(options)]
+        ['b', 'a']
+    """
+    front: list[Option] = []
+    for option in sorted(options, key=lambda o: (o.cost, -o.accuracy_pct)):
+        if not front or option.accuracy_pct > front[-1].accuracy_pct:
+            front.append(option)
+    return front
+
+
+def best_within(options: Sequence[Option], budget: float) -> Option | None:
+    """Return the most accurate option that costs at most `budget`, the cheapest among equals; None where none does.
+
+    Example:
+        >>> options = [Option("a", 90, 3), Option("b", 90, 2), Option("c", 70, 1)]
+        >>> best_within(options, 2.5).name, best_within(options, 0.5)
+        ('b', None)
+    """
+    affordable = [option for option in options if option.cost <= budget]
+    return max(affordable, key=lambda o: (o.accuracy_pct, -o.cost), default=None)
+
+
+# --- order of methods ---
+
+
+def ranking(values: Mapping[str, float]) -> list[str]:
+    """Return the names from the largest value to the smallest; equal values keep the order given.
+
+    Example:
+        >>> ranking({"a": 1.0, "b": 3.0, "c": 2.0})
+        ['b', 'c', 'a']
+    """
+    return sorted(values, key=lambda name: -values[name])
+
+
+def count_agreeing_pairs(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[int, int]:
+    """Return how many pairs of names both rank alike, and how many pairs both have; a tie on either side does not agree.
+
+    Example:
+        >>> count_agreeing_pairs({"a": 3.0, "b": 1.0, "c": 2.0}, {"a": 30, "b": 20, "c": 10})
+        (2, 3)
+    """
+    pairs = list(combinations([name for name in theirs if name in ours], 2))
+    return sum((ours[a] - ours[b]) * (theirs[a] - theirs[b]) > 0 for a, b in pairs), len(pairs)

@@ -1,1 +1,0 @@
-"""Numbers to plotly figures, one noun a file: pure functions that know no files and no web page."""

@@ -1,0 +1,172 @@
+"""Tables r3 and r4: the methods compared in accuracy, time and memory."""
+
+from stimcore.analysis import paper
+from stimcore.analysis.estimates import Estimate, accuracy, ratio
+from stimcore.analysis.loafing import overall
+from stimcore.analysis.training_cost import TrainingCost, training_cost
+from stimcore.report.results import ExperimentResults, NetworkResults, method_words
+from stimcore.report.section import Cell, Column, Section, Table
+
+ACCURACY_COLUMNS = (
+    Column("method"),
+    Column("main, here"),
+    Column("main, paper"),
+    Column("all: mean, here"),
+    Column("all: deviation, here"),
+    Column("all: mean, paper"),
+    Column("all: deviation, paper"),
+    Column("label of ours"),
+)
+COST_COLUMNS = (
+    Column("method"),
+    Column("s per epoch, here", 0),
+    Column("over common, here"),
+    Column("hours, paper"),
+    Column("over common, paper"),
+    Column("MiB, here", 0),
+    Column("over common, here"),
+    Column("MiB, paper", 0),
+    Column("over common, paper"),
+)
+PAIR_COLUMNS = (
+    Column("setting"),
+    Column("label"),
+    Column("CT, time"),
+    Column("ST, time"),
+    Column("ratio of times"),
+    Column("CT, MiB", 0),
+    Column("ST, MiB", 0),
+    Column("ratio of memory"),
+)
+
+
+def table_r3(results: ExperimentResults) -> Section:
+    """Return main and all-mean of every method, time and memory over common training, each next to the paper's number."""
+    rows = _table_r3_networks(results)
+    base = results.method("common")
+    base_cost = training_cost(base.records) if base else None
+    missing = [title for title, _, network in rows if network is None]
+    return Section(
+        name="table-r3",
+        title="Table r3: the six methods",
+        text=(
+            "All is the mean over all ordered sub-networks, the main network included, and their population standard "
+            "deviation. Its intervals are conservative: they cover at least 95%.",
+            "Time here is processor time per epoch, the median over epochs with the smallest and largest in brackets; the "
+            "paper's is hours of wall clock for the whole training. Memory here is that of the whole process (on a GPU: what "
+            "was allocated), which includes data set and libraries, so ratios are nearer to 1 than the paper's.",
+        ),
+        tables=(
+            Table(
+                "table-r3-accuracy",
+                "Accuracy, %: measured here beside the paper (MobileNetV3, CIFAR-100)",
+                ACCURACY_COLUMNS,
+                [_accuracy_row(*row) for row in rows],
+            ),
+            Table("table-r3-cost", "Time and memory", COST_COLUMNS, [_cost_row(*row, base_cost) for row in rows]),
+        ),
+        gaps=[f"Not measured here: {', '.join(missing)}."] if missing else [],
+    )
+
+
+def _table_r3_networks(results: ExperimentResults) -> list[tuple[str, paper.MethodRow | None, NetworkResults | None]]:
+    """Return the paper's six methods, measured or not, and then every other main network: title, paper's row, network."""
+    six = [(row, results.method(row.method)) for row in paper.TABLE_R3]
+    chosen = {network.name for _, network in six if network is not None}
+    rows: list[tuple[str, paper.MethodRow | None, NetworkResults | None]] = []
+    for row, network in six:
+        # The paper's numbers belong to the method as such, not to a variant with other options in a folder of another name.
+        is_method = network is None or network.name == network.method
+        rows.append((method_words(row.method), row if is_method else None, network))
+    return rows + [(network.title, None, network) for network in results.main_networks if network.name not in chosen]
+
+
+def _accuracy_row(title: str, printed: paper.MethodRow | None, network: NetworkResults | None) -> tuple[Cell, ...]:
+    everything = overall(network.sweeps["ordered"]) if network and "ordered" in network.sweeps else None
+    return (
+        title,
+        accuracy(network.main) if network else None,
+        printed.main_pct if printed else None,
+        everything.mean if everything else None,
+        everything.std if everything else None,
+        printed.all_mean_pct if printed else None,
+        printed.all_std_pct if printed else None,
+        network.label if network else "not measured",
+    )
+
+
+def _cost_row(
+    title: str, printed: paper.MethodRow | None, network: NetworkResults | None, base: TrainingCost | None
+) -> tuple[Cell, ...]:
+    cost = training_cost(network.records) if network else None
+    common = paper.TABLE_R3[0]
+    return (
+        title,
+        cost.cpu_seconds if cost else None,
+        _cpu_ratio(cost, base),
+        printed.hours if printed else None,
+        printed.hours / common.hours if printed else None,
+        cost.memory_mib if cost else None,
+        cost.memory_mib / base.memory_mib if cost and base else None,
+        printed.memory_mib if printed else None,
+        printed.memory_mib / common.memory_mib if printed else None,
+    )
+
+
+def _cpu_ratio(cost: TrainingCost | None, base: TrainingCost | None) -> Estimate | None:
+    return None if cost is None or base is None else ratio(cost.cpu_seconds, base.cpu_seconds)
+
+
+def table_r4(results: ExperimentResults) -> Section:
+    """Return time and memory of common and stimulative training, here and in the paper's three settings."""
+    networks = {name: results.method(name) for name in ("common", "stimulative")}
+    costs = {name: training_cost(network.records) if network else None for name, network in networks.items()}
+    missing = [name for name, cost in costs.items() if cost is None]
+    rows: list[tuple[Cell, ...]] = []
+    if len(missing) < len(costs):
+        label = next(network.label for network in networks.values() if network)
+        setting = f"{results.topology.network}, {results.dataset}: s per epoch"
+        rows.append(_pair_row(setting, label, costs["common"], costs["stimulative"]))
+    for column in paper.TABLE_R4:
+        rows.append(
+            (
+                f"{column.network}, {column.dataset}: hours",
+                paper.LABEL,
+                column.common_hours,
+                column.stimulative_hours,
+                column.stimulative_hours / column.common_hours,
+                column.common_mib,
+                column.stimulative_mib,
+                column.stimulative_mib / column.common_mib,
+            )
+        )
+    return Section(
+        name="table-r4",
+        title="Table r4: time and memory of common and stimulative training",
+        text=(
+            f"The paper: about {paper.TIME_RATIO} times the time (less than {paper.TIME_RATIO_BELOW:g} times), the same "
+            "memory. Its training runs both forwards apart; ours shares the blocks that both have in common.",
+        ),
+        tables=(
+            Table(
+                "table-r4",
+                "CT is common, ST stimulative training; time per epoch here (processor), whole training in the paper",
+                PAIR_COLUMNS,
+                rows,
+            ),
+        ),
+        gaps=[f"No training records here of: {', '.join(missing)}."] if missing else [],
+    )
+
+
+def _pair_row(setting: str, label: str, common: TrainingCost | None, stimulative: TrainingCost | None) -> tuple[Cell, ...]:
+    return (
+        setting,
+        label,
+        common.cpu_seconds if common else None,
+        stimulative.cpu_seconds if stimulative else None,
+        _cpu_ratio(stimulative, common),
+        common.memory_mib if common else None,
+        stimulative.memory_mib if stimulative else None,
+        stimulative.memory_mib / common.memory_mib if common and stimulative else None,
+    )

@@ -1,0 +1,83 @@
+"""Tables r5 and r6, and the gaps of twins: the same architecture alone and inside a larger network."""
+
+from stimcore.analysis import paper
+from stimcore.analysis.comparisons import nested_family, nested_table, twin_gaps
+from stimcore.analysis.estimates import accuracy
+from stimcore.report.results import ExperimentResults, method_words
+from stimcore.report.section import Cell, Column, Section, Table
+
+
+def nested_section(results: ExperimentResults) -> Section:
+    """Return the matrix of a nested family here, and the paper's for DenseNet."""
+    members = nested_family(results.networks, results.topology.network)
+    names = [member.name for member in members]
+    cells = nested_table(members)
+    rows: list[tuple[Cell, ...]] = [
+        (row, *(accuracy(cells[row, column]) if (row, column) in cells else None for column in names)) for row in names
+    ]
+    ours = Table(
+        "table-nested",
+        f"Measured here: {results.topology.network} and its sub-networks, {results.dataset}, %",
+        (Column("sub-network, inside:"), *(Column(name) for name in names)),
+        rows,
+    )
+    has_nested = len(cells) > len(names)
+    gaps = [] if has_nested else ["No network of this experiment holds another one that was trained alone and swept."]
+    unswept = [member.name for member in members[1:] if member.sweep is None]
+    if unswept:
+        gaps.append(f"Not swept, so without a column of sub-networks: {', '.join(unswept)}.")
+    return Section(
+        name="table-r5-r6",
+        title="Tables r5 and r6: one network inside another",
+        text=(
+            "Rows are the sub-networks, columns the main networks they sit in, with the main network's weights; the diagonal "
+            "is each network trained alone. The paper's corner reads 'Main-net \\ Sub-net', which would put a large network "
+            "inside a small one; only this reading is possible.",
+        ),
+        tables=(
+            *((ours,) if has_nested else ()),
+            *(_paper_table(name, table) for name, table in (("r5", paper.TABLE_R5), ("r6", paper.TABLE_R6))),
+        ),
+        gaps=gaps,
+    )
+
+
+def _paper_table(name: str, table: paper.Matrix) -> Table:
+    return Table(
+        f"paper-table-{name}",
+        f"Paper, Table {name}: {table.dataset}, %",
+        (Column("sub-network, inside:"), *(Column(network) for network in table.networks)),
+        [(row, *(table.cells.get((row, column)) for column in table.networks)) for row in table.networks],
+    )
+
+
+def gaps_section(results: ExperimentResults) -> Section:
+    """Return the loafing gaps of all twins in every method's main network."""
+    rows: list[tuple[Cell, ...]] = [
+        (
+            f"{gap.twin.short} in {method_words(method)}",
+            accuracy(gap.twin.main),
+            accuracy(gap.inside),
+            gap.points,
+            gap.twin.label,
+        )
+        for method, network in results.methods.items()
+        for gap in twin_gaps(results.twins, network)
+    ]
+    missing = [] if rows else ["No twin was trained alone here, or no main network was swept: there is no gap to show."]
+    table = Table(
+        "table-gaps",
+        "Loafing gap: accuracy of the twin minus that of the same sub-network inside, in points",
+        [Column(title) for title in ("sub-network in main network", "twin, alone", "inside", "gap, points", "label")],
+        rows,
+    )
+    return Section(
+        name="gaps",
+        title="Loafing gaps",
+        text=(
+            "A twin is the same architecture trained alone, by common training with the recipe of the main network, or "
+            "imported. The interval treats both counts as independent, which is wider than a paired one.",
+        ),
+        tables=(table,) if rows else (),
+        gaps=missing,
+    )

@@ -1,0 +1,217 @@
+"""The stored results of an experiment's folder as plain values: its networks, their sweeps, their training records.
+
+The only module of the report that reads files. What is missing is None or absent here, and the sections turn it into a gap.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stimcore.analysis.comparisons import TrainedNetwork, find_base, find_method, method_position
+from stimcore.analysis.result import Result, Sweep
+from stimcore.bundle import Bundle, open_bundle, open_experiment
+from stimcore.errors import BundleError, StimcoreError, UsageError
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
+
+Record = dict[str, Any]
+"""A line of `training.jsonl`."""
+
+
+def method_words(method: str) -> str:
+    """Return the name of a method as tables print it.
+
+    Example:
+        >>> method_words("stochastic_depth")
+        'stochastic depth'
+    """
+    return method.replace("_", " ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkResults(TrainedNetwork):
+    """One bundle: a network that was trained (or imported) once, and everything that is stored about it.
+
+    Attributes:
+        topology: Topology of this network; a twin's is smaller than the experiment's.
+        seed: Seed of the run.
+        machine: Machine that trained it.
+        macs: Spec -> multiply-accumulates for one image, for the listed networks.
+        records: Records of its epochs.
+    """
+
+    topology: Topology
+    seed: int
+    machine: dict[str, Any] = field(default_factory=dict)
+    macs: dict[Spec, int] = field(default_factory=dict)
+    records: Sequence[Record] = ()
+
+    @property
+    def title(self) -> str:
+        """Name in tables: the method, and what distinguishes this network from others of the method."""
+        if self.twin:
+            return f"twin {self.short}"
+        words = method_words(self.method)
+        return words if self.name == self.method else f"{words} ({self.name})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentResults:
+    """Everything that is stored about one experiment.
+
+    Attributes:
+        name: Name of its folder.
+        dataset: Name of the data set.
+        num_classes: Classes of the data set.
+        images: Evaluation images behind every accuracy; 0 where there is no bundle.
+        topology: Topology of the main network.
+        main_networks: Bundles of the whole network, in the order of Table r3.
+        twins: Bundles of smaller networks that were trained alone, by size.
+        problems: Sentences on bundles that could not be read.
+    """
+
+    name: str
+    dataset: str
+    num_classes: int
+    images: int
+    topology: Topology
+    main_networks: Sequence[NetworkResults]
+    twins: Sequence[NetworkResults]
+    problems: Sequence[str]
+
+    @property
+    def networks(self) -> list[NetworkResults]:
+        """Main networks, then twins."""
+        return [*self.main_networks, *self.twins]
+
+    def method(self, name: str) -> NetworkResults | None:
+        """Return the network that stands for a method; None where there is none."""
+        return find_method(self.main_networks, name)
+
+    @property
+    def methods(self) -> dict[str, NetworkResults]:
+        """Method -> the network that stands for it."""
+        names = dict.fromkeys(network.method for network in self.main_networks)
+        return {name: network for name in names if (network := self.method(name)) is not None}
+
+    @property
+    def base(self) -> NetworkResults | None:
+        """The network that shows loafing: common training, or imported weights where nothing was trained here."""
+        return find_base(self.main_networks)
+
+    def swept(self, kind: str, methods: Sequence[str]) -> dict[str, Sweep]:
+        """Return method -> its sweep of a family, for those of the methods that were swept."""
+        networks = {name: self.method(name) for name in methods}
+        return {name: n.sweeps[kind] for name, n in networks.items() if n is not None and kind in n.sweeps}
+
+    def common_and_stimulative(self, kind: str | None = None) -> tuple[NetworkResults, NetworkResults] | list[str]:
+        """Return common and stimulative training, or words for what is missing.
+
+        Args:
+            kind: A family that both must have been swept over.
+        """
+        missing, networks = [], []
+        for name in ("common", "stimulative"):
+            network = self.method(name)
+            if network is None:
+                missing.append(f"{name} training")
+            elif kind is not None and kind not in network.sweeps:
+                missing.append(f"{name} training's sweep '{kind}'")
+            else:
+                networks.append(network)
+        return missing or (networks[0], networks[1])
+
+
+def read_experiment(folder: Path) -> ExperimentResults:
+    """Read one experiment; a bundle that can't be read becomes a problem of the experiment.
+
+    Raises:
+        UsageError: The folder is not an experiment.
+        BundleError: Its `experiment.json` is broken.
+    """
+    if not (folder / "experiment.json").is_file():
+        raise UsageError(
+            f"{folder} is not an experiment: it has no experiment.json", allowed="exported/EXPERIMENT, or exported"
+        )
+    experiment = open_experiment(folder)
+    networks: list[NetworkResults] = []
+    problems: list[str] = []
+    images = 0
+    for name in sorted(experiment.methods):
+        try:
+            bundle = open_bundle(folder / name)
+            networks.append(_read_network(bundle))
+        except StimcoreError as reason:
+            problems.append(f"{name}: {reason}")
+        else:
+            images = bundle.manifest.images
+    return ExperimentResults(
+        name=experiment.name or folder.resolve().name,
+        dataset=experiment.dataset,
+        num_classes=len(experiment.classes),
+        images=images,
+        topology=experiment.topology,
+        main_networks=sorted((n for n in networks if not n.twin), key=lambda n: (method_position(n.method), *_place(n))),
+        twins=sorted((n for n in networks if n.twin), key=lambda n: (sum(n.depths), n.name)),
+        problems=problems,
+    )
+
+
+def _place(network: NetworkResults) -> tuple[bool, float, str]:
+    """Among networks of one method: the one in the method's folder first, then by lambda, then by name."""
+    return network.name != network.method, network.lambda_weight or 0.0, network.name
+
+
+def _read_network(bundle: Bundle) -> NetworkResults:
+    manifest = bundle.manifest
+    sweeps = {kind: sweep for kind in bundle.sweeps if (sweep := _read_sweep(bundle, kind)) is not None}
+    spec = Spec.from_text(bundle.main.spec)
+    # A main network that was never swept is its own reference: no image is lost or won.
+    counted = Result.counted(spec, images=manifest.images, correct=bundle.main.correct, lost=0, won=0)
+    return NetworkResults(
+        name=bundle.method,
+        method=manifest.method,
+        label=manifest.label,
+        depths=manifest.topology.sizes,
+        twin=manifest.spec is not None,
+        topology=manifest.topology,
+        seed=manifest.seed,
+        options=manifest.options,
+        recipe=manifest.recipe,
+        machine=dict(manifest.machine),
+        main=next(iter(sweeps.values())).main if sweeps else counted,
+        macs={Spec.from_text(entry.spec): entry.macs for entry in manifest.networks.values()},
+        records=bundle.training(),
+        sweeps=sweeps,
+    )
+
+
+def _read_sweep(bundle: Bundle, kind: str) -> Sweep | None:
+    try:
+        value = bundle.sweep(kind)
+        return None if value is None else Sweep.from_dict(value)
+    except ValueError as reason:
+        raise BundleError(
+            f"{bundle.path / f'sweep-{kind}.json'} is not a sweep: {reason}",
+            todo=f"'python -m stimcore.sweep {bundle.path} --kind {kind} --store' writes it again.",
+        ) from reason
+
+
+def find_experiments(paths: Sequence[Path]) -> list[Path]:
+    """Return the experiment folders that paths name; each path is one, or holds some.
+
+    Raises:
+        UsageError: A path is neither.
+    """
+    folders: list[Path] = []
+    for path in paths:
+        inside = [path] if (path / "experiment.json").is_file() else sorted(p.parent for p in path.glob("*/experiment.json"))
+        if not inside:
+            raise UsageError(
+                f"there is no experiment in {path}",
+                allowed="exported/EXPERIMENT, or a folder of experiments",
+                todo="'python -m stimcore.experiments list' shows how they are made.",
+            )
+        folders += inside
+    return list(dict.fromkeys(folders))

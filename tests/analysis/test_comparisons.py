@@ -1,0 +1,137 @@
+"""Which networks are compared: the same rules for report and dashboard."""
+
+from typing import Any
+
+import pytest
+
+from stimcore.analysis import paper
+from stimcore.analysis.comparisons import (
+    METHOD_ORDER,
+    NestedNetwork,
+    Option,
+    TrainedNetwork,
+    best_within,
+    count_agreeing_pairs,
+    find_base,
+    find_method,
+    lambda_ablation,
+    method_position,
+    nested_family,
+    nested_table,
+    pareto_front,
+    ranking,
+    twin_gaps,
+)
+from tests.analysis.made import FULL, result, sweep
+
+
+def network(name: str, method: str, correct: int = 900, **values: Any) -> TrainedNetwork:
+    return TrainedNetwork(
+        name=name, method=method, **{"depths": (3, 3), "twin": False, "main": result(FULL, correct), **values}
+    )
+
+
+def test_methods_stand_in_the_order_of_table_r3() -> None:
+    assert METHOD_ORDER == tuple(row.method for row in paper.TABLE_R3)
+    assert sorted(["my_own", "stimulative", "layer_supervision", "common"], key=method_position) == [
+        "common",
+        "layer_supervision",
+        "stimulative",
+        "my_own",
+    ]
+
+
+def test_a_method_is_the_network_of_its_name_else_the_only_one() -> None:
+    plain, strong, stronger = (network(name, "stimulative") for name in ("stimulative", "lambda5", "lambda10"))
+    assert find_method([strong, plain], "stimulative") is plain
+    assert find_method([strong], "stimulative") is strong
+    assert find_method([strong, stronger], "stimulative") is None
+    assert find_method([network("twin", "common", twin=True)], "common") is None
+
+
+def test_the_base_is_common_training_else_imported_weights() -> None:
+    common, imported = network("common", "common"), network("weights", "imported")
+    assert find_base([imported, common]) is common
+    assert find_base([imported]) is imported
+    assert find_base([network("stimulative", "stimulative")]) is None
+
+
+def test_gaps_are_of_twins_that_the_main_network_was_swept_for() -> None:
+    twin = network("twin-d1-1", "common", 880, depths=(1, 1), twin=True)
+    other = network("twin-d2-2", "common", 880, depths=(2, 2), twin=True)
+    swept = network("common", "common", sweeps={"ordered": sweep({"1.4": 100, FULL: 900}, FULL, 900)})
+    (gap,) = twin_gaps([twin, other, swept], swept)
+    assert gap.twin is twin
+    assert gap.points.value == pytest.approx(78.0)
+    assert twin_gaps([twin], network("common", "common")) == []
+
+
+@pytest.mark.parametrize("method", ["common", "imported"])
+def test_imported_weights_are_nested_like_common_training(method: str) -> None:
+    twins = [network(f"twin-{depth}", method, depths=(depth, depth), twin=True) for depth in (2, 1)]
+    stimulative = network("twin-stimulative", "stimulative", depths=(1, 2), twin=True)
+    members = nested_family([*twins, stimulative, network("whole", method)], "six")
+    assert [(member.name, member.depths) for member in members] == [("d1-1", (1, 1)), ("d2-2", (2, 2)), ("six", (3, 3))]
+
+
+def test_table_is_upper_triangular() -> None:
+    small = NestedNetwork("small", (1, 1), result("1.2", 800), sweep({"1.2": 800}, "1.2", 800))
+    large = NestedNetwork("large", (2, 2), result("1-2.3-4", 900), sweep({"1.3": 200, "1-2.3-4": 900}, "1-2.3-4", 900))
+    assert {cell: each.correct for cell, each in nested_table([small, large]).items()} == {
+        ("small", "small"): 800,
+        ("small", "large"): 200,
+        ("large", "large"): 900,
+    }
+
+
+def test_table_leaves_out_what_is_not_nested_or_not_swept() -> None:
+    tall = NestedNetwork("tall", (1, 3), result("1.2-3-4", 800), sweep({"1.2": 1}, "1.2-3-4", 800))
+    wide = NestedNetwork("wide", (3, 1), result("1-2-3.4", 900), None)
+    huge = NestedNetwork("huge", (3, 3), result(FULL, 950), None)
+    assert set(nested_table([tall, wide, huge])) == {("tall", "tall"), ("wide", "wide"), ("huge", "huge")}
+
+
+def test_table_holds_networks_that_share_a_depth() -> None:
+    small = NestedNetwork("small", (2, 1), result("1-2.3", 800), None)
+    large = NestedNetwork("large", (2, 2), result("1-2.3-4", 900), sweep({"1-2.3": 700}, "1-2.3-4", 900))
+    assert nested_table([small, large])["small", "large"].correct == 700
+
+
+def stimulative(weight: float, epochs: int, **values: Any) -> TrainedNetwork:
+    recipe = {"epochs": epochs, "options": {"weight": weight}}
+    return network(f"lambda{weight:g}", "stimulative", options={"weight": weight}, recipe=recipe, **values)
+
+
+def test_lambdas_have_one_recipe_and_are_sorted() -> None:
+    common = network("common", "common", recipe={"epochs": 4})
+    runs = [stimulative(10.0, 4), stimulative(1.0, 4), stimulative(5.0, 500), stimulative(2.0, 4, twin=True)]
+    ablation = lambda_ablation([*runs, common])
+    assert [weight for weight, _ in ablation.points] == [1.0, 10.0]
+    assert ablation.common is common.main
+
+
+def test_lambdas_without_common_training_are_the_largest_group_of_one_recipe() -> None:
+    ablation = lambda_ablation([stimulative(5.0, 500), stimulative(10.0, 4), stimulative(1.0, 4), stimulative(0.0, 4)])
+    assert [weight for weight, _ in ablation.points] == [1.0, 10.0]
+    assert ablation.common is None
+    assert lambda_ablation([]).points == []
+
+
+def test_pareto_front_and_budget() -> None:
+    options = [
+        Option(str(i), accuracy, cost) for i, (accuracy, cost) in enumerate([(90, 3), (80, 1), (70, 2), (90, 4), (85, 2)])
+    ]
+    assert [(o.accuracy_pct, o.cost) for o in pareto_front(options)] == [(80, 1), (85, 2), (90, 3)]
+    best = best_within(options, 4)
+    assert best is not None
+    assert (best.accuracy_pct, best.cost) == (90, 3)
+    assert best_within(options, 0.5) is None
+    assert pareto_front([]) == []
+
+
+def test_ranking_and_agreement() -> None:
+    ours = {"a": 3.0, "b": 1.0, "c": 2.0}
+    assert ranking(ours) == ["a", "c", "b"]
+    assert count_agreeing_pairs(ours, {"a": 30, "b": 20, "c": 10}) == (2, 3)
+    assert count_agreeing_pairs(ours, {"a": 30, "z": 1}) == (0, 0)
+    assert count_agreeing_pairs({"a": 1.0, "b": 1.0}, {"a": 2, "b": 1}) == (0, 1)

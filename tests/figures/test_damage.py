@@ -1,0 +1,73 @@
+"""Figures of damage: drops with their intervals and ranges, and no mark where nothing was swept."""
+
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from stimcore.analysis.spreads import Spread, deletion_curve, permutation_curve, single_deletions
+from stimcore.figures import damage
+from stimcore.figures.damage import MethodDamage
+from stimcore.figures.layout import figure_csv
+from stimcore.figures.style import STYLES
+from tests.analysis.made import FULL, SIX, result, sweep
+
+DELETE = sweep({"1-3.4-5-6": 850, "1-2.4-5-6": 800, "1.4-5-6": 500}, FULL, 900, kind="delete")
+PERMUTE = sweep({"2-1-3.4-5-6": 890}, FULL, 900, kind="permute")
+
+
+def rows_of(figure: Any) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(figure_csv(figure))))
+
+
+def made(method: str, *, delete: bool = True, permute: bool = False) -> MethodDamage:
+    return MethodDamage(
+        STYLES[method],
+        singles=single_deletions(SIX, DELETE) if delete else (),
+        deletions=deletion_curve(SIX, DELETE) if delete else (),
+        permutations=permutation_curve(SIX, PERMUTE) if permute else (),
+    )
+
+
+def test_single_deletions_have_intervals_locks_and_an_outline() -> None:
+    figure = damage.single_deletions_figure([made("common")], 6, locked=[4], chosen=3)
+    (bars,) = figure.data
+    assert list(bars.x) == [2, 3]
+    assert list(bars.y) == pytest.approx([5.0, 10.0])
+    assert figure.layout.xaxis.ticktext[3] == "4 🔒"
+    assert list(bars.marker.line.width) == [0, 3]
+    low, high = result("1", 850, main=900).drop_interval_pct
+    assert float(rows_of(figure)[0]["low"]) == pytest.approx(low)
+    assert float(rows_of(figure)[0]["high"]) == pytest.approx(high)
+
+
+def test_curves_show_median_and_range() -> None:
+    spreads = [Spread(1, 3, 0.0, 2.0, 5.0, result("1.4", 1)), Spread(2, 1, 7.0, 7.0, 7.0, result("1.4", 1))]
+    figure = damage.damage_curve([(STYLES["stimulative"], spreads)], damage.DELETED)
+    band, line = figure.data
+    assert list(band.y) == [5.0, 7.0, 7.0, 0.0]
+    assert list(line.y) == [2.0, 7.0]
+    assert [(row["low"], row["high"]) for row in rows_of(figure)] == [("0.0", "5.0"), ("7.0", "7.0")]
+
+
+def test_many_methods_have_no_bands() -> None:
+    spreads = deletion_curve(SIX, DELETE)
+    figure = damage.damage_curve([(style, spreads) for style in STYLES.values()], damage.DELETED)
+    assert len(figure.data) == len(STYLES)
+
+
+def test_panels_hold_bars_and_curves_and_name_a_method_once() -> None:
+    bars, band, line = damage.damage_panels([made("common")], 6).data
+    assert list(bars.x) == [2, 3]
+    assert list(line.y) == pytest.approx([7.5, 40])
+    assert [trace.showlegend for trace in (bars, band, line)] == [True, False, False]
+    assert [trace.yaxis for trace in (bars, band, line)] == ["y", "y2", "y2"]
+
+
+def test_what_was_not_swept_has_no_mark_and_the_method_still_a_name() -> None:
+    band, line = damage.damage_panels([made("stimulative", delete=False, permute=True)], 6).data
+    assert line.showlegend
+    assert list(line.y) == pytest.approx([1.0])
+    assert band.yaxis == line.yaxis == "y3"
+    assert not damage.damage_panels([made("stimulative", delete=False)], 6).data

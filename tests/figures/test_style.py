@@ -1,0 +1,56 @@
+"""One style per method, legible on both themes and apart without colour."""
+
+import math
+
+import pytest
+
+from stimcore.analysis.comparisons import METHOD_ORDER
+from stimcore.figures.style import OTHER, STYLES, VARIANTS, method_style, variant
+
+
+def luminance(color: str) -> float:
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return math.fsum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("ground", ["#FFFFFF", "#191817"])
+def test_colors_are_legible_on_both_themes(ground: str) -> None:
+    for style in STYLES.values():
+        high, low = sorted((luminance(style.color), luminance(ground)), reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 3, style.label
+
+
+def test_methods_are_apart_by_color_symbol_and_dash() -> None:
+    for key in ("label", "color", "symbol", "glyph", "dash"):
+        assert len({getattr(style, key) for style in STYLES.values()}) == len(STYLES), key
+
+
+def test_styles_stand_in_the_one_order_of_methods() -> None:
+    assert tuple(STYLES) == METHOD_ORDER
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "label"),
+    [
+        ("common", "common", "Common training"),
+        ("common", "", "Common training"),
+        ("stimulative", "stimulative-lambda5", "Stimulative training (λ = 5)"),
+        ("imported", "my_weights", "my weights"),
+        ("my_own", "", "my own"),
+    ],
+)
+def test_a_label_names_method_and_bundle(method: str, name: str, label: str) -> None:
+    assert method_style(method, name).label == label
+
+
+def test_bundles_of_one_method_share_its_color_alone() -> None:
+    base = STYLES["stimulative"]
+    assert variant(base, 0) is base
+    others = [variant(base, number) for number in range(1, len(VARIANTS))]
+    assert {style.color for style in others} == {base.color}
+    assert len({(style.symbol, style.dash) for style in [base, *others]}) == len(VARIANTS)
+
+
+def test_unlisted_methods_share_one_style() -> None:
+    assert method_style("my_own").color == OTHER.color
