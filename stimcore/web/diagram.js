@@ -1,6 +1,11 @@
-// Draws the arrangement it is given and reports the one that the visitor asks for. Called again on every change of `data`.
-const SEEN = new WeakMap();
-const STALE_MS = 1500; // how long an older answer may not overwrite a newer edit
+// Draws the arrangement that the page sends and reports the one that the visitor asks for. Called again whenever `data` changes.
+//
+// An edit is drawn at once, before the page has answered it. Answers may arrive late and out of order: one to an older edit must
+// not overwrite a newer one, so `revision` counts edits on both sides, and an answer with a smaller count is ignored for STALE_MS.
+// After that time it counts: then the page has refused or lost the edit, and the picture has to show what the page has.
+const VIEWS = new WeakMap(); // the state of each picture, kept from call to call
+const STALE_MS = 1500;
+const DRAG_PX = 6; // a pointer that moves less than this is a click
 const LOCK = 'M4 7V5a4 4 0 0 1 8 0v2h1v7H3V7zm2 0h4V5a2 2 0 0 0-4 0z';
 
 const parse = (text) => text.split('.').map((stage) => stage.split('-').map((t) => ({ id: t.replace('x', ''), gone: t[0] === 'x' })));
@@ -17,8 +22,8 @@ function isDark(element) {
 export default function ({ data, parentElement, setStateValue }) {
   const net = parentElement.querySelector('.net');
   const hint = parentElement.querySelector('.hint');
-  let view = SEEN.get(parentElement);
-  if (!view) SEEN.set(parentElement, (view = { sent: null, focus: null, drag: false }));
+  let view = VIEWS.get(parentElement);
+  if (!view) VIEWS.set(parentElement, (view = { sent: null, focus: null, drag: false }));
   const stale = view.sent !== null && data.text !== view.sent && data.revision < view.revision && Date.now() - view.at < STALE_MS;
   if (stale) return;
   const edited = view.text !== undefined && view.text !== data.text && view.sent !== data.text;
@@ -62,7 +67,7 @@ export default function ({ data, parentElement, setStateValue }) {
 
   const move = (stage, from, to) => {
     const fixed = (i) => Boolean(data.locked[stage[i].id]);
-    let low = from, high = from;
+    let low = from, high = from; // blocks move only between their locked neighbours
     while (low > 0 && !fixed(low - 1)) low -= 1;
     while (high < stage.length - 1 && !fixed(high + 1)) high += 1;
     const place = Math.max(low, Math.min(high, to));
@@ -104,7 +109,7 @@ export default function ({ data, parentElement, setStateValue }) {
       button.setPointerCapture(down.pointerId);
       button.onpointermove = (now) => {
         const dx = now.clientX - down.clientX, dy = now.clientY - down.clientY;
-        if (!view.drag && Math.hypot(dx, dy) < 6) return;
+        if (!view.drag && Math.hypot(dx, dy) < DRAG_PX) return;
         view.drag = true;
         button.classList.add('drag');
         button.style.transform = `translate(${dx}px, ${dy}px)`;
@@ -117,7 +122,7 @@ export default function ({ data, parentElement, setStateValue }) {
         button.style.transform = '';
         if (!view.drag) return;
         if (up.type === 'pointerup') move(stage, place, target);
-        setTimeout(() => { view.drag = false; });
+        setTimeout(() => { view.drag = false; }); // after the click event that follows a drag, which must not delete the block
       };
     };
   };

@@ -1,4 +1,4 @@
-// Draws lanes in place: elements are made once per method and only moved afterwards.
+// Draws lanes in place: their elements are made once per method and only changed afterwards, so that movements can be animated.
 const make = (tag, name, text = '') => Object.assign(document.createElement(tag), { className: name, textContent: text });
 const one = (value) => (Math.abs(value) < 0.05 ? 0 : value).toFixed(1);
 
@@ -65,6 +65,7 @@ export default function ({ data, parentElement }) {
   box.classList.toggle('large', data.large);
   data.rows.forEach((row, i) => update(box.querySelectorAll('.lane')[i], row));
   box.setAttribute('aria-label', data.label);
+  // The live region changes only when the numbers are final: a screen reader would read out every poll.
   const spoken = data.done ? data.label : '';
   if (heard.textContent !== spoken) heard.textContent = spoken;
 }

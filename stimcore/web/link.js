@@ -1,4 +1,4 @@
-// Copies the page's own address; where the browser doesn't allow that (no https), shows it selected.
+// Copies the page's address. Browsers allow that on https and localhost only; elsewhere the address is shown, selected.
 const SHOWN_MS = 2500;
 
 export default function ({ data, parentElement }) {
