@@ -1,1 +1,1 @@
-"""Benchmarks: what this program claims to save, measured; a file per claim, dispatched by `__main__.py`."""
+"""Benchmarks of the savings that this project claims: one file for each claim; `__main__.py` is the command."""

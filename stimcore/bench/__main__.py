@@ -1,4 +1,4 @@
-"""`python -m stimcore.bench step|...`: measures one thing and prints the ratios."""
+"""`python -m stimcore.bench step|...`: run one benchmark and print its ratios."""
 
 from collections.abc import Sequence
 from types import ModuleType
@@ -13,11 +13,11 @@ BENCHES: dict[str, ModuleType] = {
     "export": export,
     "serve": serve,
 }
-"""Name -> module with `add_arguments(parser)` and `run(options) -> report`; its docstring's first line is the help text."""
+"""Name -> module with `add_arguments(parser)`, `Settings` and `run(settings) -> report`; its first line is the help text."""
 
 
 def parser() -> cli.Parser:
-    """The command line."""
+    """Return the command line."""
     line = cli.Parser(
         prog="python -m stimcore.bench", description="Measure, interleaved in one process; print ratios of medians."
     )
@@ -31,15 +31,16 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one benchmark; returns the exit code."""
-    options = parser().parse_args(argv)
-    report = BENCHES[options.bench].run(options)
-    if options.json != "-":
+    """Run one benchmark and return the exit code."""
+    options = vars(parser().parse_args(argv))
+    module, target = BENCHES[options.pop("bench")], options.pop("json")
+    report = module.run(module.Settings(**options))
+    if target != "-":
         for kind in ("ratios", "seconds"):
             for name, value in report.get(kind, {}).items():
                 print(f"{kind:8} {name:24} {value:10.4f}")
         print(f"n = {report['n']}, {report['network']}, {report['machine'].get('device', '')}")
-    cli.write_report(options.json, report)
+    cli.write_report(target, report)
     return 0
 
 

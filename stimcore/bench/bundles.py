@@ -1,4 +1,4 @@
-"""A bundle with random weights and random images: as much of one as the engine and the server read."""
+"""A bundle with random weights and random images, with all files that engine and server read."""
 
 from pathlib import Path
 
@@ -16,19 +16,19 @@ from stimcore.train.seeds import generator
 
 
 def random_bundle(folder: Path, net: StagedNet, *, images: int, calibration: int) -> Bundle:
-    """Writes `FOLDER/bench/random` and opens it. Its accuracies mean nothing, and nothing of it was verified.
+    """Write the bundle `FOLDER/bench/random` and open it. Its accuracies mean nothing and were not measured.
 
     Args:
-        folder: Where it goes.
-        net: Its batch norms get random statistics, different ones, as trained networks have.
-        images: Evaluation images.
-        calibration: Calibration images.
+        folder: An existing folder.
+        net: Changed in place: its batch norms get random weights, different ones, as trained networks have.
+        images: Number of evaluation images.
+        calibration: Number of calibration images.
     """
     rng = np.random.Generator(np.random.PCG64(0))
     for number, norm in enumerate(batch_norms(net)):
-        own = generator("bench norms", number)
-        norm.weight.data.uniform_(0.5, 1.5, generator=own)
-        norm.bias.data.normal_(0, 0.1, generator=own)
+        draws = generator("bench norms", number)
+        norm.weight.data.uniform_(0.5, 1.5, generator=draws)
+        norm.bias.data.normal_(0, 0.1, generator=draws)
     path = folder / "bench" / "random"
     path.mkdir(parents=True)
     hashes = {}
@@ -48,14 +48,14 @@ def random_bundle(folder: Path, net: StagedNet, *, images: int, calibration: int
         hashes=hashes,
     ).write()
     model, parts = whole(net)
-    held = [t for t in model.graph.initializer if t.name.endswith((".mean", ".var"))]
-    np.savez(path / "statistics.npz", **{t.name: numpy_helper.to_array(t) for t in held})  # type: ignore[arg-type]  # numpy's stub
+    statistics = [t for t in model.graph.initializer if t.name.endswith((".mean", ".var"))]
+    np.savez(path / "statistics.npz", **{t.name: numpy_helper.to_array(t) for t in statistics})  # type: ignore[arg-type]  # numpy's stub
     onnx.save(model, str(path / "main.onnx"))
     cost = Costs(net).main
     entry = FileEntry(
         sha256=files.sha256(path / "main.onnx"),
         bytes=(path / "main.onnx").stat().st_size,
-        spec="",  # nothing is listed, so that no stored statistics are taken over
+        spec="",  # no sub-network is listed, so that the engine measures all statistics itself
         accuracy_pct=0.0,
         correct=0,
         correct_torch=0,

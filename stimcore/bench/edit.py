@@ -1,18 +1,20 @@
-"""What a visitor of the dashboard waits for: the first estimate after a cold start, and the numbers after one edit.
+"""Waiting times in the dashboard: the first estimate after a cold start, and the numbers after one edit.
 
 A round opens the bundle anew, waits for the first estimate of all its listed sub-networks, evaluates the main network, and then
-deletes every block that can be deleted, one at a time, each time from the warm main network. The unit is the clock's second,
-as a visitor's is; the ratio sets every edit against an evaluation of the main network from nothing, in the same round.
+deletes each removable block by itself, always starting from the warm main network. Time is wall-clock time, since a visitor
+waits in it. The ratio divides the time of an edit by that of a cold evaluation of the main network in the same round.
 """
 
 import argparse
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from stimcore.bench.check import at_least
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.engine.engine import Engine
 from stimcore.errors import UsageError
@@ -21,8 +23,17 @@ from stimcore.subnets.families import without
 from stimcore.subnets.spec import Spec
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is measured; the options of the command say what each field is."""
+
+    bundle: Path
+    rounds: int
+    device: str
+
+
 def add_arguments(line: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     line.add_argument(
         "--bundle",
         type=Path,
@@ -34,38 +45,37 @@ def add_arguments(line: argparse.ArgumentParser) -> None:
     line.add_argument("--device", default="auto", help="of onnxruntime: auto, cpu, cuda or cuda:N (default: %(default)s)")
 
 
-def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures; returns the report.
+def run(settings: Settings) -> dict[str, Any]:
+    """Measure, and return the report.
 
     Raises:
-        UsageError: A number that is out of range, or a network none of whose blocks can be deleted.
-        BundleError: There is no bundle, or a broken one.
+        UsageError: A number is out of range, or the network has no removable block.
+        BundleError: The bundle is missing or broken.
     """
-    if options.rounds < 1:
-        raise UsageError(f"--rounds {options.rounds}", allowed="1 and more")
-    bundle = open_bundle(options.bundle)
+    at_least(settings, rounds=1)
+    bundle = open_bundle(settings.bundle)
     topology = bundle.topology
     edits = {block: without(topology, [block]) for block in topology.removable}
     if not edits:
-        raise UsageError(f"--bundle {options.bundle}: no block can be deleted", allowed="a network with such blocks")
+        raise UsageError(f"--bundle {settings.bundle}: no block can be deleted", allowed="a network with such blocks")
     cold: list[float] = []
     main: list[float] = []
     first: dict[int, list[float]] = {block: [] for block in edits}
     whole: dict[int, list[float]] = {block: [] for block in edits}
-    for _ in range(options.rounds):
-        cold.append(_cold(bundle, options.device))
-        engine = Engine(bundle, device=options.device)
-        main.append(_waits(engine, topology.full)[1])
+    for _ in range(settings.rounds):
+        cold.append(_time_cold_start(bundle, settings.device))
+        engine = Engine(bundle, device=settings.device)
+        main.append(_time_evaluation(engine, topology.full)[1])
         for block, spec in edits.items():
-            soon, all_images = _waits(engine, spec)
-            first[block].append(soon)
-            whole[block].append(all_images)
-    starts, ends = ([statistics.median(values) for values in found.values()] for found in (first, whole))
+            to_first, to_all = _time_evaluation(engine, spec)
+            first[block].append(to_first)
+            whole[block].append(to_all)
+    starts, ends = ([statistics.median(values) for values in seconds.values()] for seconds in (first, whole))
     return {
         "bench": "edit",
-        "network": f"{bundle.experiment.name}/{options.bundle.name}",
+        "network": f"{bundle.experiment.name}/{settings.bundle.name}",
         "machine": describe(torch.device("cpu")) | {"provider": engine.provider, "threads": engine.threads},
-        "n": options.rounds,
+        "n": settings.rounds,
         "ratios": {
             "edit_over_main": statistics.median(ends) / statistics.median(main),
             "worst_edit_over_main": max(ends) / statistics.median(main),
@@ -85,8 +95,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _cold(bundle: Bundle, device: str) -> float:
-    """Seconds from a fresh engine to the first estimate of all listed sub-networks."""
+def _time_cold_start(bundle: Bundle, device: str) -> float:
+    """Return the seconds from a fresh engine to the first estimate of all listed sub-networks."""
     listed = [bundle.topology.parse(entry.spec) for entry in bundle.manifest.networks.values()]
     start = time.perf_counter()
     for progress in Engine(bundle, device=device).evaluate(listed):
@@ -95,8 +105,8 @@ def _cold(bundle: Bundle, device: str) -> float:
     return time.perf_counter() - start
 
 
-def _waits(engine: Engine, spec: Spec) -> tuple[float, float]:
-    """Seconds to the first estimate, and to all images."""
+def _time_evaluation(engine: Engine, spec: Spec) -> tuple[float, float]:
+    """Return the seconds to the first estimate, and to the numbers of all images."""
     start = time.perf_counter()
     first = None
     for progress in engine.evaluate([spec]):

@@ -1,19 +1,20 @@
-"""Bytes of all ordered sub-networks: one weight store for all, beside stand-alone files.
+"""Bytes of all ordered sub-networks: with one shared file of weights, and as stand-alone files.
 
-The stand-alone bytes of a sample of sub-networks are measured and scaled by parameters to the whole family.
+Stand-alone files are written for a sample of sub-networks only; their bytes are scaled by parameters to the whole family.
 """
 
 import argparse
 import random
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from stimcore.bench.bundles import random_bundle
+from stimcore.bench.check import at_least
 from stimcore.engine.engine import Engine
-from stimcore.errors import UsageError
 from stimcore.export.graphs import externalise, whole
 from stimcore.nets.catalogue import build
 from stimcore.nets.cost import Costs
@@ -22,28 +23,35 @@ from stimcore.subnets.families import ordered
 from stimcore.train.seeds import layers_seeded
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is measured; the options of the command say what each field is."""
+
+    network: str
+    pixels: int
+    sample: int
+
+
 def add_arguments(line: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     line.add_argument("--network", default="mobilenetv3", help="a name of the catalogue (default: %(default)s)")
     line.add_argument("--pixels", type=int, default=32, help="side of the images (default: %(default)s)")
     line.add_argument("--sample", type=int, default=8, help="stand-alone files that are written (default: %(default)s)")
 
 
-def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures; returns the report.
+def run(settings: Settings) -> dict[str, Any]:
+    """Measure, and return the report.
 
     Raises:
-        UsageError: A number that is out of range.
+        UsageError: A number is out of range.
     """
-    for name in ("pixels", "sample"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"--{name} {getattr(options, name)}", allowed="1 and more")
+    at_least(settings, pixels=1, sample=1)
     with layers_seeded("bench weights"):
-        net = build(options.network, input_shape=(3, options.pixels, options.pixels), num_classes=10).eval()
+        net = build(settings.network, input_shape=(3, settings.pixels, settings.pixels), num_classes=10).eval()
     specs = list(ordered(net.topology))
     costs = Costs(net)
     parameters = {spec: costs.of(spec).parameters for spec in specs}
-    drawn = random.Random(0).sample(specs, min(options.sample, len(specs)))
+    drawn = random.Random(0).sample(specs, min(settings.sample, len(specs)))
     with tempfile.TemporaryDirectory() as folder:
         bundle = random_bundle(Path(folder), net, images=8, calibration=64)
         model, _ = whole(net)
@@ -65,7 +73,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     standalone = sum(alone) / sum(parameters[spec] for spec in drawn) * sum(parameters.values())
     return {
         "bench": "export",
-        "network": options.network,
+        "network": settings.network,
         "machine": describe(torch.device("cpu")),
         "n": len(drawn),
         "ratios": {"bytes_standalone": standalone / shared, "bytes_shared_over_main": shared / main},

@@ -1,29 +1,29 @@
 """One training step: stimulative with and without a shared prefix, over common training, in time and in peak memory.
 
-All variants take turns in one process on the same batch, so that a busy machine slows all of them alike. Time is that of the
-processor (all threads together) or of the GPU (CUDA events). Memory on the GPU is the allocator's peak. On the CPU a process's
-resident size never falls again, so it can't tell one variant from the next; there every tensor that an operator returns is
-followed until it is released (`held.py`), and the peak is the largest sum of what was alive at one moment.
+All variants take turns in one process on the same batch, so that a busy machine slows all of them alike. Time is processor time
+(of all threads together) or GPU time (CUDA events). Memory on the GPU is the allocator's peak. On the CPU the resident size
+of a process never falls again, so that it can't compare variants; there `memory.py` counts the bytes of live tensors.
 """
 
 import argparse
 import random
 import statistics
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from stimcore.bench.held import Held
-from stimcore.errors import UsageError
+from stimcore.bench.check import at_least
+from stimcore.bench.memory import LiveTensorBytes
 from stimcore.methods.base import Method, StepContext
 from stimcore.methods.table import METHODS, make
 from stimcore.nets.catalogue import build
 from stimcore.nets.cost import Costs
 from stimcore.nets.staged import StagedNet
 from stimcore.runs.machine import describe
-from stimcore.subnets.families import draw_ordered
+from stimcore.subnets.sampling import draw_ordered
 from stimcore.train.precision import Precision, pick_device
 from stimcore.train.seeds import generator, layers_seeded, spec_rng
 
@@ -36,8 +36,23 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 """Name -> method and its options; the first is what the others are divided by."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is measured; the options of the command say what each field is."""
+
+    network: str
+    batch_size: int
+    pixels: int
+    classes: int
+    rounds: int
+    memory_rounds: int
+    precision: str
+    device: str
+    every_method: bool
+
+
 def add_arguments(line: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     line.add_argument("--network", default="resnet32", help="a name of the catalogue (default: %(default)s)")
     line.add_argument("--batch-size", type=int, default=128, help="images per step (default: %(default)s)")
     line.add_argument("--pixels", type=int, default=32, help="side of the images (default: %(default)s)")
@@ -49,15 +64,15 @@ def add_arguments(line: argparse.ArgumentParser) -> None:
     line.add_argument("--every-method", action="store_true", help="also measure the other methods")
 
 
-class Bench:
-    """One variant: its own copy of the network, its optimiser, and a step that can be repeated.
+class Variant:
+    """A training method with a network, an optimiser and one batch; its step can be repeated.
 
     Args:
-        net: A network of its own.
-        method: How a step is done.
+        net: A network that nothing else uses.
+        method: The training method.
         batch_size: Images per step.
         precision: Number format.
-        device: Where it runs.
+        device: Where the step runs.
     """
 
     def __init__(self, net: StagedNet, method: Method, batch_size: int, precision: str, device: torch.device) -> None:
@@ -75,9 +90,9 @@ class Bench:
         self.labels = torch.randint(0, net.num_classes, (batch_size,), generator=generator("bench labels")).to(device)
 
     def step(self, rng: random.Random) -> None:
-        """One whole step, the optimiser's included."""
+        """Do one step, the optimiser's update included."""
         self.optimizer.zero_grad(set_to_none=True)
-        batch = StepContext(
+        context = StepContext(
             images=self.images,
             labels=self.labels,
             rng=rng,
@@ -85,11 +100,11 @@ class Bench:
             backward=self.precision.backward,
         )
         with layers_seeded("bench layers"):
-            self.method.step(self.net, self.auxiliary, batch)
+            self.method.step(self.net, self.auxiliary, context)
         self.precision.step(self.optimizer)
 
     def seconds(self, rng: random.Random) -> float:
-        """Processor or GPU time of one step."""
+        """Do one step and return its processor or GPU time in seconds."""
         if self.device.type == "cuda":
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch's stub
             start.record()
@@ -102,7 +117,7 @@ class Bench:
         return time.process_time() - before
 
     def peak_bytes(self, rng: random.Random) -> int:
-        """Most memory that is held at one moment of a step, what is there before it included."""
+        """Do one step and return the largest number of bytes that are allocated at one moment, those from before included."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             self.step(rng)
@@ -111,35 +126,34 @@ class Bench:
         state = [value for slot in self.optimizer.state.values() for value in slot.values() if isinstance(value, torch.Tensor)]
         modules = [self.net, *([self.auxiliary] if self.auxiliary else [])]
         weights = [tensor for module in modules for tensor in module.state_dict(keep_vars=True).values()]
-        with Held([self.images, self.labels, *state, *weights]) as held:
+        with LiveTensorBytes([self.images, self.labels, *state, *weights]) as live:
             self.step(rng)
-        return int(held.peak_bytes)
+        return int(live.peak_bytes)
 
 
-def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures; returns the report.
+def run(settings: Settings) -> dict[str, Any]:
+    """Measure, and return the report.
 
     Raises:
-        UsageError: A number that is out of range.
+        UsageError: A number is out of range.
     """
-    for name, least in (("batch_size", 2), ("pixels", 8), ("classes", 2), ("rounds", 1), ("memory_rounds", 1)):
-        if getattr(options, name) < least:
-            raise UsageError(f"--{name.replace('_', '-')} {getattr(options, name)}", allowed=f"{least} and more")
-    device = pick_device(options.device)
+    at_least(settings, batch_size=2, pixels=8, classes=2, rounds=1, memory_rounds=1)
+    device = pick_device(settings.device)
     torch.set_flush_denormal(True)
     variants = dict(VARIANTS)
-    if options.every_method:
+    if settings.every_method:
         variants |= {name: (name, {}) for name in METHODS if name not in ("common", "stimulative")}
     benches = {}
     for name, (method, extra) in variants.items():
         with layers_seeded("bench weights"):
-            net = build(options.network, input_shape=(3, options.pixels, options.pixels), num_classes=options.classes)
-        benches[name] = Bench(net, make(method, extra), options.batch_size, options.precision, device)
-    for bench in benches.values():  # warm up, with the same draws for all
+            net = build(settings.network, input_shape=(3, settings.pixels, settings.pixels), num_classes=settings.classes)
+        benches[name] = Variant(net, make(method, extra), settings.batch_size, settings.precision, device)
+    # the first steps allocate memory and pick kernels; every variant takes them with the same draws
+    for bench in benches.values():
         for number in range(2):
             bench.step(spec_rng("bench warm-up", number))
-    draws = representative(benches[BASE].net, options.rounds)
-    few = draws[:: max(1, len(draws) // options.memory_rounds)]
+    draws = representative_draws(benches[BASE].net, settings.rounds)
+    few = draws[:: max(1, len(draws) // settings.memory_rounds)]
     memory = {name: [bench.peak_bytes(spec_rng("bench", draw)) for draw in few] for name, bench in benches.items()}
     seconds: dict[str, list[float]] = {name: [] for name in benches}
     names = list(benches)
@@ -150,12 +164,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     others = [name for name in benches if name != BASE]
     return {
         "bench": "step",
-        "network": options.network,
+        "network": settings.network,
         "machine": describe(device),
-        "n": options.rounds,
-        "batch_size": options.batch_size,
-        "pixels": options.pixels,
-        "precision": options.precision,
+        "n": settings.rounds,
+        "batch_size": settings.batch_size,
+        "pixels": settings.pixels,
+        "precision": settings.precision,
         "ratios": {
             **{name: _median_ratio(seconds[name], seconds[BASE]) for name in others},
             **{f"memory_{name}": max(memory[name]) / max(memory[BASE]) for name in others},
@@ -166,11 +180,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def representative(net: StagedNet, count: int) -> list[int]:
-    """Seeds whose sub-networks stand for all draws: the middles of `count` equal shares of 1,000 draws, sorted by cost.
+def representative_draws(net: StagedNet, count: int) -> list[int]:
+    """Return seeds whose sub-networks represent all draws: the middles of `count` equal shares of 1,000 draws sorted by cost.
 
-    A sub-network that parts early from the main network costs several times one that parts late, so a handful of plain draws
-    would say more of luck than of the method. The cost is counted: multiply-accumulates of what follows the shared prefix.
+    A sub-network that leaves the main network's path early costs several times as much as one that leaves it late, so that the
+    mean over a handful of plain draws depends on luck. The cost of a draw is counted in multiply-accumulates behind the shared
+    prefix.
     """
     costs = Costs(net)
     main = list(costs.parts(net.topology.full))
@@ -184,4 +199,4 @@ def representative(net: StagedNet, count: int) -> list[int]:
 
 
 def _median_ratio(values: list[float], base: list[float]) -> float:
-    return statistics.median(value / of for value, of in zip(values, base, strict=True))
+    return statistics.median(value / other for value, other in zip(values, base, strict=True))

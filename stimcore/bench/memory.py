@@ -1,4 +1,4 @@
-"""How many bytes of CPU tensors are alive, followed operator by operator."""
+"""Bytes of CPU tensors that are alive, counted operator by operator."""
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,23 +10,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class Held(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no annotation there
-    """Inside, follows every storage that an operator returns, forward and backward, until it is released.
+class LiveTensorBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no annotation there
+    """A context that counts every storage which an operator returns, forward and backward, until it is released.
 
-    What a kernel allocates and releases within itself is not seen; it is the same for all variants of a step.
+    Memory that a kernel allocates and releases internally is not seen; it is the same for all variants of a step.
 
     Args:
-        there: Tensors that exist before; they count from the start.
+        existing: Tensors that exist before; they count from the start.
 
     Attributes:
-        peak_bytes: Largest sum so far.
+        bytes: Bytes of the storages that are alive now.
+        peak_bytes: Largest value of `bytes` so far.
     """
 
-    def __init__(self, there: Iterable[Tensor]) -> None:
+    def __init__(self, existing: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch has no annotation there
         self.bytes = self.peak_bytes = 0
         self._sizes: dict[int, int] = {}
-        for tensor in there:
+        for tensor in existing:
             self._add(tensor.untyped_storage())
 
     def __torch_dispatch__(
@@ -49,6 +50,7 @@ class Held(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no 
         self._sizes[key] = storage.nbytes()
         self.bytes += storage.nbytes()
         self.peak_bytes = max(self.peak_bytes, self.bytes)
+        # views share their base's storage; it counts once, and until the last of them is gone
         weakref.finalize(storage, self._drop, key)
 
     def _drop(self, key: int) -> None:
