@@ -8,7 +8,7 @@ from onnx import numpy_helper
 
 from stimcore import files
 from stimcore.bundle import Bundle, Experiment, FileEntry, Manifest, open_bundle
-from stimcore.export.graphs import OPSET, whole
+from stimcore.export.graphs import OPSET, network_graph
 from stimcore.nets.cost import Costs
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
@@ -47,7 +47,7 @@ def random_bundle(folder: Path, net: StagedNet, *, images: int, calibration: int
         topology=net.topology,
         hashes=hashes,
     ).write()
-    model, parts = whole(net)
+    model, parts = network_graph(net)
     statistics = [t for t in model.graph.initializer if t.name.endswith((".mean", ".var"))]
     np.savez(path / "statistics.npz", **{t.name: numpy_helper.to_array(t) for t in statistics})  # type: ignore[arg-type]  # numpy's stub
     onnx.save(model, str(path / "main.onnx"))

@@ -23,7 +23,7 @@ from stimcore import files
 from stimcore.bundle import Bundle, Experiment, FileEntry, Manifest, open_bundle
 from stimcore.engine.engine import Engine
 from stimcore.errors import BundleError, ParityError
-from stimcore.export.graphs import OPSET, externalise, whole
+from stimcore.export.graphs import OPSET, externalise
 from stimcore.export.parity import checked, complaint
 from stimcore.nets.cost import Cost, Costs
 from stimcore.nets.norms import batch_norms
@@ -168,7 +168,7 @@ class Exporter:
         return found
 
     def _store_weights(self, plan: dict[str, Any]) -> Manifest:
-        model, parts = whole(self.net)
+        model, parts = network_graph(self.net)
         inline = [t.name for t in model.graph.initializer if t.name.endswith((".mean", ".var"))]
         assert len(inline) == 2 * len(batch_norms(self.net))
         arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.name in inline}

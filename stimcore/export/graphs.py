@@ -1,4 +1,8 @@
-"""torch to ONNX, part by part: `main.onnx` with batch norms kept and every block's border tensors named."""
+"""torch to ONNX, part by part: `main.onnx` with batch norms kept and the border tensors of every part named.
+
+The engine relies on three conventions of this file: a node's name begins with the name of its part and a slash; every batch norm
+has its statistics in constants `NODE.mean` and `NODE.var` that no other node reads; and neighbouring parts share one tensor.
+"""
 
 import io
 import warnings
@@ -10,71 +14,52 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from stimcore.bundle import PartEntry
-from stimcore.engine.graph.graph import IR_VERSION
+from stimcore.engine.graph.compose import IR_VERSION
 from stimcore.nets.staged import StagedNet
+from stimcore.subnets.part_name import PartName
 
 OPSET = 18
+STATISTICS = (".mean", ".var")
+"""Endings of the constants that hold batch-norm statistics."""
 
 
-def whole(net: StagedNet) -> tuple[onnx.ModelProto, list[PartEntry]]:
-    """The main network as one graph.
+def network_graph(net: StagedNet) -> tuple[onnx.ModelProto, list[PartEntry]]:
+    """Return the main network as one graph, and the entries of its parts for the manifest.
 
-    Returns:
-        A model whose node names begin with `PART/`, every batch norm with its own `NODE.mean` and `NODE.var`; and its parts.
+    Args:
+        net: In evaluation mode.
     """
     nodes: list[onnx.NodeProto] = []
     weights: dict[str, TensorProto] = {}
     parts: list[PartEntry] = []
+    # two images: exporters may take a batch of one for a constant
     x = torch.zeros(2, *net.input_shape)
     border = "images"
     route = net.route(net.topology.full)
-    for i, part in enumerate(route):
-        end = "logits" if i + 1 == len(route) else f"{part.name}:out"
-        graph = _exported(part.module, x).graph
-        rename = {graph.input[0].name: border, graph.output[0].name: end}
-        own = {tensor.name: tensor for tensor in graph.initializer}
-        for name in own:
-            rename[name] = f"{part.name}/{name}"
-        for number, node in enumerate(graph.node):
-            node.name = f"{part.name}/{node.op_type}{number}"
-            node.input[:] = [rename.get(t, f"{part.name}/{t}") if t else "" for t in node.input]
-            node.output[:] = [rename.get(t, f"{part.name}/{t}") if t else "" for t in node.output]
-        for name, tensor in own.items():
-            tensor.name = f"{part.name}/{name}"
-            weights[tensor.name] = tensor
-        # the exporter stores equal constants once and lets Identity nodes stand for the others
-        twice = {
-            node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity" and node.input[0] in weights
-        }
-        kept = [node for node in graph.node if node.output[0] not in twice]
+    for number, part in enumerate(route, 1):
+        end = "logits" if number == len(route) else f"{part.name}:out"
+        graph = _export_part(part.module, x).graph
+        _rename(graph, part.name, {graph.input[0].name: border, graph.output[0].name: end})
+        stored = {tensor.name: tensor for tensor in graph.initializer}
         axes = {f"{part.name}/{key}": list(follows) for key, follows in net.axes(part.name).items()}
-        if axes:  # what is equal here may be sliced differently
-            for copy, original in twice.items():
-                weights[copy] = numpy_helper.from_array(numpy_helper.to_array(weights[original]), copy)
-            twice = {}
-        for node in kept:
-            node.input[:] = [twice.get(t, t) for t in node.input]
+        part_nodes = _without_copies(graph, stored, keep_apart=bool(axes))
+        for node in part_nodes:
             if node.op_type == "BatchNormalization":
-                for place, kind in ((3, "mean"), (4, "var")):
-                    value = numpy_helper.to_array(weights[node.input[place]])
-                    if node.input[place] in axes:
-                        axes[f"{node.name}.{kind}"] = axes.pop(node.input[place])
-                    node.input[place] = f"{node.name}.{kind}"
-                    weights[node.input[place]] = numpy_helper.from_array(value, node.input[place])
-        nodes += kept
-        assert set(axes) <= {name for node in kept for name in node.input}, f"constants of {part.name} were renamed"
+                _give_statistics(node, stored, axes)
+        assert set(axes) <= {name for node in part_nodes for name in node.input}, f"constants of {part.name} were renamed"
+        nodes += part_nodes
+        weights |= stored
         parts.append(PartEntry(name=part.name, input=border, output=end, axes=axes))
         border = end
         with torch.no_grad():
             x = part.module(x)
-    used = {name for node in nodes for name in node.input}
-    batch: list[int | str] = ["N"]
+    read = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
         nodes,
         net.topology.network,
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [*batch, *net.input_shape])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [*batch, net.num_classes])],
-        [weights[name] for name in sorted(used & set(weights))],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", *net.input_shape])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", net.num_classes])],
+        [weights[name] for name in sorted(read & set(weights))],
     )
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="stimcore"
@@ -82,11 +67,47 @@ def whole(net: StagedNet) -> tuple[onnx.ModelProto, list[PartEntry]]:
     return model, parts
 
 
-def _exported(module: nn.Module, example: Tensor) -> onnx.ModelProto:
-    """One part; the TorchScript exporter keeps batch norms when told to preserve the mode and fold nothing."""
+def is_statistics(tensor: TensorProto) -> bool:
+    """Return whether a constant holds batch-norm statistics."""
+    return bool(tensor.name.endswith(STATISTICS))
+
+
+def externalise(model: onnx.ModelProto, location: str, inline: Sequence[str]) -> bytes:
+    """Move constants out of a model into the bytes of a file that several models can share.
+
+    Args:
+        model: Changed in place: its constants refer to the file.
+        location: Name of the file, which lies in the folder of the model's file.
+        inline: Names of the constants that stay in the model.
+
+    Returns:
+        The content of the file.
+    """
+    blob = bytearray()
+    for tensor in model.graph.initializer:
+        if tensor.name in inline:
+            continue
+        raw = numpy_helper.to_array(tensor).tobytes()
+        # aligned, so that onnxruntime can map the file into memory
+        blob += b"\0" * (-len(blob) % 64)
+        for field in ("float_data", "int64_data", "raw_data"):
+            tensor.ClearField(field)
+        del tensor.external_data[:]
+        for key, value in (("location", location), ("offset", len(blob)), ("length", len(raw))):
+            tensor.external_data.add(key=key, value=str(value))
+        tensor.data_location = TensorProto.EXTERNAL
+        blob += raw
+    return bytes(blob)
+
+
+def _export_part(module: nn.Module, example: Tensor) -> onnx.ModelProto:
+    """Return the graph of one part.
+
+    torch's TorchScript exporter is used because it keeps batch norms as nodes when it preserves the mode and folds no constants.
+    """
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # it warns that it is deprecated, once for each part
         torch.onnx.export(
             module.eval(),
             (example,),
@@ -102,21 +123,53 @@ def _exported(module: nn.Module, example: Tensor) -> onnx.ModelProto:
     return onnx.load_from_string(buffer.getvalue())
 
 
-def externalise(model: onnx.ModelProto, location: str, inline: Sequence[str]) -> bytes:
-    """Moves every tensor but `inline` out of the model; returns the bytes of the file that holds them."""
-    blob = bytearray()
-    for tensor in model.graph.initializer:
-        if tensor.name in inline:
-            continue
-        raw = numpy_helper.to_array(tensor).tobytes()
-        blob += b"\0" * (-len(blob) % 64)
-        tensor.ClearField("float_data")
-        tensor.ClearField("int64_data")
-        tensor.raw_data = b""
-        del tensor.external_data[:]
-        for key, value in (("location", location), ("offset", len(blob)), ("length", len(raw))):
-            tensor.external_data.add(key=key, value=str(value))
-        tensor.data_location = TensorProto.EXTERNAL
-        tensor.ClearField("raw_data")
-        blob += raw
-    return bytes(blob)
+def _rename(graph: onnx.GraphProto, part: PartName, borders: dict[str, str]) -> None:
+    """Put the name of a part in front of all names in its graph; `borders` maps the exceptions."""
+
+    def renamed(tensor: str) -> str:
+        # an empty name stands for an optional input that is left out
+        return borders.get(tensor, f"{part}/{tensor}") if tensor else ""
+
+    for number, node in enumerate(graph.node):
+        node.name = f"{part}/{node.op_type}{number}"
+        node.input[:] = map(renamed, node.input)
+        node.output[:] = map(renamed, node.output)
+    for tensor in graph.initializer:
+        tensor.name = renamed(tensor.name)
+
+
+def _without_copies(graph: onnx.GraphProto, stored: dict[str, TensorProto], *, keep_apart: bool) -> list[onnx.NodeProto]:
+    """Return the nodes of a part without the Identity nodes that copy constants.
+
+    The exporter stores equal constants once, and lets Identity nodes stand for the others.
+
+    Args:
+        graph: Its nodes are changed in place.
+        stored: Name -> constant; copies are added to it when they are kept apart.
+        keep_apart: Store every copy, because parts that can be narrowed may slice equal constants differently.
+    """
+    copies = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity" and node.input[0] in stored}
+    nodes = [node for node in graph.node if node.output[0] not in copies]
+    if keep_apart:
+        for copy, original in copies.items():
+            stored[copy] = numpy_helper.from_array(numpy_helper.to_array(stored[original]), copy)
+        return nodes
+    for node in nodes:
+        node.input[:] = [copies.get(tensor, tensor) for tensor in node.input]
+    return nodes
+
+
+def _give_statistics(norm: onnx.NodeProto, stored: dict[str, TensorProto], axes: dict[str, list[str]]) -> None:
+    """Give a batch norm constants that only it reads, as sub-networks replace them norm by norm.
+
+    Args:
+        norm: Changed in place.
+        stored: Name -> constant; the new ones are added.
+        axes: Constant -> how a narrowed part slices it; changed with the names.
+    """
+    for place, ending in zip((3, 4), STATISTICS, strict=True):
+        old, new = norm.input[place], f"{norm.name}{ending}"
+        if old in axes:
+            axes[new] = axes.pop(old)
+        stored[new] = numpy_helper.from_array(numpy_helper.to_array(stored[old]), new)
+        norm.input[place] = new

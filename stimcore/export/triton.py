@@ -1,7 +1,7 @@
 """A model repository for NVIDIA's Triton Inference Server: one folder per network, with batching and a bounded queue.
 
-Source: Triton's model configuration (`dynamic_batching`, `default_queue_policy`). Written here, not run: there is no Triton on
-the machines that this is developed on.
+Source: Triton's model configuration (`dynamic_batching`, `default_queue_policy`). No Triton has run these files yet: the machines
+on which this was developed have none.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from stimcore.engine.engine import Engine
 from stimcore.subnets.spec import Spec
 
 MAX_BATCH = 256
+"""Images that Triton may run at once."""
 _CONFIG = """name: "{name}"
 backend: "onnxruntime"
 max_batch_size: {max_batch}
@@ -33,13 +34,21 @@ instance_group [{{ kind: KIND_AUTO count: 1 }}]
 
 
 def write_repository(bundle: Bundle, specs: Sequence[Spec], folder: Path) -> list[Path]:
-    """Writes `FOLDER/EXPERIMENT.METHOD[.SUBNET]/{config.pbtxt,1/model.onnx}` for every spec; returns the model folders.
+    """Write a model folder `EXPERIMENT.METHOD[.SUBNET]` with `config.pbtxt` and `1/model.onnx` for every spec.
 
-    Files are self-contained, with batch norms folded.
+    The networks are self-contained, with batch norms folded.
+
+    Args:
+        bundle: The bundle of the networks.
+        specs: Any sub-networks.
+        folder: The model repository.
+
+    Returns:
+        The model folders.
     """
     engine = Engine(bundle, device="cpu")
     base = f"{bundle.experiment.name}.{bundle.method}"
-    found = []
+    models = []
     for spec in specs:
         name = base if spec == bundle.topology.full else f"{base}.{bundle.topology.short(spec)}"
         model = folder / name
@@ -49,5 +58,5 @@ def write_repository(bundle: Bundle, specs: Sequence[Spec], folder: Path) -> lis
         dims = ", ".join(map(str, bundle.experiment.image_shape))
         text = _CONFIG.format(name=name, max_batch=MAX_BATCH, dims=dims, classes=len(bundle.experiment.classes))
         files.write_text(model / "config.pbtxt", text)
-        found.append(model)
-    return found
+        models.append(model)
+    return models

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from stimcore.errors import UsageError
-from stimcore.export.graphs import whole
+from stimcore.export.graphs import network_graph
 from stimcore.methods.base import StepContext
 from stimcore.methods.common import Common
 from stimcore.methods.stimulative import Stimulative
 from stimcore.nets.catalogue import build
 from stimcore.nets.logit_norm import LogitNorm, with_normalised_logits
-from stimcore.subnets.families import draw_ordered
+from stimcore.subnets.sampling import draw_ordered
 from stimcore.train.seeds import layers_seeded
 
 
@@ -189,7 +189,7 @@ def test_the_exported_graph_carries_it_too(fresh):
     images = torch.randn((3, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     net(torch.randn((4, 3, 32, 32), generator=torch.Generator().manual_seed(1)))
     net.eval()
-    model, _ = whole(net)
+    model, _ = network_graph(net)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     logits = session.run(None, {"images": images.numpy()})[0]
     assert np.allclose(logits, net(images).detach().numpy(), atol=1e-4)

@@ -16,10 +16,11 @@ from stimcore.engine.graph.fold import folded_graph
 from stimcore.engine.graph.main_graph import MainGraph, Statistics
 from stimcore.engine.graph.slice import sliced_graph
 from stimcore.engine.prefix_tree import Unit
-from stimcore.export.graphs import whole
+from stimcore.export.graphs import network_graph
 from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import recalibrated
 from stimcore.subnets import families
+from stimcore.subnets.part_name import Route
 from stimcore.subnets.spec import Spec
 from tests.bundles import export_run, random_net, reference_inputs, write_pictures, write_run
 from tests.nets.conftest import SIDE
@@ -44,7 +45,7 @@ def some_specs(net: StagedNet) -> list[Spec]:
 def test_every_family_in_onnxruntime(family: StagedNet) -> None:
     """With the trained statistics, folded and not."""
     images = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
-    model, parts = whole(family)
+    model, parts = network_graph(family)
     graph = MainGraph(model, parts, family.topology)
     for spec in some_specs(family):
         unit = Unit.whole(family.topology.route(spec))
