@@ -1,7 +1,8 @@
 """torch to ONNX, part by part: `main.onnx` with batch norms kept and the border tensors of every part named.
 
-The engine relies on three conventions of this file: a node's name begins with the name of its part and a slash; every batch norm
-has its statistics in constants `NODE.mean` and `NODE.var` that no other node reads; and neighbouring parts share one tensor.
+The engine relies on three conventions of this file: a node's name begins with the name of its part and a slash; every batch
+norm has its statistics in constants `NODE.mean` and `NODE.var` that no other node reads; and neighbouring parts share one
+tensor.
 """
 
 import io
@@ -103,7 +104,7 @@ def externalise(model: onnx.ModelProto, location: str, inline: Sequence[str]) ->
 def _export_part(module: nn.Module, example: Tensor) -> onnx.ModelProto:
     """Return the graph of one part.
 
-    torch's TorchScript exporter is used because it keeps batch norms as nodes when it preserves the mode and folds no constants.
+    torch's TorchScript exporter is used because it keeps batch norms as nodes if it preserves the mode and folds no constants.
     """
     buffer = io.BytesIO()
     with warnings.catch_warnings():
