@@ -23,7 +23,7 @@ from stimcore import files
 from stimcore.bundle import Bundle, Experiment, FileEntry, Manifest, open_bundle
 from stimcore.engine.engine import Engine
 from stimcore.errors import BundleError, ParityError
-from stimcore.export.graphs import OPSET, externalise
+from stimcore.export.graphs import OPSET, externalise, network_graph
 from stimcore.export.parity import checked, complaint
 from stimcore.nets.cost import Cost, Costs
 from stimcore.nets.norms import batch_norms

@@ -1,7 +1,7 @@
 """A model repository for NVIDIA's Triton Inference Server: one folder per network, with batching and a bounded queue.
 
-Source: Triton's model configuration (`dynamic_batching`, `default_queue_policy`). No Triton has run these files yet: the machines
-on which this was developed have none.
+Source: Triton's model configuration (`dynamic_batching`, `default_queue_policy`). No Triton has run these files yet: the
+machines on which this was developed have none.
 """
 
 from collections.abc import Sequence
