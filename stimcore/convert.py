@@ -18,7 +18,8 @@ from stimcore.errors import CheckpointError, Unavailable, UsageError
 from stimcore.nets.catalogue import build, native_shape
 from stimcore.runs import checkpoint
 from stimcore.runs.machine import describe
-from stimcore.runs.run import Run, load_weights
+from stimcore.runs.run import Run
+from stimcore.runs.trained_run import load_weights
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Normalisation of torchvision's weights, and of the CIFAR ResNets of the repository that the paper uses (C.4)."""

@@ -11,15 +11,16 @@ from PIL import Image
 
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.data.folder import image_folder
+from stimcore.data.normalise import Normalisation
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
 from stimcore.nets.catalogue import build
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import recalibrated
-from stimcore.reference.evaluate import normalise
 from stimcore.runs import checkpoint
-from stimcore.runs.run import Run, trained_network
+from stimcore.runs.run import Run
+from stimcore.runs.trained_run import open_run
 from stimcore.subnets.families import ordered
 from stimcore.subnets.spec import Spec
 from stimcore.train.seeds import layers_seeded
@@ -42,7 +43,7 @@ def write_pictures(folder: Path, net: StagedNet, *, side: int, train: int, test:
     generator = np.random.Generator(np.random.PCG64(seed))
     coarse = generator.integers(0, 256, (train + test, 4, 4, 3), dtype=np.uint8)
     pixels = np.stack([np.asarray(Image.fromarray(c).resize((side, side), Image.Resampling.BICUBIC)) for c in coarse])
-    ready = torch.from_numpy(normalise(pixels.transpose(0, 3, 1, 2), (0.5,) * 3, (0.25,) * 3))
+    ready = torch.from_numpy(Normalisation((0.5,) * 3, (0.25,) * 3)(pixels.transpose(0, 3, 1, 2)))
     with torch.no_grad():
         labels = recalibrated(net, net.topology.full, ready)(ready).argmax(1).numpy()
     other = generator.random(len(labels)) < 0.2
@@ -81,10 +82,11 @@ def write_run(
 
 def export_run(run_dir: Path, experiment_dir: Path, specs: list[Spec], *, name: str | None = None) -> Bundle:
     """Exports a run with the real exporter and opens the bundle."""
-    run, net, path = trained_network(run_dir)
+    trained = open_run(run_dir)
+    run, net = trained.run, trained.net
     dataset = image_folder(Path(run.dataset.removeprefix("folder:")))
     experiment = shared_experiment(experiment_dir, dataset, net.topology, mean=run.mean, std=run.std, twin=False)
-    exporter = Exporter(run, net, path, run_dir, experiment, name or run.method)
+    exporter = Exporter(run, net, trained.checkpoint, run_dir, experiment, name or run.method)
     assert exporter.export(specs) == []
     return open_bundle(exporter.target)
 
@@ -99,7 +101,7 @@ def small_experiment(
     for seed, method in enumerate(("common", "stimulative")):
         run_dir = root / "runs" / "small" / f"{method}-0"
         write_run(run_dir, pictures, network, method=method, side=side, seed=seed)
-        net = trained_network(run_dir)[1]
+        net = open_run(run_dir).net
         specs = list(ordered(net.topology)) if subnets else []
         bundles.append(export_run(run_dir, root / "exported" / "small", specs))
     return bundles

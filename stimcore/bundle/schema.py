@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimcore import files
+from stimcore.data.normalise import Normalisation
 from stimcore.errors import BundleError
 from stimcore.subnets.families import KINDS
 from stimcore.subnets.part_name import PartName
@@ -77,9 +78,7 @@ class Experiment:
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 `[B, C, H, W]` to what the networks expect, float32."""
-        shift, scale = (np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
-        scaled: NDArray[np.float32] = (pixels.astype(np.float32) / np.float32(255) - shift) / scale
-        return scaled
+        return Normalisation(self.mean, self.std)(pixels)
 
     def write(self) -> None:
         """Writes `experiment.json`."""

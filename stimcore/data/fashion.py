@@ -8,29 +8,31 @@ import numpy as np
 import torchvision
 
 from stimcore.data.images import Dataset, Images
+from stimcore.data.normalise import FASHION_MNIST
 from stimcore.errors import DataMissing
 from stimcore.files import replacing
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package `dataset-fashion-mnist` installs the files."""
 FILES = tuple(f"{part}-{what}" for part in ("train", "t10k") for what in ("images-idx3-ubyte", "labels-idx1-ubyte"))
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
 def fashion_mnist(data_root: Path, *, download: bool = True) -> Dataset:
-    """60,000 training and 10,000 test images of 28 x 28 grey pixels in 10 classes.
+    """Return Fashion-MNIST: 60,000 training and 10,000 test images of 28 x 28 grey pixels in 10 classes.
 
     Args:
-        data_root: Where torchvision keeps or puts its `FashionMNIST/raw`; the files may also lie in it directly, or where
-            Debian's package `dataset-fashion-mnist` puts them.
-        download: Fetch them when they are nowhere.
+        data_root: Folder in which torchvision expects `FashionMNIST/raw`. The four files may also lie directly in it, or in the
+            folder of Debian's package.
+        download: Whether to download the files when they are in none of these folders.
 
     Raises:
-        DataMissing: They are nowhere and can't be downloaded.
+        DataMissing: The files are in none of the folders and can't be downloaded.
     """
     raw = data_root / "FashionMNIST" / "raw"
-    looked = [raw, data_root, DEBIAN]
+    candidates = [raw, data_root, DEBIAN]
     if not all((raw / name).exists() for name in FILES):
-        for folder in looked[1:]:
+        for folder in candidates[1:]:
             if all(_present(folder, name) for name in FILES):
                 raw.mkdir(parents=True, exist_ok=True)
                 for name in FILES:
@@ -42,7 +44,7 @@ def fashion_mnist(data_root: Path, *, download: bool = True) -> Dataset:
         )
     except Exception as reason:
         raise DataMissing(
-            f"Fashion-MNIST was looked for in {', '.join(map(str, looked))} and could not be downloaded "
+            f"Fashion-MNIST was looked for in {', '.join(map(str, candidates))} and could not be downloaded "
             f"({type(reason).__name__})",
             todo="Install Debian's package dataset-fashion-mnist, or put its four idx files into a folder "
             "and give it as --data-root.",
@@ -56,18 +58,20 @@ def fashion_mnist(data_root: Path, *, download: bool = True) -> Dataset:
         train=images[0],
         test=images[1],
         classes=CLASSES,
-        mean=(0.2860,),
-        std=(0.3530,),
+        mean=FASHION_MNIST.mean,
+        std=FASHION_MNIST.std,
         licence="MIT, Copyright (c) 2017 Zalando SE",
     )
 
 
 def _present(folder: Path, name: str) -> bool:
+    """Return whether a folder holds an idx file, compressed or not."""
     return (folder / name).exists() or (folder / f"{name}.gz").exists()
 
 
 def _unpack(folder: Path, name: str, target: Path) -> None:
-    """Puts one idx file where torchvision looks for it; two processes may do so at once."""
+    """Copy one idx file to the place where torchvision expects it."""
+    # two processes may do so at once, and a reader must never see half a file
     source = folder / name
     with replacing(target) as temporary, temporary.open("wb") as out:
         if source.exists():

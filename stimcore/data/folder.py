@@ -1,4 +1,4 @@
-"""Any folder of images with one folder per class: `ROOT/train/CLASS/*.png` and `ROOT/test/CLASS/*.png`, or one level."""
+"""Folders of images with a folder per class: `ROOT/train/CLASS/*.png` and `ROOT/test/CLASS/*.png`, or `ROOT/CLASS/*.png`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,14 +7,18 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from stimcore.data.images import Dataset, Images, calibration_subset, channel_statistics
-from stimcore.data.pictures import FilePixels, looks
+from stimcore.data.images import Dataset, Images, calibration_subset
+from stimcore.data.normalise import channel_statistics
+from stimcore.data.pictures import FilePixels, read_header
 from stimcore.errors import DataMissing
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 
 RESIDENT_BYTES = 4 * 2**30
-"""Images that would take more than this (4 GiB) stay in their files and are read by worker processes while training."""
+"""Images that would take more memory than this (4 GiB) stay in their files; worker processes read them during training."""
+
+_Item = tuple[Path, int]
+"""An image file and its label."""
 
 
 def image_folder(
@@ -26,69 +30,87 @@ def image_folder(
     enlarge: float = 1.0,
     resident_bytes: int = RESIDENT_BYTES,
 ) -> Dataset:
-    """A folder of images, in memory when it is small enough.
+    """Return a folder of images as a data set, in memory if it is small enough.
 
     Args:
-        root: Holds `train/` and `test/` (or `val/`), each with one folder per class; or the class folders themselves, of which
-            a seeded share is then kept for testing.
+        root: A folder that holds `train/` and `test/` (or `val/`), each with one folder per class; or a folder that holds the
+            class folders, of which a seeded share then becomes the test part.
         size: Side in pixels to which images are resized (shorter side, then centre crop); that of the first image when None.
-        seed: Of the split, where there is only one level.
-        test_frac: Share of every class that is kept for testing, in (0, 1), where there is only one level.
-        enlarge: The shorter side becomes `size * enlarge` before the middle is cut out; 1 keeps as much as there is.
-        resident_bytes: Training or test images that take more stay in their files.
+        seed: Seed of the split, where there is only one level.
+        test_frac: Share of every class that becomes the test part, in (0, 1), where there is only one level.
+        enlarge: The shorter side becomes `size * enlarge` before the centre is cropped; 1 keeps as much as possible.
+        resident_bytes: Training or test images that take more memory than this stay in their files.
 
     Raises:
-        DataMissing: No images where they were looked for, classes that differ, or a file that is no image.
+        DataMissing: There are no images, the classes of the two parts differ, or a file can't be decoded as an image.
     """
     root = root.expanduser()
     if not root.is_dir():
         raise DataMissing(f"there is no folder {root}", todo="Give a folder that has one folder of images per class.")
     test_name = next((name for name in ("test", "val") if (root / name).is_dir()), None)
     if (root / "train").is_dir() and test_name:
-        train, classes = _listed(root / "train")
-        test, test_classes = _listed(root / test_name)
+        train, classes = _list_images(root / "train")
+        test, test_classes = _list_images(root / test_name)
         if classes != test_classes:
             differ = sorted(set(classes) ^ set(test_classes))
             raise DataMissing(f"train and {test_name} in {root} differ in the classes {', '.join(differ[:10])}")
     else:
-        everything, classes = _listed(root)
-        generator = np.random.Generator(np.random.PCG64(seed))
-        train, test = [], []
-        for label in range(len(classes)):
-            of_class = [item for item in everything if item[1] == label]
-            order = generator.permutation(len(of_class))
-            cut = max(1, round(len(of_class) * test_frac))
-            test += [of_class[i] for i in order[:cut]]
-            train += [of_class[i] for i in order[cut:]]
-    grey, shortest = looks(train[0][0])
-    pixels, rest = (_read(items, size or shortest, grey, enlarge, resident_bytes) for items in (train, test))
-    mean, std = channel_statistics((pixels if isinstance(pixels.pixels, np.ndarray) else calibration_subset(pixels)).pixels)
-    return Dataset(name=root.name, train=pixels, test=rest, classes=classes, mean=mean, std=std)
+        everything, classes = _list_images(root)
+        train, test = _split(everything, len(classes), seed, test_frac)
+    grey, shortest = read_header(train[0][0])
+    images = []
+    for items in (train, test):
+        pixels = FilePixels([path for path, _ in items], grey=grey, side=size or shortest, enlarge=enlarge)
+        images.append(_in_memory_or_files(pixels, np.array([label for _, label in items], np.int64), resident_bytes))
+    # reading every file of a large folder for two numbers per channel would take minutes
+    sample = images[0] if isinstance(images[0].pixels, np.ndarray) else calibration_subset(images[0])
+    normalisation = channel_statistics(sample.pixels)
+    return Dataset(
+        name=root.name,
+        train=images[0],
+        test=images[1],
+        classes=classes,
+        mean=normalisation.mean,
+        std=normalisation.std,
+    )
 
 
-def _listed(folder: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
-    """Image files with labels, and the class names in order."""
+def _split(items: Sequence[_Item], num_classes: int, seed: int, test_frac: float) -> tuple[list[_Item], list[_Item]]:
+    """Return training and test items, with the same share of every class in the test part."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    train: list[_Item] = []
+    test: list[_Item] = []
+    for label in range(num_classes):
+        of_class = [item for item in items if item[1] == label]
+        order = generator.permutation(len(of_class))
+        num_test = max(1, round(len(of_class) * test_frac))
+        test += [of_class[i] for i in order[:num_test]]
+        train += [of_class[i] for i in order[num_test:]]
+    return train, test
+
+
+def _list_images(folder: Path) -> tuple[list[_Item], tuple[str, ...]]:
+    """Return image files with their labels, and the class names in order."""
     classes = sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-    found = [
+    items = [
         (path, label)
         for label, name in enumerate(classes)
         for path in sorted((folder / name).rglob("*"))
         if path.suffix.lower() in SUFFIXES
     ]
-    if len(classes) < 2 or not found:
+    if len(classes) < 2 or not items:
         raise DataMissing(
-            f"{folder} has {len(classes)} class folders with {len(found)} images",
+            f"{folder} has {len(classes)} class folders with {len(items)} images",
             allowed="at least two folders with images in them, one per class",
         )
-    empty = sorted(set(range(len(classes))) - {label for _, label in found})
+    empty = sorted(set(range(len(classes))) - {label for _, label in items})
     if empty:
         raise DataMissing(f"the class folders {', '.join(classes[label] for label in empty[:10])} in {folder} have no images")
-    return found, tuple(classes)
+    return items, tuple(classes)
 
 
-def _read(items: Sequence[tuple[Path, int]], side: int, grey: bool, enlarge: float, resident_bytes: int) -> Images:
-    paths, labels = [path for path, _ in items], np.array([label for _, label in items], np.int64)
-    pixels = FilePixels(paths, grey=grey, side=side, enlarge=enlarge)
+def _in_memory_or_files(pixels: FilePixels, labels: NDArray[np.int64], resident_bytes: int) -> Images:
+    """Return the images in memory, or in their files when they would take more than `resident_bytes`."""
     if pixels.nbytes > resident_bytes:
-        return Images(pixels=cast(NDArray[np.uint8], pixels), labels=labels)  # an array to whoever only indexes it
+        return Images(pixels=cast(NDArray[np.uint8], pixels), labels=labels)  # it is indexed like an array
     return Images(pixels=pixels[:], labels=labels)

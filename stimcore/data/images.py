@@ -1,4 +1,4 @@
-"""Labelled images in memory: the one form in which every data set reaches training, evaluation and export."""
+"""Labelled images: the one form in which every data set reaches training, evaluation and export."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,7 +7,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from stimcore.data.normalise import Normalisation
 from stimcore.errors import DataMissing
+
+CALIBRATION_IMAGES = 2048
+"""Training images on which batch norms are re-calibrated (a choice)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,8 +19,8 @@ class Images:
     """Images with labels.
 
     Attributes:
-        pixels: uint8 `[N, C, H, W]`.
-        labels: int64 `[N]`, each in 0 .. number of classes - 1.
+        pixels: uint8 `[N, C, H, W]`, in memory; a `stimcore.data.pictures.FilePixels` where the images stay in their files.
+        labels: int64 `[N]`, each from 0 to the number of classes minus 1.
     """
 
     pixels: NDArray[np.uint8]
@@ -26,16 +30,16 @@ class Images:
         return len(self.labels)
 
     def first(self, count: int) -> "Images":
-        """The first `count` images."""
+        """Return the first `count` images."""
         return Images(pixels=self.pixels[:count], labels=self.labels[:count])
 
     def take(self, index: NDArray[np.int64]) -> "Images":
-        """The images at `index`."""
+        """Return the images at `index`, in memory."""
         return Images(pixels=self.pixels[index], labels=self.labels[index])
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of shape, pixels and labels."""
+        """SHA-256 hash of shape, pixels and labels, in hexadecimal."""
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         digest.update(np.ascontiguousarray(self.pixels).tobytes())
         digest.update(np.ascontiguousarray(self.labels).tobytes())
@@ -47,13 +51,16 @@ class Dataset:
     """A data set with its two parts.
 
     Attributes:
-        name: Name in the table, or of the folder.
-        train: What is trained and calibrated on.
-        test: What is evaluated on.
-        classes: Names of the classes in order of their labels.
-        mean: Per channel, of pixels scaled to [0, 1].
-        std: Per channel, of pixels scaled to [0, 1].
-        licence: Of the images; empty when unknown.
+        name: Name in the table of data sets, or name of the folder.
+        train: Images for training and for the calibration of batch norms.
+        test: Images for evaluation.
+        classes: Names of the classes in the order of their labels.
+        mean: Mean per channel, of pixels scaled to [0, 1].
+        std: Standard deviation per channel, of pixels scaled to [0, 1].
+        licence: Licence of the images; empty when unknown.
+
+    Raises:
+        DataMissing: A part has no images, or a label has no class.
     """
 
     name: str
@@ -76,19 +83,18 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """`[C, H, W]`."""
-        _, c, h, w = self.train.pixels.shape
-        return c, h, w
+        """Shape `[C, H, W]` of every image."""
+        _, channels, height, width = self.train.pixels.shape
+        return channels, height, width
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Mean and standard deviation as one value."""
+        return Normalisation(self.mean, self.std)
 
 
-def channel_statistics(pixels: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of `[N, C, H, W]` pixels scaled to [0, 1], to four places."""
-    values = [pixels[:, c].astype(np.float64) / 255 for c in range(pixels.shape[1])]
-    return tuple(round(float(v.mean()), 4) for v in values), tuple(max(round(float(v.std()), 4), 1e-4) for v in values)
-
-
-def calibration_subset(images: Images, count: int = 2048, seed: int = 0) -> Images:
-    """The seeded sample of training images on which batch norms are re-calibrated.
+def calibration_subset(images: Images, count: int = CALIBRATION_IMAGES, seed: int = 0) -> Images:
+    """Return the seeded sample of training images on which batch norms are re-calibrated, in memory.
 
     Source: docs/semantics.md, "Batch-norm re-calibration"; the number and the sample are a choice.
     """

@@ -1,4 +1,4 @@
-"""The table of named data sets, and the one function that finds any of them."""
+"""The table of named data sets, and the one function that loads any of them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,12 +10,15 @@ import torchvision
 from stimcore.data.fashion import fashion_mnist
 from stimcore.data.folder import image_folder
 from stimcore.data.images import Dataset, Images
+from stimcore.data.normalise import CIFAR10, CIFAR100, IMAGENET
 from stimcore.errors import DataMissing, UsageError
 
 DEFAULT_ROOT = Path("~/.cache/stimcore").expanduser()
+"""Folder for data sets when none is given."""
 
 
 def _cifar(data_root: Path, classes: int) -> Dataset:
+    """Return CIFAR-10 or CIFAR-100, downloaded into `data_root` when it is not there."""
     kind = torchvision.datasets.CIFAR10 if classes == 10 else torchvision.datasets.CIFAR100
     try:
         parts = [kind(str(data_root), train=part, download=True) for part in (True, False)]
@@ -28,23 +31,27 @@ def _cifar(data_root: Path, classes: int) -> Dataset:
         Images(pixels=np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)), labels=np.array(part.targets, np.int64))
         for part in parts
     ]
-    mean, std = {
-        10: ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-        100: ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-    }[classes]
-    return Dataset(name=f"cifar{classes}", train=images[0], test=images[1], classes=tuple(parts[0].classes), mean=mean, std=std)
+    known = CIFAR10 if classes == 10 else CIFAR100
+    return Dataset(
+        name=f"cifar{classes}",
+        train=images[0],
+        test=images[1],
+        classes=tuple(parts[0].classes),
+        mean=known.mean,
+        std=known.std,
+    )
 
 
 def _imagenet(data_root: Path) -> Dataset:
-    """ImageNet-1k at 224 pixels as its users unpack it; it can't be downloaded without an account."""
+    """Return ImageNet-1k at 224 pixels from its unpacked folders; it can't be downloaded without an account."""
     root = next((folder for folder in (data_root / "imagenet", data_root) if (folder / "train").is_dir()), None)
     if root is None:
         raise DataMissing(
             f"ImageNet was looked for in {data_root / 'imagenet'} and {data_root}: neither has a folder train/",
             todo="Unpack it into train/CLASS/*.JPEG and val/CLASS/*.JPEG, and give the folder that holds both as --data-root.",
         )
-    found = image_folder(root, size=224, enlarge=256 / 224)
-    return replace(found, name="imagenet", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    images = image_folder(root, size=224, enlarge=256 / 224)
+    return replace(images, name="imagenet", mean=IMAGENET.mean, std=IMAGENET.std)
 
 
 DATASETS: dict[str, Callable[[Path], Dataset]] = {
@@ -53,15 +60,19 @@ DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "cifar100": lambda root: _cifar(root, 100),
     "imagenet": _imagenet,
 }
-"""Name -> function of a folder that holds the data set, or into which it is downloaded."""
+"""Name -> function of the folder that holds the data set, or into which it is downloaded."""
 
 
 def load(name: str, data_root: Path | None = None) -> Dataset:
-    """A data set by name, or any folder of images as `folder:PATH` (resized to `folder:PATH@32` pixels).
+    """Return a data set by name, or any folder of images.
+
+    Args:
+        name: A key of `DATASETS`, or `folder:PATH`, or `folder:PATH@32` for images of 32 pixels.
+        data_root: The folder that holds the data set, or into which it is downloaded; `DEFAULT_ROOT` when None.
 
     Raises:
-        UsageError: There is no such name.
-        DataMissing: It is not where it was looked for.
+        UsageError: There is no data set of that name, or the size is out of range.
+        DataMissing: The data set is not in the folder and can't be downloaded.
     """
     if name.startswith("folder:"):
         path, _, size = name.removeprefix("folder:").partition("@")

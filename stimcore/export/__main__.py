@@ -18,7 +18,7 @@ from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
 from stimcore.export.standalone import write_standalone
 from stimcore.export.triton import write_repository
-from stimcore.runs.run import dataset_of, trained_network
+from stimcore.runs.trained_run import open_run
 from stimcore.subnets.families import ordered
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
@@ -128,9 +128,10 @@ def prepare(options: Namespace) -> tuple[Exporter, list[Spec]]:
     Raises:
         StimcoreError: Something of it is missing or does not fit.
     """
-    run, net, checkpoint = trained_network(options.run_dir)
+    trained = open_run(options.run_dir)
+    run, net, checkpoint = trained.run, trained.net, trained.checkpoint
     twin = options.twin or run.spec
-    dataset = dataset_of(run, options.data_root)
+    dataset = trained.dataset(options.data_root)
     experiment = shared_experiment(options.out, dataset, net.topology, mean=run.mean, std=run.std, twin=twin is not None)
     name = run.method
     if twin is not None:

@@ -1,36 +1,46 @@
-"""Batch-norm re-calibration in torch: the plain reference that the fast path is checked against."""
+"""Batch-norm re-calibration in torch, one sub-network at a time: the definition that the fast paths are checked against."""
 
 import copy
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
-from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Spec
 
-BATCH = 256
+CALIBRATION_BATCH = 256
 """Calibration images per batch (a choice; docs/semantics.md, "Batch-norm re-calibration")."""
 
 
 @torch.no_grad()
-def recalibrated(net: StagedNet, spec: Spec, images: Tensor, batch_size: int = BATCH) -> StagedNet:
-    """A copy of the network whose batch norms hold the statistics of one sub-network, ready to evaluate.
+def recalibrated(net: StagedNet, spec: Spec, images: Tensor, batch_size: int = CALIBRATION_BATCH) -> StagedNet:
+    """Return a copy of the network, in evaluation mode, whose batch norms have the statistics of one sub-network.
 
     Args:
-        net: Left untouched.
-        spec: The sub-network whose statistics are wanted.
+        net: The trained network; it is not changed.
+        spec: The sub-network whose statistics are computed.
         images: Calibration images `[N, C, H, W]`, normalised.
-        batch_size: The last batch may be smaller; all batches weigh the same.
+        batch_size: Images per batch. The last batch may be smaller; every batch has the same weight in the average.
 
     Source: Yu & Huang 2019, "post-statistics of batch normalisation": plain average of batch mean and unbiased variance.
     """
     net = copy.deepcopy(net).eval()
-    for part in net.route(spec):
-        for norm in batch_norms(part.module):
-            norm.reset_running_stats()
-            norm.momentum = None
-            norm.train()
+    start_calibration(norm for part in net.route(spec) for norm in batch_norms(part.module))
     for batch in torch.split(images, batch_size):
         net(batch, spec)
     return net.eval()
+
+
+def start_calibration(norms: Iterable[_BatchNorm]) -> None:
+    """Make batch norms forget their statistics and collect the plain average over the batches that follow.
+
+    With `momentum=None` torch averages over batches; any number would give the last batches more weight. Everything else in the
+    network stays in evaluation mode, so that dropout and the like don't disturb the statistics.
+    """
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()

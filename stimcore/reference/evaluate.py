@@ -1,4 +1,4 @@
-"""Evaluation in torch, one sub-network at a time: slow, plain, and the reference for everything fast."""
+"""Evaluation in torch, one sub-network at a time: slow, simple, and the reference for everything fast."""
 
 from dataclasses import dataclass
 
@@ -8,28 +8,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stimcore.data.images import Images
+from stimcore.data.normalise import Normalisation
 from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import recalibrated
-from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Spec
 
-BATCH = 500
-"""Images per batch."""
-
-
-def normalise(pixels: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
-    """uint8 `[B, C, H, W]` to float32 with mean 0 and deviation 1 per channel, the same way everywhere."""
-    shift, scale = (np.array(values, np.float32)[:, None, None] for values in (mean, std))
-    scaled: NDArray[np.float32] = (pixels.astype(np.float32) / np.float32(255) - shift) / scale
-    return scaled
+EVALUATION_BATCH = 500
+"""Evaluation images per batch; it changes the memory that is needed, and logits only by rounding."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What a network says of images.
+class Predictions:
+    """Logits of one network for a set of images.
 
     Attributes:
         logits: float32 `[N, K]`.
         labels: int64 `[N]`.
+
+    Example:
+        >>> Predictions(np.array([[0.1, 2.0], [3.0, 0.5]], np.float32), np.array([1, 1])).accuracy_pct
+        50.0
     """
 
     logits: NDArray[np.float32]
@@ -37,18 +35,18 @@ class Evaluation:
 
     @property
     def hits(self) -> NDArray[np.bool_]:
-        """Per image whether it was right."""
-        right: NDArray[np.bool_] = self.logits.argmax(1) == self.labels
-        return right
+        """Whether each image was classified correctly, bool `[N]`."""
+        hits: NDArray[np.bool_] = self.logits.argmax(1) == self.labels
+        return hits
 
     @property
     def correct(self) -> int:
-        """Images that were right."""
+        """Number of images that were classified correctly."""
         return int(self.hits.sum())
 
     @property
     def accuracy_pct(self) -> float:
-        """In percent."""
+        """Accuracy in [0, 100]."""
         return 100 * self.correct / len(self.labels)
 
 
@@ -57,22 +55,33 @@ def evaluate(
     net: StagedNet,
     spec: Spec,
     images: Images,
+    normalisation: Normalisation,
     *,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
     calibration: Images | None,
-    batch_size: int = BATCH,
-) -> Evaluation:
-    """Runs one sub-network over images, re-calibrated first (with its own running statistics when `calibration` is None)."""
+    batch_size: int = EVALUATION_BATCH,
+) -> Predictions:
+    """Return the predictions of one sub-network, re-calibrated first.
+
+    Args:
+        net: The trained network; its weights and statistics are not changed.
+        spec: The sub-network.
+        images: Images to classify.
+        normalisation: Mean and standard deviation that the network was trained with.
+        calibration: Images for the batch norms; None evaluates with the running statistics that the network has.
+        batch_size: Images per forward.
+    """
     device = next(net.parameters()).device
-    own = net.eval() if calibration is None else recalibrated(net, spec, as_tensor(calibration.pixels, mean, std, device))
+    if calibration is None:
+        calibrated = net.eval()
+    else:
+        calibrated = recalibrated(net, spec, as_tensor(calibration.pixels, normalisation, device))
     logits = [
-        own(as_tensor(images.pixels[i : i + batch_size], mean, std, device), spec).cpu()
-        for i in range(0, len(images), batch_size)
+        calibrated(as_tensor(images.pixels[start : start + batch_size], normalisation, device), spec).cpu()
+        for start in range(0, len(images), batch_size)
     ]
-    return Evaluation(torch.cat(logits).float().numpy(), images.labels)
+    return Predictions(torch.cat(logits).float().numpy(), images.labels)
 
 
-def as_tensor(pixels: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Tensor:
-    """Return uint8 `[B, C, H, W]` as normalised float32 on a device."""
-    return torch.from_numpy(normalise(pixels, mean, std)).to(device)
+def as_tensor(pixels: NDArray[np.uint8], normalisation: Normalisation, device: torch.device) -> Tensor:
+    """Return uint8 images `[B, C, H, W]` as a normalised float32 tensor on a device."""
+    return torch.from_numpy(normalisation(pixels)).to(device)

@@ -1,7 +1,12 @@
-"""The torch reference along the tree of prefixes: the same operations as one by one, each shared prefix once.
+"""The torch reference for many sub-networks at once: the same operations as one by one, every shared prefix only once.
 
-`stimcore.reference.evaluate.evaluate` does it one by one; a test holds both together bit for bit. Batches go through the whole tree one
-after the other, so memory holds one batch's activations along one path.
+Under the hood, the routes of all sub-networks are merged into a tree: two sub-networks that begin with the same parts share the
+nodes of these parts. A node holds a copy of its part, because a batch norm that is reached through other blocks sees other
+activations and needs other statistics. Two routes that have the same parts up to a node send it the same activations, so its
+statistics are right for both. Every batch goes through the whole tree before the next one begins, so that memory holds the
+activations of one batch along one path only.
+
+`stimcore.reference.evaluate.evaluate` is the definition; a test checks that both give equal logits bit for bit.
 """
 
 import copy
@@ -12,18 +17,24 @@ import torch
 from torch import Tensor, nn
 
 from stimcore.data.images import Images
+from stimcore.data.normalise import Normalisation
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
-from stimcore.reference import calibrate as calibrating
-from stimcore.reference import evaluate
-from stimcore.reference.evaluate import Evaluation, as_tensor
+from stimcore.reference.calibrate import CALIBRATION_BATCH, start_calibration
+from stimcore.reference.evaluate import EVALUATION_BATCH, Predictions, as_tensor
 from stimcore.subnets.part_name import PartName
-from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Spec
 
 
 @dataclass
 class _Node:
-    """A prefix: a copy of its last part with statistics of its own, what goes on, and the sub-networks that end here."""
+    """A prefix of routes.
+
+    Attributes:
+        part: A copy of the last part of the prefix, with batch-norm statistics for this prefix.
+        children: Name of the next part -> the prefix that is longer by this part.
+        specs: Sub-networks whose whole route is this prefix.
+    """
 
     part: nn.Module
     children: dict[PartName, "_Node"] = field(default_factory=dict)
@@ -31,70 +42,63 @@ class _Node:
 
 
 def reference_logits(net: StagedNet, specs: Sequence[Spec], calibration: Tensor, images: Tensor) -> dict[Spec, Tensor]:
-    """Logits `[N, K]` of every spec for images `[N, C, H, W]`, batch norms re-calibrated.
+    """Return the logits `[N, K]` of every sub-network, batch norms re-calibrated.
 
     Args:
-        net: In evaluation mode; left untouched.
+        net: The trained network; it is not changed.
         specs: Sub-networks.
-        calibration: `[M, C, H, W]`, normalised.
-        images: Normalised.
+        calibration: Images for the batch norms `[M, C, H, W]`, normalised.
+        images: Images to classify `[N, C, H, W]`, normalised.
     """
-    return _logits(net, specs, torch.split(calibration, calibrating.BATCH), torch.split(images, evaluate.BATCH))
+    return _logits(net, specs, torch.split(calibration, CALIBRATION_BATCH), torch.split(images, EVALUATION_BATCH))
 
 
 def evaluate_together(
-    net: StagedNet,
-    specs: Sequence[Spec],
-    images: Images,
-    *,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    calibration: Images,
-) -> dict[Spec, Evaluation]:
-    """Evaluate several sub-networks on the same images; the logits are those of `stimcore.reference.evaluate.evaluate` one by one.
+    net: StagedNet, specs: Sequence[Spec], images: Images, normalisation: Normalisation, *, calibration: Images
+) -> dict[Spec, Predictions]:
+    """Return the predictions of several sub-networks for the same images, equal to those of `evaluate` one by one.
 
     Args:
-        net: Left untouched.
+        net: The trained network; it is not changed.
         specs: Sub-networks, each once.
-        images: What is evaluated on.
-        mean: Normalisation per channel.
-        std: Normalisation per channel.
-        calibration: Images for the batch norms; all sub-networks start from the trained weights.
+        images: Images to classify.
+        normalisation: Mean and standard deviation that the network was trained with.
+        calibration: Images for the batch norms; every sub-network starts from the trained weights.
     """
     device = next(net.parameters()).device
 
     def batches(source: Images, size: int) -> Iterator[Tensor]:
         for start in range(0, len(source), size):
-            yield as_tensor(source.pixels[start : start + size], mean, std, device)
+            yield as_tensor(source.pixels[start : start + size], normalisation, device)
 
-    found = _logits(net, specs, batches(calibration, calibrating.BATCH), batches(images, evaluate.BATCH))
-    return {spec: Evaluation(logits.float().numpy(), images.labels) for spec, logits in found.items()}
+    logits = _logits(net, specs, batches(calibration, CALIBRATION_BATCH), batches(images, EVALUATION_BATCH))
+    return {spec: Predictions(outputs.float().numpy(), images.labels) for spec, outputs in logits.items()}
 
 
 @torch.no_grad()
 def _logits(
     net: StagedNet, specs: Sequence[Spec], calibration: Iterable[Tensor], images: Iterable[Tensor]
 ) -> dict[Spec, Tensor]:
-    """Logits `[N, K]` of every spec, on the CPU; takes normalised batches one at a time."""
+    """Return the logits `[N, K]` of every sub-network on the CPU, from normalised batches."""
     root = _tree(net, specs)
-    norms = [norm for node in _below(root) for norm in batch_norms(node.part)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
+    norms = [norm for node in _descendants(root) for norm in batch_norms(node.part)]
+    start_calibration(norms)
+    # In training mode a batch norm normalises with the statistics of the batch, whatever it has collected so far. What a node
+    # passes on therefore doesn't depend on earlier batches, and one pass calibrates all depths of the tree at once.
     for batch in calibration:
-        for _ in _through(root, batch):
+        for _ in _leaf_outputs(root, batch):
             pass
     for norm in norms:
         norm.eval()
-    found: dict[Spec, list[Tensor]] = {spec: [] for spec in specs}
+    outputs: dict[Spec, list[Tensor]] = {spec: [] for spec in specs}
     for batch in images:
-        for spec, logits in _through(root, batch):
-            found[spec].append(logits.cpu())
-    return {spec: torch.cat(outputs) for spec, outputs in found.items()}
+        for spec, logits in _leaf_outputs(root, batch):
+            outputs[spec].append(logits.cpu())
+    return {spec: torch.cat(batches) for spec, batches in outputs.items()}
 
 
 def _tree(net: StagedNet, specs: Sequence[Spec]) -> _Node:
+    """Return the root of the tree of prefixes; it stands for the empty prefix and passes images on unchanged."""
     root = _Node(nn.Identity())
     for spec in specs:
         node = root
@@ -106,16 +110,17 @@ def _tree(net: StagedNet, specs: Sequence[Spec]) -> _Node:
     return root
 
 
-def _below(node: _Node) -> Iterator[_Node]:
+def _descendants(node: _Node) -> Iterator[_Node]:
+    """Yield all nodes below a node."""
     for child in node.children.values():
         yield child
-        yield from _below(child)
+        yield from _descendants(child)
 
 
-def _through(node: _Node, x: Tensor) -> Iterator[tuple[Spec, Tensor]]:
-    """Sends one batch on from a node; yields what comes out at the ends."""
+def _leaf_outputs(node: _Node, x: Tensor) -> Iterator[tuple[Spec, Tensor]]:
+    """Send the output `x` of a node through everything below it; yield every sub-network with its logits."""
     for child in node.children.values():
         out = child.part(x)
         for spec in child.specs:
             yield spec, out
-        yield from _through(child, out)
+        yield from _leaf_outputs(child, out)

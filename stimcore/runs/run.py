@@ -12,14 +12,13 @@ from stimcore import files
 from stimcore.data.images import Dataset
 from stimcore.data.pictures import FilePixels
 from stimcore.data.sources import load
-from stimcore.data.subset import cut as cut_images
+from stimcore.data.subset import reduce_dataset
 from stimcore.errors import CheckpointError, UsageError
 from stimcore.methods.table import METHODS, restored
 from stimcore.nets.catalogue import build
 from stimcore.nets.cut import cut
 from stimcore.nets.staged import StagedNet
 from stimcore.recipes.recipe import Recipe
-from stimcore.runs import checkpoint
 
 FORMAT = 1
 
@@ -95,7 +94,7 @@ class Run:
         path = run_dir / "run.json"
         if not path.exists():
             raise CheckpointError(
-                f"{run_dir} is no run folder: it has no run.json", todo="'python -m stimcore.train' makes one."
+                f"{run_dir} is not a run folder: it has no run.json", todo="'python -m stimcore.train' makes one."
             )
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
@@ -106,31 +105,6 @@ class Run:
         if run.format != FORMAT:
             raise CheckpointError(f"{path} has format {run.format}", allowed=str(FORMAT))
         return run
-
-
-def trained_network(run_dir: Path) -> tuple[Run, StagedNet, Path]:
-    """The network of a run with the weights of its newest checkpoint, in evaluation mode.
-
-    Returns:
-        What was asked, the network, and the checkpoint's path.
-
-    Raises:
-        CheckpointError: No checkpoint, or one of another network.
-        UsageError: The run was evaluated on a holdout.
-    """
-    run = Run.read(run_dir)
-    if run.holdout:
-        raise UsageError(
-            f"{run_dir} was evaluated on a holdout of training images, so it has no test accuracy to export",
-            todo="Train again without --holdout.",
-        )
-    found = checkpoint.newest(run_dir)
-    if found is None:
-        raise CheckpointError(f"{run_dir} has no checkpoint yet", todo="Train at least one epoch first.")
-    path, state, _ = found
-    net = run.network_with_fresh_weights()
-    load_weights(net, state.network, str(path))
-    return run, net.eval(), path
 
 
 def dataset_of(run: Run, data_root: Path | None = None) -> Dataset:
@@ -144,7 +118,7 @@ def dataset_of(run: Run, data_root: Path | None = None) -> Dataset:
         UsageError: The data set is missing, or holds other training images than the run saw.
     """
     whole = load(run.dataset, data_root or (Path(run.data_root) if run.data_root else None))
-    dataset = cut_images(whole, run.recipe.get("train_per_class"), holdout=run.holdout)
+    dataset = reduce_dataset(whole, run.recipe.get("train_per_class"), holdout=run.holdout)
     there = images_of(dataset).get("train_sha256")
     if run.images.get("train_sha256") not in (None, there):
         raise UsageError(
@@ -184,26 +158,6 @@ def only_writer(run_dir: Path) -> Iterator[None]:
             yield
         finally:
             note.unlink(missing_ok=True)
-
-
-def load_weights(net: StagedNet, state: Mapping[str, Any], source: str) -> None:
-    """Loads weights key for key.
-
-    Raises:
-        CheckpointError: Keys or shapes differ; names them.
-    """
-    own = net.module.state_dict()
-    missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-    wrong = [
-        f"{key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in sorted(set(own) & set(state))
-        if own[key].shape != state[key].shape
-    ]
-    for what, names in (("missing", missing), ("unknown", extra), ("of another shape", wrong)):
-        if names:
-            shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-            raise CheckpointError(f"{source} does not fit {net.topology.network}; {what}: {shown}")
-    net.module.load_state_dict(dict(state))
 
 
 def records(run_dir: Path) -> list[dict[str, Any]]:

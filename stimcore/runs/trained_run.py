@@ -48,10 +48,10 @@ def open_run(folder: Path) -> TrainedRun:
         UsageError: The run was evaluated on a holdout of training images, so it has no test accuracy.
 
     Example:
-        >>> open_run(Path("runs/resnet20-fashion/common-0"))
+        >>> open_run(Path("runs/none"))
         Traceback (most recent call last):
             ...
-        stimcore.errors.CheckpointError: runs/resnet20-fashion/common-0 is not a run folder: it has no run.json. ...
+        stimcore.errors.CheckpointError: runs/none is not a run folder: it has no run.json. 'python -m stimcore.train' makes one.
     """
     run = Run.read(folder)
     if run.holdout:

@@ -15,13 +15,14 @@ import torch
 from stimcore import cli
 from stimcore.data.images import Dataset
 from stimcore.data.sources import load
-from stimcore.data.subset import cut as cut_images
+from stimcore.data.subset import reduce_dataset
 from stimcore.errors import UsageError
 from stimcore.methods.base import Method
 from stimcore.methods.table import METHODS, make, restored
 from stimcore.nets.catalogue import build
 from stimcore.nets.cut import cut
-from stimcore.recipes.recipe import RECIPES, REDUCED, Recipe, recipe
+from stimcore.recipes.catalogue import RECIPES, recipe
+from stimcore.recipes.recipe import REDUCED, Recipe
 from stimcore.runs import checkpoint
 from stimcore.runs.machine import describe
 from stimcore.runs.run import Run, images_of, only_writer, recipe_of
@@ -121,7 +122,7 @@ def _train(plan: Recipe, options: Any, device: torch.device, world: World) -> No
     if device.type == "cuda" and world.size > 1:
         device = torch.device("cuda", world.local_rank)
     torch.set_flush_denormal(True)
-    dataset = cut_images(load(plan.dataset, options.data_root), plan.train_per_class, holdout=options.holdout)
+    dataset = reduce_dataset(load(plan.dataset, options.data_root), plan.train_per_class, holdout=options.holdout)
     settings = Settings(
         seed=options.seed,
         device=device,

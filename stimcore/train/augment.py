@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
+from stimcore.data.normalise import Normalisation
 from stimcore.train.seeds import cpu_seeded
 
 PADDING = 4
@@ -84,14 +85,16 @@ def resized(pixels: Tensor, side: int) -> Tensor:
 
 
 class Normalise:
-    """uint8 `[B, C, H, W]` to float32 with mean 0 and deviation 1 per channel."""
+    """Normalisation on the device, with constants that are sent there once.
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
-        self._scale = (1 / (255 * torch.tensor(std, dtype=torch.float32)))[:, None, None].to(device)
-        self._shift = (torch.tensor(mean, dtype=torch.float32) / torch.tensor(std, dtype=torch.float32))[:, None, None].to(
-            device
-        )
+    Args:
+        normalisation: Mean and standard deviation per channel.
+        device: Where the images are.
+    """
+
+    def __init__(self, normalisation: Normalisation, device: torch.device) -> None:
+        self._scale, self._shift = (torch.from_numpy(value).to(device) for value in normalisation.scale_and_shift())
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """In channels_last memory order."""
+        """Return uint8 images `[B, C, H, W]` as normalised float32 in channels_last memory order."""
         return (pixels.float() * self._scale - self._shift).contiguous(memory_format=torch.channels_last)

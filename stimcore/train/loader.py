@@ -69,7 +69,7 @@ class Feed(ABC):
     def __init__(self, dataset: Dataset, plan: Plan) -> None:
         self.plan = plan
         self.side = dataset.image_shape[1]
-        self.normalise = Normalise(dataset.mean, dataset.std, plan.device)
+        self.normalise = Normalise(dataset.normalisation, plan.device)
 
     @abstractmethod
     def epoch(self, batches: Sequence[Tensor], first_step: int) -> Iterator[Loaded]:

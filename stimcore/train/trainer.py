@@ -21,7 +21,7 @@ from stimcore import files
 from stimcore.data.images import Dataset, calibration_subset
 from stimcore.data.subset import stratified
 from stimcore.errors import CheckpointError, TrainingFailed, UsageError
-from stimcore.methods.base import StepContext, Losses, Method
+from stimcore.methods.base import Losses, Method, StepContext
 from stimcore.nets.norms import synchronised
 from stimcore.nets.staged import StagedNet
 from stimcore.recipes.recipe import Recipe
@@ -29,7 +29,8 @@ from stimcore.reference.evaluate import evaluate
 from stimcore.reference.prefix_tree import evaluate_together
 from stimcore.runs import checkpoint
 from stimcore.runs.machine import memory_bytes, peak_memory_bytes, reset_peak_memory
-from stimcore.runs.run import load_weights, records
+from stimcore.runs.run import records
+from stimcore.runs.trained_run import load_weights
 from stimcore.train import watch
 from stimcore.train.board import Board
 from stimcore.train.loader import Feed, Loaded, Plan, feed_for
@@ -274,7 +275,7 @@ class Trainer:
         """Accuracy of the main network on the test images, batch norms re-calibrated."""
         net, data = self._evaluable(), self.dataset
         spec = net.topology.full
-        return watch.accuracy(evaluate(net, spec, data.test, mean=data.mean, std=data.std, calibration=self.calibration))
+        return watch.accuracy(evaluate(net, spec, data.test, data.normalisation, calibration=self.calibration))
 
     def watch(self) -> list[dict[str, Any]]:
         """Accuracies of the watched sub-networks on their sample of the test images, batch norms re-calibrated."""
@@ -282,8 +283,7 @@ class Trainer:
             self._evaluable(),
             list(self.watched.values()),
             self.watch_images,
-            mean=self.dataset.mean,
-            std=self.dataset.std,
+            self.dataset.normalisation,
             calibration=self.calibration,
         )
         return [watch.row(name, spec, found[spec]) for name, spec in self.watched.items()]

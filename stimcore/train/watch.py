@@ -5,7 +5,7 @@ from typing import Any
 
 from stimcore.analysis.intervals import wilson
 from stimcore.errors import SpecError, UsageError
-from stimcore.reference.evaluate import Evaluation
+from stimcore.reference.evaluate import Predictions
 from stimcore.subnets.families import ordered
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
@@ -38,19 +38,19 @@ def those_that_exist(topology: Topology, names: Sequence[str]) -> tuple[str, ...
     return tuple(name for name in names if _exists(topology, name))
 
 
-def row(name: str, spec: Spec, evaluation: Evaluation) -> dict[str, Any]:
+def row(name: str, spec: Spec, predictions: Predictions) -> dict[str, Any]:
     """Return what `training.jsonl` records of one sub-network."""
-    return {"name": name, "spec": str(spec)} | accuracy(evaluation)
+    return {"name": name, "spec": str(spec)} | accuracy(predictions)
 
 
-def accuracy(evaluation: Evaluation) -> dict[str, Any]:
+def accuracy(predictions: Predictions) -> dict[str, Any]:
     """Return images, correct ones, accuracy and its 95% interval in percent."""
-    images = len(evaluation.labels)
+    images = len(predictions.labels)
     return {
-        "correct": evaluation.correct,
+        "correct": predictions.correct,
         "images": images,
-        "accuracy_pct": evaluation.accuracy_pct,
-        "interval_pct": list(wilson(evaluation.correct, images)),
+        "accuracy_pct": predictions.accuracy_pct,
+        "interval_pct": list(wilson(predictions.correct, images)),
     }
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from stimcore.data import fashion
 from stimcore.data.fashion import DEBIAN, FILES, fashion_mnist
-from stimcore.data.images import Dataset, Images, calibration_subset, channel_statistics
+from stimcore.data.images import Dataset, Images, calibration_subset
+from stimcore.data.normalise import channel_statistics
 from stimcore.data.sources import DATASETS, load
 from stimcore.errors import DataMissing, UsageError
 
@@ -51,8 +52,9 @@ def test_debians_package_is_found(tmp_path):
     found = load("fashion-mnist", tmp_path)
     assert (len(found.train), len(found.test)) == (60_000, 10_000)
     assert np.bincount(found.train.labels).tolist() == [6000] * 10
-    mean, std = channel_statistics(found.train.pixels)
-    assert found.mean == pytest.approx(mean, abs=1e-3) and found.std == pytest.approx(std, abs=1e-3)
+    measured = channel_statistics(found.train.pixels)
+    assert found.mean == pytest.approx(measured.mean, abs=1e-3)
+    assert found.std == pytest.approx(measured.std, abs=1e-3)
 
 
 OFFLINE = """

@@ -7,7 +7,7 @@ from PIL import Image
 from stimcore.data.folder import image_folder
 from stimcore.data.images import Dataset, Images
 from stimcore.data.pictures import FilePixels
-from stimcore.data.subset import cut, stratified
+from stimcore.data.subset import reduce_dataset, stratified
 from stimcore.errors import UsageError
 
 
@@ -31,14 +31,14 @@ def numbers(images: Images) -> list[int]:
 
 
 def test_a_cut_has_so_many_of_every_class_and_is_a_part_of_a_larger_one(data):
-    small, large = cut(data, 5), cut(data, 9)
+    small, large = reduce_dataset(data, 5), reduce_dataset(data, 9)
     assert np.bincount(small.train.labels).tolist() == [5, 5, 5] and np.bincount(large.train.labels).tolist() == [9, 9, 9]
     assert set(numbers(small.train)) < set(numbers(large.train)) and numbers(small.train) == sorted(numbers(small.train))
     assert [n % 3 for n in numbers(small.train)] == small.train.labels.tolist()
     assert small.test is data.test and (small.mean, small.std) == (data.mean, data.std)
-    assert numbers(cut(data, 5).train) == numbers(small.train)
+    assert numbers(reduce_dataset(data, 5).train) == numbers(small.train)
     assert numbers(small.train) != list(range(15))  # a sample, not the first ones
-    assert cut(data, None) is data
+    assert reduce_dataset(data, None) is data
 
 
 def test_the_sample_of_fashion_mnist_never_changes():
@@ -46,12 +46,12 @@ def test_the_sample_of_fashion_mnist_never_changes():
     images = Images(pixels=np.zeros((60_000, 1, 1, 1), np.uint8), labels=np.arange(60_000, dtype=np.int64) % 10)
     images.pixels[:, 0, 0, 0] = np.arange(60_000) % 251
     data = Dataset(name="mine", train=images, test=images, classes=tuple("abcdefghij"), mean=(0.5,), std=(0.5,))
-    assert cut(data, 500).train.sha256[:16] == "a57de7e594c2cad7"
+    assert reduce_dataset(data, 500).train.sha256[:16] == "a57de7e594c2cad7"
     assert stratified(images, 2000).sha256[:16] == "195b0f5ad7a948d7"
 
 
 def test_a_holdout_is_other_training_images(data):
-    plain, held = cut(data, 10), cut(data, 10, holdout=True)
+    plain, held = reduce_dataset(data, 10), reduce_dataset(data, 10, holdout=True)
     assert numbers(held.train) == numbers(plain.train)
     assert np.bincount(held.test.labels).tolist() == [10, 10, 10]
     assert set(numbers(held.test)) == set(numbers(data.train)) - set(numbers(held.train))
@@ -59,11 +59,11 @@ def test_a_holdout_is_other_training_images(data):
 
 def test_too_few_images_are_refused(data):
     with pytest.raises(UsageError, match="21 training images per class, where class 'a' of mine has 20; allowed: at most 20"):
-        cut(data, 21)
-    with pytest.raises(UsageError, match="and a holdout of as many, where class 'a' of mine has 20; allowed: at most 10"):
-        cut(data, 11, holdout=True)
-    with pytest.raises(UsageError, match="a holdout of training images where all of them are trained on"):
-        cut(data, None, holdout=True)
+        reduce_dataset(data, 21)
+    with pytest.raises(UsageError, match="and a holdout of the same size, where class 'a' of mine has 20; allowed: at most 10"):
+        reduce_dataset(data, 11, holdout=True)
+    with pytest.raises(UsageError, match="a holdout of training images although all of them are trained on"):
+        reduce_dataset(data, None, holdout=True)
 
 
 def test_a_stratified_sample_keeps_the_shares_of_the_classes():
@@ -84,8 +84,8 @@ def test_images_in_files_stay_there(tmp_path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(np.full((8, 8), 20 * number + ord(label), np.uint8)).save(path)
     resident, large = image_folder(tmp_path), image_folder(tmp_path, resident_bytes=10)
-    found = cut(large, 2, holdout=True)
+    found = reduce_dataset(large, 2, holdout=True)
     assert isinstance(found.train.pixels, FilePixels) and isinstance(found.test.pixels, FilePixels)
-    same = cut(resident, 2, holdout=True)
+    same = reduce_dataset(resident, 2, holdout=True)
     assert np.array_equal(found.train.pixels[:], same.train.pixels) and np.array_equal(found.test.pixels[:], same.test.pixels)
     assert isinstance(stratified(large.test, 4).pixels, FilePixels)

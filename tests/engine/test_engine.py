@@ -14,11 +14,12 @@ from stimcore.analysis.intervals import paired_drop
 from stimcore.analysis.result import Result
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.data.images import Images
+from stimcore.data.normalise import Normalisation
 from stimcore.engine.engine import Engine
 from stimcore.engine.inference import Budget, Progress
 from stimcore.errors import SpecError
 from stimcore.reference.evaluate import evaluate
-from stimcore.runs.run import trained_network
+from stimcore.runs.trained_run import open_run
 from stimcore.subnets.families import deletions, ordered, permutations, without
 from stimcore.subnets.part_name import STEM, PartName
 from stimcore.subnets.spec import Spec
@@ -28,15 +29,14 @@ def reference(bundle: Bundle, spec: Spec, *, recalibrate: bool = True) -> np.nda
     """Logits of torch, one sub-network by itself."""
     experiment = bundle.experiment
     run_dir = experiment.path.parents[1] / "runs" / experiment.name / f"{bundle.method}-0"
-    net = trained_network(run_dir)[1]
+    net = open_run(run_dir).net
     pixels, labels = experiment.evaluation
     calibration = Images(pixels=experiment.calibration, labels=np.zeros(len(experiment.calibration), np.int64))
     found = evaluate(
         net,
         spec,
         Images(pixels=pixels, labels=labels),
-        mean=experiment.mean,
-        std=experiment.std,
+        Normalisation(experiment.mean, experiment.std),
         calibration=calibration if recalibrate else None,
     )
     return found.logits

@@ -67,7 +67,8 @@ def test_every_bundle_is_trained_exported_and_swept_in_this_order(plan: Experime
         folder = str(Path(step.output).parent)
         assert folder.startswith(f"exported/{plan.name}/")
         swept = [s for s in steps[place:] if s.words[:2] == ("stimcore.sweep", folder)]
-        assert swept and all(s.output == f"{folder}/sweep-{s.words[3]}.json" for s in swept)
+        assert swept
+        assert all(s.output == f"{folder}/sweep-{s.words[3]}.json" for s in swept)
     assert not any(
         step.words[0] == "stimcore.export" and "twin" in step.output for step in steps[:3]
     )  # the whole network first
@@ -97,13 +98,15 @@ def test_a_stopped_run_goes_on_at_the_first_open_step(tmp_path: Path, monkeypatc
         Command(("json.tool", "in.json", "three.json"), "three.json"),
     ]
     assert run_open_commands(steps) != 0
-    assert Path("one.json").exists() and not Path("three.json").exists()
+    assert Path("one.json").exists()
+    assert not Path("three.json").exists()
     assert open_commands(steps, tmp_path) == steps[1:]
     Path("missing.json").write_text("[2]")
     Path("one.json").write_text("kept")
     assert run_open_commands(steps) == 0
     assert Path("one.json").read_text() == "kept"
-    assert json.loads(Path("two.json").read_text()) == [2] and json.loads(Path("three.json").read_text()) == [1]
+    assert json.loads(Path("two.json").read_text()) == [2]
+    assert json.loads(Path("three.json").read_text()) == [1]
     assert open_commands(steps, tmp_path) == []
 
 
@@ -119,11 +122,13 @@ def test_a_run_ends_with_the_report(small: list[Bundle], tmp_path: Path, monkeyp
 
 def test_shared_stands_for_images_and_weights() -> None:
     steps = fill_commands(PLANS["resnet-family-cifar10"], dataset=None, weights=None, shared=Path("../shared"))
-    assert steps[0].words[0] == "tarfile" and steps[0].words[4] == "../shared/data/cifar10-jpeg.tar.gz"
+    assert steps[0].words[0] == "tarfile"
+    assert steps[0].words[4] == "../shared/data/cifar10-jpeg.tar.gz"
     assert steps[1].words[1] == "../shared/data/pretrained/resnet32-d509ac18.th"
     assert "folder:runs/data/cifar10-jpeg" in steps[1].words
     mine = fill_commands(PLANS["resnet20-cifar10"], dataset="folder:mine", weights=None, shared=None)
-    assert mine[0].words[0] == "stimcore.train" and "folder:mine" in mine[0].words
+    assert mine[0].words[0] == "stimcore.train"
+    assert "folder:mine" in mine[0].words
 
 
 @pytest.mark.parametrize(
@@ -169,4 +174,5 @@ def test_the_documentation_names_one_command_per_experiment() -> None:
     for name, plan in PLANS.items():
         command = f"`python -m stimcore.experiments run {name}{' --shared DIR' if plan.needs else ''}`"
         line = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
-        assert command in line and f"| {'yes' if plan.committed else 'no'} |" in line
+        assert command in line
+        assert f"| {'yes' if plan.committed else 'no'} |" in line

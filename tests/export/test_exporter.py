@@ -21,7 +21,7 @@ from stimcore.bundle import Bundle, check_hashes, open_bundle, open_experiment
 from stimcore.errors import BundleError
 from stimcore.reference.calibrate import recalibrated
 from stimcore.reference.prefix_tree import reference_logits
-from stimcore.runs.run import trained_network
+from stimcore.runs.trained_run import open_run
 from stimcore.subnets.families import ordered
 from tests.bundles import reference_inputs
 
@@ -178,7 +178,7 @@ def test_another_experiment_in_the_same_folder_is_refused(small: list[Bundle], t
 
 def test_the_reference_along_the_tree_is_the_plain_reference(small: list[Bundle]) -> None:
     bundle = small[0]
-    net = trained_network(run_dir(bundle))[1]
+    net = open_run(run_dir(bundle)).net
     calibration, images = reference_inputs(bundle)
     specs = random.Random(2).sample(list(ordered(bundle.topology)), 5)
     found = reference_logits(net, specs, calibration, images)

@@ -18,10 +18,12 @@ from torch.nn import functional as F
 
 from stimcore import convert
 from stimcore.data.folder import image_folder
+from stimcore.data.normalise import Normalisation
 from stimcore.errors import CheckpointError, UsageError
 from stimcore.nets.catalogue import build
 from stimcore.reference.evaluate import evaluate
-from stimcore.runs.run import Run, trained_network
+from stimcore.runs.run import Run
+from stimcore.runs.trained_run import open_run
 from tests.bundles import random_net, write_pictures
 
 ROOT = Path(__file__).parents[2]
@@ -82,9 +84,10 @@ def check_imported(tmp_path: Path, pictures: Path, expected: Mapping[str, int] |
         run_dir = tmp_path / network
         argv = [str(checkpoint), "--network", network, "--run-dir", str(run_dir), "--dataset", f"folder:{pictures}"]
         assert convert.main(argv) == 0
-        run, net, _ = trained_network(run_dir)
+        trained = open_run(run_dir)
+        run, net = trained.run, trained.net
         assert (run.method, run.label, run.mean, run.std) == ("imported", "imported weights", convert.MEAN, convert.STD)
-        own = evaluate(net, net.topology.full, test, mean=run.mean, std=run.std, calibration=None).correct
+        own = evaluate(net, net.topology.full, test, Normalisation(run.mean, run.std), calibration=None).correct
         assert own == plain_correct(checkpoint, test.pixels, test.labels)
         assert expected is None or own == expected[network]
 
@@ -111,8 +114,8 @@ def converted(tmp_path: Path, pictures: Path, state: Any, network: str = "resnet
     torch.save(state, file)
     argv = [str(file), "--network", network, "--run-dir", str(tmp_path / "run"), "--dataset", f"folder:{pictures}", *extra]
     assert convert.main(argv) == 0
-    run, net, _ = trained_network(tmp_path / "run")
-    return run, net
+    trained = open_run(tmp_path / "run")
+    return trained.run, trained.net
 
 
 def weights(network: str = "resnet20") -> dict[str, Tensor]:

@@ -10,8 +10,9 @@ from stimcore.data.sources import DATASETS
 from stimcore.errors import UsageError
 from stimcore.methods.table import METHODS, make
 from stimcore.nets.catalogue import build
-from stimcore.recipes import recipe as recipes
-from stimcore.recipes.recipe import ALIASES, EXPECTED, PAPER, RECIPES, REDUCED, UNKNOWN, Recipe, expected, recipe
+from stimcore.recipes import __main__ as recipes
+from stimcore.recipes.catalogue import ALIASES, EXPECTED, RECIPES, UNKNOWN, expected, recipe
+from stimcore.recipes.recipe import PAPER, REDUCED, Recipe
 from stimcore.train.watch import watched
 
 

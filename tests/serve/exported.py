@@ -1,5 +1,6 @@
 """A small real bundle by the real exporter: random images, networks of random weights, everything else as for users."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import torch
 
 from stimcore import files
 from stimcore.bundle import open_bundle
-from stimcore.data.images import Dataset, Images, channel_statistics
+from stimcore.data.images import Dataset, Images
+from stimcore.data.normalise import channel_statistics
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
 from stimcore.nets.catalogue import build
@@ -49,13 +51,17 @@ def export(folder: Path, methods: tuple[str, ...] = ("common", "stimulative"), n
     """Writes `folder/tiny/METHOD`: resnet20 with a few listed sub-networks; the last method with a stored sweep."""
     torch.set_num_threads(1)
     train, test = images(320, 1), images(num_images, 2)
-    mean, std = channel_statistics(train.pixels)
-    dataset = Dataset(name="random", train=train, test=test, classes=CLASSES, mean=mean, std=std, licence="none")
+    normalisation = channel_statistics(train.pixels)
+    dataset = Dataset(
+        name="random", train=train, test=test, classes=CLASSES, mean=normalisation.mean, std=normalisation.std, licence="none"
+    )
     for seed, method in enumerate(methods):
         with layers_seeded(seed, "weights"):
             net = build("resnet20", input_shape=dataset.image_shape, num_classes=len(CLASSES))
         _enliven(net, seed)
-        experiment = shared_experiment(folder / "tiny", dataset, net.topology, mean=mean, std=std, twin=False)
+        experiment = shared_experiment(
+            folder / "tiny", dataset, net.topology, mean=normalisation.mean, std=normalisation.std, twin=False
+        )
         run = Run(
             network="resnet20",
             input_shape=dataset.image_shape,
@@ -63,8 +69,8 @@ def export(folder: Path, methods: tuple[str, ...] = ("common", "stimulative"), n
             method=method,
             seed=seed,
             dataset="random",
-            mean=mean,
-            std=std,
+            mean=normalisation.mean,
+            std=normalisation.std,
             options={},
             recipe={"label": "reduced recipe", "epochs": 3},
             machine={},
@@ -82,3 +88,8 @@ def export(folder: Path, methods: tuple[str, ...] = ("common", "stimulative"), n
     stored = sweep(bundle, list(ordered(bundle.topology)), "ordered", device="cpu")
     files.write_json(bundle.path / "sweep-ordered.json", stored)
     return folder
+
+
+def make_heavy(folder: Path) -> None:
+    """Make a bundle's weights a sparse file of 40 GiB, which takes many seconds to hash and no room on the disk."""
+    os.truncate(folder / "tiny" / "common" / "weights.bin", 40 << 30)

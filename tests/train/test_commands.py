@@ -17,8 +17,10 @@ from stimcore.bench import step
 from stimcore.data.images import calibration_subset
 from stimcore.errors import UsageError
 from stimcore.export import __main__ as export
+from stimcore.recipes import __main__ as recipes
 from stimcore.recipes import recipe
-from stimcore.runs.run import Run, dataset_of, records, trained_network
+from stimcore.runs.run import Run, dataset_of, records
+from stimcore.runs.trained_run import open_run
 from stimcore.train import __main__ as train
 
 FROZEN = Path(__file__).parent / "frozen"
@@ -31,7 +33,7 @@ def bench_step() -> cli.Parser:
     return line
 
 
-PARSERS = {"train": train.parser, "recipes": recipe.parser, "bench-step": bench_step}
+PARSERS = {"train": train.parser, "recipes": recipes.parser, "bench-step": bench_step}
 
 
 @pytest.mark.parametrize("name", PARSERS)
@@ -80,11 +82,11 @@ def run(command, *argv: str) -> int:
         (["resnet20-fashion", "--batch-size", "1000"], "48 training images; allowed: at least one batch of 1000"),
         (
             ["resnet20-fashion", "--train-per-class", "17"],
-            "class 'class0' of pictures has 16; allowed: at most 16. --train-per",
+            "class 'class0' of pictures has 16; allowed: at most 16. Change --train-per",
         ),
         (["resnet20-fashion", "--train-per-class", "-1"], "train_per_class -1 in recipe resnet20-fashion; allowed: 1 and more"),
-        (["resnet20-fashion", "--train-per-class", "9", "--holdout"], "a holdout of as many, where class 'class0'"),
-        (["resnet20-fashion", "--holdout"], "a holdout of training images where all of them are trained on. Say with --train"),
+        (["resnet20-fashion", "--train-per-class", "9", "--holdout"], "a holdout of the same size, where class 'class0'"),
+        (["resnet20-fashion", "--holdout"], "a holdout of training images although all of them are trained on. Give the number"),
         (["resnet20-fashion", "--watch", "largest"], "'largest' can't be watched: 'largest' in stage 1 is no block"),
         (["resnet20-fashion", "--watch", "d9-1-1"], "'d9-1-1' can't be watched: d9-1-1 is no ordered sub-network of resnet20"),
         (["resnet20-fashion", "--watch", "1-2.4-6.7"], "'1-2.4-6.7' can't be watched: it is not ordered; allowed: the first"),
@@ -142,8 +144,9 @@ def test_a_twin_is_the_subnet_alone(folder, tmp_path, capsys):
     ]
     argv = ["resnet20-fashion", *where, "--method", "common", "--epochs", "1", "--batch-size", "16", "--spec", "d1-2-1"]
     assert run(train.main, *argv) == 0, capsys.readouterr().err
-    asked, net, _ = trained_network(tmp_path / "twin")
-    assert asked.spec == "1.4-5.7" and net.topology.sizes == (1, 2, 1)
+    trained_run = open_run(tmp_path / "twin")
+    assert trained_run.run.spec == "1.4-5.7"
+    assert trained_run.net.topology.sizes == (1, 2, 1)
     assert run(train.main, *argv, "--resume") == 0  # nothing is left to do
 
 
@@ -165,7 +168,7 @@ def test_the_head_of_a_run_with_normalised_ce_comes_back_with_its_weights(folder
     assert run(train.main, "resnet20-fashion", *where, *options, "--epochs", "1", "--batch-size", "16") == 0, (
         capsys.readouterr()
     )
-    _, net, _ = trained_network(tmp_path / "run")
+    net = open_run(tmp_path / "run").net
     out = net(torch.randn((4, 1, 10, 10), generator=torch.Generator().manual_seed(0)))
     assert torch.allclose(out.std(1, correction=0), torch.full((4,), 3.0), rtol=1e-2)
 
@@ -258,7 +261,7 @@ def test_the_watched_are_printed_and_a_twin_leaves_out_what_it_lacks(folder, tmp
 def test_runs_that_differ_have_different_folders(argv, name, monkeypatch, tiny):
     found: list[tuple[Path, str]] = []
     monkeypatch.setattr(train, "load", lambda *_: tiny)
-    monkeypatch.setattr(train, "cut_images", lambda dataset, *_, **__: dataset)
+    monkeypatch.setattr(train, "reduce_dataset", lambda dataset, *_, **__: dataset)
     monkeypatch.setattr(
         train, "_one", lambda plan, method, dataset, settings, run_dir, name, options: found.append((run_dir, name))
     )
@@ -287,7 +290,7 @@ def test_runs_that_differ_have_different_folders(argv, name, monkeypatch, tiny):
 def test_the_papers_label_is_lost_with_its_settings(argv, label, monkeypatch, tiny):
     found: list[str] = []
     monkeypatch.setattr(train, "load", lambda *_: tiny)
-    monkeypatch.setattr(train, "cut_images", lambda dataset, *_, **__: dataset)
+    monkeypatch.setattr(train, "reduce_dataset", lambda dataset, *_, **__: dataset)
     monkeypatch.setattr(train, "_one", lambda plan, *_: found.append(plan.label))
     assert train.main(["mobilenetv3-cifar100", "--device", "cpu", *argv]) == 0
     assert found == [label] and paper.LABEL != recipe.PAPER

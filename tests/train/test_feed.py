@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from stimcore.data.folder import image_folder
+from stimcore.data.normalise import Normalisation
 from stimcore.data.pictures import FilePixels
 from stimcore.runs.run import records
 from stimcore.train.augment import Crop, Normalise, flip_crop, imagenet_crop, resized
@@ -130,7 +131,7 @@ def test_a_smaller_crop_is_resized_from_the_original_and_not_from_the_crop():
 
 def test_normalised_images_have_mean_zero_and_deviation_one():
     pixels = torch.tensor([[[[0, 255]]], [[[51, 102]]]], dtype=torch.uint8)
-    out = Normalise((0.2,), (0.4,), CPU)(pixels)
+    out = Normalise(Normalisation((0.2,), (0.4,)), CPU)(pixels)
     assert out.dtype == torch.float32
     assert out.flatten().tolist() == pytest.approx([-0.5, 2.0, 0.0, 0.5], abs=1e-6)
 

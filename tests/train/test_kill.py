@@ -15,7 +15,8 @@ import pytest
 from stimcore import cli
 from stimcore.errors import CheckpointError
 from stimcore.runs import checkpoint
-from stimcore.runs.run import only_writer, records, trained_network
+from stimcore.runs.run import only_writer, records
+from stimcore.runs.trained_run import open_run
 from stimcore.train import __main__ as train
 from tests.train.conftest import digest
 
@@ -146,7 +147,7 @@ def test_when_no_checkpoint_can_be_read_it_says_so(reference, tmp_path, capsys):
     assert code == 1 and said.count("\n") == 1
     assert "No older checkpoint can be read either; start the run again without --resume." in said
     with pytest.raises(CheckpointError):
-        trained_network(tmp_path)
+        open_run(tmp_path)
 
 
 def test_a_started_run_is_not_overwritten_and_not_continued_as_another(reference, capsys):
@@ -171,7 +172,7 @@ def test_a_run_of_before_there_were_some_options_is_resumed(reference, tmp_path,
     for key in ("train_per_class", "evaluate_every", "watch", "watch_every", "watch_images"):
         del asked["recipe"][key]
     (tmp_path / "run.json").write_text(json.dumps(asked))
-    assert trained_network(tmp_path)[1].topology.network == "resnet20"
+    assert open_run(tmp_path).net.topology.network == "resnet20"
     checkpoint.listed(tmp_path)[-1].unlink()
     former = ["--evaluate-every", "1", "--watch", "--watch-every", "1"]  # what there was before recipes could say so
     code, said = here(capsys, *command(reference / "pictures", tmp_path, "--resume", *former)[3:])

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from stimcore.recipes.recipe import recipe
+from stimcore.recipes.catalogue import recipe
 from stimcore.train.progress import TimeLeft, in_words
 
 PLAN = dataclasses.replace(recipe("resnet20-fashion"), epochs=20, evaluate_every=5, watch_every=10)

@@ -54,7 +54,7 @@ def test_every_count_is_that_of_a_plain_evaluation(trainer_for, recipe, tiny, tm
     assert len(counted) == 3 and len(counted[-1]) == 26 and len(set(counted[-1].values())) > 1
     for one in rows[-1]["watched"]:
         spec = trainer.net.topology.parse(one["spec"])
-        plain = evaluate(trainer.net, spec, sample, mean=data.mean, std=data.std, calibration=trainer.calibration)
+        plain = evaluate(trainer.net, spec, sample, data.normalisation, calibration=trainer.calibration)
         assert one["correct"] == plain.correct and one["images"] == 40 and one["name"] == trainer.net.topology.short(spec)
         assert one["accuracy_pct"] == 100 * plain.correct / 40
         assert one["interval_pct"] == list(wilson(plain.correct, 40))
