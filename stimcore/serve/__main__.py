@@ -4,8 +4,7 @@ import asyncio
 import ipaddress
 import os
 import socket
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 from stimcore import cli
@@ -13,15 +12,17 @@ from stimcore.errors import StimcoreError, Unavailable, UsageError
 from stimcore.serve import logs
 from stimcore.serve.http.uvicorn_server import run
 from stimcore.serve.limits import Limits
-from stimcore.serve.service import Service
-from stimcore.serve.workers.pool import ENGINE, address
+from stimcore.serve.service import Service, ServiceConfig
+from stimcore.serve.workers.config import LOCAL_ENGINE, engine_url
 
 HOST, PORT = "127.0.0.1", 8000
-MIN_TOKEN = 16
+MIN_TOKEN_CHARS = 16
+BACKLOG = 1024
+"""Connections that the system accepts before the server does."""
 
 
 def parser() -> cli.Parser:
-    """The command line; its help text is frozen by a test."""
+    """Return the command line; its help text is frozen by a test."""
     line = cli.Parser(
         prog="python -m stimcore.serve",
         description="Serve bundles: Open Inference Protocol under /v2, evaluations under /v1, Prometheus under /metrics.",
@@ -34,41 +35,41 @@ def parser() -> cli.Parser:
         default="auto",
         help="auto, cpu, cuda or cuda:N; several with commas, a worker process each (default: %(default)s)",
     )
-    line.add_argument("--threads", type=int, metavar="N", help="inside one operator, on a CPU (default: all cores)")
+    line.add_argument("--threads", type=int, metavar="N", help="threads per worker, on a CPU (default: all cores)")
     line.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="run folders to show (default: %(default)s)"
     )
     line.add_argument(
         "--limit", action="append", default=[], metavar="NAME=VALUE", help="one of docs/serving.md's limits; may be repeated"
     )
-    line.add_argument("--engine", default=ENGINE, metavar="E", help="onnxruntime, or triton://HOST:PORT (default: %(default)s)")
+    line.add_argument(
+        "--engine", default=LOCAL_ENGINE, metavar="E", help="onnxruntime, or triton://HOST:PORT (default: %(default)s)"
+    )
     line.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default: %(default)s")
-    line.add_argument("--fd", type=int, help="a listening socket that was inherited, instead of --host and --port")
-    line.add_argument("--until-input-closes", action="store_true", help="end when standard input does")
+    line.add_argument("--fd", type=int, help="an inherited socket that listens already, instead of --host and --port")
+    line.add_argument("--until-input-closes", action="store_true", help="end when standard input closes")
     return line
 
 
 def main(argv: Sequence[str]) -> int:
-    """Serves; returns the exit code."""
+    """Serve until the process is asked to end; return the exit code."""
     options = parser().parse_args(argv)
     limits = Limits().with_texts(options.limit)
     if not options.folder.is_dir():
         raise UsageError(f"there is no folder {options.folder}", todo="'python -m stimcore.export' makes one.")
     token = os.environ.get("STIMCORE_TOKEN") or None
-    if token is not None and len(token) < MIN_TOKEN:
-        raise UsageError(f"STIMCORE_TOKEN has {len(token)} characters", allowed=f"at least {MIN_TOKEN}")
-    if options.engine != ENGINE:
-        address(options.engine)
-    sock = _listening(options.host, options.port, options.fd, token)
+    if token is not None and len(token) < MIN_TOKEN_CHARS:
+        raise UsageError(f"STIMCORE_TOKEN has {len(token)} characters", allowed=f"at least {MIN_TOKEN_CHARS}")
+    engine_url(options.engine)  # refuses an unknown engine before a socket is opened
+    sock = _listen(options.host, options.port, options.fd, token)
     threads = options.threads if options.threads is not None else len(os.sched_getaffinity(0))
     if threads < 1:
         raise UsageError(f"--threads {threads}", allowed="1 and more")
     logs.configure(options.log_level)
     host, port = sock.getsockname()[:2]
     print(f"stimcore serves {options.folder} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    server_of = partial(
-        Service,
-        options.folder,
+    config = ServiceConfig(
+        folder=options.folder,
         runs=options.runs,
         devices=options.device.split(","),
         threads=threads,
@@ -76,45 +77,41 @@ def main(argv: Sequence[str]) -> int:
         token=token,
         engine=options.engine,
     )
-    reason = asyncio.run(_serve(server_of, sock, options.until_input_closes))
+    reason = asyncio.run(_serve(config, sock, until_input_closes=options.until_input_closes))
     if reason is not None:
         raise reason
     return 0
 
 
-async def _serve(server_of: Callable[[], Service], sock: socket.socket, until_input_closes: bool) -> StimcoreError | None:
-    return await run(server_of(), sock, watch_input=until_input_closes)
+async def _serve(config: ServiceConfig, sock: socket.socket, *, until_input_closes: bool) -> StimcoreError | None:
+    """Serve; return why the server could not go on, None when it was asked to end."""
+    return await run(Service(config), sock, watch_input=until_input_closes)
 
 
-def _guarded(address: str, token: str | None) -> None:
-    """Makes sure that nobody from another machine comes in without a token.
+def _require_token(address: str, token: str | None) -> None:
+    """Refuse to listen where other machines can connect without a token.
 
     Raises:
-        UsageError: The address can be reached from there, and there is no token.
+        UsageError: The address is not on loopback, and there is no token.
     """
     if token is None and not ipaddress.ip_address(address).is_loopback:
         raise UsageError(
             f"{address} is reachable from other machines and there is no token",
-            todo=f"Set STIMCORE_TOKEN to a secret of at least {MIN_TOKEN} characters.",
+            todo=f"Set STIMCORE_TOKEN to a secret of at least {MIN_TOKEN_CHARS} characters.",
         )
 
 
-def _listening(host: str, port: int, fd: int | None, token: str | None) -> socket.socket:
-    """A socket that listens.
+def _listen(host: str, port: int, fd: int | None, token: str | None) -> socket.socket:
+    """Return a socket that listens, on an address or inherited.
 
     Raises:
-        UsageError: An address that others can reach, without a token; no such address; two answers to where to listen.
-        Unavailable: The port is taken.
+        UsageError: There is no such address, it needs a token, or both an address and a socket are given.
+        Unavailable: The port is in use.
     """
     if fd is not None:
         if (host, port) != (HOST, PORT):
-            raise UsageError("--fd with --host or --port", allowed="--fd alone: the socket knows its address")
-        try:
-            inherited = socket.socket(fileno=fd)
-        except OSError as reason:
-            raise UsageError(f"--fd {fd} is no socket ({reason.strerror})") from reason
-        _guarded(str(inherited.getsockname()[0]), token)
-        return inherited
+            raise UsageError("--fd with --host or --port", allowed="--fd alone: the socket has an address already")
+        return _inherited(fd, token)
     if not 0 <= port <= 65535:
         raise UsageError(f"--port {port}", allowed="0 to 65535")
     try:
@@ -123,8 +120,9 @@ def _listening(host: str, port: int, fd: int | None, token: str | None) -> socke
         raise UsageError(
             f"there is no address '{host[:80]}'", allowed="127.0.0.1, 0.0.0.0, a name or number of this machine"
         ) from reason
-    _guarded(str(address[0]), token)
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY where this is said
+    _require_token(str(address[0]), token)
+    # asyncio sets TCP_NODELAY only on sockets that name their protocol; without it, small answers wait for acknowledgements
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind(address)
@@ -133,7 +131,21 @@ def _listening(host: str, port: int, fd: int | None, token: str | None) -> socke
         raise Unavailable(
             f"{host}:{port} can't be used ({reason.strerror})", todo="Give another --port, or 0 for a free one."
         ) from reason
-    sock.listen(1024)
+    sock.listen(BACKLOG)
+    return sock
+
+
+def _inherited(fd: int, token: str | None) -> socket.socket:
+    """Return the socket behind a file descriptor.
+
+    Raises:
+        UsageError: The descriptor is not a socket, or its address needs a token.
+    """
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError as reason:
+        raise UsageError(f"--fd {fd} is not a socket ({reason.strerror})") from reason
+    _require_token(str(sock.getsockname()[0]), token)
     return sock
 
 

@@ -1,140 +1,194 @@
-"""The server without HTTP: library, results, jobs, pool, and their common life."""
+"""The model server without HTTP: it connects repository, results, jobs and workers, and starts and ends them together."""
 
 import asyncio
-import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from stimcore.serve import types
 from stimcore.serve.errors import Busy
+from stimcore.serve.jobs.job import Job
 from stimcore.serve.jobs.queue import JobQueue
-from stimcore.serve.jobs.result_cache import ResultCache
+from stimcore.serve.jobs.result_cache import Conditions, ResultCache, StoredResults, read_stored
 from stimcore.serve.limits import Limits
-from stimcore.serve.metrics import Metrics
-from stimcore.serve.repository.repository import ModelRepository, Snapshot, bundle_ref
+from stimcore.serve.metrics import GaugeValues, Metrics
+from stimcore.serve.repository.models import bundle_ref
+from stimcore.serve.repository.repository import ModelRepository, Snapshot
+from stimcore.serve.workers.config import LOCAL_ENGINE, WorkerConfig, engine_url
 from stimcore.serve.workers.messages import Forget
-from stimcore.serve.workers.pool import Pool
+from stimcore.serve.workers.pool import WorkerPool
 
 log = logging.getLogger("stimcore.serve")
 
 
-class Service:
-    """Everything that one front process holds.
+@dataclass(frozen=True, kw_only=True)
+class ServiceConfig:
+    """What a server serves, and with what.
 
-    Args:
-        folder: `exported`.
+    Attributes:
+        folder: Folder of experiments, `exported`.
         runs: Folder of run folders.
-        devices: One worker each.
-        threads: Inside one operator.
-        limits: Bounds.
-        token: That requests must carry; None on loopback.
-        engine: `onnxruntime`, or `triton://HOST:PORT`.
+        devices: `auto`, `cpu` or `cuda:N`, one worker process for each.
+        threads: Threads of each worker that compute at once, on a CPU.
+        limits: Bounds of the server.
+        token: Token that requests carry; None without access control by token.
+        engine: `onnxruntime`, or `triton://HOST:PORT` for an inference server that runs the networks.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        runs: Path = Path("runs"),
-        devices: Sequence[str] = ("auto",),
-        threads: int = 1,
-        limits: Limits | None = None,
-        token: str | None = None,
-        engine: str = "onnxruntime",
-    ) -> None:
-        self.limits, self.token = limits or Limits(), token
-        self.repository = ModelRepository(folder, runs)
+    folder: Path
+    runs: Path = Path("runs")
+    devices: Sequence[str] = ("auto",)
+    threads: int = 1
+    limits: Limits = field(default_factory=Limits)
+    token: str | None = None
+    engine: str = LOCAL_ENGINE
+
+
+class Service:
+    """Everything that the front process holds. It is the `Workers` of its job queue.
+
+    Args:
+        config: What is served, and with what.
+
+    Attributes:
+        limits: Bounds of the server.
+        token: Token that requests carry, or None.
+        repository: The bundles.
+        results: Known results.
+        metrics: Counters for Prometheus.
+        jobs: Evaluations.
+        pool: Worker processes.
+        draining: Set when the server begins to end: no new work is accepted.
+        unloaded: Names of models that were unloaded by request.
+
+    Raises:
+        UsageError: There is no such engine.
+    """
+
+    def __init__(self, config: ServiceConfig) -> None:
+        self.limits, self.token = config.limits, config.token
+        self.repository = ModelRepository(config.folder, config.runs)
         self.results = ResultCache(self.limits.known_results)
         self.metrics = Metrics(self.limits.model_labels)
-        self.jobs = JobQueue(self.repository, self.results, self.limits, lambda: self.provider)
-        self.pool = Pool(devices, threads, self.jobs, self.limits, engine)
+        self.jobs = JobQueue(self.repository, self.results, self.limits, workers=self)
+        self.pool = WorkerPool(_worker_configs(config), self.jobs, self.limits)
         self.draining = asyncio.Event()
         self.unloaded: set[str] = set()
-        self.looked = False
-        self._looking = asyncio.Lock()
+        self._scanned = False
+        self._scan_lock = asyncio.Lock()
 
     @property
     def provider(self) -> str:
-        """onnxruntime's name of what runs networks; empty while no worker is up."""
+        """Name of the execution provider, as onnxruntime calls it; empty while no worker takes work."""
         return self.pool.hello.provider if self.pool.hello else ""
+
+    def job_waiting(self) -> None:
+        """Give a job that waits to a worker."""
+        self.pool.dispatch()
+
+    def job_ended(self, job: Job) -> None:
+        """Stop the work for a job that has ended without its results."""
+        self.pool.drop(job)
+
+    def job_answered(self, job: Job) -> None:
+        """Open the bundle of a job that was answered without measuring: the next request is likely to need it."""
+        self.pool.warm_up(job)
 
     @property
     def ready(self) -> bool:
-        """Whether it takes work."""
-        return self.looked and self.pool.ready and not self.draining.is_set()
+        """Whether the server accepts work."""
+        return self._scanned and self.pool.ready and not self.draining.is_set()
 
     def status(self) -> types.Status:
-        """The server itself."""
+        """Return the state of the server."""
         hello = self.pool.hello
         return types.Status(
             ready=self.ready,
             provider=self.provider,
             provider_note=hello.note if hello else "",
             versions=dict(hello.versions) if hello else {"numpy": np.__version__},
+            image_bytes=self.limits.image_bytes,
+            image_pixels=self.limits.image_pixels,
+        )
+
+    def gauges(self) -> GaugeValues:
+        """Return what the gauges of `/metrics` show now."""
+        jobs, workers = self.jobs.all(), self.pool.workers
+        caches: Counter[str] = Counter()
+        for worker in workers:
+            caches.update(worker.caches)
+        return GaugeValues(
+            waiting_calls=self.pool.waiting,
+            calls_at_workers=sum(len(worker.calls) for worker in workers),
+            jobs=Counter(job.state for job in jobs),
+            known_results=len(self.results),
+            known_hits=self.results.hits,
+            streams=sum(len(job.streams) for job in jobs),
+            worker_restarts=self.pool.restarts,
+            engine_caches=caches,
+            ready=self.ready,
         )
 
     async def start(self) -> None:
-        """Opens the bundles and starts the workers, which come up meanwhile. Returns early when the server is to end."""
+        """Start the workers and open the bundles meanwhile; returns early when the server is to end before that is done."""
         self.pool.start()
-        looking, ending = asyncio.create_task(self.rescan()), asyncio.create_task(self.draining.wait())
-        await asyncio.wait((looking, ending), return_when=asyncio.FIRST_COMPLETED)
+        scanning, ending = asyncio.create_task(self.rescan()), asyncio.create_task(self.draining.wait())
+        await asyncio.wait((scanning, ending), return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
-        if looking.done():
-            looking.result()
+        if scanning.done():
+            scanning.result()
         else:
-            looking.cancel()
+            scanning.cancel()
 
     async def rescan(self) -> types.Catalogue:
-        """Looks at the folder again; requests that are being answered keep what they began with."""
-        async with self._looking:
+        """Open all bundles anew and serve them; requests that are being answered keep the bundles that they began with."""
+        async with self._scan_lock:
             before = {bundle.fingerprint for bundle in self.repository.snapshot.bundles.values()}
-            snapshot = await self._look()
+            snapshot, stored = await self._scan()
             self.repository.put(snapshot)
-            self.results.put_stored(snapshot.bundles.values())
+            self.results.put_stored(stored)
             self.metrics.allow_models(snapshot.models)
             self.unloaded &= set(snapshot.models)
-            now = {bundle.fingerprint: bundle for bundle in snapshot.bundles.values()}
-            log.info(
-                "looked",
-                extra={"fields": {"bundles": len(now), "new": len(set(now) - before), "gone": len(before - set(now))}},
-            )
+            now = {bundle.fingerprint for bundle in snapshot.bundles.values()}
+            log.info("scanned", extra={"fields": {"bundles": len(now), "new": len(now - before), "gone": len(before - now)}})
             for problem in snapshot.problems:
                 log.warning("problem", extra={"fields": {"path": problem.path, "message": problem.message}})
-        self.looked = True
+        self._scanned = True
         return snapshot.catalogue
 
-    async def _look(self) -> Snapshot:
-        """Hashes in a thread of its own, for which the end of this process does not wait."""
-        loop = asyncio.get_running_loop()
-        found: asyncio.Future[Snapshot] = loop.create_future()
+    async def _scan(self) -> tuple[Snapshot, Mapping[Conditions, StoredResults]]:
+        """Open and hash the bundles in a thread.
 
-        def tell(how: Callable[[Any], None], what: object) -> None:
-            if not found.done():
-                how(what)
+        It is a daemon thread rather than one of asyncio's: hashing many gigabytes takes minutes, and the process must be able
+        to end meanwhile.
+        """
+        outcome: Future[tuple[Snapshot, Mapping[Conditions, StoredResults]]] = Future()
 
-        def look() -> None:
+        def scan() -> None:
+            if not outcome.set_running_or_notify_cancel():
+                return
             try:
-                outcome: tuple[Callable[[Any], None], object] = (found.set_result, self.repository.look())
-            except Exception as reason:  # whatever it is, whoever asked is told
-                outcome = (found.set_exception, reason)
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(tell, *outcome)
+                snapshot = self.repository.scan()
+                outcome.set_result((snapshot, read_stored(snapshot.bundles.values())))
+            except Exception as reason:  # whatever it is, it is raised where the scan is awaited
+                outcome.set_exception(reason)
 
-        threading.Thread(target=look, name="look", daemon=True).start()
-        return await found
+        threading.Thread(target=scan, name="scan", daemon=True).start()
+        return await asyncio.wrap_future(outcome)
 
     def forget(self, name: str) -> None:
-        """Frees what workers hold of a bundle."""
-        source = bundle_ref(self.repository.model(name).bundle)
-        self.pool.tell_all(lambda number: Forget(number, source))
+        """Free the memory that workers use for the bundle of a model."""
+        ref = bundle_ref(self.repository.model(name).bundle)
+        self.pool.broadcast(lambda number: Forget(number, ref))
 
     def must_take_work(self) -> None:
-        """Before anything that a worker has to do.
+        """Refuse a request that needs a worker when the server is ending.
 
         Raises:
             Busy: The server is ending.
@@ -143,11 +197,30 @@ class Service:
             raise Busy("the server is ending", todo="Try again in a moment.")
 
     def drain(self) -> None:
-        """No new work; streams end; what is in flight is finished."""
+        """Begin to end: refuse new work, fail unfinished jobs, end event streams; calls that were accepted are finished."""
         self.draining.set()
         self.jobs.end_all()
 
     async def stop(self) -> None:
-        """Ends the workers."""
+        """End the workers."""
         self.drain()
         await self.pool.stop()
+
+
+def _worker_configs(config: ServiceConfig) -> list[WorkerConfig]:
+    """Return the configuration of each worker.
+
+    Raises:
+        UsageError: There is no such engine.
+    """
+    url = engine_url(config.engine)
+    return [
+        WorkerConfig(
+            device=device,
+            threads=config.threads,
+            engines=config.limits.engines,
+            keep_bytes=config.limits.keep_bytes,
+            url=url,
+        )
+        for device in config.devices
+    ]

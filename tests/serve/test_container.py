@@ -48,18 +48,21 @@ def test_hadolint_finds_nothing() -> None:
 
 def test_no_target_runs_as_root_and_each_has_an_init() -> None:
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    assert text.count('ENTRYPOINT ["tini", "--"]') == 2 and "nvidia/cuda:13." in text
+    assert text.count('ENTRYPOINT ["tini", "--"]') == 2
+    assert "nvidia/cuda:13." in text
     for name in ("serve", "app", "train"):
         instructions = target(name)
         assert instructions["USER"] == ["10001"]
-        assert "HEALTHCHECK" in instructions and "CMD" in instructions
+        assert "HEALTHCHECK" in instructions
+        assert "CMD" in instructions
     assert "/home/stimcore/exported" in (ROOT / "compose.yaml").read_text(encoding="utf-8")
 
 
 def test_requirements_of_targets_are_part_of_the_whole() -> None:
     whole = requirements("requirements.txt")
     serve, app = requirements("requirements-serve.txt"), requirements("requirements-app.txt")
-    assert serve < whole and app < whole
+    assert serve < whole
+    assert app < whole
     assert not any(line.startswith(("torch", "streamlit")) for line in serve)
     assert not any(line.startswith(("torch", "onnx")) for line in app)
 
@@ -68,7 +71,8 @@ def test_compose_names_targets_and_variables_that_exist() -> None:
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
     services = compose["services"]
     assert set(services) == {"server", "server-gpu", "app"}
-    assert services["server-gpu"]["profiles"] == ["gpu"] and "profiles" not in services["server"]
+    assert services["server-gpu"]["profiles"] == ["gpu"]
+    assert "profiles" not in services["server"]
     for service in services.values():
         assert target(service["build"]["target"])
         assert "STIMCORE_TOKEN" in service["environment"]
@@ -76,7 +80,7 @@ def test_compose_names_targets_and_variables_that_exist() -> None:
     assert services["app"]["environment"]["STIMCORE_SERVER"].startswith("http://model-server:8000")
 
 
-def test_the_health_check_reads_the_body(server: Running, tmp_path: Path) -> None:
+def test_the_health_check_reads_the_body(server: Running) -> None:
     assert healthcheck.main([server.url]) == 0
     with pytest.raises(Unavailable):
         healthcheck.main(["http://127.0.0.1:9"])
@@ -85,7 +89,7 @@ def test_the_health_check_reads_the_body(server: Running, tmp_path: Path) -> Non
     )  # what answers everything with 200 is no model server
     assert page.stdout is not None
     try:
-        with pytest.raises(Unavailable, match="does not say that it is ready"):
+        with pytest.raises(Unavailable, match="does not report that the server is ready"):
             healthcheck.main([f"http://127.0.0.1:{page.stdout.readline().strip()}"])
     finally:
         page.kill()
@@ -154,17 +158,20 @@ def test_target_serve_installs_and_serves_without_torch(exported: Path, tmp_path
     try:
         end = time.monotonic() + 90
         while subprocess.run(check, cwd=home, env=bare(), capture_output=True).returncode != 0:
-            assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text(encoding="utf-8")
+            assert process.poll() is None, (tmp_path / "log").read_text(encoding="utf-8")
+            assert time.monotonic() < end, (tmp_path / "log").read_text(encoding="utf-8")
             time.sleep(0.2)
         headers = {"Authorization": f"Bearer {TOKEN}"}
         answer = httpx.get(f"http://127.0.0.1:{port}/v1/experiments/tiny/methods/common/onnx?spec=d1-1-1", headers=headers)
-        assert answer.status_code == 200 and len(answer.content) > 10_000
+        assert answer.status_code == 200
+        assert len(answer.content) > 10_000
     finally:
         process.terminate()
         assert process.wait(15) == 0
         log.close()
     refused = subprocess.run(words, cwd=home, env=bare(), capture_output=True, text=True, timeout=60)
-    assert refused.returncode == 2 and "STIMCORE_TOKEN" in refused.stderr
+    assert refused.returncode == 2
+    assert "STIMCORE_TOKEN" in refused.stderr
 
 
 @pytest.mark.slow
@@ -182,7 +189,8 @@ def test_target_app_installs_and_shows_a_page(server: Running, tmp_path: Path) -
                     break
             except httpx.TransportError:
                 pass
-            assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text(encoding="utf-8")
+            assert process.poll() is None, (tmp_path / "log").read_text(encoding="utf-8")
+            assert time.monotonic() < end, (tmp_path / "log").read_text(encoding="utf-8")
             time.sleep(0.2)
     finally:
         process.terminate()
@@ -207,4 +215,5 @@ def test_target_app_installs_and_shows_a_page(server: Running, tmp_path: Path) -
 def test_target_train_installs_and_starts(tmp_path: Path) -> None:
     python = image("train", tmp_path)
     done = subprocess.run(command("train", python), cwd=tmp_path / "home", env=bare(), capture_output=True, text=True)
-    assert done.returncode == 0 and "RECIPE" in done.stdout
+    assert done.returncode == 0
+    assert "RECIPE" in done.stdout

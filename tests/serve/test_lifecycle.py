@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -20,10 +19,10 @@ import tritonclient.http as triton
 
 from stimcore.errors import Unavailable
 from tests.serve.conftest import Start
-from tests.serve.exported import export
+from tests.serve.evaluations import job_request, submit_long
+from tests.serve.exported import export, make_heavy
+from tests.serve.inference import URL, body, in_binary
 from tests.serve.processes import Running, in_session
-from tests.serve.test_bad_input import URL, body, in_binary
-from tests.serve.test_jobs import long, request
 
 
 def kill_worker(server: Running) -> None:
@@ -32,12 +31,14 @@ def kill_worker(server: Running) -> None:
     worker.kill()
 
 
-def test_the_front_knows_neither_torch_nor_onnxruntime(server: Running, exported: Path) -> None:
+def test_the_front_knows_neither_torch_nor_onnxruntime(server: Running) -> None:
     maps = Path(f"/proc/{server.process.pid}/maps").read_text(encoding="utf-8")
-    assert "onnxruntime" not in maps and "libtorch" not in maps
+    assert "onnxruntime" not in maps
+    assert "libtorch" not in maps
     (worker,) = server.workers()
     worker_maps = Path(f"/proc/{worker.pid}/maps").read_text(encoding="utf-8")
-    assert "onnxruntime" in worker_maps and "libtorch" not in worker_maps
+    assert "onnxruntime" in worker_maps
+    assert "libtorch" not in worker_maps
     code = (
         "import sys, stimcore.serve, stimcore.serve.client.embedded; print({'torch', 'onnxruntime', 'onnx'} & set(sys.modules))"
     )
@@ -47,13 +48,14 @@ def test_the_front_knows_neither_torch_nor_onnxruntime(server: Running, exported
 def test_a_killed_worker_is_a_pause_not_an_error(start: Start) -> None:
     server = start()
     client = server.client()
-    job = long(client, count=60)
+    job = submit_long(client, count=60)
     server.until(lambda: client.job(job.id).state == "running")
     kill_worker(server)
     assert client.job(job.id).state == "running"
     done = client.wait(job.id)
-    assert (done.state, done.error) == ("done", None) and done.images == 300
-    again = client.wait(client.submit(request("common", *done.request.specs[:5], fresh=True)).id)
+    assert (done.state, done.error) == ("done", None)
+    assert done.images == 300
+    again = client.wait(client.submit(job_request("common", *done.request.specs[:5], fresh=True)).id)
     assert list(again.results) == list(done.results[:5])
     assert server.metric("stim_worker_restarts") == 1
 
@@ -79,15 +81,17 @@ def test_an_inference_whose_worker_is_killed_is_done_by_the_next(start: Start) -
 def test_an_evaluation_that_ends_its_worker_twice_fails(start: Start) -> None:
     server = start(limits=["crashes=10"])
     client = server.client()
-    job = long(client)
+    job = submit_long(client)
     for number in (1, 2):
         server.until(lambda starts=number: [line["event"] for line in server.lines()].count("worker ready") == starts)
         server.until(lambda: client.job(job.id).state == "running")
         kill_worker(server)
     failed = client.wait(job.id)
-    assert failed.state == "failed" and failed.error is not None and failed.error.code == "worker_crashed"
+    assert failed.state == "failed"
+    assert failed.error is not None
+    assert failed.error.code == "worker_crashed"
     assert [event.type for event in client.events(job.id)][-2:] == ["error", "done"]
-    assert client.wait(client.submit(request("common", "d1-1-1")).id).state == "done"
+    assert client.wait(client.submit(job_request("common", "d1-1-1")).id).state == "done"
 
 
 @pytest.mark.slow
@@ -100,10 +104,13 @@ def test_repeated_crashes_turn_ready_off_and_live_stays(start: Start) -> None:
         time.sleep(0.1)
     server.until(lambda: server.http.get("/v2/health/ready").status_code == 503)
     answer = server.http.get("/v2/health/ready")
-    assert answer.json()["ready"] is False and "keeps ending" in answer.json()["error"] and "Retry-After" in answer.headers
+    assert answer.json()["ready"] is False
+    assert "keeps ending" in answer.json()["error"]
+    assert "Retry-After" in answer.headers
     assert server.live()
     refused = server.http.post(URL, content=json.dumps(body()))
-    assert refused.status_code == 503 and "keeps ending" in refused.json()["error"]
+    assert refused.status_code == 503
+    assert "keeps ending" in refused.json()["error"]
     server.wait_ready()
     assert server.http.post(URL, content=json.dumps(body())).status_code == 200
 
@@ -113,7 +120,7 @@ def test_a_silent_worker_is_replaced(start: Start) -> None:
     client = server.client()
     (worker,) = server.workers()
     worker.send_signal(signal.SIGSTOP)
-    job = client.submit(request("common", "d1-1-1", fresh=True))
+    job = client.submit(job_request("common", "d1-1-1", fresh=True))
     assert client.wait(job.id).state == "done"
     assert any(line["event"] == "worker silent" for line in server.lines())
 
@@ -124,7 +131,7 @@ def test_the_end_finishes_what_is_in_flight_and_ends_streams(start: Start, numbe
     client = server.client()
     images = np.ones((64, 1, 12, 12), np.float32)
     words = in_binary(images.tobytes(), images.nbytes, shape=list(images.shape))
-    job = long(client)
+    job = submit_long(client)
     types: list[str] = []
     stream = threading.Thread(target=lambda: types.extend(event.type for event in client.events(job.id)))
     stream.start()
@@ -136,19 +143,26 @@ def test_the_end_finishes_what_is_in_flight_and_ends_streams(start: Start, numbe
         server.until(lambda: server.metric("stim_waiting_calls") + server.metric("stim_calls_at_workers") == 6)
         began = time.monotonic()
         server.process.send_signal(number)
-        with pytest.raises(httpx.ConnectError):  # new ones are refused
-            while time.monotonic() - began < 5:
-                httpx.get(server.url + "/v2/health/live")
+        with pytest.raises(httpx.ConnectError):  # new connections are refused
+            ask_until_refused(server, seconds=5)
         workers[0].send_signal(signal.SIGCONT)
         code = server.process.wait(20)
         seconds = time.monotonic() - began
         assert [future.result().status_code for future in waiting] == [200] * 6
     stream.join()
-    assert code == 0 and seconds < 10
+    assert code == 0
+    assert seconds < 10
     assert types[-2:] == ["error", "done"]
     assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
     with pytest.raises(Unavailable):
         client.status()
+
+
+def ask_until_refused(server: Running, seconds: float) -> None:
+    """Ask over new connections until one is refused, which raises httpx's error, or until time is up."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        httpx.get(server.url + "/v2/health/live")
 
 
 def hammer(server: Running, stop: threading.Event) -> None:
@@ -168,7 +182,8 @@ def test_the_end_waits_neither_for_a_stuck_worker_nor_for_a_busy_connection(star
         server.until(lambda: server.metric("stim_calls_at_workers") == 1)
         busy = threads.submit(hammer, server, stop)
         began = time.monotonic()
-        assert server.stop() == 0 and time.monotonic() - began < 10
+        assert server.stop() == 0
+        assert time.monotonic() - began < 10
         stop.set()
         busy.result()
         with contextlib.suppress(httpx.TransportError):  # its connection was closed
@@ -176,27 +191,23 @@ def test_the_end_waits_neither_for_a_stuck_worker_nor_for_a_busy_connection(star
     assert psutil.wait_procs([worker], timeout=5)[1] == []
 
 
-def heavy(folder: Path) -> None:
-    """Makes a bundle's weights a file of holes that takes many seconds to hash."""
-    os.truncate(folder / "tiny" / "common" / "weights.bin", 40 << 30)
-
-
 def test_the_end_while_starting(start: Start, own_exported: Path) -> None:
-    heavy(own_exported)
+    make_heavy(own_exported)
     server = start(own_exported, wait=False)
     server.until(lambda: bool(server.workers()))
     workers = server.workers()
     with pytest.raises(httpx.TimeoutException):
         server.http.get("/v2/health/ready", timeout=0.5)
     began = time.monotonic()
-    assert server.stop() == 0 and time.monotonic() - began < 10
+    assert server.stop() == 0
+    assert time.monotonic() - began < 10
     assert psutil.wait_procs(workers, timeout=5)[1] == []
 
 
 def test_the_end_while_loading(start: Start, own_exported: Path) -> None:
     server = start(own_exported, limits=["drain_s=1"])
     assert server.http.post(URL, content=json.dumps(body())).status_code == 200
-    heavy(own_exported)
+    make_heavy(own_exported)
     with ThreadPoolExecutor(2) as threads:
         loading = threads.submit(httpx.post, f"{server.url}/v2/repository/models/tiny.common/load", timeout=60)
         unloading = threads.submit(httpx.post, f"{server.url}/v2/repository/models/tiny.stimulative/unload", timeout=60)
@@ -205,7 +216,8 @@ def test_the_end_while_loading(start: Start, own_exported: Path) -> None:
         assert server.http.post(URL, content=json.dumps(body())).status_code == 200, "it answers while it hashes"
         assert not loading.done()
         began = time.monotonic()
-        assert server.stop() == 0 and time.monotonic() - began < 10
+        assert server.stop() == 0
+        assert time.monotonic() - began < 10
         with contextlib.suppress(httpx.TransportError):
             assert loading.result().status_code in (500, 503)
 
@@ -245,7 +257,7 @@ def test_signals_of_the_group_do_not_kill_the_worker_first(server: Running) -> N
 def test_when_the_front_is_killed_the_worker_goes(start: Start) -> None:
     server = start()
     client = server.client()
-    long(client)
+    submit_long(client)
     time.sleep(0.3)
     (worker,) = server.workers()
     server.process.kill()
@@ -281,7 +293,8 @@ def test_a_new_bundle_is_picked_up_without_dropping_requests(start: Start, expor
     stop.set()
     asking.join()
     first = codes.index(200)
-    assert set(codes[:first]) == {404} and set(codes[first:]) == {200}
+    assert set(codes[:first]) == {404}
+    assert set(codes[first:]) == {200}
 
 
 @pytest.mark.slow
@@ -289,15 +302,17 @@ def test_a_re_exported_bundle_is_another(start: Start, tmp_path: Path) -> None:
     folder = export(tmp_path / "exported", methods=("common",), num_images=60)
     server = start(folder)
     client = server.client()
-    before = client.wait(client.submit(request("common", "d1-1-1")).id)
+    before = client.wait(client.submit(job_request("common", "d1-1-1")).id)
     fingerprint = client.catalogue().experiments[0].methods[0].fingerprint
     manifest = folder / "tiny" / "common" / "manifest.json"
     manifest.write_text(manifest.read_text(encoding="utf-8").replace('"seed": 0', '"seed": 7'), encoding="utf-8")
     client.rescan()
     method = client.catalogue().experiments[0].methods[0]
-    assert method.seed == 7 and method.fingerprint != fingerprint
-    after = client.wait(client.submit(request("common", "d1-1-1")).id)
-    assert after.source == "measured" and after.results == before.results
+    assert method.seed == 7
+    assert method.fingerprint != fingerprint
+    after = client.wait(client.submit(job_request("common", "d1-1-1")).id)
+    assert after.source == "measured"
+    assert after.results == before.results
 
 
 def test_broken_bundles_are_told_and_the_others_served(start: Start, own_exported: Path) -> None:
@@ -311,10 +326,12 @@ def test_broken_bundles_are_told_and_the_others_served(start: Start, own_exporte
     catalogue = server.client().catalogue()
     assert [method.name for method in catalogue.experiments[0].methods] == ["stimulative"]
     messages = {problem.path: problem.message for problem in catalogue.problems}
-    assert set(messages) == {"tiny/common", "odd/half"} and "sha256 differs" in messages["tiny/common"]
+    assert set(messages) == {"tiny/common", "odd/half"}
+    assert "sha256 differs" in messages["tiny/common"]
     with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
         rows = {row["name"]: row for row in client.get_model_repository_index()}
-        assert rows["tiny.common"]["state"] == "UNAVAILABLE" and "sha256" in rows["tiny.common"]["reason"]
+        assert rows["tiny.common"]["state"] == "UNAVAILABLE"
+        assert "sha256" in rows["tiny.common"]["reason"]
     assert server.http.post(URL, content=json.dumps(body())).status_code == 404
 
 
@@ -322,5 +339,6 @@ def test_a_bundle_that_changes_behind_the_server_is_not_used(start: Start, own_e
     server = start(own_exported)
     (own_exported / "tiny" / "common" / "weights.bin").write_bytes(b"something else")
     answer = server.http.post(URL, content=json.dumps(body()))
-    assert answer.status_code == 503 and "sha256 differs" in answer.json()["error"]
+    assert answer.status_code == 503
+    assert "sha256 differs" in answer.json()["error"]
     assert server.http.post(URL.replace("common", "stimulative"), content=json.dumps(body())).status_code == 200

@@ -15,11 +15,10 @@ import pytest
 
 from stimcore.bundle import open_bundle
 from stimcore.engine.engine import Engine
-from stimcore.serve import types
 from tests.serve.conftest import Start
+from tests.serve.evaluations import job_request
+from tests.serve.inference import URL, body, in_binary
 from tests.serve.processes import Running
-from tests.serve.test_bad_input import URL, body, in_binary
-from tests.serve.test_jobs import request
 
 SPECS = ("main", "d1-1-1", "d1-2-3", "d3-2-1", "1-3.4-5-6.7-8-9", "2-1-3.4-6-5.7-9-8")
 
@@ -31,12 +30,12 @@ def test_thirty_users_and_thirty_streams_get_no_wrong_answer(start: Start, expor
     images = bundle.experiment.normalise(bundle.experiment.evaluation[0][:8])
     expected = {text: engine.logits(bundle.topology.parse(text), images) for text in SPECS}
     (*_, last) = engine.evaluate([bundle.topology.parse(text) for text in SPECS])
-    results = {text: types.Result.model_validate(last.results[bundle.topology.parse(text)].to_dict()) for text in SPECS}
+    results = {text: last.results[bundle.topology.parse(text)] for text in SPECS}
 
     def use(user: int) -> tuple[int, int]:
         client = server.client()
         mine = [SPECS[(user + i) % len(SPECS)] for i in range(2)]
-        job = client.submit(request("common", *mine, fresh=user % 3 == 0))
+        job = client.submit(job_request("common", *mine, fresh=user % 3 == 0))
         streamed: list[str] = []
         stream = threading.Thread(target=lambda: streamed.extend(event.type for event in client.events(job.id)))
         stream.start()
@@ -55,7 +54,8 @@ def test_thirty_users_and_thirty_streams_get_no_wrong_answer(start: Start, expor
                 found = np.frombuffer(tail, np.float32).reshape(8, -1)
                 right += bool(np.allclose(found, expected[text], rtol=1e-5, atol=1e-5))
         stream.join()
-        assert streamed[-1] == "done" and "result" in streamed
+        assert streamed[-1] == "done"
+        assert "result" in streamed
         done = client.job(job.id)
         return right, int(list(done.results) == [results[text] for text in mine] and done.main == results["main"])
 
@@ -63,23 +63,25 @@ def test_thirty_users_and_thirty_streams_get_no_wrong_answer(start: Start, expor
         outcomes = list(threads.map(use, range(30)))
     assert sum(right for right, _ in outcomes) == 300
     assert sum(right for _, right in outcomes) == 30
-    assert server.live() and server.metric("stim_worker_restarts") == 0
+    assert server.live()
+    assert server.metric("stim_worker_restarts") == 0
 
 
 @pytest.mark.slow
 def test_twenty_kills_and_every_evaluation_is_finished(start: Start) -> None:
     server = start(limits=["crashes=100", "jobs_per_client=32"])
     client = server.client()
-    expected = client.wait(client.submit(request("common", *SPECS, fresh=True)).id).results
+    expected = client.wait(client.submit(job_request("common", *SPECS, fresh=True)).id).results
     for number in range(1, 21):
-        jobs = [client.submit(request("common", *SPECS, fresh=True, max_images=None))]
+        jobs = [client.submit(job_request("common", *SPECS, fresh=True, max_images=None))]
         server.until(lambda n=number: [line["event"] for line in server.lines()].count("worker ready") == n, 60)
         time.sleep(0.02 * (number % 10))
         for worker in server.workers():
             worker.kill()
         for job in jobs:
             done = client.wait(job.id)
-            assert done.state == "done" and list(done.results) == list(expected)
+            assert done.state == "done"
+            assert list(done.results) == list(expected)
     assert server.metric("stim_worker_restarts") == 20
     assert server.http.get("/v2/health/ready").status_code == 200
 
@@ -98,7 +100,7 @@ def test_memory_does_not_grow_over_two_thousand_requests(start: Start) -> None:
             assert server.http.post(URL, content=bad).status_code == 400
             assert server.http.get("/v1/catalogue").status_code == 200
             assert server.http.get("/metrics").status_code == 200
-            client.submit(request("stimulative", SPECS[1 + i % 3]))
+            client.submit(job_request("stimulative", SPECS[1 + i % 3]))
 
     front = psutil.Process(server.process.pid)
     ask(500)
@@ -139,13 +141,14 @@ def test_models_loaded_and_unloaded_from_many_threads(start: Start) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(cycle, range(8)))
-    assert server.live() and server.http.get("/v2/models/tiny.common/ready").status_code == 200
+    assert server.live()
+    assert server.http.get("/v2/models/tiny.common/ready").status_code == 200
     assert server.http.post(URL, content=json.dumps(body())).status_code == 200
 
 
 def test_clients_that_vanish_in_the_middle_leave_nothing_behind(server: Running) -> None:
     client = server.client()
-    job = client.submit(request("common", *SPECS, fresh=True))
+    job = client.submit(job_request("common", *SPECS, fresh=True))
     for _ in range(20):
         with server.http.stream("GET", f"/v1/jobs/{job.id}/events") as answer:
             next(answer.iter_raw())
@@ -178,12 +181,14 @@ def test_clients_that_are_killed_in_the_middle_leave_nothing_behind(server: Runn
             program = subprocess.Popen(
                 [sys.executable, "-c", KILLED, str(server.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
-            assert program.stdin is not None and program.stdout is not None
+            assert program.stdin is not None
+            assert program.stdout is not None
             program.stdin.write(whole[: int(share * len(whole))])
             program.stdin.close()
             programs.append(program)
         for program in programs:
-            assert program.stdout is not None and program.stdout.readline() == b"sent\n"
+            assert program.stdout is not None
+            assert program.stdout.readline() == b"sent\n"
             program.kill()
             program.wait()
             program.stdout.close()
@@ -213,13 +218,15 @@ def test_whoever_is_taken_is_answered_soon_however_many_are_offered(start: Start
                     done.append(1)
                     ahead.append(len(done) - before)
                 else:
-                    assert answer.status_code == 503 and answer.headers["Retry-After"] == "1"
+                    assert answer.status_code == 503
+                    assert answer.headers["Retry-After"] == "1"
                     refused.append(1)
                     time.sleep(0.1)
 
     with ThreadPoolExecutor(60) as threads:
         list(threads.map(offer, range(60)))
-    assert len(done) + len(refused) == 600 and len(refused) > 300
+    assert len(done) + len(refused) == 600
+    assert len(refused) > 300
     assert sorted(ahead)[int(0.95 * len(ahead))] <= 2 * (4 + 2), (
         "waiting, at the worker; twice, for threads here that lag behind"
     )

@@ -1,1 +1,1 @@
-"""Evaluations as jobs: queue, progress and results that are known already."""
+"""Evaluations as jobs: the queue, the state of a job, and the cache of results."""

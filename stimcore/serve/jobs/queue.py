@@ -1,174 +1,211 @@
-"""Evaluations as jobs: what is known already is answered at once, identical ones are one, unwatched ones end.
+"""The queue of evaluations: known results answer at once, identical requests share a job, and jobs without a client end.
 
-Knows neither HTTP nor processes: `pool.py` asks it what to do next and tells it what came of it. One event loop, no threads.
+The module knows neither HTTP nor worker processes: `workers/dispatcher.py` takes the next job and reports its progress.
+Everything in it runs in one event loop.
 """
 
-import json
 import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import Protocol
 
 from stimcore.bundle import Bundle
+from stimcore.engine.inference import Progress
 from stimcore.errors import StimcoreError, UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import Busy, Late, NotFound, TooLarge, TooMany, WorkerCrashed
 from stimcore.serve.jobs.job import Job
-from stimcore.serve.jobs.result_cache import Conditions, ResultCache, conditions
+from stimcore.serve.jobs.result_cache import Conditions, ResultCache, conditions_of
 from stimcore.serve.limits import Limits
-from stimcore.serve.repository.repository import ModelRepository, bundle_ref
-from stimcore.serve.workers.messages import Begin, Report
+from stimcore.serve.repository.models import bundle_ref
+from stimcore.serve.repository.repository import ModelRepository
+from stimcore.subnets.spec import Spec
 
 ATTEMPTS = 2
-"""An evaluation that ended its worker is tried once more."""
+"""A job whose worker ended is tried this many times in all."""
+
+
+class Workers(Protocol):
+    """What the queue asks of the workers, and what it notifies them of."""
+
+    @property
+    def provider(self) -> str:
+        """Name of the execution provider that would run a job now; empty while no worker takes work."""
+
+    def job_waiting(self) -> None:
+        """A job waits that could be computed."""
+
+    def job_ended(self, job: Job) -> None:
+        """A job has ended without its results; nobody needs further work for it."""
+
+    def job_answered(self, job: Job) -> None:
+        """A job was answered from known results, without a worker."""
 
 
 class JobQueue:
-    """All evaluations.
+    """All evaluations: waiting, running, and finished ones that are still remembered.
 
     Args:
-        repository: What is served.
-        known: Results so far.
-        limits: Bounds.
-        provider: onnxruntime's name of what would run now; empty while no worker is up.
+        repository: The bundles.
+        results: Known results.
+        limits: Bounds of the server.
+        workers: Who computes the jobs.
         clock: Seconds, never going back.
     """
 
     def __init__(
         self,
         repository: ModelRepository,
-        known: ResultCache,
+        results: ResultCache,
         limits: Limits,
-        provider: Callable[[], str],
+        workers: Workers,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.repository, self.results, self.limits = repository, known, limits
-        self._provider, self._clock = provider, clock
+        self._repository, self._results, self._limits = repository, results, limits
+        self._workers, self._clock = workers, clock
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._waiting: deque[Job] = deque()
-        self._numbers = 0
-        self.woken: Callable[[], None] = lambda: None
-        self.dropped: Callable[[Job], None] = lambda job: None
-        self.answered: Callable[[Job], None] = lambda job: None
+        self._last_number = 0
 
     def submit(self, request: types.JobRequest, client: str) -> Job:
-        """A new evaluation, or the one that does the same already.
+        """Return a new job, or the unfinished one that does the same already.
+
+        Args:
+            request: The request.
+            client: The client, which watches the job from now on.
 
         Raises:
-            NotFound: Experiment or method.
-            SpecError: A spec that the network has not.
-            UsageError: No specs, or no images.
-            TooLarge: Too many specs.
-            TooMany: Of this client's evaluations.
+            NotFound: There is no such experiment or method.
+            SpecError: The network has no such sub-network.
+            UsageError: There are no specs, or no images.
+            TooLarge: There are too many specs.
+            TooMany: The client has too many jobs in progress.
             Busy: The queue is full.
         """
-        bundle = self.repository.bundle(request.experiment, request.method)
+        bundle = self._repository.bundle(request.experiment, request.method)
         if not request.specs:
-            raise UsageError("no specs were given", allowed=f"1 to {self.limits.specs}")
-        if len(request.specs) > self.limits.specs:
-            raise TooLarge(f"{len(request.specs):,} specs", allowed=f"at most {self.limits.specs:,}")
+            raise UsageError("no specs were given", allowed=f"1 to {self._limits.specs}")
+        if len(request.specs) > self._limits.specs:
+            raise TooLarge(f"{len(request.specs):,} specs", allowed=f"at most {self._limits.specs:,}")
         if request.max_images is not None and request.max_images < 1:
             raise UsageError(f"max_images is {request.max_images}", allowed="1 and more, or null for all")
-        on = conditions(bundle, request.recalibrate, request.max_images)
-        specs = tuple(str(bundle.topology.parse(text)) for text in request.specs)
-        request = request.model_copy(update={"specs": specs, "max_images": on.max_images})
-        if (same := self._same(on, request)) is not None:
+        conditions = conditions_of(bundle, request.recalibrate, request.max_images)
+        specs = tuple(bundle.topology.parse(text) for text in request.specs)
+        if (same := self._find_same(conditions, specs)) is not None:
             same.interactive |= request.interactive
             self._watch(same, client)
-            self.woken()
+            self._workers.job_waiting()
             return same
-        job = self._new(request, bundle, on, client)
-        self._answer_from_known(job)
+        job = self._make(request, bundle, conditions, specs, client)
+        self._answer_from_cache(job)
         if not job.final:
             self._check_room(client)
             self._waiting.append(job)
-            job.say_progress(job.images, job.images_total)
-            self.woken()
+            job.announce_progress(job.images, job.images_total)
+            self._workers.job_waiting()
         self._jobs[job.id] = job
         self._forget_old()
         return job
 
-    def _same(self, on: Conditions, request: types.JobRequest) -> Job | None:
+    def _find_same(self, conditions: Conditions, specs: tuple[Spec, ...]) -> Job | None:
+        """Return an unfinished job that gives the same results.
+
+        A fresh job counts too: whatever is unfinished is being measured now.
+        """
         for job in self._jobs.values():
-            if not job.final and job.on == on and job.request.specs == request.specs:
+            if not job.final and job.conditions == conditions and job.specs == specs:
                 return job
         return None
 
-    def _new(self, request: types.JobRequest, bundle: Bundle, on: Conditions, client: str) -> Job:
-        self._numbers += 1
+    def _make(
+        self, request: types.JobRequest, bundle: Bundle, conditions: Conditions, specs: tuple[Spec, ...], client: str
+    ) -> Job:
+        self._last_number += 1
+        long_forms = tuple(map(str, specs))
         job = Job(
             id=uuid.uuid4().hex,
-            number=self._numbers,
-            request=request,
-            bundle=bundle,
-            source=bundle_ref(bundle),
-            on=on,
-            main=str(bundle.topology.full),
-            images_total=on.max_images or bundle.manifest.images,
+            number=self._last_number,
+            request=request.model_copy(update={"specs": long_forms, "max_images": conditions.max_images}),
+            specs=specs,
+            bundle_ref=bundle_ref(bundle),
+            conditions=conditions,
+            main=bundle.topology.full,
+            images_total=conditions.max_images or bundle.manifest.images,
             owner=client,
-            created=self._clock(),
+            created_at=self._clock(),
             interactive=request.interactive,
         )
         self._watch(job, client)
         return job
 
-    def _answer_from_known(self, job: Job) -> None:
-        wanted = tuple(dict.fromkeys((job.main, *job.request.specs)))
-        stored = None if job.request.fresh else self.results.stored(job.on)
-        provider = self._provider()
-        job.origin, job.provider = "stored", stored.provider if stored else provider
-        for spec in () if job.request.fresh else wanted:
-            if stored is not None and spec in stored.results:
-                job.known[spec] = stored.results[spec]
-            elif (text := self.results.measured(job.on, provider, spec)) is not None:
-                job.known[spec], job.origin, job.provider = text, "cached", provider
-        job.missing = tuple(spec for spec in wanted if spec not in job.known)
+    def _answer_from_cache(self, job: Job) -> None:
+        """Give a job the results that are known, and finish it when these are all.
+
+        A job whose results come from several places names the latest: `measured` before `cached` before `stored`.
+        """
+        wanted = tuple(dict.fromkeys((job.main, *job.specs)))
+        if not job.request.fresh:
+            stored = self._results.stored(job.conditions)
+            provider = self._workers.provider
+            job.source, job.provider = "stored", stored.provider if stored else provider
+            for spec in wanted:
+                if stored is not None and spec in stored.results:
+                    job.results[spec] = stored.results[spec]
+                elif (result := self._results.measured(job.conditions, provider, spec)) is not None:
+                    job.results[spec], job.source, job.provider = result, "cached", provider
+        job.missing = tuple(spec for spec in wanted if spec not in job.results)
         if job.missing:
-            job.origin, job.provider = "measured", ""
+            job.source, job.provider = "measured", ""
         else:
-            self.results.hits += 1
+            self._results.hits += 1
             self._finish(job)
-            self.answered(job)
+            self._workers.job_answered(job)
 
     def _check_room(self, client: str) -> None:
-        open_ = [job for job in self._jobs.values() if not job.final]
-        if sum(job.owner == client for job in open_) >= self.limits.jobs_per_client:
+        unfinished = [job for job in self._jobs.values() if not job.final]
+        if sum(job.owner == client for job in unfinished) >= self._limits.jobs_per_client:
             raise TooMany(
-                f"this client has {self.limits.jobs_per_client} evaluations in progress", todo="Wait for one, or cancel one."
+                f"this client has {self._limits.jobs_per_client} evaluations in progress", todo="Wait for one, or cancel one."
             )
-        if len(open_) >= self.limits.jobs:
-            raise Busy(f"{self.limits.jobs} evaluations wait or run: the queue is full", todo="Try again in a moment.")
+        if len(unfinished) >= self._limits.jobs:
+            raise Busy(f"{self._limits.jobs} evaluations wait or run: the queue is full", todo="Try again in a moment.")
 
     def _forget_old(self) -> None:
+        """Forget the oldest finished jobs above the limits of jobs and of results; the newest one always stays."""
         results = finished = 0
         for job in reversed(list(self._jobs.values())):
             if job.final:
-                finished, results = finished + 1, results + len(job.request.specs)
-                if finished > self.limits.finished_jobs or (finished > 1 and results > self.limits.known_results):
+                finished, results = finished + 1, results + len(job.specs)
+                if finished > self._limits.finished_jobs or (finished > 1 and results > self._limits.known_results):
                     del self._jobs[job.id]
 
     def get(self, id_: str, client: str | None = None) -> Job:
-        """An evaluation by id; with a client, as a poll of that client's.
+        """Return a job by its id.
+
+        Args:
+            id_: The id.
+            client: The client that polls and thereby watches the job; None for a look that does not count.
 
         Raises:
-            NotFound: There is none, or it was forgotten.
+            NotFound: There is no such job, or it was forgotten.
         """
         job = self._jobs.get(id_)
         if job is None:
-            raise NotFound(f"there is no evaluation '{id_[:40]}'", todo="Submit it again: what was measured is remembered.")
+            raise NotFound(f"there is no evaluation '{id_[:40]}'", todo="Submit it again: measured results are remembered.")
         if client is not None:
             self._watch(job, client)
         return job
 
     def all(self) -> list[Job]:
-        """Every evaluation that is remembered, the oldest first."""
+        """Return every job that is remembered, the oldest first."""
         return list(self._jobs.values())
 
     def cancel(self, id_: str, client: str) -> Job:
-        """Takes a client's interest away; the work ends when nobody else watches.
+        """Stop watching a job for a client; the job ends when no other client watches it.
 
         Raises:
-            NotFound: There is none, or it was forgotten.
+            NotFound: There is no such job, or it was forgotten.
         """
         job = self.get(id_)
         job.watchers.pop(client, None)
@@ -179,10 +216,10 @@ class JobQueue:
         return job
 
     def _watch(self, job: Job, client: str) -> None:
-        job.watchers[client] = self._clock() + self.limits.lease_s
+        job.watchers[client] = self._clock() + self._limits.lease_s
 
     def drop_unwatched(self) -> None:
-        """Ends what nobody watches any more and what takes too long; called about once a second."""
+        """End jobs that no client watches any more, and jobs that take too long; called about once a second."""
         now = self._clock()
         for job in list(self._jobs.values()):
             if job.final:
@@ -190,66 +227,69 @@ class JobQueue:
             job.watchers = {client: until for client, until in job.watchers.items() if until > now}
             if not job.watchers and not job.streams:
                 self._end(job, "dropped")
-            elif now - job.created > self.limits.job_s:
-                self.fail(job, Late(f"the evaluation was not done after {self.limits.job_s:g} s"))
+            elif now - job.created_at > self._limits.job_s:
+                self.fail(job, Late(f"the evaluation was not done after {self._limits.job_s:g} s"))
 
     def end_all(self) -> None:
-        """The server ends."""
+        """Fail every unfinished job, because the server ends."""
         for job in list(self._jobs.values()):
             if not job.final:
                 self.fail(job, Busy("the server is ending", todo="Submit it again in a moment."))
 
-    # What the pool asks and tells
-
     def next(self) -> Job | None:
-        """Takes the next evaluation: interactive ones first, each in turn."""
-        for wanted in (True, False):
+        """Take the next job out of the queue: interactive jobs first, and each in its turn."""
+        for interactive in (True, False):
             for job in self._waiting:
-                if job.interactive is wanted:
+                if job.interactive is interactive:
                     self._waiting.remove(job)
                     return job
         return None
 
-    def has_interactive(self) -> bool:
-        """Whether an interactive one waits."""
-        return any(job.interactive for job in self._waiting)
-
-    def begin(self, job: Job) -> Begin:
-        """How a worker is told of it."""
-        chunk = min(500, max(100, 50_000 // len(job.missing)))  # first numbers early, also of thousands of sub-networks
-        return Begin(job.number, job.source, job.missing, job.request.recalibrate, job.on.max_images, chunk)
-
-    def report(self, job: Job, report: Report, provider: str) -> None:
-        """A worker got further."""
-        if job.final or report.phase == "stopped":
-            return
-        job.state, job.provider = "running", provider
-        job.phase = report.phase
-        if report.phase == "evaluate":
-            job.images, job.images_total = report.images, report.images_total
-            job.known.update({spec: text for spec, text in report.results.items() if spec in job.missing})
-        if report.finished:
-            self.results.add(job.on, provider, {spec: job.known[spec] for spec in job.missing})
-            self._finish(job)
-            return
-        job.say_progress(report.images, report.images_total)
-        if report.results:
-            job.say_result()
-
     def put_back(self, job: Job) -> None:
-        """It goes on later, in its turn; somebody who waits for a first number keeps the turn until it is there.
+        """Put a job that is not done yet back into the queue.
 
-        Two calibrations that take turns would both end late; one after the other, the first one ends in half the time.
+        Usually it goes to the end, so that jobs take turns. But while somebody waits for the first number of one sub-network,
+        its calibration keeps the turn: two calibrations that took turns would both end late, whereas one after the other, the
+        first ends in half the time and the second no later.
         """
         if job.final:
             return
-        if job.interactive and job.phase == "calibrate" and len(job.request.specs) == 1:
+        if job.interactive and job.phase == "calibrate" and len(job.specs) == 1:
             self._waiting.appendleft(job)
         else:
             self._waiting.append(job)
 
-    def crashed(self, job: Job, blamed: bool) -> None:
-        """Its worker ended: it starts anew, but not for ever. Until then it says what it said: clients see a pause."""
+    def report(self, job: Job, progress: Progress, provider: str) -> None:
+        """Take over the progress of a worker.
+
+        Args:
+            job: The job.
+            progress: The engine's report.
+            provider: The execution provider that runs the job.
+        """
+        if job.final:
+            return
+        job.state, job.phase, job.provider = "running", progress.phase, provider
+        if progress.phase == "evaluate":
+            job.images, job.images_total = progress.images, progress.images_total
+            # The engine always evaluates the main network along; a main result that was known stays as it was, so that a client
+            # gets the same value as before.
+            job.results.update((spec, progress.results[spec]) for spec in job.missing)
+        if progress.done:
+            self._results.add(job.conditions, provider, (job.results[spec] for spec in job.missing))
+            self._finish(job)
+            return
+        job.announce_progress(progress.images, progress.images_total)
+        if progress.results:
+            job.announce_results()
+
+    def worker_ended(self, job: Job, *, blamed: bool) -> None:
+        """Let a job begin anew on another worker, unless it has ended too many; until then, clients see a pause.
+
+        Args:
+            job: A job that the worker held.
+            blamed: Whether the worker was computing this job when it ended.
+        """
         if job.final:
             return
         job.attempts += blamed
@@ -260,22 +300,21 @@ class JobQueue:
             self._waiting.appendleft(job)
 
     def fail(self, job: Job, reason: StimcoreError) -> None:
-        """It can't be done."""
+        """End a job with an error, unless it has ended already."""
         if job.final:
             return
-        job.error = types.JobError(code=reason.code, message=str(reason))
-        job.say("error", job.error.model_dump_json().encode())
+        job.announce_error(types.JobError(code=reason.code, message=str(reason)))
         self._end(job, "failed")
 
     def _finish(self, job: Job) -> None:
         job.images = job.images_total
-        job.say_result()
+        job.announce_results()
         self._end(job, "done")
 
     def _end(self, job: Job, state: types.JobState) -> None:
         job.state = state
         if job in self._waiting:
             self._waiting.remove(job)
-        job.say("done", json.dumps({"state": state, "source": job.origin}).encode())
+        job.announce_end()
         if state != "done":
-            self.dropped(job)
+            self._workers.job_ended(job)

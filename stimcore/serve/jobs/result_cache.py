@@ -1,26 +1,28 @@
-"""Results that are known already: of stored sweeps, and of what was measured here. JSON texts, as the worker wrote them."""
+"""Results that need no measuring: those of sweeps that bundles store, and those that this server measured before."""
 
+import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from stimcore.analysis.result import Result
 from stimcore.bundle import Bundle
-from stimcore.errors import BundleError
+from stimcore.errors import BundleError, SpecError
 from stimcore.serve.repository.describe import stored_sweep
-from stimcore.serve.repository.repository import data_hash
 from stimcore.subnets.families import KINDS
+from stimcore.subnets.spec import Spec
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a result depends on besides its spec.
+    """Everything that a result depends on, except the spec and the execution provider.
 
     Attributes:
-        fingerprint: Of the bundle.
-        data: Hash of images, normalisation, classes.
+        fingerprint: Fingerprint of the bundle.
+        data: Hash of images, normalisation and classes.
         recalibrate: Whether batch norms were re-calibrated.
-        max_images: How many images were asked for; None for all.
+        max_images: Number of images that were asked for; None for all.
     """
 
     fingerprint: str
@@ -30,62 +32,81 @@ class Conditions:
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Results of a bundle's stored sweeps, and what they were measured with."""
+class StoredResults:
+    """The results of a bundle's stored sweeps.
+
+    Attributes:
+        provider: The execution provider that measured all of them.
+        results: Spec -> result.
+    """
 
     provider: str
-    results: Mapping[str, bytes]
+    results: Mapping[Spec, Result]
 
 
 class ResultCache:
-    """Results by conditions, provider and spec.
+    """Results by conditions, execution provider and spec.
+
+    The provider is part of the key because results of a CPU and of a GPU may differ in an image or two; a client never gets a
+    mixture of both.
 
     Args:
-        limit: Measured results that are remembered; the least recently used go first.
+        limit: Measured results that are kept; the least recently used are dropped first.
+
+    Attributes:
+        hits: Jobs that were answered without measuring.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.hits = 0
-        self._measured: OrderedDict[tuple[Conditions, str, str], bytes] = OrderedDict()
-        self._stored: dict[Conditions, Stored] = {}
+        self._measured: OrderedDict[tuple[Conditions, str, Spec], Result] = OrderedDict()
+        self._stored: Mapping[Conditions, StoredResults] = {}
 
     def __len__(self) -> int:
         return len(self._measured)
 
-    def put_stored(self, bundles: Iterable[Bundle]) -> None:
-        """Forgets stored sweeps and takes up those of `bundles`; broken ones are left out."""
-        self._stored = {conditions(b, True, None): stored for b in bundles if (stored := _stored(b)) is not None}
+    def put_stored(self, stored: Mapping[Conditions, StoredResults]) -> None:
+        """Replace the results of stored sweeps; see `read_stored`."""
+        self._stored = stored
 
-    def stored(self, on: Conditions) -> Stored | None:
-        """Results of stored sweeps."""
-        return self._stored.get(on)
+    def stored(self, conditions: Conditions) -> StoredResults | None:
+        """Return the results of stored sweeps, None where there are none."""
+        return self._stored.get(conditions)
 
-    def measured(self, on: Conditions, provider: str, spec: str) -> bytes | None:
-        """A result that was measured here on the same provider."""
-        key = (on, provider, spec)
-        if (found := self._measured.get(key)) is not None:
+    def measured(self, conditions: Conditions, provider: str, spec: Spec) -> Result | None:
+        """Return a result that this server measured, None where there is none."""
+        key = (conditions, provider, spec)
+        result = self._measured.get(key)
+        if result is not None:
             self._measured.move_to_end(key)
-        return found
+        return result
 
-    def add(self, on: Conditions, provider: str, results: Mapping[str, bytes]) -> None:
-        """Remembers what was measured."""
-        for spec, text in results.items():
-            self._measured[on, provider, spec] = text
-            self._measured.move_to_end((on, provider, spec))
+    def add(self, conditions: Conditions, provider: str, results: Iterable[Result]) -> None:
+        """Keep results that were measured."""
+        for result in results:
+            key = (conditions, provider, result.spec)
+            self._measured[key] = result
+            self._measured.move_to_end(key)
         while len(self._measured) > self.limit:
             self._measured.popitem(last=False)
 
 
-def conditions(bundle: Bundle, recalibrate: bool, max_images: int | None) -> Conditions:
-    """The conditions of a request; all images are all images however they were asked for."""
+def conditions_of(bundle: Bundle, recalibrate: bool, max_images: int | None) -> Conditions:
+    """Return the conditions of a request; a `max_images` that covers all images counts as None."""
     everything = max_images is None or max_images >= bundle.manifest.images
-    return Conditions(bundle.fingerprint, data_hash(bundle), recalibrate, None if everything else max_images)
+    return Conditions(bundle.fingerprint, _data_hash(bundle), recalibrate, None if everything else max_images)
 
 
-def _stored(bundle: Bundle) -> Stored | None:
-    """All sweeps of a bundle that fit it: made of this bundle, of all its images, by one provider."""
-    provider, results = "", dict[str, bytes]()
+def read_stored(bundles: Iterable[Bundle]) -> dict[Conditions, StoredResults]:
+    """Read the stored sweeps of bundles; sweeps that are broken or do not fit their bundle are left out."""
+    stored = {conditions_of(bundle, True, None): _read_sweeps(bundle) for bundle in bundles}
+    return {conditions: results for conditions, results in stored.items() if results is not None}
+
+
+def _read_sweeps(bundle: Bundle) -> StoredResults | None:
+    """Return the results of all sweeps that were made of this very bundle, of all its images, by one provider."""
+    provider, results = "", dict[Spec, Result]()
     for kind in KINDS:
         try:
             sweep = stored_sweep(bundle, kind)
@@ -95,8 +116,16 @@ def _stored(bundle: Bundle) -> Stored | None:
                 continue
             if provider not in ("", sweep["provider"]):
                 continue
+            of_sweep = [Result.from_dict(row) for row in (*sweep["results"], sweep["main"])]
             provider = str(sweep["provider"])
-            results |= {row["spec"]: json.dumps(row, allow_nan=False).encode() for row in (*sweep["results"], sweep["main"])}
-        except (BundleError, KeyError, TypeError, ValueError):
-            continue  # a stored sweep spares work; without it the work is done
-    return Stored(provider, results) if results else None
+        except (BundleError, SpecError, KeyError, TypeError, ValueError):
+            continue  # a stored sweep only saves work: without it the results are measured
+        results |= {result.spec: result for result in of_sweep}
+    return StoredResults(provider, results) if results else None
+
+
+def _data_hash(bundle: Bundle) -> str:
+    """Return the sha256 of everything outside the manifest that results depend on: images, normalisation, classes."""
+    experiment = bundle.experiment
+    parts = [sorted(experiment.hashes.items()), experiment.mean, experiment.std, experiment.classes]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

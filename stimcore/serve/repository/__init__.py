@@ -1,1 +1,1 @@
-"""What is served: bundles and run folders by name."""
+"""The bundles and run folders that are served, by name."""

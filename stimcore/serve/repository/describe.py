@@ -1,4 +1,4 @@
-"""What is said of a bundle: the catalogue's entries, stored sweeps, listed networks, whether a text names a sub-network."""
+"""Descriptions of bundles for clients: catalogue entries, stored sweeps, listed networks, and the check of a spec."""
 
 import json
 import math
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from stimcore.analysis.intervals import paired_drop, wilson
+from stimcore.analysis.result import Result
 from stimcore.bundle import Bundle
 from stimcore.errors import BundleError, UsageError
 from stimcore.serve import types
@@ -17,7 +18,7 @@ from stimcore.subnets.families import KINDS
 
 
 def stored_sweep(bundle: Bundle, kind: str) -> dict[str, Any] | None:
-    """A stored sweep; None where there is none.
+    """Return a stored sweep as its file holds it, None where there is none.
 
     Raises:
         NotFound: There is no such family.
@@ -26,35 +27,34 @@ def stored_sweep(bundle: Bundle, kind: str) -> dict[str, Any] | None:
     if kind not in KINDS:
         raise NotFound(f"there is no family '{kind[:40]}'", allowed=", ".join(KINDS))
     try:
-        found = bundle.sweep(kind)
-        if found is not None and not (isinstance(found["results"], list) and isinstance(found["main"], dict)):
+        sweep = bundle.sweep(kind)
+        if sweep is not None and not (isinstance(sweep["results"], list) and isinstance(sweep["main"], dict)):
             raise ValueError("no results")
     except (ValueError, KeyError, TypeError, OSError) as reason:
         raise BundleError(f"sweep-{kind}.json of {bundle.experiment.name}/{bundle.method} is broken ({reason})") from reason
-    return found
+    return sweep
 
 
-def main_result(bundle: Bundle) -> types.Result:
-    """The main network on all evaluation images: of a stored sweep, else the counts of the manifest."""
+def main_result(bundle: Bundle) -> Result:
+    """Return the main network's result on all evaluation images: from a stored sweep, else from the manifest's counts."""
     for kind in bundle.sweeps:
         sweep = stored_sweep(bundle, kind)
         if sweep is not None and sweep["main"]["images"] == bundle.manifest.images:
-            return types.Result.model_validate(sweep["main"])
+            return Result.from_dict(sweep["main"])
     correct, images = bundle.main.correct, bundle.manifest.images
-    drop = paired_drop(0, 0, images)
-    return types.Result(
-        spec=bundle.main.spec,
+    return Result(
+        spec=bundle.topology.parse(bundle.main.spec),
         correct=correct,
         images=images,
         accuracy_pct=100 * correct / images,
         interval_pct=wilson(correct, images),
-        drop_pct=0,
-        drop_interval_pct=drop.interval_pct,
+        drop_pct=0.0,
+        drop_interval_pct=paired_drop(0, 0, images).interval_pct,
     )
 
 
 def method_info(bundle: Bundle) -> types.MethodInfo:
-    """What the catalogue says of a bundle."""
+    """Return the catalogue's entry for a bundle."""
     manifest = bundle.manifest
     return types.MethodInfo(
         name=bundle.method,
@@ -76,7 +76,12 @@ def method_info(bundle: Bundle) -> types.MethodInfo:
 
 
 def experiment_info(bundle: Bundle, methods: list[types.MethodInfo]) -> types.ExperimentInfo:
-    """What the catalogue says of an experiment."""
+    """Return the catalogue's entry for an experiment.
+
+    Args:
+        bundle: Any bundle of the experiment.
+        methods: The entries of its bundles.
+    """
     experiment = bundle.experiment
     channels, height, width = experiment.image_shape
     return types.ExperimentInfo(
@@ -88,34 +93,38 @@ def experiment_info(bundle: Bundle, methods: list[types.MethodInfo]) -> types.Ex
         mean=experiment.mean,
         std=experiment.std,
         topology=experiment.topology.to_dict(),
-        evaluation_images=_count(experiment.path / "evaluation.npz"),
-        calibration_images=_count(experiment.path / "calibration.npz"),
+        evaluation_images=_num_images(experiment.path / "evaluation.npz"),
+        calibration_images=_num_images(experiment.path / "calibration.npz"),
         methods=methods,
     )
 
 
-def _count(path: Path) -> int:
+def _num_images(path: Path) -> int:
     with np.load(path, allow_pickle=False) as arrays:
         return len(arrays["labels"])
 
 
 def networks_of(bundle: Bundle) -> types.Networks:
-    """The listed files, with latencies where `latency.json` holds them."""
+    """Return the listed files, with latencies where the bundle has a `latency.json`.
+
+    Raises:
+        BundleError: `latency.json` is broken.
+    """
     path = bundle.path / "latency.json"
     try:
-        measured: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        times, on = dict(measured.get("latency_ms", {})), dict(measured.get("latency_on", {}))
+        latency: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        times, machine = dict(latency.get("latency_ms", {})), dict(latency.get("latency_on", {}))
     except (ValueError, TypeError, AttributeError) as reason:
         raise BundleError(f"latency.json of {bundle.experiment.name}/{bundle.method} is broken ({reason})") from reason
     networks = [
         types.NetworkInfo(file=file, **asdict(entry), latency_ms=times.get(file, {}))
         for file, entry in bundle.manifest.networks.items()
     ]
-    return types.Networks(networks=networks, latency_on=on if times else {})
+    return types.Networks(networks=networks, latency_on=machine if times else {})
 
 
 def finite(value: Any) -> Any:
-    """JSON values with what JSON has no word for as None."""
+    """Return JSON values with None in place of NaN and infinities, which JSON can't express."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -124,7 +133,13 @@ def finite(value: Any) -> Any:
 
 
 def check_spec(bundle: Bundle | None, experiment: Bundle, text: str) -> types.SpecCheck:
-    """Whether a text names a sub-network of a bundle, or of the experiment's network when `bundle` is None."""
+    """Check whether a text names a sub-network.
+
+    Args:
+        bundle: The network to check against; None for the experiment's whole network.
+        experiment: Any bundle of the experiment.
+        text: The spec as a client wrote it, in any form.
+    """
     topology = experiment.experiment.topology if bundle is None else bundle.topology
     try:
         spec = topology.parse(text)

@@ -1,1 +1,1 @@
-"""Worker processes: started, fed, watched and replaced."""
+"""Worker processes: their supervision in the front process, and the program that runs in them."""

@@ -1,20 +1,33 @@
-"""A device and the worker process that serves it now: started, spoken to, heard, ended. Who gets what to do: `pool.py`."""
+"""One worker process as the front sees it: the pipe to it, and what it is working on. `dispatcher.py` decides on its work."""
 
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from stimcore.serve.jobs.job import Job
 from stimcore.serve.workers import messages
+from stimcore.serve.workers.config import WorkerConfig
 from stimcore.serve.workers.messages import Call, Hello
+
+PIPE_BYTES = 16 << 20
+"""Bytes that are buffered from a worker before reading pauses; a report of 5,832 results has one megabyte."""
+EXIT_S = 2.0
+"""Time for a worker to end by itself before it is killed."""
 
 
 @dataclass(eq=False)
-class Waiting:
-    """A call and whoever waits for its answer. Those of priority 1 go before those of 2."""
+class PendingCall:
+    """A call without an answer yet.
+
+    Attributes:
+        call: The message.
+        answer: Where its answer goes.
+        priority: Calls of priority 1 go before those of priority 2.
+        attempts: Workers that ended while they had it.
+    """
 
     call: Call
     answer: asyncio.Future[Any]
@@ -22,59 +35,61 @@ class Waiting:
     attempts: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class WorkerHandle:
-    """A device, and the worker process that serves it now.
+    """A place for one worker process. The process is replaced when it ends; the handle stays.
 
     Attributes:
-        hello: What it said of itself; None while it starts.
-        calls: Sent and not answered.
-        job: Whose chunk it works on.
-        begun: Evaluations that it holds open.
-        heard: When it last said something, or was given something to do while it had nothing.
-        caches: What its engines kept when it last reported.
-        looked_at: Fingerprints of bundles that it was told to get ready.
+        config: What the worker may use.
+        process: The process; None between two of them.
+        hello: Its first message; None until it takes work.
+        calls: Calls that it has and did not answer yet, by number.
+        job: The job that it computes the next report of.
+        open_jobs: Jobs that it has begun and not ended: their statistics and counts live in its memory.
+        heard_at: When it last sent a message, or last got work while it was idle, in seconds of the monotonic clock.
+        failures: Processes of this handle in a row that ended without answering anything.
+        caches: What its engines kept when it last reported; see `messages.Report`.
+        warmed_up: Fingerprints of bundles for which it got a `Warmup`.
     """
 
-    device: str
+    config: WorkerConfig
     process: asyncio.subprocess.Process | None = None
     hello: Hello | None = None
-    calls: dict[int, Waiting] = field(default_factory=dict)
+    calls: dict[int, PendingCall] = field(default_factory=dict)
     job: Job | None = None
-    begun: set[Job] = field(default_factory=set)
-    heard: float = 0.0
+    open_jobs: set[Job] = field(default_factory=set)
+    heard_at: float = 0.0
     failures: int = 0
     caches: Mapping[str, float] = field(default_factory=dict)
-    looked_at: set[str] = field(default_factory=set)
+    warmed_up: set[str] = field(default_factory=set)
 
     @property
     def idle(self) -> bool:
-        """Whether it has nothing to do."""
+        """Whether it has neither calls nor a job."""
         return not self.calls and self.job is None
 
     def send(self, message: object, now: float) -> None:
-        """Queues a message on its pipe."""
-        assert self.process is not None and self.process.stdin is not None
+        """Queue a message on the worker's pipe; the worker must be running.
+
+        Silence counts from here when the worker was idle: an idle worker rightly says nothing, for hours if need be.
+        """
+        assert self.process is not None
+        assert self.process.stdin is not None
         if self.idle:
-            self.heard = now
+            self.heard_at = now
         self.process.stdin.write(messages.pack(message))
 
-    async def run(self, words: Sequence[str], now: float) -> AsyncGenerator[Any, None]:
-        """Starts a worker and gives what it says, until its output closes.
-
-        Args:
-            words: Of its command line.
-            now: Seconds.
-        """
-        self.heard = now
+    async def run(self, now: float) -> AsyncGenerator[Any, None]:
+        """Start a process and yield its messages until its output closes, which it does however the process ends."""
+        self.heard_at = now
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "stimcore.serve.workers.process",
-            *words,
+            self.config.to_json(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            limit=16 << 20,
+            limit=PIPE_BYTES,
         )
         assert self.process.stdout is not None
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -83,14 +98,23 @@ class WorkerHandle:
                 body = await self.process.stdout.readexactly(messages.HEAD.unpack(head)[0])
                 yield messages.unpack(body)
 
-    async def leave(self, *, kill: bool) -> int | None:
-        """Ends the worker, if there is one: closes its input, and kills it when it does not go, or at once.
+    def kill(self) -> None:
+        """Kill the process, if there is one. Its output closes, and thereby `run` ends."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+
+    async def close(self, *, kill: bool) -> int | None:
+        """End the process, if there is one, and wait until it is gone.
+
+        Args:
+            kill: Kill it at once. Otherwise it is killed only when it does not end within `EXIT_S` after its input closed.
 
         Returns:
-            Its exit code; None when there was none.
+            The exit code; None when there was no process.
         """
         process, self.process, self.hello = self.process, None, None
-        self.looked_at.clear()
+        self.warmed_up.clear()
         if process is None:
             return None
         assert process.stdin is not None
@@ -99,7 +123,7 @@ class WorkerHandle:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(EXIT_S):
                 return await process.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):

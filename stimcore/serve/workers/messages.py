@@ -1,6 +1,14 @@
-"""What front and worker process say to each other, and how it is framed on a pipe.
+"""Messages between the front process and a worker process, and their framing on a pipe.
 
-Pickle is safe here: both ends are our own processes, and nothing that a client sent is ever unpickled.
+Every message is a pickle with its length in front. Pickle is safe here: both ends are processes of this server, and no byte
+that a client sent is ever unpickled.
+
+A worker answers three kinds of messages:
+
+- a `Call` gets one `Answer` or `CallFailure`, as soon as possible;
+- a job is a dialogue: `Begin` opens it, and every `Advance` gets one `Report` or `JobFailure`, until the front sends `Drop`.
+  The front keeps the initiative, so that between two reports it can give the worker to a job that somebody waits for;
+- a `Warmup` is done when there is nothing else to do, and answered by `WarmupDone`.
 """
 
 import pickle
@@ -9,33 +17,42 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stimcore.engine.inference import Progress
 from stimcore.errors import StimcoreError
+from stimcore.serve.repository.models import BundleRef
+from stimcore.subnets.spec import Spec
 
 HEAD = struct.Struct(">Q")
-"""Before every message: its length in bytes."""
-
-
-@dataclass(frozen=True)
-class BundleRef:
-    """Which bundle is meant: its folder, and the hash that its manifest must have."""
-
-    path: str
-    fingerprint: str
+"""The length of a message in bytes, sent before it."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """Something that is answered once, soon: goes before evaluations."""
+    """A request that is answered once, by `Answer` or `CallFailure`; calls go before jobs.
+
+    Attributes:
+        id: Number of the call.
+        bundle: The bundle it concerns.
+    """
 
     id: int
-    source: BundleRef
+    bundle: BundleRef
 
 
 @dataclass(frozen=True)
 class Infer(Call):
-    """Logits of normalised images, float32 `[B, C, H, W]` as bytes. The answer: float32 `[B, K]` as bytes, and nanoseconds."""
+    """Run a sub-network on images.
 
-    spec: str
+    The answer is a pair: the logits, float32 `[B, K]` as bytes, and the nanoseconds that they took.
+
+    Attributes:
+        spec: The sub-network.
+        recalibrate: Whether its batch norms are re-calibrated.
+        shape: `[B, C, H, W]`.
+        data: Normalised images, float32 of that shape as bytes.
+    """
+
+    spec: Spec
     recalibrate: bool
     shape: tuple[int, ...]
     data: bytes
@@ -43,12 +60,18 @@ class Infer(Call):
 
 @dataclass(frozen=True)
 class Classify(Call):
-    """Probabilities of one image: an evaluation image by `index`, or `image`, a PNG or JPEG.
+    """Run several sub-networks on one image.
 
-    The answer is the image as the networks saw it, as PNG, and per spec a list of probabilities.
+    The answer is a pair: the image as the networks saw it, as PNG, and a list of `(spec, probabilities)`.
+
+    Attributes:
+        specs: The sub-networks.
+        index: Number of an evaluation image; None when `image` is given.
+        image: A PNG or JPEG file; None when `index` is given.
+        max_pixels: Larger images are refused before they are decoded.
     """
 
-    specs: Sequence[str]
+    specs: Sequence[Spec]
     index: int | None
     image: bytes | None
     max_pixels: int
@@ -56,21 +79,29 @@ class Classify(Call):
 
 @dataclass(frozen=True)
 class Standalone(Call):
-    """A self-contained ONNX file, checked against the engine before it is handed out; the answer is its bytes."""
+    """Compose a self-contained ONNX file of a sub-network and check it; the answer is its bytes.
 
-    spec: str
+    Attributes:
+        spec: The sub-network.
+    """
+
+    spec: Spec
 
 
 @dataclass(frozen=True)
 class Forget(Call):
-    """Closes the engine of a bundle; the answer is None."""
+    """Close the engine of the bundle and free its memory; the answer is None."""
 
 
 @dataclass(frozen=True)
 class Warmup:
-    """Somebody looks at a bundle: it is opened ahead of the first edit. Whatever else there is to do goes first."""
+    """Open a bundle and fill its caches while the worker has nothing else to do; answered by `WarmupDone`.
 
-    source: BundleRef
+    Attributes:
+        bundle: The bundle that a client has just looked at.
+    """
+
+    bundle: BundleRef
 
 
 @dataclass(frozen=True)
@@ -78,7 +109,7 @@ class WarmupDone:
     """The answer to `Warmup`.
 
     Attributes:
-        caches: As in `Report`.
+        caches: See `Report`.
     """
 
     caches: Mapping[str, float]
@@ -86,11 +117,20 @@ class WarmupDone:
 
 @dataclass(frozen=True)
 class Begin:
-    """Opens an evaluation. Not answered; the first `Advance` is."""
+    """Open a job. This message has no answer; the first `Advance` has.
+
+    Attributes:
+        id: Number of the job.
+        bundle: The bundle.
+        specs: Sub-networks to evaluate.
+        recalibrate: Whether their batch norms are re-calibrated.
+        max_images: Evaluate only the first images; all when None.
+        chunk_images: Images between two reports.
+    """
 
     id: int
-    source: BundleRef
-    specs: Sequence[str]
+    bundle: BundleRef
+    specs: Sequence[Spec]
     recalibrate: bool
     max_images: int | None
     chunk_images: int
@@ -98,26 +138,26 @@ class Begin:
 
 @dataclass(frozen=True)
 class Advance:
-    """Asks an evaluation for its next `Report`."""
+    """Ask a job for its next `Report`."""
 
     id: int
 
 
 @dataclass(frozen=True)
 class Drop:
-    """Ends an evaluation, also in the middle of a chunk. Not answered; a running `Advance` still is."""
+    """End a job, also in the middle of a chunk. This message has no answer; an `Advance` that runs still has."""
 
     id: int
 
 
 @dataclass(frozen=True)
 class Hello:
-    """The worker's first words.
+    """The first message of a worker: it takes work from now on.
 
     Attributes:
-        provider: onnxruntime's name of what runs networks.
-        note: Why that is not a GPU; empty on a GPU.
-        versions: ModelRepository -> version.
+        provider: onnxruntime's name of the execution provider.
+        note: Why that is not a GPU, in one sentence; empty on a GPU.
+        versions: Library -> version.
     """
 
     provider: str
@@ -134,10 +174,25 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A `Call` or an evaluation that can't be done, and why."""
+class CallFailure:
+    """The answer to a `Call` that can't be done, with the reason."""
 
     id: int
+    error: StimcoreError
+
+
+@dataclass(frozen=True)
+class JobFailure:
+    """The answer to an `Advance` of a job that can't go on, with the reason; the worker has closed the job."""
+
+    id: int
+    error: StimcoreError
+
+
+@dataclass(frozen=True)
+class StartFailure:
+    """The only message of a worker that can't start, with the reason. Another process could not start either."""
+
     error: StimcoreError
 
 
@@ -146,29 +201,27 @@ class Report:
     """The answer to `Advance`.
 
     Attributes:
-        phase: `calibrate`, `evaluate`, or `stopped` when the evaluation was dropped.
-        images: Evaluated so far, or steps of calibration.
-        images_total: In all.
-        results: Spec -> JSON text of its result; empty while calibrating.
-        finished: Whether this was the last.
-        caches: Sizes and use of what the worker's engines keep, as `Engine.metrics` names them, all together.
+        id: Number of the job.
+        progress: The engine's report; None when the job was dropped before it could give one.
+        caches: Bytes, hits and misses of the caches of all engines of this worker together, named as in `Engine.metrics`.
     """
 
     id: int
-    phase: str
-    images: int
-    images_total: int
-    results: Mapping[str, bytes]
-    finished: bool
+    progress: Progress | None
     caches: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the worker has closed the job."""
+        return self.progress is None or self.progress.done
 
 
 def pack(message: object) -> bytes:
-    """A message with its length before it."""
+    """Return a message with its length in front."""
     body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     return HEAD.pack(len(body)) + body
 
 
 def unpack(body: bytes) -> Any:
-    """A message without its length."""
+    """Return the message that `pack` wrote, given its bytes without the length."""
     return pickle.loads(body)

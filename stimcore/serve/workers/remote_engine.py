@@ -14,8 +14,8 @@ from stimcore.engine.inference import Budget, Floats, InferenceEngine, Progress
 from stimcore.engine.tally import Reference, Tally
 from stimcore.errors import SpecError, Unavailable, UsageError
 from stimcore.serve.http import oip_codec
-from stimcore.serve.repository.repository import triton_name
-from stimcore.subnets.topology import Spec
+from stimcore.serve.repository.models import triton_name
+from stimcore.subnets.spec import Spec
 
 REQUEST_IMAGES = 256
 """Images in one request to the remote server."""
@@ -47,7 +47,7 @@ class RemoteEngine:
         if not recalibrate:
             raise UsageError("recalibrate is false", allowed="true: listed files hold their own statistics")
         name = self._name(spec)
-        body, length = oip_codec.ask(images)
+        body, length = oip_codec.encode_request(images)
         try:
             answer = self._http.post(
                 f"/v2/models/{name}/infer", content=body, headers={"Inference-Header-Content-Length": str(length)}
@@ -56,7 +56,7 @@ class RemoteEngine:
             raise Unavailable(f"the inference server at {self._http.base_url} can't be reached") from reason
         if answer.status_code != 200:
             raise Unavailable(f"the inference server refused '{name}': {_sentence(answer)}")
-        return oip_codec.logits_of(answer.content, answer.headers.get("Inference-Header-Content-Length"), len(images))
+        return oip_codec.decode_response(answer.content, answer.headers.get("Inference-Header-Content-Length"), len(images))
 
     def evaluate(
         self,
@@ -115,7 +115,7 @@ class RemoteEngine:
                 f"{spec} is not among the listed networks, and the inference server can't compose it",
                 allowed=", ".join(Path(name).stem for name in list(self.bundle.manifest.networks)[:8]),
             )
-        return triton_name(self.bundle, str(spec))
+        return triton_name(self.bundle, spec)
 
 
 def _sentence(answer: httpx.Response) -> str:

@@ -1,4 +1,4 @@
-"""Inference on another server: a second instance of ours stands in for a Triton, as it speaks the same protocol."""
+"""Inference on another server: a second stimcore server stands in for a Triton, because it has the same protocol."""
 
 import json
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from stimcore.export.triton import write_repository
 from stimcore.serve import types
 from stimcore.serve.http import oip_codec
 from tests.serve.conftest import Start
+from tests.serve.evaluations import job_request
+from tests.serve.inference import URL, body
 from tests.serve.processes import Running
-from tests.serve.test_bad_input import URL, body
-from tests.serve.test_jobs import request
 
 
 @pytest.fixture(scope="module")
@@ -34,29 +34,33 @@ def test_inference_and_evaluation_go_to_the_other_server(front: Running, server:
     found = front.http.post(URL, content=json.dumps(body(parameters={"spec": "d2-1-3"}))).json()["outputs"][0]["data"]
     expected = server.http.post(URL, content=json.dumps(body(parameters={"spec": "d2-1-3"}))).json()["outputs"][0]["data"]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-    job = client.wait(client.submit(request("common", "main", "d1-1-1")).id)
+    job = client.wait(client.submit(job_request("common", "main", "d1-1-1")).id)
     bundle = open_bundle(exported / "tiny" / "common")
     (*_, last) = Engine(bundle, device="cpu", threads=1).evaluate([bundle.topology.parse("d1-1-1")])
     for text, result in zip(("main", "d1-1-1"), job.results, strict=True):
-        own = types.Result.model_validate(last.results[bundle.topology.parse(text)].to_dict())
-        assert (result.correct, result.images) == (own.correct, own.images)
-        assert result.ce_nats == pytest.approx(own.ce_nats, abs=1e-4)
+        local = last.results[bundle.topology.parse(text)]
+        assert (result.correct, result.images) == (local.correct, local.images)
+        assert result.ce_nats == pytest.approx(local.ce_nats, abs=1e-4)
     assert job.provider.startswith("triton ")
     assert client.classify("tiny", types.ClassifyRequest(method="common", specs=["main"], index=0)).results
     assert client.onnx("tiny", "common", "1-3.4-5-6.7-8-9"), "downloads are composed here"
     assert server.metric("stim_inferences_total") > before + 4
 
 
-def test_what_the_other_server_cant_do_is_one_sentence(start: Start, front: Running) -> None:
+def test_what_the_other_server_cant_do_is_refused_in_one_sentence(start: Start, front: Running) -> None:
     unlisted = front.http.post(URL, content=json.dumps(body(parameters={"spec": "2-1-3.4-5-6.7-8-9"})))
-    assert unlisted.status_code == 400 and "not among the listed networks" in unlisted.json()["error"]
-    job = front.client().wait(front.client().submit(request("common", "2-1-3.4-5-6.7-8-9")).id)
-    assert job.error is not None and job.error.code == "bad_spec"
+    assert unlisted.status_code == 400
+    assert "not among the listed networks" in unlisted.json()["error"]
+    job = front.client().wait(front.client().submit(job_request("common", "2-1-3.4-5-6.7-8-9")).id)
+    assert job.error is not None
+    assert job.error.code == "bad_spec"
     off = front.http.post(URL, content=json.dumps(body(parameters={"recalibrate": False})))
-    assert off.status_code == 400 and "recalibrate" in off.json()["error"]
+    assert off.status_code == 400
+    assert "recalibrate" in off.json()["error"]
     down = start(words=["--engine", "triton://127.0.0.1:9"])
     answer = down.http.post(URL, content=json.dumps(body()))
-    assert answer.status_code == 503 and "can't be reached" in answer.json()["error"]
+    assert answer.status_code == 503
+    assert "can't be reached" in answer.json()["error"]
 
 
 def test_names_of_a_triton_repository_are_ours_too(server: Running, exported: Path, tmp_path: Path) -> None:
@@ -64,11 +68,11 @@ def test_names_of_a_triton_repository_are_ours_too(server: Running, exported: Pa
     specs = [bundle.topology.parse(entry.spec) for entry in bundle.manifest.networks.values()]
     assert len(write_repository(bundle, specs, tmp_path)) == 4
     images = np.ones((3, *bundle.experiment.image_shape), np.float32)
-    content, length = oip_codec.ask(images)
+    content, length = oip_codec.encode_request(images)
     for folder in tmp_path.iterdir():
         session = ort.InferenceSession(folder / "1" / "model.onnx", providers=["CPUExecutionProvider"])
         answer = server.http.post(
             f"/v2/models/{folder.name}/infer", content=content, headers={"Inference-Header-Content-Length": str(length)}
         )
-        logits = oip_codec.logits_of(answer.content, answer.headers["Inference-Header-Content-Length"], 3)
+        logits = oip_codec.decode_response(answer.content, answer.headers["Inference-Header-Content-Length"], 3)
         np.testing.assert_allclose(logits, session.run(["logits"], {"images": images})[0], rtol=1e-3, atol=1e-4)

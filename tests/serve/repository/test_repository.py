@@ -1,4 +1,4 @@
-"""What is served: odd names, names that collide, manifests that make no sense. One odd bundle never costs another its place."""
+"""The repository: odd names, names that collide, manifests that make no sense. An odd bundle never affects another one."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import pytest
 
 from stimcore.serve.repository.repository import ModelRepository
 from tests.serve.conftest import Start
-from tests.serve.test_bad_input import body
+from tests.serve.inference import body
 
 ODD: tuple[Any, ...] = (None, [], {}, -1, 1e308, "x", [1], {"a": 1}, {"a": []}, "../../../etc/passwd")
 ALLOWED = ("...", "model..1", "a b", "Ä-ö", "x" * 255, "%2e%2e")
@@ -31,25 +31,25 @@ def changed(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("file", ["common/manifest.json", "experiment.json"])
-def test_whatever_stands_in_a_manifest_the_others_are_served(exported: Path, tmp_path: Path, file: str) -> None:
+def test_an_odd_manifest_does_not_affect_other_bundles(exported: Path, tmp_path: Path, file: str) -> None:
     folder = tmp_path / "exported"
     shutil.copytree(exported / "tiny", folder / "tiny", ignore=lambda _, names: {"stimulative"} & set(names))
     shutil.copytree(folder / "tiny", folder / "other")
-    path, told = folder / "tiny" / file, 0
+    path, num_problems = folder / "tiny" / file, 0
     value = json.loads(path.read_text(encoding="utf-8"))
     texts = [(what, json.dumps(odd).encode()) for what, odd in changed(value)]
     texts += [("deep", b'{"version": 1, "topology": ' + b"[" * 100_000), ("empty", b""), ("no text", b"\xff\xfe\0")]
     for what, text in texts:
         path.write_bytes(text)
-        snapshot = ModelRepository(folder, folder).look()
+        snapshot = ModelRepository(folder, folder).scan()
         json.loads(snapshot.catalogue.model_dump_json())
         assert ("other", "common") in snapshot.bundles, what
-        told += ("tiny", "common") not in snapshot.bundles
+        num_problems += ("tiny", "common") not in snapshot.bundles
         assert (("tiny", "common") in snapshot.bundles) is (snapshot.problems == ()), what
-    assert told > 100
+    assert num_problems > 100
 
 
-def test_names_are_whatever_a_folder_may_be_called(start: Start, exported: Path, tmp_path: Path) -> None:
+def test_any_name_of_a_folder_works(start: Start, exported: Path, tmp_path: Path) -> None:
     folder = tmp_path / "named"
     folder.mkdir()
     for name in ALLOWED:
@@ -60,19 +60,21 @@ def test_names_are_whatever_a_folder_may_be_called(start: Start, exported: Path,
     for name in ALLOWED:
         answer = server.http.post(f"/v2/models/{quote(name, safe='')}.common/infer", content=json.dumps(body()))
         assert answer.status_code == 200, (name, answer.text)
-        assert client.check_spec(name, "d1-1-1").valid and client.training(name, "common")
+        assert client.check_spec(name, "d1-1-1").valid
+        assert client.training(name, "common")
     assert len(client.onnx("x" * 255, "common", "d1-1-1")) > 10_000
 
 
-def test_names_that_two_bundles_would_share_are_the_firsts(exported: Path, tmp_path: Path) -> None:
+def test_the_first_of_two_bundles_with_the_same_names_is_served(exported: Path, tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     (folder / "a").mkdir(parents=True)
     for file in ("experiment.json", "calibration.npz", "evaluation.npz"):
         (folder / "a" / file).symlink_to(exported / "tiny" / file)
     (folder / "a" / "b.common").symlink_to(exported / "tiny" / "common")
     (folder / "a.b").symlink_to(exported / "tiny")
-    snapshot = ModelRepository(folder, folder).look()
+    snapshot = ModelRepository(folder, folder).scan()
     assert set(snapshot.bundles) == {("a", "b.common"), ("a.b", "stimulative")}
     (problem,) = snapshot.problems
-    assert problem.path == "a.b/common" and "names are those of a/b.common" in problem.message
+    assert problem.path == "a.b/common"
+    assert "names are those of a/b.common" in problem.message
     assert snapshot.models["a.b.common"].bundle is snapshot.bundles["a", "b.common"]

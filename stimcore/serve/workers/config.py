@@ -1,0 +1,89 @@
+"""The configuration of a worker process."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Self
+from urllib.parse import urlsplit
+
+from stimcore.engine.inference import Budget
+from stimcore.errors import UsageError
+
+LOCAL_ENGINE = "onnxruntime"
+"""The engine that runs networks in the worker itself; any other engine is `triton://HOST:PORT`."""
+WORKING_BYTES = 256 << 20
+"""Memory for the activations of the images under evaluation, in each engine."""
+UNIT_STEPS = 4
+"""Largest number of parts in one ONNX graph.
+
+A dropped job ends when the graph that runs has ended, and whatever comes next waits for that. Small graphs keep this short.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerConfig:
+    """What one worker process may use.
+
+    Attributes:
+        device: `auto`, `cpu` or `cuda:N`.
+        threads: Threads that compute at once, on a CPU.
+        engines: Bundles that are kept open at most.
+        keep_bytes: Memory for cached statistics, activations and sessions of all open bundles together.
+        url: `http://HOST:PORT` of the inference server that runs the networks; None when the worker runs them itself.
+
+    Example:
+        >>> config = WorkerConfig(device="cpu", threads=2, engines=6, keep_bytes=6 << 30, url=None)
+        >>> WorkerConfig.from_json(config.to_json()) == config
+        True
+    """
+
+    device: str
+    threads: int
+    engines: int
+    keep_bytes: int
+    url: str | None = None
+
+    def to_json(self) -> str:
+        """Return the configuration as the argument of a worker's command line; `from_json` reads it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the configuration that `to_json` wrote."""
+        return cls(**json.loads(text))
+
+    def budget(self, num_open: int) -> Budget:
+        """Return the memory budget of each engine when `num_open` bundles are open: all of them share `keep_bytes` equally.
+
+        Sessions get the largest part, three eighths, because each of them holds a copy of its weights.
+        """
+        share = self.keep_bytes // num_open
+        return Budget(
+            working=WORKING_BYTES,
+            statistics=share // 8,
+            calibration=share // 6,
+            evaluation=share // 4,
+            sessions=3 * share // 8,
+            unit_steps=UNIT_STEPS,
+        )
+
+
+def engine_url(engine: str) -> str | None:
+    """Return `http://HOST:PORT` for `triton://HOST:PORT`, None for `onnxruntime`.
+
+    Raises:
+        UsageError: There is no such engine.
+
+    Example:
+        >>> engine_url("triton://gpu-box:8000"), engine_url("onnxruntime")
+        ('http://gpu-box:8000', None)
+    """
+    if engine == LOCAL_ENGINE:
+        return None
+    try:
+        parts = urlsplit(engine)
+        valid = parts.scheme == "triton" and parts.hostname and parts.port and not (parts.path or parts.query or parts.username)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise UsageError(f"there is no engine '{engine[:80]}'", allowed=f"{LOCAL_ENGINE}, triton://HOST:PORT")
+    return f"http://{parts.netloc}"
