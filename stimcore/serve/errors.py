@@ -1,16 +1,16 @@
-"""How a server says no: what only a server refuses, and the one table from an error's code to an HTTP status and back."""
+"""Errors that only a server raises, and the table from an error's code to an HTTP status and back."""
 
 from stimcore.errors import BundleError, DataMissing, SpecError, StimcoreError, Unavailable, UsageError
 
 
 class NotFound(UsageError):
-    """A name that is not served."""
+    """A name that the server does not serve."""
 
     code = "not_found"
 
 
 class NotStored(NotFound):
-    """A sweep that was not made yet."""
+    """A sweep that is not stored in the bundle."""
 
     code = "not_stored"
 
@@ -22,7 +22,7 @@ class TooLarge(UsageError):
 
 
 class Denied(UsageError):
-    """No token, a wrong one, or a request that a browser sent from a foreign page."""
+    """A request without a valid token, or one that a web page sent from a browser."""
 
     code = "denied"
 
@@ -34,13 +34,13 @@ class TooSlow(UsageError):
 
 
 class TooMany(Unavailable):
-    """A client, or all of them, asked for more at once than the limits allow."""
+    """More jobs or event streams at once than the limits allow."""
 
     code = "too_many"
 
 
 class Busy(Unavailable):
-    """A queue that is full, a server that is starting or ending."""
+    """A queue that is full, or a server that is starting or ending."""
 
     code = "busy"
 
@@ -52,12 +52,12 @@ class Late(Unavailable):
 
 
 class WorkerCrashed(Unavailable):
-    """Work that ended its worker process twice."""
+    """Work during which two worker processes ended."""
 
     code = "worker_crashed"
 
 
-_ALL: tuple[tuple[type[StimcoreError], int], ...] = (
+_TABLE: tuple[tuple[type[StimcoreError], int], ...] = (
     (StimcoreError, 500),
     (UsageError, 400),
     (SpecError, 400),
@@ -74,19 +74,29 @@ _ALL: tuple[tuple[type[StimcoreError], int], ...] = (
     (WorkerCrashed, 503),
     (Late, 504),
 )
-STATUS = {kind.code: status for kind, status in _ALL}
+STATUS = {kind.code: status for kind, status in _TABLE}
 """Code of an error -> HTTP status."""
-KINDS = {kind.code: kind for kind, _ in _ALL}
-"""Code of an error -> its type."""
+ERROR_TYPES = {kind.code: kind for kind, _ in _TABLE}
+"""Code of an error -> type of the error."""
 RETRY_AFTER_S = 1
-"""What a refusal that will pass says in `Retry-After`."""
+"""Value of `Retry-After` in responses with a status of 429 or 503."""
 
 
-def status_of(error: StimcoreError) -> int:
-    """The HTTP status of an error; 500 for a code without one."""
+def http_status(error: StimcoreError) -> int:
+    """Return the HTTP status of an error; 500 for a code that is not in the table.
+
+    Example:
+        >>> http_status(NotFound("there is no experiment 'x'"))
+        404
+    """
     return STATUS.get(error.code, 500)
 
 
-def rebuilt(code: str, sentence: str) -> StimcoreError:
-    """The error that a server sent, on the client's side."""
-    return KINDS.get(code, StimcoreError)(sentence)
+def error_from_code(code: str, sentence: str) -> StimcoreError:
+    """Return the error that a server sent, as an exception for the client.
+
+    Example:
+        >>> error_from_code("not_found", "there is no experiment 'x'.")
+        NotFound("there is no experiment 'x'.")
+    """
+    return ERROR_TYPES.get(code, StimcoreError)(sentence)

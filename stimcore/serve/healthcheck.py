@@ -1,6 +1,7 @@
-"""`python -m stimcore.serve.healthcheck URL`: 0 when the server at URL says in its JSON that it is ready.
+"""`python -m stimcore.serve.healthcheck URL`: exit with 0 if the server at URL reports in its JSON that it is ready.
 
-The status alone proves nothing: a web page that answers anything with 200 would pass.
+The status alone proves nothing: a web server that answers every path with 200 would pass. The command needs only the
+standard library and starts fast, because a container runs it every few seconds.
 """
 
 import json
@@ -12,25 +13,26 @@ from collections.abc import Sequence
 from stimcore import cli
 from stimcore.errors import Unavailable
 
-SECONDS = 4.0
+TIMEOUT_S = 4.0
+"""Time for the answer; shorter than the timeout of the container's health check."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Asks once; returns the exit code.
+    """Ask the server once; return the exit code.
 
     Raises:
-        Unavailable: It is not ready, or not there.
+        Unavailable: The server is not ready, or does not answer.
     """
     line = cli.Parser(prog="python -m stimcore.serve.healthcheck", description="Ask a server whether it takes work.")
     line.add_argument("url", metavar="URL", help="as in http://127.0.0.1:8000")
     url = line.parse_args(argv).url.rstrip("/") + "/v2/health/ready"
     try:
-        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             value = json.loads(answer.read(10_000))
     except (OSError, ValueError) as reason:
-        raise Unavailable(f"{url} does not say that it is ready: {reason}") from reason
+        raise Unavailable(f"{url} does not report that the server is ready: {reason}") from reason
     if value != {"ready": True}:
-        raise Unavailable(f"{url} does not say that it is ready: {str(value)[:80]}")
+        raise Unavailable(f"{url} does not report that the server is ready: {str(value)[:80]}")
     return 0
 
 

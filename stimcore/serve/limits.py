@@ -1,50 +1,51 @@
-"""Every bound of the server, with its default, in one place; `--limit NAME=VALUE` sets one."""
+"""All limits of the server with their defaults; `--limit NAME=VALUE` sets one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Self
 
 from stimcore.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bounds. Names that end in `_s` are seconds, in `_bytes` bytes.
+    """Limits of the server. Names that end in `_s` are seconds, in `_bytes` bytes; the others are counts.
 
     Attributes:
-        connections: Open connections; one more is closed at once.
-        header_s: For the whole head of a request.
-        body_s: For the whole body of a request.
-        write_s: That a reader may leave the server waiting.
-        keep_alive_s: That an idle connection is kept.
-        body_bytes: Of a request, after decompression.
-        chunks: Pieces in which a body may arrive.
-        json_bytes: Of the JSON part of a request; larger tensors travel as binary.
-        json_depth: Brackets within brackets.
-        batch: Images in one inference.
-        calls: Inferences, classifications and downloads that wait, of each priority.
-        call_s: For an inference or a classification, waiting and a first re-calibration included.
-        download_s: For a stand-alone network, waiting included.
-        jobs: Evaluations that wait or run.
-        jobs_per_client: Of these, those of one client.
-        specs: Sub-networks in one evaluation.
-        job_s: That an evaluation may take in all.
-        lease_s: How long a poll counts as watching.
-        finished_jobs: Finished evaluations that are remembered.
-        known_results: Measured results that are remembered.
+        connections: Open connections; a further one is closed at once.
+        header_s: Time for the whole head of a request.
+        body_s: Time for the whole body of a request.
+        write_s: Time for which the server waits until a client reads more of its response.
+        keep_alive_s: Time for which an idle connection stays open.
+        body_bytes: Size of a body after decompression.
+        chunks: Chunks in which a body may arrive.
+        json_bytes: Size of the JSON part of a request; larger tensors are sent as binary data.
+        json_depth: Nesting depth of JSON.
+        batch: Images in one inference request.
+        calls: Waiting inferences, classifications and downloads, counted separately for each priority.
+        call_s: Time for an inference or a classification, waiting and a first re-calibration included.
+        download_s: Time for the download of a stand-alone network, waiting included.
+        jobs: Jobs that wait or run.
+        jobs_per_client: Jobs of one client that wait or run.
+        specs: Sub-networks in one job.
+        job_s: Time for a job, waiting included.
+        lease_s: Time for which a poll counts as watching a job.
+        finished_jobs: Finished jobs that the server remembers.
+        known_results: Measured results in the result cache.
         streams: Open event streams.
-        heartbeat_s: Silence in an event stream before a comment is sent.
+        heartbeat_s: Time without an event after which a comment is sent on an event stream.
         samples: Images in one answer.
-        image_bytes: Of an image to classify.
-        image_pixels: Of an image to classify.
+        image_bytes: Size of an image file to classify; `GET /v1/status` reports it.
+        image_pixels: Pixels of an image to classify; `GET /v1/status` reports it.
         classify_specs: Sub-networks in one classification.
         engines: Bundles that a worker keeps open.
-        keep_bytes: Of statistics, activations and sessions that a worker keeps for them.
-        start_s: For a worker to start.
-        silence_s: Of a worker at work before it is ended and replaced.
-        crashes: Of workers within `crash_window_s`; with more, the server is not ready.
-        crash_window_s: See `crashes`.
-        drain_s: For requests in flight when the server ends.
-        model_labels: Different model names in metrics; the others count as `other`.
+        keep_bytes: Memory of a worker for statistics, activations and sessions of these bundles.
+        start_s: Time for a worker to start.
+        silence_s: Time after which a worker that is at work and sends nothing is ended and replaced.
+        crashes: Workers that may end within `crash_window_s`; with more, the server is not ready.
+        crash_window_s: Time window of `crashes`.
+        drain_s: Time for requests in flight when the server ends.
+        model_labels: Different model names in the labels of the metrics; further ones count as `other`.
     """
 
     connections: int = 512
@@ -88,11 +89,15 @@ class Limits:
             if not value > 0:
                 raise UsageError(f"limit {item.name}={value}", allowed="more than 0")
 
-    def with_texts(self, texts: Sequence[str]) -> "Limits":
-        """These limits with some of them as `NAME=VALUE` says.
+    def with_texts(self, texts: Sequence[str]) -> Self:
+        """Return these limits with changes that are written as `NAME=VALUE`.
 
         Raises:
-            UsageError: An unknown name, or a value that is no number above 0.
+            UsageError: There is no such limit, or the value is not a number above 0.
+
+        Example:
+            >>> Limits().with_texts(["jobs=3", "lease_s=0.5"]) == Limits(jobs=3, lease_s=0.5)
+            True
         """
         names = [item.name for item in fields(self)]
         changes: dict[str, float] = {}
@@ -104,4 +109,4 @@ class Limits:
                 changes[name] = float(value) if name.endswith("_s") else int(value)
             except ValueError as reason:
                 raise UsageError(f"limit {name}={value}", allowed="a number above 0") from reason
-        return replace(self, **changes)  # type: ignore[arg-type]  # each value has its field's type
+        return replace(self, **changes)  # type: ignore[arg-type]  # each value has the type of its field

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on standard error."""
+"""Structured logs: one JSON object per line on standard error."""
 
 import json
 import logging
@@ -6,11 +6,17 @@ import sys
 from datetime import UTC, datetime
 
 
-class JsonLines(logging.Formatter):
-    """time, level, event, the fields of the record, and a traceback where there is one."""
+class JsonFormatter(logging.Formatter):
+    """Formats a record as a JSON object: time, level, event, the record's `fields`, and a traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Return the line of a record.
+
+        Example:
+            >>> fields = {"msg": "request", "levelname": "INFO", "created": 0.0, "fields": {"status": 200}}
+            >>> JsonFormatter().format(logging.makeLogRecord(fields))
+            '{"time": "1970-01-01T00:00:00.000+00:00", "level": "info", "event": "request", "status": 200}'
+        """
         value: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -23,14 +29,15 @@ class JsonLines(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Sends the server's and uvicorn's records to standard error.
+    """Send the records of the server and of uvicorn to standard error.
 
     Args:
-        level: `debug`, `info`, `warning` or `error`.
+        level: Lowest level of the server's records: `debug`, `info`, `warning` or `error`.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    for name, least in (("stimcore.serve", level.upper()), ("uvicorn.error", "WARNING")):
+    handler.setFormatter(JsonFormatter())
+    # uvicorn logs at level info what our own log says as well: start, end, every request.
+    for name, lowest in (("stimcore.serve", level.upper()), ("uvicorn.error", "WARNING")):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(least)
+        logger.setLevel(lowest)

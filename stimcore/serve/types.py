@@ -1,69 +1,98 @@
-"""What travels between server and client, as frozen types that forbid extras; the one definition both sides import.
+"""Types of the HTTP API: what server and client send each other, as frozen pydantic models that forbid unknown keys.
 
-Knows no HTTP: paths and statuses are in `api.py` and `client.py`.
+This is the only definition of the JSON under /v1; server and client both import it. It knows no HTTP: paths and statuses are
+in `http/v1.py` and `client/client.py`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, WithJsonSchema
+
+from stimcore.analysis.result import Result
+from stimcore.errors import SpecError
+from stimcore.serve.limits import Limits
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "dropped"]
-"""`cancelled` by a client; `dropped` because no client watched any more."""
+"""`cancelled`: by a client; `dropped`: because no client watched the job any more."""
+JobPhase = Literal["queued", "calibrate", "evaluate", "done"]
+"""What a job does at the moment."""
+JobSource = Literal["stored", "cached", "measured"]
+"""Where results come from: the bundle, an earlier job of this server, or this job."""
+
+RESULT_SCHEMA: dict[str, Any] = {
+    "title": "Result",
+    "description": "Counts of one sub-network, compared with its main network on the same images.",
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "spec": {"title": "Spec", "type": "string"},
+        "correct": {"title": "Correct", "type": "integer"},
+        "images": {"title": "Images", "type": "integer"},
+        "accuracy_pct": {"title": "Accuracy Pct", "type": "number"},
+        **{
+            name: {
+                "title": title,
+                "type": "array",
+                "prefixItems": [{"type": "number"}, {"type": "number"}],
+                "minItems": 2,
+                "maxItems": 2,
+            }
+            for name, title in (("interval_pct", "Interval Pct"), ("drop_interval_pct", "Drop Interval Pct"))
+        },
+        "drop_pct": {"title": "Drop Pct", "type": "number"},
+        **{
+            name: {"title": title, "anyOf": [{"type": "number"}, {"type": "null"}]}
+            for name, title in (("ce_nats", "Ce Nats"), ("kl_nats", "Kl Nats"), ("max_ce_nats", "Max Ce Nats"))
+        },
+    },
+    "required": ["spec", "correct", "images", "accuracy_pct", "interval_pct", "drop_pct", "drop_interval_pct"],
+}
+"""JSON schema of `Result.to_dict`, for the OpenAPI document."""
 
 
-class Wire(BaseModel):
-    """Frozen, and strict about unknown keys."""
+def _parse_result(value: object) -> Result:
+    """Return a result from its JSON form; pydantic reports only a ValueError as an invalid value."""
+    if isinstance(value, Result):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"a result is an object, not {type(value).__name__}")
+    try:
+        return Result.from_dict(value)
+    except SpecError as reason:
+        raise ValueError(str(reason)) from reason
+
+
+ResultField = Annotated[Result, PlainValidator(_parse_result), PlainSerializer(Result.to_dict), WithJsonSchema(RESULT_SCHEMA)]
+"""A `Result` as a field of a model: read by `Result.from_dict`, written by `Result.to_dict`."""
+
+
+class ApiModel(BaseModel):
+    """Base of all types of the API: immutable, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Result(Wire):
-    """What is known of one sub-network: the keys of `stimcore.analysis.result.Result.to_dict`.
+class MethodInfo(ApiModel):
+    """Description of one bundle.
 
     Attributes:
-        spec: Long form.
-        correct: Images that were right.
-        images: Images seen.
-        accuracy_pct: In percent.
-        interval_pct: 95%, Wilson.
-        drop_pct: Accuracy of the main network minus this one's on the same images, in points.
-        drop_interval_pct: 95%, paired.
-        ce_nats: Mean cross entropy; None where only the counts are known (a main network of which no sweep is stored).
-        kl_nats: Mean KL(main || this); None likewise.
-        max_ce_nats: Largest cross entropy of one image; None likewise.
-    """
-
-    spec: str
-    correct: int
-    images: int
-    accuracy_pct: float
-    interval_pct: tuple[float, float]
-    drop_pct: float
-    drop_interval_pct: tuple[float, float]
-    ce_nats: float | None = None
-    kl_nats: float | None = None
-    max_ce_nats: float | None = None
-
-
-class MethodInfo(Wire):
-    """One bundle.
-
-    Attributes:
-        name: Its folder, and how requests address it.
-        method: Training method, `imported` for converted weights.
+        name: Name of the bundle's folder; requests address the bundle by it.
+        method: Training method; `imported` for converted weights.
         label: `reduced recipe`, `paper` or `imported weights`.
-        spec: What was trained alone, in the experiment's long form; None for a whole network. A twin.
-        topology: Of this network, `stimcore.subnets.topology.Topology.to_dict`; a twin's is smaller than the experiment's.
-        seed: Of the run.
-        recipe: Plain values.
-        options: Of the method.
-        machine: Where it was trained.
-        fingerprint: sha256 of its manifest: results belong to it.
-        main: The main network on all evaluation images.
-        parameters: Of the main network.
-        macs: Of the main network, for one image.
-        num_networks: Listed ONNX files.
+        spec: For a twin, the sub-network that was trained alone, as a spec in the experiment's long form; None for a whole
+            network.
+        topology: Topology of this network, as `stimcore.subnets.topology.Topology.to_dict`; a twin's is smaller than the
+            experiment's.
+        seed: Seed of the run.
+        recipe: Recipe of the run as plain values.
+        options: Options of the training method.
+        machine: Machine on which the network was trained.
+        fingerprint: sha256 of the bundle's manifest; results belong to it.
+        main: Result of the main network on all evaluation images. Its cross entropy is None where no sweep is stored.
+        parameters: Parameters of the main network.
+        macs: Multiply-accumulate operations of the main network for one image.
+        num_networks: Number of listed ONNX files.
         sweeps: Families whose accuracies are stored in the bundle.
     """
 
@@ -77,22 +106,27 @@ class MethodInfo(Wire):
     options: Mapping[str, Any]
     machine: Mapping[str, Any]
     fingerprint: str
-    main: Result
+    main: ResultField
     parameters: int
     macs: int
     num_networks: int
     sweeps: Sequence[str]
 
 
-class ExperimentInfo(Wire):
-    """What all methods of an experiment share.
+class ExperimentInfo(ApiModel):
+    """Description of an experiment: what its methods share, and the methods.
 
     Attributes:
-        mean: Per channel, of pixels scaled to [0, 1]: networks take `(pixels / 255 - mean) / std`.
-        std: Per channel, likewise.
-        topology: `stimcore.subnets.topology.Topology.to_dict`.
-        evaluation_images: Images behind every accuracy.
-        calibration_images: Images for re-calibration.
+        name: Name of the experiment.
+        dataset: Name of the data set.
+        licence: Licence of the data set.
+        classes: Names of the classes, in the order of the logits.
+        image_shape: `[C, H, W]` that the networks take.
+        mean: Mean per channel of pixels scaled to [0, 1]; networks take `(pixels / 255 - mean) / std`.
+        std: Standard deviation per channel, of the same pixels.
+        topology: Topology of the experiment's network, as `stimcore.subnets.topology.Topology.to_dict`.
+        evaluation_images: Number of images behind every accuracy.
+        calibration_images: Number of images for re-calibration.
         methods: Whole networks first (common, stimulative, then by name), then twins.
     """
 
@@ -109,29 +143,39 @@ class ExperimentInfo(Wire):
     methods: Sequence[MethodInfo]
 
 
-class Problem(Wire):
-    """A folder that could not be opened, and why, in one sentence."""
+class Problem(ApiModel):
+    """A folder that could not be opened as a bundle.
+
+    Attributes:
+        path: `EXPERIMENT/METHOD`.
+        message: The reason, in one sentence.
+    """
 
     path: str
     message: str
 
 
-class Catalogue(Wire):
-    """Everything that is served, and what could not be."""
+class Catalogue(ApiModel):
+    """All experiments that the server has open, and the folders that it could not open.
+
+    Attributes:
+        experiments: Experiments with at least one bundle.
+        problems: Folders that could not be opened.
+    """
 
     experiments: Sequence[ExperimentInfo]
     problems: Sequence[Problem]
 
 
-class SpecCheck(Wire):
-    """Whether a text names a sub-network.
+class SpecCheck(ApiModel):
+    """Answer to the question whether a text names a sub-network.
 
     Attributes:
-        valid: Whether it does.
-        reason: Why not, in one sentence; empty when it does.
-        spec: Long form; empty when invalid.
-        short: `d2-3-4` where there is one.
-        kind: `main`, `ordered`, `delete`, `permute`, `delete+permute`; empty when invalid.
+        valid: Whether it names one.
+        reason: Why it does not, in one sentence; empty when valid.
+        spec: Long form of the spec; empty when invalid.
+        short: Short form, `d2-3-4`, where the spec has one.
+        kind: `main`, `ordered`, `delete`, `permute` or `delete+permute`; empty when invalid.
     """
 
     valid: bool
@@ -141,17 +185,17 @@ class SpecCheck(Wire):
     kind: str = ""
 
 
-class JobRequest(Wire):
-    """An evaluation.
+class JobRequest(ApiModel):
+    """Request to evaluate sub-networks of one bundle.
 
     Attributes:
-        experiment: Name.
+        experiment: Name of the experiment.
         method: Name of the bundle.
-        specs: In any form that the grammar knows, in the bundle's own topology.
-        recalibrate: Re-calibrate batch norms per sub-network.
-        max_images: Only the first so many images; all when None.
-        fresh: Measure even where a stored or cached result is known.
-        interactive: Goes before sweeps.
+        specs: Sub-networks, in any form of the spec grammar, in the bundle's topology.
+        recalibrate: Whether batch norms are re-calibrated for each sub-network.
+        max_images: Evaluate on the first `max_images` images; on all when None.
+        fresh: Evaluate even if a stored or cached result exists.
+        interactive: Whether the job is scheduled before jobs that are not interactive, such as sweeps.
     """
 
     experiment: str
@@ -163,41 +207,61 @@ class JobRequest(Wire):
     interactive: bool = True
 
 
-class JobError(Wire):
-    """Why a job failed: a stable code and a sentence."""
+class JobError(ApiModel):
+    """Reason why a job failed.
+
+    Attributes:
+        code: Stable code, as in `Refusal`.
+        message: One sentence.
+    """
 
     code: str
     message: str
 
 
-class Job(Wire):
-    """State of an evaluation.
+class Job(ApiModel):
+    """State of an evaluation job.
 
     Attributes:
+        id: Identifier of the job.
+        state: Whether the job waits, runs or has ended, and how it ended.
+        request: The request, with its specs in long form.
         phase: `queued`, `calibrate`, `evaluate` or `done`.
-        images: Seen so far.
-        images_total: In all.
-        main: The main network on the same images; None before the first chunk.
-        results: In the order of the request's specs; empty before the first chunk.
-        source: `stored` (in the bundle), `cached` (measured here before) or `measured`.
-        provider: onnxruntime's name of what ran, or ran when it was stored; empty while queued.
+        images: Number of images that were evaluated so far.
+        images_total: Number of images that the job evaluates.
+        main: Result of the main network on the same images; None before the first chunk.
+        results: Results in the order of the request's specs; empty before the first chunk.
+        source: `stored` (in the bundle), `cached` (measured by this server before) or `measured`.
+        provider: onnxruntime's name of the execution provider that runs the networks, or that ran them when the results were
+            stored; empty while the job is queued.
+        error: Why the job failed; None unless `state` is `failed`.
     """
 
     id: str
     state: JobState
     request: JobRequest
-    phase: str
+    phase: JobPhase
     images: int
     images_total: int
-    main: Result | None
-    results: Sequence[Result]
-    source: str
+    main: ResultField | None
+    results: Sequence[ResultField]
+    source: JobSource
     provider: str
     error: JobError | None = None
 
 
-class JobLine(Wire):
-    """An evaluation in a list: `Job` without its specs and results."""
+class JobLine(ApiModel):
+    """An entry in the list of jobs: a `Job` without its specs and results.
+
+    Attributes:
+        id: Identifier of the job.
+        state: As in `Job`.
+        experiment: Name of the experiment.
+        method: Name of the bundle.
+        num_specs: Number of sub-networks.
+        images: Number of images that were evaluated so far.
+        images_total: Number of images that the job evaluates.
+    """
 
     id: str
     state: JobState
@@ -208,14 +272,14 @@ class JobLine(Wire):
     images_total: int
 
 
-class Event(Wire):
-    """One event of an evaluation's stream.
+class Event(ApiModel):
+    """One server-sent event of a job.
 
     Attributes:
-        id: Grows along the stream; what `Last-Event-ID` carries when a stream is taken up again.
-        type: `progress` (phase, images, images_total), `result` (images, images_total, main, results: everything that is
-            known so far, in place of what earlier events said), `error` (code, message), `done` (state, source), the last.
-        data: The values named above, as in `Job`.
+        id: Grows along the stream. A client that reconnects sends the last one that it received as `Last-Event-ID`.
+        type: `progress` (with phase, images, images_total), `result` (with images, images_total, main, results: all results so
+            far, which replace those of earlier events), `error` (with code, message) or `done` (with state, source), the last.
+        data: The values listed above, as in `Job`.
     """
 
     id: int
@@ -223,40 +287,55 @@ class Event(Wire):
     data: Mapping[str, Any]
 
 
-class Refusal(Wire):
-    """Why a request was not answered: every answer with a status of 400 and more.
+class Refusal(ApiModel):
+    """Body of every response with a status of 400 or more.
 
     Attributes:
-        error: One sentence.
-        code: Stable; `stimcore.serve.errors.STATUS` lists them.
+        error: Why the request was refused, in one sentence.
+        code: Stable code; `stimcore.serve.errors.STATUS` lists all.
     """
 
     error: str
     code: str
 
 
-class Status(Wire):
-    """The server itself.
+class Status(ApiModel):
+    """State of the server, and the limits that a client needs to know before it sends an image.
 
     Attributes:
-        ready: Whether it takes work.
-        provider: onnxruntime's name of what runs networks.
-        provider_note: Why that is not a GPU, in one sentence; empty on a GPU.
+        ready: Whether the server accepts work.
+        provider: onnxruntime's name of the execution provider that runs the networks; empty while no worker runs.
+        provider_note: Why the provider is not a GPU, in one sentence; empty on a GPU.
         versions: Library -> version.
+        image_bytes: Largest file, in bytes, that `classify` accepts as an image (limit `image_bytes`).
+        image_pixels: Most pixels, width times height, of an image that `classify` accepts (limit `image_pixels`).
     """
 
     ready: bool
     provider: str
     provider_note: str
     versions: Mapping[str, str]
+    image_bytes: int = Limits.image_bytes
+    image_pixels: int = Limits.image_pixels
 
 
-class NetworkInfo(Wire):
-    """One listed ONNX file: the keys of `stimcore.bundle.FileEntry`, its name, and what was measured in time.
+class NetworkInfo(ApiModel):
+    """Description of one listed ONNX file: its `stimcore.bundle.FileEntry`, its name and its latencies.
 
     Attributes:
-        file: Name in the bundle's folder.
-        latency_ms: `{"batch1_p50", "batch1_p95", "batch32_p50", "batch32_p95"}` where it was measured, else empty.
+        file: Name of the file in the bundle's folder.
+        sha256: Hash of the file.
+        bytes: Size of the file.
+        spec: Long form of the sub-network that the file holds.
+        accuracy_pct: Accuracy on all evaluation images in onnxruntime, in [0, 100].
+        correct: Number of images that onnxruntime classified correctly.
+        correct_torch: Number of images that torch classified correctly.
+        parity: Largest difference between the logits of torch and onnxruntime, divided by the largest logit.
+        agreement: Fraction of images for which both predict the same class, in [0, 1].
+        parameters: Number of parameters.
+        macs: Multiply-accumulate operations for one image.
+        latency_ms: `batch1_p50`, `batch1_p95`, `batch32_p50` and `batch32_p95` in milliseconds; empty where latencies were not
+            measured.
     """
 
     file: str
@@ -273,19 +352,27 @@ class NetworkInfo(Wire):
     latency_ms: Mapping[str, float]
 
 
-class Networks(Wire):
-    """The listed files of a bundle.
+class Networks(ApiModel):
+    """The listed ONNX files of a bundle.
 
     Attributes:
-        latency_on: What the latencies were measured on (provider, threads, machine); empty when they weren't.
+        networks: One entry per file.
+        latency_on: Provider, threads and machine of the latency measurement; empty where latencies were not measured.
     """
 
     networks: Sequence[NetworkInfo]
     latency_on: Mapping[str, Any]
 
 
-class Sample(Wire):
-    """One evaluation image: its place among them, its class, and a PNG in base64."""
+class Sample(ApiModel):
+    """One evaluation image.
+
+    Attributes:
+        index: Position among the evaluation images, from 0.
+        label: Index of the true class.
+        label_name: Name of the true class.
+        png_base64: The image as a PNG file in base64.
+    """
 
     index: int
     label: int
@@ -293,14 +380,14 @@ class Sample(Wire):
     png_base64: str
 
 
-class ClassifyRequest(Wire):
-    """What sub-networks say of one image.
+class ClassifyRequest(ApiModel):
+    """Request to classify one image with several sub-networks. Exactly one of `index` and `image_base64` is given.
 
     Attributes:
-        index: An evaluation image; or
-        image_base64: any PNG or JPEG of at most 2 MB and 20 megapixels; exactly one of both.
         method: Name of the bundle.
-        specs: Sub-networks.
+        specs: Sub-networks, in any form of the spec grammar.
+        index: Position of an evaluation image, from 0.
+        image_base64: A PNG or JPEG file in base64, within the limits `image_bytes` and `image_pixels` (see `Status`).
     """
 
     method: str
@@ -309,29 +396,39 @@ class ClassifyRequest(Wire):
     image_base64: str | None = None
 
 
-class Classified(Wire):
-    """What one sub-network says: its probabilities in the order of the classes."""
+class Classified(ApiModel):
+    """Prediction of one sub-network for one image.
+
+    Attributes:
+        spec: Long form of the sub-network.
+        probabilities: One probability per class, in the order of the experiment's classes.
+    """
 
     spec: str
     probabilities: Sequence[float]
 
 
-class Classification(Wire):
-    """What all of them say, and the image as the networks saw it, as a PNG in base64."""
+class Classification(ApiModel):
+    """Predictions of several sub-networks for one image.
+
+    Attributes:
+        png_base64: The image as the networks received it, cropped and scaled, as a PNG file in base64.
+        results: One prediction per spec, in the order of the request.
+    """
 
     png_base64: str
     results: Sequence[Classified]
 
 
-class RunInfo(Wire):
-    """A run folder on the server's machine: finished or in progress.
+class RunInfo(ApiModel):
+    """A run folder on the server's machine, finished or in progress.
 
     Attributes:
         name: `EXPERIMENT/RUN`.
         method: Training method.
-        epochs: That the recipe asks for.
-        rows: Its `training.jsonl`.
-        active: Whether it was written to in the last two minutes and isn't finished.
+        epochs: Number of epochs of the recipe.
+        rows: Records of the finished epochs, from `training.jsonl`.
+        active: Whether the run is in progress: unfinished, and written to recently.
     """
 
     name: str

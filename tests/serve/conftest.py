@@ -1,4 +1,4 @@
-"""One small real bundle for the session, and real server processes that serve it."""
+"""A small real experiment for the session, and real server processes that serve it."""
 
 import itertools
 import shutil
@@ -16,19 +16,19 @@ Start = Callable[..., Running]
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`exported/tiny/{common,stimulative}`; not to be changed."""
+    """`exported/tiny/{common,stimulative}`; tests must not change it."""
     return export(tmp_path_factory.mktemp("serving") / "exported")
 
 
 @pytest.fixture
 def own_exported(exported: Path, tmp_path: Path) -> Path:
-    """A copy that a test may break."""
+    """A copy of `exported` that a test may change."""
     return Path(shutil.copytree(exported, tmp_path / "exported"))
 
 
 @pytest.fixture
 def start(exported: Path, tmp_path: Path) -> Iterator[Start]:
-    """Starts servers that end with the test."""
+    """A function that starts a server, which ends with the test."""
     servers: list[Running] = []
     numbers = itertools.count()
 
@@ -43,7 +43,7 @@ def start(exported: Path, tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture(scope="session")
 def server(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One server for all tests that leave it as it was."""
+    """A server for all tests that do not change it."""
     runs = exported.parent / "runs-of-exported"
     with Running(
         exported, tmp_path_factory.mktemp("server") / "server.log", words=["--runs", str(runs)], limits=["jobs_per_client=32"]

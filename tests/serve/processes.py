@@ -1,4 +1,4 @@
-"""Real server processes for tests: `python -m stimcore.serve` on a free port, its log kept, ended at the end."""
+"""Real server processes for tests: `python -m stimcore.serve` on a free port, with its log in a file."""
 
 import contextlib
 import json
@@ -19,24 +19,24 @@ from stimcore.serve.client.client import Client
 
 
 def in_session(leader: int) -> list[int]:
-    """Processes of a session that still run."""
-    found = []
+    """Return the process ids of a session that still run."""
+    running = []
     for process in psutil.process_iter():
         with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
             if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-    return found
+                running.append(process.pid)
+    return running
 
 
 class Running:
-    """A server process, as a context.
+    """A server process, as a context manager that ends it.
 
     Args:
-        folder: What it serves.
+        folder: Folder of experiments.
         log: File for its log.
-        limits: `NAME=VALUE`.
+        limits: Values of `--limit`, as `NAME=VALUE`.
         token: STIMCORE_TOKEN.
-        words: Further arguments.
+        words: Further arguments of the command line.
         wait: Whether to wait until it is ready.
     """
 
@@ -81,15 +81,15 @@ class Running:
         self.stop()
 
     def client(self, client_id: str | None = None) -> Client:
-        """A client of it."""
+        """Return a client of the server."""
         return Client(self.url, self.token, client_id)
 
     def wait_ready(self, seconds: float = 60.0) -> None:
-        """Until it is."""
+        """Wait until the server is ready."""
         self.until(lambda: self.http.get("/v2/health/ready").status_code == 200, seconds)
 
     def until(self, holds: Any, seconds: float = 30.0) -> None:
-        """Waits for something to hold."""
+        """Wait until `holds()` is true; fail with the log if the server ends or the time is over."""
         end = time.monotonic() + seconds
         while not holds():
             assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
@@ -97,24 +97,25 @@ class Running:
             time.sleep(0.02)
 
     def live(self) -> bool:
-        """Whether it answers."""
+        """Return whether the server answers."""
         return bool(self.http.get("/v2/health/live").json() == {"live": True})
 
     def workers(self) -> list[psutil.Process]:
-        """Its worker processes."""
-        return psutil.Process(self.process.pid).children()
+        """Return its worker processes."""
+        children: list[psutil.Process] = psutil.Process(self.process.pid).children()
+        return children
 
     def lines(self) -> list[dict[str, Any]]:
-        """Its log."""
+        """Return the objects in its log."""
         return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
 
     def metric(self, name: str) -> float:
-        """The sum of a metric's samples."""
+        """Return the sum of a metric's samples."""
         text = self.http.get("/metrics").text
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((name + " ", name + "{")))
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Ends it; its exit code."""
+        """End the server with a signal; return its exit code."""
         self.http.close()
         if self.process.poll() is None:
             self.process.send_signal(number)

@@ -1,4 +1,4 @@
-"""Every bound of `Limits`, at a value small enough to reach, in a real server."""
+"""Every limit of `Limits`, at a value small enough to reach, in a real server."""
 
 import dataclasses
 import json
@@ -16,9 +16,9 @@ from stimcore.serve import types
 from stimcore.serve.errors import Busy, Late, TooLarge, TooMany
 from stimcore.serve.limits import Limits
 from tests.serve.conftest import Start
+from tests.serve.evaluations import job_request, submit_long
+from tests.serve.inference import URL, binary, body, in_binary, refused, tensor
 from tests.serve.processes import Running
-from tests.serve.test_bad_input import URL, binary, body, in_binary, refused, tensor
-from tests.serve.test_jobs import long, request
 
 TESTED = (
     "connections header_s body_s write_s keep_alive_s body_bytes chunks json_bytes json_depth batch calls call_s download_s",
@@ -30,7 +30,7 @@ TESTED = (
 def test_no_limit_is_forgotten_here() -> None:
     named = " ".join(TESTED).split()
     assert sorted(named) == sorted(field.name for field in dataclasses.fields(Limits))
-    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
     missing = [name for name in named if f'"{name}=' not in tests]
     assert missing == [], "a test sets every one of them"
 
@@ -64,9 +64,11 @@ def test_sizes(start: Start) -> None:
         assert answer.status_code == status, answer.text
     client = server.client()
     with pytest.raises(TooLarge, match="at most 3"):
-        client.submit(request("common", *["main"] * 4))
+        client.submit(job_request("common", *["main"] * 4))
     with pytest.raises(TooLarge, match="at most 2"):
         client.samples("tiny", 3, seed=0)
+    status = client.status()
+    assert (status.image_bytes, status.image_pixels) == (1000, 100), "clients see the limits that hold here"
     png = client.samples("tiny", 1, seed=0)[0].png_base64
     ask = {"method": "common", "specs": ["main"], "image_base64": png}
     with pytest.raises(TooLarge, match="1 to 1"):
@@ -110,28 +112,31 @@ def test_queues_are_bounded_ordered_and_given_up_as_asked(start: Start) -> None:
         answers += [threads.submit(ask, priority=1) for _ in range(2)]
         waiting(6)
         late = ask(timeout=200_000)
-        assert late.status_code == 504 and "not done within 0.2 s" in late.json()["error"]
+        assert late.status_code == 504
+        assert "not done within 0.2 s" in late.json()["error"]
         waiting(6)
         answers += [threads.submit(ask) for _ in range(2)]
         waiting(8)
         assert ask().status_code == 503
-        assert server.live() and server.http.get("/v2/health/ready").status_code == 200, "health waits in no queue"
+        assert server.live()
+        assert server.http.get("/v2/health/ready").status_code == 200, "health waits in no queue"
         worker.send_signal(signal.SIGCONT)
         assert [future.result().status_code for future in answers] == [200] * 10
-    assert sorted(finished[:6]) == [0, 0, 0, 0, 1, 1] and finished[6:] == [2, 2, 2, 2]
+    assert sorted(finished[:6]) == [0, 0, 0, 0, 1, 1]
+    assert finished[6:] == [2, 2, 2, 2]
 
 
 def test_evaluations_are_bounded_for_one_and_for_all(start: Start) -> None:
     server = start(limits=["jobs=3", "jobs_per_client=2", "finished_jobs=2", "streams=1"])
     greedy, modest, late = server.client(), server.client(), server.client()
-    first = long(greedy)
-    second = greedy.submit(request("common", "d1-1-1", fresh=True, interactive=False))
+    first = submit_long(greedy)
+    second = greedy.submit(job_request("common", "d1-1-1", fresh=True, interactive=False))
     with pytest.raises(TooMany, match="2 evaluations in progress"):
-        greedy.submit(request("common", "d1-1-2", fresh=True, interactive=False))
-    assert greedy.submit(request("stimulative", "d1-1-1")).state == "done", "what is known costs no place"
-    modest.submit(request("common", "d1-1-2", fresh=True, interactive=False))
+        greedy.submit(job_request("common", "d1-1-2", fresh=True, interactive=False))
+    assert greedy.submit(job_request("stimulative", "d1-1-1")).state == "done", "what is known costs no place"
+    modest.submit(job_request("common", "d1-1-2", fresh=True, interactive=False))
     with pytest.raises(Busy, match="queue is full"):
-        late.submit(request("common", "d1-1-3", fresh=True, interactive=False))
+        late.submit(job_request("common", "d1-1-3", fresh=True, interactive=False))
     events = greedy.events(first.id)
     next(events)
     with pytest.raises(TooMany, match="1 event streams"):
@@ -140,7 +145,7 @@ def test_evaluations_are_bounded_for_one_and_for_all(start: Start) -> None:
         for client in (greedy, modest):
             client.cancel(line.id)
     for _ in range(3):
-        modest.submit(request("stimulative", "main"))
+        modest.submit(job_request("stimulative", "main"))
     assert len(modest.jobs()) == 2, "older finished ones are forgotten"
 
 
@@ -150,8 +155,10 @@ def test_deadlines(start: Start) -> None:
     refused(server, 504, "not done within", content=json.dumps(body(parameters={"spec": "d1-2-3"})))
     with pytest.raises(Late):
         client.onnx("tiny", "common", "d3-1-3")
-    job = client.wait(long(client).id)
-    assert job.state == "failed" and job.error is not None and job.error.code == "late"
+    job = client.wait(submit_long(client).id)
+    assert job.state == "failed"
+    assert job.error is not None
+    assert job.error.code == "late"
 
 
 def test_a_request_may_shorten_its_deadline(server: Running) -> None:
@@ -168,7 +175,7 @@ def narrow(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def test_results_are_remembered_up_to_a_bound(narrow: Running) -> None:
     client = narrow.client()
-    client.wait(client.submit(request("common", "d1-1-1", "d1-1-2", "d1-2-1")).id)
+    client.wait(client.submit(job_request("common", "d1-1-1", "d1-1-2", "d1-2-1")).id)
     assert narrow.metric("stim_known_results") == 2
 
 
@@ -180,7 +187,7 @@ def test_a_limit_that_is_raised_holds_there(narrow: Running) -> None:
 
 def test_silent_streams_get_a_heartbeat(narrow: Running) -> None:
     client = narrow.client()
-    job = long(client)
+    job = submit_long(client)
     with narrow.http.stream("GET", f"/v1/jobs/{job.id}/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert any(line.startswith(":") for line in answer.iter_lines())

@@ -1,1 +1,1 @@
-"""Clients of the server, and a server that a client starts for itself."""
+"""The client of a model server, and a server that a program starts for itself."""

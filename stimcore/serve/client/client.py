@@ -1,9 +1,9 @@
-"""The one client of a server: methods that return wire types and raise `stimcore.errors`. May be shared by threads."""
+"""The client of a model server: methods that return the API's types and raise `stimcore.errors`. Threads may share one."""
 
 import ssl
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -11,32 +11,54 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
+from stimcore.analysis.result import Sweep
 from stimcore.errors import StimcoreError, Unavailable, UsageError
 from stimcore.serve import types
-from stimcore.serve.errors import NotStored, rebuilt
+from stimcore.serve.errors import NotStored, error_from_code
 
 T = TypeVar("T", bound=BaseModel)
-PATIENCE_S = 5.0
-"""How long a server that ends a connection or says `not now` is asked again: about the time that one needs to restart."""
+RETRY_S = 5.0
+"""Time for which a request is repeated after the server closed its connection: about as long as a server needs to restart."""
+MAX_BREAKS = 3
+"""Breaks of an event stream, without an event in between, after which it is given up."""
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
-    """Authorities that vouch for servers: read once, since that takes longer than a visitor's whole page otherwise does."""
+def _ssl_context() -> ssl.SSLContext:
+    """Return the trusted certificate authorities.
+
+    httpx would read them anew for every client, which takes longer than the whole page of a visitor otherwise does.
+    """
     return httpx.create_ssl_context(trust_env=False)
 
 
 class Client:
-    """Speaks /v1.
+    """Client of the routes under /v1.
+
+    Every request can be repeated without harm: equal jobs share one evaluation, and everything else only reads. The client
+    therefore repeats a request whose connection breaks, and a restart of the server costs its callers a pause and no error.
 
     Args:
-        base_url: As in `http://127.0.0.1:8000`.
-        token: The server's, None when it has none.
-        client_id: Who watches evaluations; a new one when None. Equal ids count as one client.
-        timeout_s: For a single answer.
+        base_url: Address of the server, as in `http://127.0.0.1:8000`.
+        token: The server's token; None when it has none.
+        client_id: Name under which jobs are watched; a new random one when None. Clients with equal names count as one.
+        timeout_s: Time for a single answer.
 
     Raises:
         UsageError: `base_url` is no address.
+
+    Example:
+        >>> from stimcore.serve.types import JobRequest
+        >>> client = Client("http://127.0.0.1:8000")
+        >>> request = JobRequest(experiment="resnet20-fashion", method="common", specs=["d1-1-1", "d2-2-2"])
+        >>> request.model_dump_json(exclude_defaults=True)
+        '{"experiment":"resnet20-fashion","method":"common","specs":["d1-1-1","d2-2-2"]}'
+
+        With a server at that address (`python -m stimcore.serve exported/` starts one)::
+
+            job = client.wait(client.submit(request).id)
+            for result in job.results:
+                print(result.spec, result.accuracy_pct, result.interval_pct)
     """
 
     def __init__(self, base_url: str, token: str | None = None, client_id: str | None = None, timeout_s: float = 150.0) -> None:
@@ -52,54 +74,71 @@ class Client:
                 headers=headers,
                 timeout=httpx.Timeout(timeout_s, connect=5.0),
                 limits=httpx.Limits(max_connections=64),
-                verify=_trusted(),
+                verify=_ssl_context(),
                 trust_env=False,
             )
         except (httpx.InvalidURL, UnicodeError) as reason:
             raise UsageError(f"the server's address is '{base_url[:80]}'", allowed="as in http://127.0.0.1:8000") from reason
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Close all connections."""
         self._http.close()
 
     def catalogue(self) -> types.Catalogue:
-        """Everything that is served, and what could not be."""
+        """Return all experiments that the server has open, and the folders that it could not open."""
         return self._get(types.Catalogue, "/v1/catalogue")
 
     def rescan(self) -> types.Catalogue:
-        """Has the server look at its folder again."""
-        return _read(types.Catalogue, self._answer("POST", "/v1/rescan"))
+        """Make the server look at its folder again; return the new catalogue."""
+        return _parse(types.Catalogue, self._send("POST", "/v1/rescan"))
 
     def status(self) -> types.Status:
-        """The server itself."""
+        """Return the state of the server and its limits for images."""
         return self._get(types.Status, "/v1/status")
 
     def check_spec(self, experiment: str, text: str, method: str | None = None) -> types.SpecCheck:
-        """Whether a text names a sub-network: of a bundle, or of the experiment's network when `method` is None."""
+        """Return whether a text names a sub-network of a bundle, or of the experiment's network when `method` is None."""
         params = {"text": text} if method is None else {"text": text, "method": method}
-        return self._get(types.SpecCheck, f"/v1/experiments/{_part(experiment)}/spec", params)
+        return self._get(types.SpecCheck, f"/v1/experiments/{_segment(experiment)}/spec", params)
 
     def submit(self, request: types.JobRequest) -> types.Job:
-        """Starts an evaluation, or joins the one that does the same; done at once when everything is known."""
-        return _read(types.Job, self._answer("POST", "/v1/jobs", content=request.model_dump_json()))
-
-    def job(self, id: str) -> types.Job:
-        """An evaluation as it is now. Asking at least every few seconds keeps it alive."""
-        return self._get(types.Job, f"/v1/jobs/{_part(id)}")
-
-    def jobs(self) -> list[types.JobLine]:
-        """All evaluations that the server remembers."""
-        return TypeAdapter(list[types.JobLine]).validate_json(self._answer("GET", "/v1/jobs").content)
-
-    def cancel(self, id: str) -> types.Job:
-        """Ends this client's interest; the work ends unless others watch it too."""
-        return _read(types.Job, self._answer("DELETE", f"/v1/jobs/{_part(id)}"))
-
-    def wait(self, id: str, seconds: float = 600.0, every_s: float = 0.1) -> types.Job:
-        """Polls until an evaluation has ended.
+        """Start a job, or join the one that does the same; it is done at once when all results are known.
 
         Raises:
-            Unavailable: It had not by then.
+            NotFound: There is no such experiment or method.
+            SpecError: The network does not have one of the sub-networks.
+            TooLarge: There are more specs than the server allows.
+            TooMany: This client has as many jobs in progress as the server allows.
+            Busy: The queue is full, or the server is ending.
+        """
+        return _parse(types.Job, self._send("POST", "/v1/jobs", content=request.model_dump_json()))
+
+    def job(self, id: str) -> types.Job:
+        """Return the current state of a job. A job that no client asks for within `lease_s` is dropped.
+
+        Raises:
+            NotFound: There is no such job, or it was forgotten.
+        """
+        return self._get(types.Job, f"/v1/jobs/{_segment(id)}")
+
+    def jobs(self) -> list[types.JobLine]:
+        """Return all jobs that the server remembers."""
+        return TypeAdapter(list[types.JobLine]).validate_json(self._send("GET", "/v1/jobs").content)
+
+    def cancel(self, id: str) -> types.Job:
+        """Stop watching a job; the server ends it if no other client watches it.
+
+        Raises:
+            NotFound: There is no such job, or it was forgotten.
+        """
+        return _parse(types.Job, self._send("DELETE", f"/v1/jobs/{_segment(id)}"))
+
+    def wait(self, id: str, seconds: float = 600.0, every_s: float = 0.1) -> types.Job:
+        """Poll a job until it has ended; return its final state.
+
+        Raises:
+            Unavailable: The job had not ended after `seconds`.
+            NotFound: There is no such job, or it was forgotten.
         """
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -109,109 +148,115 @@ class Client:
         raise Unavailable(f"the evaluation was not done after {seconds:g} s")
 
     def events(self, id: str, last_event_id: int | None = None) -> Iterator[types.Event]:
-        """Events of an evaluation until its last; a stream that breaks off is taken up again where it was.
+        """Yield the events of a job until its last; a stream that breaks is resumed after the last event received.
+
+        Args:
+            id: Identifier of the job.
+            last_event_id: Id of the last event that is known already.
 
         Raises:
-            NotFound: There is no such evaluation.
-            Unavailable: The server is down.
+            NotFound: There is no such job.
+            Unavailable: The server does not answer, or the stream ended before the job.
         """
-        last, broken = last_event_id or 0, 0
+        last, breaks = last_event_id or 0, 0
         while True:
             try:
                 for event in self._stream(id, last):
-                    last, broken = event.id, 0
+                    last, breaks = event.id, 0
                     yield event
                     if event.type == "done":
                         return
             except httpx.TransportError as reason:
-                broken += 1
-                if broken > 3:
-                    raise self._down(reason) from reason
+                breaks += 1
+                if breaks > MAX_BREAKS:
+                    raise self._unavailable(reason) from reason
             else:
-                broken += 1
-                if broken > 3:
+                breaks += 1
+                if breaks > MAX_BREAKS:
                     raise Unavailable(f"the events of {id} end early", todo="Poll the evaluation instead.")
-            time.sleep(0.2 * broken)
+            time.sleep(0.2 * breaks)
 
     def training(self, experiment: str, method: str) -> list[dict[str, Any]]:
-        """Records of the epochs."""
-        return list(self._answer("GET", _of(experiment, method, "training")).json())
+        """Return the records of the epochs of a bundle's training."""
+        return list(self._send("GET", _bundle_path(experiment, method, "training")).json())
 
-    def sweep(self, experiment: str, method: str, kind: str) -> dict[str, Any] | None:
-        """Stored accuracies of a family, None where there are none."""
+    def sweep(self, experiment: str, method: str, kind: str) -> Sweep | None:
+        """Return the stored accuracies of a family of sub-networks; None where none are stored."""
         try:
-            return dict(self._answer("GET", _of(experiment, method, f"sweeps/{_part(kind)}")).json())
+            answer = self._send("GET", _bundle_path(experiment, method, f"sweeps/{_segment(kind)}"))
         except NotStored:
             return None
+        return Sweep.from_dict(answer.json())
 
     def networks(self, experiment: str, method: str) -> types.Networks:
-        """The listed ONNX files."""
-        return self._get(types.Networks, _of(experiment, method, "networks"))
+        """Return the listed ONNX files of a bundle."""
+        return self._get(types.Networks, _bundle_path(experiment, method, "networks"))
 
     def onnx(self, experiment: str, method: str, spec: str) -> bytes:
-        """A sub-network as one self-contained, verified ONNX file."""
-        return self._answer("GET", _of(experiment, method, "onnx"), {"spec": spec}).content
+        """Return a sub-network as one self-contained, verified ONNX file.
+
+        Raises:
+            SpecError: The network does not have this sub-network.
+        """
+        return self._send("GET", _bundle_path(experiment, method, "onnx"), {"spec": spec}).content
 
     def samples(self, experiment: str, count: int, seed: int) -> list[types.Sample]:
-        """Evaluation images, drawn with a seed."""
+        """Return `count` evaluation images, drawn with a seed."""
         params = {"count": str(count), "seed": str(seed)}
-        answer = self._answer("GET", f"/v1/experiments/{_part(experiment)}/samples", params)
+        answer = self._send("GET", f"/v1/experiments/{_segment(experiment)}/samples", params)
         return TypeAdapter(list[types.Sample]).validate_json(answer.content)
 
     def classify(self, experiment: str, request: types.ClassifyRequest) -> types.Classification:
-        """What sub-networks say of one image."""
-        path = f"/v1/experiments/{_part(experiment)}/classify"
-        return _read(types.Classification, self._answer("POST", path, content=request.model_dump_json()))
-
-    def runs(self) -> list[types.RunInfo]:
-        """Run folders on the server's machine."""
-        return TypeAdapter(list[types.RunInfo]).validate_json(self._answer("GET", "/v1/runs").content)
-
-    def _get(self, kind: type[T], path: str, params: dict[str, str] | None = None) -> T:
-        return _read(kind, self._answer("GET", path, params))
-
-    def _answer(
-        self, method: str, path: str, params: dict[str, str] | None = None, content: str | None = None
-    ) -> httpx.Response:
-        """One answer; every request here can be repeated, so a server that restarts costs a pause.
+        """Return the predictions of sub-networks for one image.
 
         Raises:
-            Unavailable: The server is down.
-            StimcoreError: What it says.
+            UsageError: The image can't be read.
+            TooLarge: The image is larger than `image_bytes` or `image_pixels` of `status`.
         """
-        until, pause = time.monotonic() + PATIENCE_S, 0.1
+        path = f"/v1/experiments/{_segment(experiment)}/classify"
+        return _parse(types.Classification, self._send("POST", path, content=request.model_dump_json()))
+
+    def runs(self) -> list[types.RunInfo]:
+        """Return the run folders on the server's machine, the one written last first."""
+        return TypeAdapter(list[types.RunInfo]).validate_json(self._send("GET", "/v1/runs").content)
+
+    def _get(self, kind: type[T], path: str, params: dict[str, str] | None = None) -> T:
+        return _parse(kind, self._send("GET", path, params))
+
+    def _send(self, method: str, path: str, params: dict[str, str] | None = None, content: str | None = None) -> httpx.Response:
+        """Return the answer to a request, which is repeated while the server restarts.
+
+        Raises:
+            Unavailable: The server does not answer.
+            StimcoreError: The server refuses the request; of the type that belongs to its code.
+        """
+        until, pause = time.monotonic() + RETRY_S, 0.1
         while True:
             try:
                 answer = self._http.request(method, path, params=params, content=content)
             except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as reason:
+                # The connection was open, so that somebody listens: a server that is ending, or whose successor will take
+                # over the socket. A connection that can't be opened is an error at once.
                 if time.monotonic() > until:
-                    raise self._down(reason) from reason
+                    raise self._unavailable(reason) from reason
             except httpx.TransportError as reason:
-                raise self._down(reason) from reason
+                raise self._unavailable(reason) from reason
             except httpx.InvalidURL as reason:
                 raise UsageError(f"{path[:80]} is no path") from reason
             else:
-                return _checked(answer)
+                return _raise_refusal(answer)
             time.sleep(pause)
             pause *= 2
 
     def _stream(self, id: str, last: int) -> Iterator[types.Event]:
         headers = {"Last-Event-ID": str(last)}
-        with self._http.stream("GET", f"/v1/jobs/{_part(id)}/events", headers=headers) as answer:
+        with self._http.stream("GET", f"/v1/jobs/{_segment(id)}/events", headers=headers) as answer:
             if answer.status_code != 200:
                 answer.read()
-            _checked(answer)
-            fields: dict[str, str] = {}
-            for line in answer.iter_lines():
-                name, _, value = line.partition(": ")
-                if line and name in ("id", "event", "data"):
-                    fields[name] = value
-                elif not line and fields:
-                    text = f'{{"id": {fields["id"]}, "type": "{fields["event"]}", "data": {fields["data"]}}}'
-                    yield types.Event.model_validate_json(text)
-                    fields = {}
+            _raise_refusal(answer)
+            yield from parse_events(answer.iter_lines())
 
-    def _down(self, reason: Exception) -> Unavailable:
+    def _unavailable(self, reason: Exception) -> Unavailable:
         if isinstance(reason, httpx.TimeoutException) and not isinstance(reason, httpx.ConnectTimeout):
             return Unavailable(f"the model server at {self.base_url} did not answer in time", todo="Try again in a moment.")
         return Unavailable(
@@ -220,24 +265,47 @@ class Client:
         )
 
 
-def _read(kind: type[T], answer: httpx.Response) -> T:
+def parse_events(lines: Iterable[str]) -> Iterator[types.Event]:
+    """Yield the events of a server-sent event stream.
+
+    Args:
+        lines: Lines of the stream, without their ends. An empty line ends an event; a line that starts with a colon is a
+            comment.
+
+    Example:
+        >>> lines = ["id: 3", "event: done", 'data: {"state": "done", "source": "measured"}', "", ": still there", ""]
+        >>> [(event.id, event.type, event.data["state"]) for event in parse_events(lines)]
+        [(3, 'done', 'done')]
+    """
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if line and name in ("id", "event", "data"):
+            fields[name] = value
+        elif not line and fields:
+            text = f'{{"id": {fields["id"]}, "type": "{fields["event"]}", "data": {fields["data"]}}}'
+            yield types.Event.model_validate_json(text)
+            fields = {}
+
+
+def _parse(kind: type[T], answer: httpx.Response) -> T:
     return kind.model_validate_json(answer.content)
 
 
-def _part(name: str) -> str:
-    """A name within a path."""
+def _segment(name: str) -> str:
+    """Return a name as one segment of a path. An empty one would change the path, so that a name nobody has replaces it."""
     return quote(name, safe="") or "-"
 
 
-def _of(experiment: str, method: str, what: str) -> str:
-    return f"/v1/experiments/{_part(experiment)}/methods/{_part(method)}/{what}"
+def _bundle_path(experiment: str, method: str, what: str) -> str:
+    return f"/v1/experiments/{_segment(experiment)}/methods/{_segment(method)}/{what}"
 
 
-def _checked(answer: httpx.Response) -> httpx.Response:
-    """The answer unless it is a refusal.
+def _raise_refusal(answer: httpx.Response) -> httpx.Response:
+    """Return the answer, unless it is a refusal.
 
     Raises:
-        StimcoreError: What it says, by its code.
+        StimcoreError: The server refused the request; of the type that belongs to its code.
     """
     if answer.status_code < 400:
         return answer
@@ -245,4 +313,4 @@ def _checked(answer: httpx.Response) -> httpx.Response:
         refusal = types.Refusal.model_validate_json(answer.content)
     except ValueError as reason:
         raise StimcoreError(f"the server answered {answer.status_code} without saying why") from reason
-    raise rebuilt(refusal.code, refusal.error)
+    raise error_from_code(refusal.code, refusal.error)

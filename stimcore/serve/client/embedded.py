@@ -1,6 +1,10 @@
-"""A server of one's own: a supervised child process on loopback, with a random port and token, that ends with its parent.
+"""A model server that a program starts for itself: a supervised child process on loopback, with a random port and token.
 
-The listening socket belongs to the parent. A server that is replaced takes it over, so its clients see a pause, no error.
+The listening socket belongs to the parent, and every server process inherits it. While a server that died is replaced,
+connections wait in the socket's backlog: clients see a pause and no error, and the address stays the same.
+
+The server ends with its parent, however that ends: it watches its standard input, a pipe that the operating system closes when
+the parent is gone. Neither `atexit` nor a signal would do, because a killed process runs no code.
 """
 
 import atexit
@@ -20,22 +24,39 @@ from stimcore.errors import Unavailable, UsageError
 from stimcore.serve.client.client import Client
 
 STABLE_S = 30.0
-"""A server that ran so long did not fail to start: the next one is started at once."""
-BACKOFF_S = 5.0
-READY_S = 1.0
-"""How long one question whether it is ready may take."""
+"""A server that ran at least this long did not fail to start: its successor starts without a growing pause."""
+MIN_PAUSE_S = 0.1
+MAX_PAUSE_S = 5.0
+"""Pause before a server that failed soon is started again; it doubles from the shortest to the longest."""
+READY_TIMEOUT_S = 1.0
+"""Time for one answer to the question whether the server is ready."""
+END_S = 12
+"""Time for a server to drain after its input has closed, before it is killed; longer than its limit `drain_s`."""
 
 
-class Embedded:
-    """Starts `python -m stimcore.serve` and keeps it running until `stop`, or until this process ends however it does.
+class EmbeddedServer:
+    """Runs `python -m stimcore.serve` until `stop`, or until this process ends; a server that dies is started again.
 
     Args:
-        folder: `exported`.
+        folder: Folder of experiments, as `stimcore.export` writes it.
         runs: Folder of run folders.
-        arguments: Further words of its command line.
+        arguments: Further arguments of the server's command line.
+
+    Attributes:
+        url: Address of the server; it stays the same when the server is replaced.
+        token: Token that requests need; other programs on this machine do not know it.
+        restarts: Number of times that the server was started again.
 
     Raises:
         UsageError: There is no such folder.
+
+    Example:
+        With bundles under `exported/`::
+
+            server = EmbeddedServer(Path("exported"))
+            server.wait_ready()
+            print(server.client().catalogue())
+            server.stop()
     """
 
     def __init__(self, folder: Path, *, runs: Path = Path("runs"), arguments: Sequence[str] = ()) -> None:
@@ -44,35 +65,35 @@ class Embedded:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.token = secrets.token_urlsafe(32)
-        self._words = [sys.executable, "-m", "stimcore.serve", str(folder), "--runs", str(runs), *arguments]
-        self._words += ["--fd", str(self._socket.fileno()), "--until-input-closes", "--log-level", "warning"]
+        self._command = [sys.executable, "-m", "stimcore.serve", str(folder), "--runs", str(runs), *arguments]
+        self._command += ["--fd", str(self._socket.fileno()), "--until-input-closes", "--log-level", "warning"]
         self._ending = threading.Event()
         self.restarts = 0
         self._process = self._start()
-        self._keeper = threading.Thread(target=self._keep, name="stimcore-server", daemon=True)
-        self._keeper.start()
+        self._supervisor = threading.Thread(target=self._supervise, name="stimcore-server", daemon=True)
+        self._supervisor.start()
         atexit.register(self.stop)
 
     @property
     def pid(self) -> int:
-        """Of the server process that runs now."""
+        """Process id of the server that runs now."""
         return self._process.pid
 
     def client(self, client_id: str | None = None) -> Client:
-        """A client of it."""
+        """Return a client of the server."""
         return Client(self.url, self.token, client_id)
 
     def wait_ready(self, seconds: float = 60.0) -> None:
-        """Waits until it takes work; ends it when it does not, so that a start that failed leaves no process behind.
+        """Wait until the server accepts work; stop it if it does not, so that a failed start leaves no process behind.
 
         Raises:
-            Unavailable: It did not by then, or never will.
+            Unavailable: The server is not ready after `seconds`, or can't start.
         """
         until = time.monotonic() + seconds
         try:
-            with httpx.Client(base_url=self.url, timeout=READY_S, trust_env=False) as http:
+            with httpx.Client(base_url=self.url, timeout=READY_TIMEOUT_S, trust_env=False) as http:
                 while not _ready(http):
-                    if not self._keeper.is_alive():
+                    if not self._supervisor.is_alive():
                         raise Unavailable("the model server can't start", todo="Its log, above, says why.")
                     if time.monotonic() > until:
                         raise Unavailable(f"the model server was not ready after {seconds:g} s", todo="Its log says why.")
@@ -82,38 +103,40 @@ class Embedded:
             raise
 
     def stop(self) -> None:
-        """Ends it."""
+        """End the server and its supervision."""
         if self._ending.is_set():
             return
         self._ending.set()
         _end(self._process)
-        self._keeper.join(timeout=15)
+        self._supervisor.join(timeout=15)
         self._socket.close()
         atexit.unregister(self.stop)
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self._words,
-            stdin=subprocess.PIPE,  # closes with this process, also when it is killed: the child's sign to end
+            self._command,
+            stdin=subprocess.PIPE,  # closes with this process, which makes the server end
             stdout=subprocess.DEVNULL,
             pass_fds=[self._socket.fileno()],
             env={**os.environ, "STIMCORE_TOKEN": self.token},
         )
 
-    def _keep(self) -> None:
-        pause = 0.1
+    def _supervise(self) -> None:
+        """Wait for the server to end and start another one, until `stop`; runs in a thread."""
+        pause = MIN_PAUSE_S
         while not self._ending.is_set():
             started = time.monotonic()
             code = self._process.wait()
             if self._process.stdin is not None:
                 self._process.stdin.close()
             if code == UsageError.exit_code:
-                return  # another one would refuse in the same words
-            pause = 0.1 if time.monotonic() - started > STABLE_S else min(BACKOFF_S, 2 * pause)
+                return  # wrong use: another server would refuse it in the same words
+            pause = MIN_PAUSE_S if time.monotonic() - started > STABLE_S else min(MAX_PAUSE_S, 2 * pause)
             if self._ending.wait(pause):
                 return
             self._process = self._start()
             self.restarts += 1
+            # `stop` may have ended the old process while this one started; it must not stay behind.
             if self._ending.is_set():
                 _end(self._process)
 
@@ -122,15 +145,15 @@ def _ready(http: httpx.Client) -> bool:
     try:
         return http.get("/v2/health/ready").status_code == 200
     except httpx.TransportError:
-        return False  # nobody answers on the socket, which is ours, while a server starts
+        return False  # the socket is open, but no server answers on it yet
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Closes a server's input, and waits; ends it the hard way when it does not go."""
+    """Close a server's input and wait until it has ended; kill it if it does not end."""
     if process.stdin is not None:
         process.stdin.close()
     try:
-        process.wait(timeout=12)
+        process.wait(timeout=END_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -1,1 +1,1 @@
-"""The HTTP front: routes, codecs, middleware and the uvicorn server."""
+"""The HTTP side of the server: routes, codecs, middleware, error responses, and the uvicorn server."""

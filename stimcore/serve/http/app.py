@@ -1,94 +1,83 @@
-"""The ASGI application of a server: routes, errors as one sentence, metrics, life. `Gate` stands around it."""
+"""The ASGI application of a service: routes under /v1 and /v2, metrics, middleware, error responses, start and end."""
 
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
+from fastapi import FastAPI, Response
+from starlette.middleware import Middleware
 
-from stimcore.errors import StimcoreError, UsageError
-from stimcore.serve.errors import NotFound
+from stimcore.serve import types
 from stimcore.serve.http import v1, v2
-from stimcore.serve.http.middleware import Gate, refusal
+from stimcore.serve.http.error_response import add_error_handlers
+from stimcore.serve.http.middleware import AccessMiddleware, ErrorMiddleware, LogMiddleware, RequestIdMiddleware
 from stimcore.serve.service import Service
 
+RESULT_REF = {"$ref": "#/components/schemas/Result"}
 
-class Api(FastAPI):
-    """FastAPI, whose schema does not claim a status that is never sent: what does not validate is a 400 here."""
+
+class Application(FastAPI):
+    """FastAPI with two corrections of the OpenAPI document, which clients are generated from."""
 
     def openapi(self) -> dict[str, Any]:
-        """The schema."""
-        schema = super().openapi()
-        for methods in schema["paths"].values():
-            for operation in methods.values():
-                operation["responses"].pop("422", None)
-        return schema
+        """Return the OpenAPI document.
+
+        FastAPI lists a status 422 for every route, but invalid parameters are a 400 here. And pydantic repeats the schema of
+        a result wherever one occurs, because `Result` is a dataclass of ours: one named schema takes the place of the copies.
+        """
+        if self.openapi_schema is None:
+            document = super().openapi()
+            for methods in document["paths"].values():
+                for operation in methods.values():
+                    operation["responses"].pop("422", None)
+            schemas = {name: _with_result_ref(schema) for name, schema in document["components"]["schemas"].items()}
+            document["components"]["schemas"] = dict(sorted({**schemas, "Result": types.RESULT_SCHEMA}.items()))
+        assert self.openapi_schema is not None
+        return self.openapi_schema
 
 
-def application(server: Service) -> ASGIApp:
-    """What uvicorn runs."""
+def application(service: Service) -> FastAPI:
+    """Return the application that uvicorn runs; its lifespan starts and stops the service."""
 
     @contextlib.asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
-            await server.start()
+            await service.start()
             yield
         finally:
-            await server.stop()
+            await service.stop()
 
-    app = Api(
+    app = Application(
         title="stimcore model server",
         version="1",
         description="Sub-networks composed on request: Open Inference Protocol v2 under /v2, evaluations under /v1.",
-        lifespan=life,
+        lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        middleware=[
+            Middleware(LogMiddleware, service.metrics),
+            Middleware(RequestIdMiddleware),
+            Middleware(ErrorMiddleware),
+            Middleware(AccessMiddleware, service.token),
+        ],
     )
-    app.add_exception_handler(StimcoreError, _refused)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.include_router(v1.routes(server))
-    app.include_router(v2.routes(server))
+    add_error_handlers(app)
+    app.include_router(v1.routes(service))
+    app.include_router(v2.routes(service))
 
     @app.get("/metrics", response_class=Response, summary="For Prometheus")
     async def metrics() -> Response:
-        return Response(server.metrics.text(server), media_type="text/plain; version=0.0.4; charset=utf-8")
+        text = service.metrics.text(service.gauges())
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return Gate(app, server)
-
-
-def answer(request: Request, reason: StimcoreError, status: int | None = None) -> Response:
-    """A refusal as a response."""
-    own, headers, body = refusal(reason)
-    request.scope["state"]["refused"] = reason.code
-    return Response(body, status or own, headers)
+    return app
 
 
-async def _refused(request: Request, reason: Exception) -> Response:
-    assert isinstance(reason, StimcoreError)
-    return answer(request, reason)
-
-
-async def _http(request: Request, reason: Exception) -> Response:
-    assert isinstance(reason, HTTPException)
-    if reason.status_code == 404:
-        return answer(request, NotFound(f"there is nothing at {request.url.path[:80]}"))
-    allowed = (reason.headers or {}).get("Allow", "")
-    response = answer(
-        request,
-        UsageError(f"{request.method[:16]} {request.url.path[:80]}: {reason.detail}", allowed=allowed),
-        reason.status_code,
-    )
-    if allowed:
-        response.headers["Allow"] = allowed
-    return response
-
-
-async def _invalid(request: Request, reason: Exception) -> Response:
-    assert isinstance(reason, RequestValidationError)
-    places = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in reason.errors()[:5]]
-    return answer(request, UsageError("; ".join(places)[:400]))
+def _with_result_ref(schema: Any) -> Any:
+    """Return a JSON schema in which every copy of the result's schema is a reference to the named one."""
+    if schema == types.RESULT_SCHEMA:
+        return RESULT_REF
+    if isinstance(schema, dict):
+        return {key: _with_result_ref(value) for key, value in schema.items()}
+    return [_with_result_ref(value) for value in schema] if isinstance(schema, list) else schema

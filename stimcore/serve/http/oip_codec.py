@@ -1,4 +1,15 @@
-"""The Open Inference Protocol's inference request and response, with binary tensors. Bytes in, bytes out; knows no HTTP.
+"""Inference request and response of the Open Inference Protocol, with binary tensors. Bytes in, bytes out; it knows no HTTP.
+
+A body is JSON, then the bytes of the tensors that the JSON announces. The header `Inference-Header-Content-Length` holds the
+length of the JSON; without it, the whole body is JSON and tensors are lists of numbers. A length of 0 makes the whole body the
+input tensor:
+
+    {"inputs": [{"name": "images", "datatype": "FP32", "shape": [2, 1, 28, 28],
+                 "parameters": {"binary_data_size": 6272}}]}<6272 bytes, little-endian float32 in C order>
+
+Every network here has one input and one output, which keeps the format simple: all bytes after the JSON belong to the one
+input. Whatever the protocol allows beyond that is refused with a sentence and never ignored: a client that asks for a sequence,
+a classification or shared memory must not take plain logits for the answer.
 
 Source: Open Inference Protocol v2 (REST) and Triton's binary tensor data extension.
 """
@@ -14,29 +25,33 @@ from numpy.typing import NDArray
 
 from stimcore.errors import Unavailable, UsageError
 from stimcore.serve.errors import TooLarge
-from stimcore.serve.http import body as bodies
+from stimcore.serve.http.body import parse_json
 from stimcore.serve.limits import Limits
 
+LENGTH_HEADER = "Inference-Header-Content-Length"
+"""HTTP header with the length of the JSON part, in requests and responses."""
 INPUT, OUTPUT, DATATYPE = "images", "logits", "FP32"
 PARAMETERS = ("spec", "recalibrate", "binary_data_output", "timeout", "priority")
-"""Of a request: which sub-network; whether re-calibrated; all outputs as binary; microseconds until it is given up; turn."""
-PRIORITIES = 2
-"""1 goes before 2, which waits in a queue of its own; 0 is the usual one, as for Triton: 1."""
-ITEM = 4
+"""Parameters of a request: sub-network; whether it is re-calibrated; whether logits are sent as bytes; deadline in
+microseconds; priority."""
+MAX_PRIORITY = 2
+"""Priority 1 goes before 2, which waits in a queue of its kind; 0 asks for the default as in Triton, which is 1 here."""
+LITTLE_ENDIAN_FLOAT = "<f4"
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Request:
-    """An inference.
+class InferenceRequest:
+    """A request for logits.
 
     Attributes:
-        images: float32 `[B, C, H, W]`, normalised.
-        spec: Of the sub-network; None where the request says none.
-        recalibrate: Whether its batch norms are to be re-calibrated.
-        timeout_s: Until it is given up; None for the server's own.
+        images: Normalised images, float32 `[B, C, H, W]`, all values finite.
+        spec: Text of the sub-network; None where the request names none.
+        recalibrate: Whether the sub-network runs with re-calibrated batch norms.
+        timeout_s: Deadline in seconds; None for the server's default.
         priority: 1 or 2; 1 goes first.
-        id: To be sent back; None where the request has none.
-        binary: Whether logits go back as bytes.
+        id: Identifier that the response repeats; None where the request has none.
+        binary: Whether the response holds the logits as bytes.
     """
 
     images: NDArray[np.float32]
@@ -48,59 +63,72 @@ class Request:
     binary: bool = False
 
 
-def parse(body: bytes, header_length: str | None, image_shape: tuple[int, ...], limits: Limits) -> Request:
-    """Reads a request.
+def decode_request(body: bytes, header_length: str | None, image_shape: tuple[int, ...], limits: Limits) -> InferenceRequest:
+    """Return the request that a body holds.
 
     Args:
-        body: JSON, or JSON and then bytes of tensors, or bytes alone.
-        header_length: `Inference-Header-Content-Length`: where the JSON ends; None where everything is JSON.
+        body: JSON, or JSON and then bytes of the input, or these bytes alone.
+        header_length: Value of `LENGTH_HEADER`; None where the request has no such header.
         image_shape: `[C, H, W]` of the model.
-        limits: Bounds.
+        limits: Limits of the server.
 
     Raises:
-        UsageError: Says what does not fit.
-        TooLarge: Too many images, too much JSON.
+        UsageError: The body is no such request, or asks for something that this server does not do.
+        TooLarge: There are too many images, or too much JSON.
+
+    Example:
+        >>> body, length = encode_request(np.zeros((2, 1, 4, 4), np.float32))
+        >>> request = decode_request(body, str(length), (1, 4, 4), Limits())
+        >>> request.images.shape, request.binary
+        ((2, 1, 4, 4), True)
     """
-    text, rest = _split(body, header_length)
+    text, tensor_bytes = _split(body, header_length)
     if not text and header_length is not None:
-        return Request(_raw(rest, image_shape, limits), binary=True)
-    value = bodies.parse(text, limits)
+        return InferenceRequest(_raw_images(tensor_bytes, image_shape, limits), binary=True)
+    value = parse_json(text, limits)
     if not isinstance(value, dict):
         raise UsageError("the request is no JSON object", allowed="an object with 'inputs'")
-    _only(value, ("id", "parameters", "inputs", "outputs"), "request")
+    _refuse_unknown(value, ("id", "parameters", "inputs", "outputs"), "request")
     id_ = value.get("id")
     if not (id_ is None or isinstance(id_, str)):
         raise UsageError(f"the request's id is {_shown(id_)}", allowed="a text")
     parameters = _object(value, "parameters")
-    _only(parameters, PARAMETERS, "parameters")
+    _refuse_unknown(parameters, PARAMETERS, "parameters")
     spec = _typed(parameters, "spec", str, None)
     timeout = _typed(parameters, "timeout", int, None)
     if timeout is not None and not 1 <= timeout <= 1e6 * limits.call_s:
         raise UsageError(f"timeout is {_shown(timeout)}", allowed=f"1 to {1e6 * limits.call_s:.0f} microseconds")
     priority = _typed(parameters, "priority", int, 0)
-    if not 0 <= priority <= PRIORITIES:
+    if not 0 <= priority <= MAX_PRIORITY:
         raise UsageError(f"priority is {_shown(priority)}", allowed="1, 2 to go after those of 1, or 0 for the usual one")
-    return Request(
-        images=_images(value.get("inputs"), rest, image_shape, limits),
+    return InferenceRequest(
+        images=_images(value.get("inputs"), tensor_bytes, image_shape, limits),
         spec=spec,
         recalibrate=_typed(parameters, "recalibrate", bool, True),
         timeout_s=None if timeout is None else timeout / 1e6,
         priority=priority or 1,
         id=id_,
-        binary=_binary(value.get("outputs"), _typed(parameters, "binary_data_output", bool, False)),
+        binary=_wants_binary(value.get("outputs"), _typed(parameters, "binary_data_output", bool, False)),
     )
 
 
-def respond(request: Request, model: str, spec: str, logits: NDArray[np.float32]) -> tuple[bytes, int | None]:
-    """The response's body, and where its JSON ends when bytes follow.
+def encode_response(request: InferenceRequest, model: str, spec: str, logits: NDArray[np.float32]) -> tuple[bytes, int | None]:
+    """Return the body of a response, and the length of its JSON; None where the whole body is JSON.
 
-    JSON has no word for a logit that is not finite: it becomes null and the output's parameter `non_finite` is true.
+    JSON has no form for numbers that are not finite: such a logit becomes null, and the output has the parameter
+    `non_finite`. As bytes, logits are sent as they are.
+
+    Args:
+        request: The request.
+        model: Name of the model, as the request has it.
+        spec: Long form of the sub-network that ran.
+        logits: float32 `[B, K]`.
     """
     output: dict[str, Any] = {"name": OUTPUT, "datatype": DATATYPE, "shape": list(logits.shape)}
-    tail = b""
+    tensor_bytes = b""
     if request.binary:
-        tail = np.ascontiguousarray(logits).tobytes()
-        output["parameters"] = {"binary_data_size": len(tail)}
+        tensor_bytes = np.ascontiguousarray(logits).tobytes()
+        output["parameters"] = {"binary_data_size": len(tensor_bytes)}
     else:
         numbers: list[float | None] = list(logits.ravel().tolist())
         if not np.isfinite(logits).all():
@@ -111,107 +139,125 @@ def respond(request: Request, model: str, spec: str, logits: NDArray[np.float32]
     if request.id is not None:
         value["id"] = request.id
     text = json.dumps(value, allow_nan=False).encode()
-    return text + tail, len(text) if request.binary else None
+    return text + tensor_bytes, len(text) if request.binary else None
 
 
-def ask(images: NDArray[np.float32]) -> tuple[bytes, int]:
-    """The body of a request for the logits of `images`, and where its JSON ends."""
+def encode_request(images: NDArray[np.float32]) -> tuple[bytes, int]:
+    """Return the body of a request for the logits of normalised images `[B, C, H, W]`, and the length of its JSON."""
     size = images.nbytes
     tensor = {"name": INPUT, "datatype": DATATYPE, "shape": list(images.shape), "parameters": {"binary_data_size": size}}
     output = {"name": OUTPUT, "parameters": {"binary_data": True}}
     text = json.dumps({"inputs": [tensor], "outputs": [output]}).encode()
-    return text + np.ascontiguousarray(images, "<f4").tobytes(), len(text)
+    return text + np.ascontiguousarray(images, LITTLE_ENDIAN_FLOAT).tobytes(), len(text)
 
 
-def logits_of(body: bytes, header_length: str | None, num_images: int) -> NDArray[np.float32]:
-    """Logits `[B, K]` of the answer to `ask`.
+def decode_response(body: bytes, header_length: str | None, num_images: int) -> NDArray[np.float32]:
+    """Return the logits, float32 `[B, K]`, of the response to `encode_request`.
+
+    Args:
+        body: The response's body.
+        header_length: Value of `LENGTH_HEADER` of the response.
+        num_images: Number of images in the request.
 
     Raises:
-        Unavailable: It is none.
+        Unavailable: The body is no such response.
     """
     try:
-        text, rest = _split(body, header_length)
+        text, tensor_bytes = _split(body, header_length)
         (output,) = json.loads(text)["outputs"]
         if (output["name"], output["datatype"]) != (OUTPUT, DATATYPE) or output["shape"][0] != num_images:
             raise ValueError(f"it holds {output['name']} {output['datatype']} {output['shape']}")
-        return np.frombuffer(rest, "<f4").reshape(output["shape"])
+        return np.frombuffer(tensor_bytes, LITTLE_ENDIAN_FLOAT).reshape(output["shape"])
     except (UsageError, ValueError, KeyError, TypeError, IndexError) as reason:
         raise Unavailable(f"the inference server's answer can't be read: {str(reason)[:120]}") from reason
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
+    """Return the JSON and the bytes of tensors; a view of the latter, which can be most of 64 MiB."""
     view = memoryview(body)
     if header_length is None:
         return body, view[len(body) :]
+    # `isdigit` alone would let digits of other scripts pass, which `int` reads as well.
     if not (header_length.isascii() and header_length.isdigit()) or int(header_length) > len(body):
-        raise UsageError(f"Inference-Header-Content-Length is '{header_length[:40]}'", allowed=f"0 to {len(body)}")
+        raise UsageError(f"{LENGTH_HEADER} is '{header_length[:40]}'", allowed=f"0 to {len(body)}")
     length = int(header_length)
     return bytes(view[:length]), view[length:]
 
 
-def _raw(data: memoryview, image_shape: tuple[int, ...], limits: Limits) -> NDArray[np.float32]:
-    size = ITEM * math.prod(image_shape)
+def _raw_images(data: memoryview, image_shape: tuple[int, ...], limits: Limits) -> NDArray[np.float32]:
+    """Return the images of a body without JSON: as many as its length holds."""
+    size = FLOAT_BYTES * math.prod(image_shape)
     if not len(data) or len(data) % size:
         raise UsageError(f"{len(data)} bytes of raw input", allowed=f"a multiple of {size}, one image of {list(image_shape)}")
-    return _checked(np.frombuffer(data, "<f4").reshape(-1, *image_shape), limits)
+    return _check_images(np.frombuffer(data, LITTLE_ENDIAN_FLOAT).reshape(-1, *image_shape), limits)
 
 
-def _images(inputs: Any, rest: memoryview, image_shape: tuple[int, ...], limits: Limits) -> NDArray[np.float32]:
+def _images(inputs: Any, tensor_bytes: memoryview, image_shape: tuple[int, ...], limits: Limits) -> NDArray[np.float32]:
+    """Return the images of `inputs`, from the bytes after the JSON or from numbers in it."""
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         given = len(inputs) if isinstance(inputs, list) else "no"
         raise UsageError(f"expected 1 inputs but got {given} inputs", allowed=f"one, named '{INPUT}'")
     tensor = inputs[0]
-    _only(tensor, ("name", "datatype", "shape", "data", "parameters"), "input")
+    _refuse_unknown(tensor, ("name", "datatype", "shape", "data", "parameters"), "input")
     if tensor.get("name") != INPUT:
         raise UsageError(f"unexpected inference input {_shown(tensor.get('name'))}", allowed=f"'{INPUT}'")
     if tensor.get("datatype") != DATATYPE:
         raise UsageError(
             f"inference input '{INPUT}' data-type is {_shown(tensor.get('datatype'))}, but model expects '{DATATYPE}'"
         )
-    shape = tensor.get("shape")
-    plain = isinstance(shape, list) and all(type(d) is int for d in shape)
-    if not isinstance(shape, list) or not plain or tuple(shape[1:]) != image_shape or shape[0] < 1:
+    shape = _shape(tensor.get("shape"), image_shape, limits)
+    parameters = _object(tensor, "parameters")
+    _refuse_unknown(parameters, ("binary_data_size",), "input's parameters")
+    size = _typed(parameters, "binary_data_size", int, None)
+    count = math.prod(shape)
+    if size is None:
+        if len(tensor_bytes):
+            raise UsageError(f"unexpected additional input data, {len(tensor_bytes)} bytes")
+        return _check_images(_numbers(tensor.get("data"), count).reshape(shape), limits)
+    if "data" in tensor:
+        raise UsageError(f"input '{INPUT}' has both 'data' and 'binary_data_size'", allowed="one of them")
+    # The announced size, the shape's size and the bytes that arrived must all agree: `frombuffer` would read a part of them,
+    # or bytes of something else, without an error.
+    if size != FLOAT_BYTES * count or size != len(tensor_bytes):
+        raise UsageError(
+            f"input byte size mismatch for input '{INPUT}': expected {FLOAT_BYTES * count}, "
+            f"got {size} and {len(tensor_bytes)} sent"
+        )
+    return _check_images(np.frombuffer(tensor_bytes, LITTLE_ENDIAN_FLOAT).reshape(shape), limits)
+
+
+def _shape(shape: Any, image_shape: tuple[int, ...], limits: Limits) -> tuple[int, ...]:
+    """Return the shape of an input, checked before anything is multiplied or allocated: 2^62 is a valid JSON number."""
+    # `type` instead of isinstance: True is an int, but no dimension.
+    integers = isinstance(shape, list) and all(type(d) is int for d in shape)
+    if not integers or tuple(shape[1:]) != image_shape or shape[0] < 1:
         raise UsageError(
             f"unexpected shape for input '{INPUT}'", allowed=f"[-1, {', '.join(map(str, image_shape))}]; got {_shown(shape)}"
         )
     if shape[0] > limits.batch:
         raise TooLarge(f"inference request batch-size must be <= {limits.batch}, got {_shown(shape[0])}")
-    parameters = _object(tensor, "parameters")
-    _only(parameters, ("binary_data_size",), "input's parameters")
-    size = _typed(parameters, "binary_data_size", int, None)
-    count = math.prod(shape)
-    if size is None:
-        if len(rest):
-            raise UsageError(f"unexpected additional input data, {len(rest)} bytes")
-        return _checked(_listed(tensor.get("data"), count).reshape(shape), limits)
-    if "data" in tensor:
-        raise UsageError(f"input '{INPUT}' has both 'data' and 'binary_data_size'", allowed="one of them")
-    if size != ITEM * count or size != len(rest):
-        raise UsageError(
-            f"input byte size mismatch for input '{INPUT}': expected {ITEM * count}, got {size} and {len(rest)} sent"
-        )
-    return _checked(np.frombuffer(rest, "<f4").reshape(shape), limits)
+    return tuple(shape)
 
 
-def _listed(data: Any, count: int) -> NDArray[np.float32]:
-    """Numbers of a list, flat or nested."""
+def _numbers(data: Any, count: int) -> NDArray[np.float32]:
+    """Return the numbers of a list, flat or nested."""
     if not isinstance(data, list):
         raise UsageError("Unable to parse 'data'", allowed="a list of numbers")
     try:
         array = np.asarray(data)
     except (ValueError, OverflowError, RecursionError) as reason:
         raise UsageError("Unable to parse 'data': it is ragged", allowed="a list of numbers") from reason
-    if array.dtype.kind not in "iuf":
+    if array.dtype.kind not in "iuf":  # texts, booleans and null make arrays of other kinds
         raise UsageError("Unable to parse 'data'", allowed="a list of numbers")
     if array.size != count:
         raise UsageError(
             f"Unable to parse 'data': Shape does not match true shape of 'data' field: {count} and {array.size} values"
         )
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # 1e39 becomes infinite, which `_check_images` refuses
         return array.astype(np.float32)
 
 
-def _checked(images: NDArray[np.float32], limits: Limits) -> NDArray[np.float32]:
+def _check_images(images: NDArray[np.float32], limits: Limits) -> NDArray[np.float32]:
     if len(images) > limits.batch:
         raise TooLarge(f"inference request batch-size must be <= {limits.batch}, got {len(images)}")
     if not np.isfinite(images).all():
@@ -219,35 +265,37 @@ def _checked(images: NDArray[np.float32], limits: Limits) -> NDArray[np.float32]
     return images
 
 
-def _binary(outputs: Any, otherwise: bool) -> bool:
-    """Whether logits go back as bytes: what the output says goes before what the request says."""
+def _wants_binary(outputs: Any, default: bool) -> bool:
+    """Return whether logits are sent as bytes: the parameter of the output goes before that of the request."""
     if outputs is None or outputs == []:
-        return otherwise
+        return default
     if not isinstance(outputs, list) or len(outputs) != 1 or not isinstance(outputs[0], dict):
         raise UsageError(
             f"unexpected outputs: {len(outputs) if isinstance(outputs, list) else 'no list'}", allowed=f"'{OUTPUT}', once"
         )
     output = outputs[0]
-    _only(output, ("name", "parameters"), "output")
+    _refuse_unknown(output, ("name", "parameters"), "output")
     if output.get("name") != OUTPUT:
         raise UsageError(f"unexpected inference output {_shown(output.get('name'))}", allowed=f"'{OUTPUT}'")
     parameters = _object(output, "parameters")
-    _only(parameters, ("binary_data",), "output's parameters")
-    return bool(_typed(parameters, "binary_data", bool, otherwise))
+    _refuse_unknown(parameters, ("binary_data",), "output's parameters")
+    return bool(_typed(parameters, "binary_data", bool, default))
 
 
 def _object(value: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = value.get(key)
-    if found is None:
+    """Return the object under a key; an empty one where the key is missing or null."""
+    item = value.get(key)
+    if item is None:
         return {}
-    if not isinstance(found, dict):
-        raise UsageError(f"'{key}' is {_shown(found)}", allowed="an object")
-    return found
+    if not isinstance(item, dict):
+        raise UsageError(f"'{key}' is {_shown(item)}", allowed="an object")
+    return item
 
 
-def _typed(value: Mapping[str, Any], key: str, kind: type, otherwise: Any) -> Any:
+def _typed(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
+    """Return the value under a key, which must be exactly of a type: True is no whole number."""
     if key not in value:
-        return otherwise
+        return default
     if type(value[key]) is not kind:
         raise UsageError(
             f"'{key}' is {_shown(value[key])}", allowed={str: "a text", bool: "true or false", int: "a whole number"}[kind]
@@ -255,12 +303,12 @@ def _typed(value: Mapping[str, Any], key: str, kind: type, otherwise: Any) -> An
     return value[key]
 
 
-def _only(value: Mapping[str, Any], keys: tuple[str, ...], what: str) -> None:
-    """Nothing is silently ignored."""
+def _refuse_unknown(value: Mapping[str, Any], keys: tuple[str, ...], what: str) -> None:
     if unknown := sorted(set(value) - set(keys)):
         raise UsageError(f"the {what} has {', '.join(map(_shown, unknown[:3]))}", allowed=", ".join(keys))
 
 
 def _shown(value: Any) -> str:
+    """Return a value as error sentences show it: whatever a client sent, at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,4 +1,4 @@
-"""The HTTP front: uvicorn with a clock on every head, a bound on connections, and an end that drains."""
+"""The uvicorn server: HTTP/1.1 with time limits and bounded connections, signals, and an end that drains."""
 
 import asyncio
 import contextlib
@@ -10,6 +10,7 @@ from typing import Any
 
 import h11
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stimcore.errors import StimcoreError
@@ -18,99 +19,116 @@ from stimcore.serve.limits import Limits
 from stimcore.serve.service import Service
 
 
-class Counting(h11.Connection):
-    """HTTP/1.1 as it arrives, counting the pieces of a body: the application gets them in larger ones."""
+class ChunkCountingConnection(h11.Connection):
+    """HTTP/1.1 parser that counts the chunks in which a body arrives.
 
-    pieces = 0
+    uvicorn joins what has arrived before the application reads it, so that only the parser sees the chunks.
+    """
+
+    chunks = 0
 
     def next_event(self) -> Any:
-        """As h11 says."""
+        """Return the next event of the connection; see h11."""
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self.pieces = 0
+            self.chunks = 0
         elif isinstance(event, h11.Data):
-            self.pieces += event.chunk_start
+            self.chunks += event.chunk_start
         return event
 
 
-def protocol(limits: Limits) -> type[H11Protocol]:
-    """uvicorn's HTTP/1.1, less clients that send or read one byte a second, and less those beyond `connections`."""
+class LimitedProtocol(H11Protocol):
+    """HTTP/1.1 protocol that closes connections slower than `header_s` and `write_s`, and refuses those above `connections`.
 
-    class Bounded(H11Protocol):
-        _clock: asyncio.TimerHandle | None = None
-        _stalled: asyncio.TimerHandle | None = None
+    uvicorn has a time limit for idle connections only. A client that sends one byte a second, or reads one, would hold its
+    connection, and the memory of its response, for hours. Two timers close such connections:
 
-        def __init__(self, *words: Any, **named: Any) -> None:
-            super().__init__(*words, **named)
-            self.conn = self._counting = Counting(h11.SERVER)
+    - `_head_timer` runs while the head of a request is awaited: from the opening of a connection, and from the first byte of
+      every further request. It stops when the head is complete. `body.read_body` limits the time for the body, and uvicorn's
+      keep-alive timer the time between requests.
+    - `_write_timer` runs while there is more to send than the client has read and the system buffers.
 
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            if len(self.connections) > limits.connections:
-                transport.abort()
-                return
-            self._clock = self.loop.call_later(limits.header_s, transport.abort)
+    All timers abort the connection instead of closing it: closing waits until everything written is sent, which takes forever
+    if the client does not read.
 
-        def data_received(self, data: bytes) -> None:
-            before = self.cycle
-            super().data_received(data)
-            if self.cycle is not before:  # a head is complete
-                self._stop()
-            elif self._clock is None and (self.cycle is None or self.cycle.response_complete):
-                self._clock = self.loop.call_later(limits.header_s, self.transport.abort)
-
-        def handle_events(self) -> None:
-            super().handle_events()
-            if self.scope is not None:
-                self.scope["state"]["pieces"] = self._counting.pieces
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._stalled = self.loop.call_later(limits.write_s, self.transport.abort)
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            if self._stalled is not None:
-                self._stalled.cancel()
-                self._stalled = None
-
-        def timeout_keep_alive_handler(self) -> None:
-            self.transport.abort()  # closing would wait for a reader that does not read
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop()
-            if self._stalled is not None:
-                self._stalled.cancel()
-            super().connection_lost(exc)
-
-        def _stop(self) -> None:
-            if self._clock is not None:
-                self._clock.cancel()
-                self._clock = None
-
-    return Bounded
-
-
-class Front(uvicorn.Server):
-    """uvicorn, whose signals are ours: the end is an exit code, not a re-raised signal."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals are handled by `run`."""
-        yield
-
-
-async def run(server: Service, sock: socket.socket, *, watch_input: bool = False) -> StimcoreError | None:
-    """Serves until SIGTERM, SIGINT, or, when `watch_input`, until standard input closes.
-
-    Returns:
-        Why it could not go on, when it was not asked to end.
+    Args:
+        config: Configuration that holds the limits.
+        **state: What uvicorn passes on to its protocols.
     """
-    limits = server.limits
-    front = Front(
-        uvicorn.Config(
-            application(server),
-            http=protocol(limits),
+
+    def __init__(self, config: "ServerConfig", **state: Any) -> None:
+        super().__init__(config, **state)
+        self._limits = config.limits
+        self.conn = self._counting = ChunkCountingConnection(h11.SERVER)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Start the clock of a new connection, or close it where too many are open."""
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.connections:
+            transport.abort()
+            return
+        self._head_timer = self.loop.call_later(self._limits.header_s, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived; a complete head stops the clock, the start of another one starts it."""
+        previous = self.cycle
+        super().data_received(data)
+        if self.cycle is not previous:  # uvicorn makes a cycle of request and response for every complete head
+            self._stop_head_timer()
+        elif self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
+            # Bytes after a response that do not complete a head are the beginning of the next head. Bytes before the response
+            # is complete belong to the body, which has its own time limit.
+            self._head_timer = self.loop.call_later(self._limits.header_s, self.transport.abort)
+
+    def handle_events(self) -> None:
+        """Handle parsed events, and pass the number of chunks on to the application."""
+        super().handle_events()
+        if self.scope is not None:
+            self.scope["state"]["chunks"] = self._counting.chunks
+
+    def pause_writing(self) -> None:
+        """Start the clock of a client that does not read: the system's buffers are full."""
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(self._limits.write_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Stop that clock: the client has read."""
+        super().resume_writing()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Abort an idle connection."""
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop both clocks, which would keep the connection in memory."""
+        self._stop_head_timer()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+        super().connection_lost(exc)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class ServerConfig(uvicorn.Config):
+    """Configuration of uvicorn that carries our limits to the protocol.
+
+    Args:
+        app: The application.
+        limits: Limits of the server.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        super().__init__(
+            app,
+            http=LimitedProtocol,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -119,34 +137,69 @@ async def run(server: Service, sock: socket.socket, *, watch_input: bool = False
             timeout_keep_alive=int(limits.keep_alive_s),
             timeout_graceful_shutdown=max(1, int(limits.drain_s)),
         )
-    )
+        self.limits = limits
+
+
+class UvicornServer(uvicorn.Server):
+    """uvicorn without its signal handlers: after draining it raises the signal again, which hides the exit code."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `run`."""
+        yield
+
+
+async def run(service: Service, sock: socket.socket, *, watch_input: bool = False) -> StimcoreError | None:
+    """Serve until SIGTERM or SIGINT, until the workers can't go on, or until standard input closes.
+
+    The end has an order. First the service takes no new work and ends jobs and event streams, while connections are still
+    accepted: without that, uvicorn would wait for streams that last as long as their jobs. Then uvicorn accepts no connections
+    and waits up to `drain_s` for requests in flight. The lifespan of the application stops the workers last, because those
+    requests need them.
+
+    Args:
+        service: The service.
+        sock: A listening socket.
+        watch_input: Whether to end when standard input closes.
+
+    Returns:
+        Why the server could not go on; None when it was asked to end.
+    """
+    server = UvicornServer(ServerConfig(application(service), service.limits))
+    tasks: set[asyncio.Task[Any]] = set()  # the event loop itself keeps only weak references to tasks
 
     def end() -> None:
-        server.drain()
-        front.should_exit = True
+        service.drain()
+        server.should_exit = True
 
-    def look() -> None:
-        tasks.add(task := asyncio.create_task(server.rescan()))
+    def rescan() -> None:
+        tasks.add(task := asyncio.create_task(service.rescan()))
         task.add_done_callback(tasks.discard)
 
-    tasks: set[asyncio.Task[Any]] = set()
+    async def end_after_failure() -> None:
+        await service.pool.failed.wait()
+        end()
+
+    async def end_after_input() -> None:
+        await _input_closed()
+        end()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    loop.add_signal_handler(signal.SIGHUP, look)
-    server.pool.on_fatal = end
+    loop.add_signal_handler(signal.SIGHUP, rescan)
+    tasks.add(asyncio.create_task(end_after_failure()))
     if watch_input:
-        tasks.add(asyncio.create_task(_until_closed(end)))
-    await front.serve(sockets=[sock])
+        tasks.add(asyncio.create_task(end_after_input()))
+    await server.serve(sockets=[sock])
     for task in list(tasks):
         task.cancel()
-    return server.pool.fatal
+    return service.pool.fatal
 
 
-async def _until_closed(end: Any) -> None:
-    """Waits until whoever started this process is gone."""
+async def _input_closed() -> None:
+    """Wait until standard input closes, which it does when the process at its other end is gone, however it ended."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while await reader.read(1024):
         pass
-    end()

@@ -1,4 +1,9 @@
-"""The routes under /v2: Open Inference Protocol, with binary tensors, model repository, statistics and configuration."""
+"""Routes under /v2: the Open Inference Protocol with binary tensors, model repository, statistics and configuration.
+
+NVIDIA's client for Triton runs against these routes in the tests, which fixes the paths, keys and sentences that it needs.
+
+Source: Open Inference Protocol v2 (REST), and Triton's extensions for the model repository, statistics and configuration.
+"""
 
 import time
 from dataclasses import dataclass
@@ -9,23 +14,33 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from stimcore.errors import BundleError, StimcoreError, UsageError
-from stimcore.serve.errors import Busy, NotFound
-from stimcore.serve.http import body as bodies
-from stimcore.serve.http import oip_codec
-from stimcore.serve.http.v1 import REFUSALS
-from stimcore.serve.repository.repository import Model, bundle_ref
+from stimcore.serve.errors import RETRY_AFTER_S, Busy, NotFound
+from stimcore.serve.http.body import parse_json, read_body
+from stimcore.serve.http.error_response import ERROR_RESPONSES
+from stimcore.serve.http.oip_codec import LENGTH_HEADER, decode_request, encode_response
+from stimcore.serve.repository.models import Model, bundle_ref
 from stimcore.serve.service import Service
 from stimcore.serve.workers.messages import Infer
 
 EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration", "statistics"]
 PLATFORM = "onnxruntime_onnx"
-HEADER = "Inference-Header-Content-Length"
 VERSION = "1"
+"""The only version of every model: a new export replaces the old one."""
 
 
 @dataclass
-class Counts:
-    """What statistics say of one model. Times in nanoseconds."""
+class ModelStatistics:
+    """Statistics of one model since the start of the service.
+
+    Attributes:
+        last_ms: Time of the last inference, in milliseconds since 1970.
+        images: Images that were inferred.
+        runs: Inferences that succeeded.
+        failures: Inferences that were refused or failed.
+        total_ns: Time of the successful ones, waiting included.
+        failed_ns: Time of the others.
+        compute_ns: Time that the networks ran.
+    """
 
     last_ms: int = 0
     images: int = 0
@@ -35,20 +50,71 @@ class Counts:
     failed_ns: int = 0
     compute_ns: int = 0
 
+    def add_success(self, images: int, total_ns: int, compute_ns: int) -> None:
+        """Count a successful inference."""
+        self.last_ms = int(1000 * time.time())
+        self.images += images
+        self.runs += 1
+        self.total_ns += total_ns
+        self.compute_ns += compute_ns
 
-def routes(server: Service) -> APIRouter:
-    """All of them."""
-    router = APIRouter(prefix="/v2", responses=REFUSALS)
-    counts: dict[str, Counts] = {}
-    _health(router, server)
-    _statistics(router, server, counts)  # before models: its path would be taken for a name
-    _models(router, server)
-    _inference(router, server, counts)
-    _repository(router, server)
+    def add_failure(self, total_ns: int) -> None:
+        """Count an inference that was refused or failed."""
+        self.failures += 1
+        self.failed_ns += total_ns
+
+    def to_dict(self, name: str) -> dict[str, Any]:
+        """Return the statistics of the model `name` in Triton's form."""
+
+        def duration(count: int, ns: int) -> dict[str, int]:
+            return {"count": count, "ns": ns}
+
+        return {
+            "name": name,
+            "version": VERSION,
+            "last_inference": self.last_ms,
+            "inference_count": self.images,
+            "execution_count": self.runs,
+            "inference_stats": {
+                "success": duration(self.runs, self.total_ns),
+                "fail": duration(self.failures, self.failed_ns),
+                "queue": duration(self.runs, self.total_ns - self.compute_ns),
+                "compute_input": duration(self.runs, 0),
+                "compute_infer": duration(self.runs, self.compute_ns),
+                "compute_output": duration(self.runs, 0),
+            },
+            "batch_stats": [],
+        }
+
+
+@dataclass(frozen=True)
+class Inference:
+    """An inference that succeeded.
+
+    Attributes:
+        response: The response.
+        images: Number of images.
+        compute_ns: Time that the network ran.
+    """
+
+    response: Response
+    images: int
+    compute_ns: int
+
+
+def routes(service: Service) -> APIRouter:
+    """Return the router of all routes under /v2."""
+    router = APIRouter(prefix="/v2", responses=ERROR_RESPONSES)
+    by_model: dict[str, ModelStatistics] = {}
+    _add_health_routes(router, service)
+    _add_statistics_routes(router, service, by_model)  # first: `/models/{name}` would read /models/stats as a model's name
+    _add_model_routes(router, service)
+    _add_inference_route(router, service, by_model)
+    _add_repository_routes(router, service)
     return router
 
 
-def _health(router: APIRouter, server: Service) -> None:
+def _add_health_routes(router: APIRouter, service: Service) -> None:
     @router.get("", summary="The server")
     async def metadata() -> dict[str, Any]:
         return {"name": "stimcore", "version": "1", "extensions": EXTENSIONS}
@@ -59,38 +125,38 @@ def _health(router: APIRouter, server: Service) -> None:
 
     @router.get("/health/ready", summary="Whether it takes work")
     async def ready() -> JSONResponse:
-        return JSONResponse({"ready": True}) if server.ready else _not_ready(server)
+        return JSONResponse({"ready": True}) if service.ready else _not_ready(service)
 
 
-def _not_ready(server: Service) -> JSONResponse:
-    if server.draining.is_set():
+def _not_ready(service: Service) -> JSONResponse:
+    if service.draining.is_set():
         why = "the server is ending"
-    elif server.pool.broken:
+    elif service.pool.broken:
         why = "the worker process keeps ending"
     else:
         why = "the server is starting"
-    return JSONResponse({"ready": False, "error": f"{why}.", "code": Busy.code}, 503, {"Retry-After": "1"})
+    return JSONResponse({"ready": False, "error": f"{why}.", "code": Busy.code}, 503, {"Retry-After": str(RETRY_AFTER_S)})
 
 
-def _model(server: Service, name: str, version: str = VERSION) -> Model:
-    """A loaded model.
+def _model(service: Service, name: str, version: str = VERSION) -> Model:
+    """Return a loaded model.
 
     Raises:
-        NotFound: There is none, not in this version, or it was unloaded.
+        NotFound: There is no such model, it does not have this version, or it was unloaded.
     """
-    model = server.repository.model(name)
+    model = service.repository.model(name)
     if version != VERSION:
         raise NotFound(f"'{name}' has no version '{version[:40]}'", allowed=VERSION)
-    if model.name in server.unloaded:
+    if model.name in service.unloaded:
         raise NotFound(f"'{name}' was unloaded", todo=f"POST /v2/repository/models/{name}/load loads it.")
     return model
 
 
-def _models(router: APIRouter, server: Service) -> None:
+def _add_model_routes(router: APIRouter, service: Service) -> None:
     @router.get("/models/{name}", summary="Inputs and outputs")
     @router.get("/models/{name}/versions/{version}", include_in_schema=False)
     async def metadata(name: str, version: str = VERSION) -> dict[str, Any]:
-        model = _model(server, name, version)
+        model = _model(service, name, version)
         return {
             "name": name,
             "versions": [VERSION],
@@ -102,13 +168,13 @@ def _models(router: APIRouter, server: Service) -> None:
     @router.get("/models/{name}/ready", summary="Whether a model takes work")
     @router.get("/models/{name}/versions/{version}/ready", include_in_schema=False)
     async def ready(name: str, version: str = VERSION) -> JSONResponse:
-        _model(server, name, version)
-        return JSONResponse({"name": name, "ready": True}) if server.ready else _not_ready(server)
+        _model(service, name, version)
+        return JSONResponse({"name": name, "ready": True}) if service.ready else _not_ready(service)
 
     @router.get("/models/{name}/config", summary="Triton's view of a model")
     @router.get("/models/{name}/versions/{version}/config", include_in_schema=False)
     async def config(name: str, version: str = VERSION) -> dict[str, Any]:
-        model = _model(server, name, version)
+        model = _model(service, name, version)
 
         def tensor(value: dict[str, Any]) -> dict[str, Any]:
             return {"name": value["name"], "data_type": f"TYPE_{value['datatype']}", "dims": value["shape"][1:]}
@@ -118,13 +184,13 @@ def _models(router: APIRouter, server: Service) -> None:
             "platform": PLATFORM,
             "backend": "onnxruntime",
             "version_policy": {"latest": {"num_versions": 1}},
-            "max_batch_size": server.limits.batch,
+            "max_batch_size": service.limits.batch,
             "input": [tensor(value) for value in model.inputs],
             "output": [tensor(value) for value in model.outputs],
         }
 
 
-_INFER: dict[str, Any] = {
+_INFER_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -147,143 +213,125 @@ _INFER: dict[str, Any] = {
 }
 
 
-def _inference(router: APIRouter, server: Service, counts: dict[str, Counts]) -> None:
-    @router.post("/models/{name}/infer", summary="Logits of normalised images", openapi_extra=_INFER)
+def _add_inference_route(router: APIRouter, service: Service, by_model: dict[str, ModelStatistics]) -> None:
+    @router.post("/models/{name}/infer", summary="Logits of normalised images", openapi_extra=_INFER_BODY)
     @router.post("/models/{name}/versions/{version}/infer", include_in_schema=False)
     async def infer(name: str, request: Request, version: str = VERSION) -> Response:
-        started = time.perf_counter_ns()
-        count = counts.setdefault(server.metrics.model(name), Counts())
+        started, metrics = time.perf_counter_ns(), service.metrics
+        label = metrics.model(name)  # bounded: clients can make up any number of names
+        statistics = by_model.setdefault(label, ModelStatistics())
         try:
-            response, images, compute_ns = await _infer(server, _model(server, name, version), request)
+            inference = await _infer(service, _model(service, name, version), request)
         except StimcoreError:
-            count.failures, count.failed_ns = count.failures + 1, count.failed_ns + time.perf_counter_ns() - started
-            server.metrics.inferences.labels(server.metrics.model(name), "refused").inc()
+            statistics.add_failure(time.perf_counter_ns() - started)
+            metrics.inferences.labels(label, "refused").inc()
             raise
         total_ns = time.perf_counter_ns() - started
-        count.last_ms = int(1000 * time.time())
-        count.images, count.runs = count.images + images, count.runs + 1
-        count.total_ns, count.compute_ns = count.total_ns + total_ns, count.compute_ns + compute_ns
-        label = server.metrics.model(name)
-        server.metrics.inferences.labels(label, "done").inc()
-        server.metrics.images.labels(label).inc(images)
-        server.metrics.infer_seconds.observe(total_ns / 1e9)
-        return response
+        statistics.add_success(inference.images, total_ns, inference.compute_ns)
+        metrics.inferences.labels(label, "done").inc()
+        metrics.images.labels(label).inc(inference.images)
+        metrics.infer_seconds.observe(total_ns / 1e9)
+        return inference.response
 
 
-async def _infer(server: Service, model: Model, request: Request) -> tuple[Response, int, int]:
-    """The response, images, and nanoseconds of computing."""
-    server.must_take_work()
-    body = await bodies.read(request, server.limits)
+async def _infer(service: Service, model: Model, request: Request) -> Inference:
+    """Run the network that a request names on its images."""
+    service.must_take_work()
+    body = await read_body(request, service.limits)
     experiment, topology = model.bundle.experiment, model.bundle.topology
-    asked = oip_codec.parse(body, request.headers.get(HEADER), tuple(experiment.image_shape), server.limits)
+    asked = decode_request(body, request.headers.get(LENGTH_HEADER), tuple(experiment.image_shape), service.limits)
     if model.spec is not None and asked.spec is not None:
         raise UsageError(
             f"'{model.name}' with the parameter spec", allowed=f"spec with '{experiment.name}.{model.bundle.method}'"
         )
-    spec = str(topology.parse(asked.spec or model.spec or "main"))
-    source, shape, data = bundle_ref(model.bundle), asked.images.shape, asked.images.tobytes()
-    found, compute_ns = await server.pool.call(
-        lambda number: Infer(number, source, spec, asked.recalibrate, shape, data),
-        asked.timeout_s or server.limits.call_s,
+    spec = model.spec or topology.parse(asked.spec or "main")
+    ref, shape, data = bundle_ref(model.bundle), asked.images.shape, asked.images.tobytes()
+    values, compute_ns = await service.pool.call(
+        lambda number: Infer(number, ref, spec, asked.recalibrate, shape, data),
+        asked.timeout_s or service.limits.call_s,
         asked.priority,
     )
-    logits = np.frombuffer(found, np.float32).reshape(shape[0], -1)
-    content, header = oip_codec.respond(asked, model.name, spec, logits)
-    if header is None:
-        return Response(content, media_type="application/json"), shape[0], compute_ns
-    return Response(content, media_type="application/octet-stream", headers={HEADER: str(header)}), shape[0], compute_ns
+    logits = np.frombuffer(values, np.float32).reshape(shape[0], -1)
+    content, json_length = encode_response(asked, model.name, str(spec), logits)
+    if json_length is None:
+        response = Response(content, media_type="application/json")
+    else:
+        response = Response(content, media_type="application/octet-stream", headers={LENGTH_HEADER: str(json_length)})
+    return Inference(response, images=shape[0], compute_ns=compute_ns)
 
 
-def _statistics(router: APIRouter, server: Service, counts: dict[str, Counts]) -> None:
+def _add_statistics_routes(router: APIRouter, service: Service, by_model: dict[str, ModelStatistics]) -> None:
+    def of_model(name: str) -> dict[str, Any]:
+        return by_model.get(name, ModelStatistics()).to_dict(name)
+
     @router.get("/models/stats", summary="Statistics of all models")
     async def all_statistics() -> dict[str, Any]:
-        names = [name for name in server.repository.snapshot.models if name not in server.unloaded]
-        return {"model_stats": [_stats(name, counts.get(name, Counts())) for name in names]}
+        loaded = [name for name in service.repository.snapshot.models if name not in service.unloaded]
+        return {"model_stats": [of_model(name) for name in loaded]}
 
     @router.get("/models/{name}/stats", summary="Statistics of a model")
     @router.get("/models/{name}/versions/{version}/stats", include_in_schema=False)
     async def statistics(name: str, version: str = VERSION) -> dict[str, Any]:
-        _model(server, name, version)
-        return {"model_stats": [_stats(name, counts.get(name, Counts()))]}
+        _model(service, name, version)
+        return {"model_stats": [of_model(name)]}
 
 
-def _stats(name: str, count: Counts) -> dict[str, Any]:
-    def duration(runs: int, ns: int) -> dict[str, int]:
-        return {"count": runs, "ns": ns}
-
-    return {
-        "name": name,
-        "version": VERSION,
-        "last_inference": count.last_ms,
-        "inference_count": count.images,
-        "execution_count": count.runs,
-        "inference_stats": {
-            "success": duration(count.runs, count.total_ns),
-            "fail": duration(count.failures, count.failed_ns),
-            "queue": duration(count.runs, count.total_ns - count.compute_ns),
-            "compute_input": duration(count.runs, 0),
-            "compute_infer": duration(count.runs, count.compute_ns),
-            "compute_output": duration(count.runs, 0),
-        },
-        "batch_stats": [],
-    }
-
-
-def _repository(router: APIRouter, server: Service) -> None:
+def _add_repository_routes(router: APIRouter, service: Service) -> None:
     empty = {"requestBody": {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
     @router.post("/repository/index", summary="All models, the broken ones too", openapi_extra=empty)
     async def index(request: Request) -> list[dict[str, str]]:
-        asked = await _optional(request, server, ("ready",))
+        asked = await _optional_object(request, service, ("ready",))
         only_ready = asked.get("ready", False)
         if not isinstance(only_ready, bool):
             raise UsageError("'ready' is no truth value", allowed="true or false")
         rows = [
-            {"name": name, "version": VERSION, "state": "UNAVAILABLE" if name in server.unloaded else "READY", "reason": ""}
-            for name in server.repository.snapshot.models
+            {"name": name, "version": VERSION, "state": "UNAVAILABLE" if name in service.unloaded else "READY", "reason": ""}
+            for name in service.repository.snapshot.models
         ]
-        known = set(server.repository.snapshot.models)
-        for problem in server.repository.snapshot.problems:
+        known = set(service.repository.snapshot.models)
+        for problem in service.repository.snapshot.problems:
             if (name := problem.path.replace("/", ".")) not in known:
                 rows.append({"name": name, "version": VERSION, "state": "UNAVAILABLE", "reason": problem.message})
         return [row for row in rows if row["state"] == "READY" or not only_ready]
 
     @router.post("/repository/models/{name}/load", summary="Look again, hash by hash, and load", openapi_extra=empty)
     async def load(name: str, request: Request) -> Response:
-        if (await _optional(request, server, ("parameters",))).get("parameters") not in (None, {}):
+        if (await _optional_object(request, service, ("parameters",))).get("parameters") not in (None, {}):
             raise UsageError(
                 "a load with parameters", allowed="none: models are never uploaded, only exported bundles are served"
             )
-        server.must_take_work()
-        await server.rescan()
-        for problem in server.repository.snapshot.problems:
+        service.must_take_work()
+        await service.rescan()  # a load promises that the files have been checked now, so that everything is hashed again
+        for problem in service.repository.snapshot.problems:
             if name == (broken := problem.path.replace("/", ".")) or name.startswith(broken + "."):
                 raise BundleError(f"failed to load '{name[:80]}': {problem.message}")
-        server.unloaded.discard(server.repository.model(name).name)
+        service.unloaded.discard(service.repository.model(name).name)
         return Response(status_code=200)
 
     @router.post("/repository/models/{name}/unload", summary="Take a model out until it is loaded again", openapi_extra=empty)
     async def unload(name: str, request: Request) -> Response:
-        parameters = (await _optional(request, server, ("parameters",))).get("parameters")
+        parameters = (await _optional_object(request, service, ("parameters",))).get("parameters")
         if parameters not in (None, {}, {"unload_dependents": True}, {"unload_dependents": False}):
             raise UsageError("the parameters of an unload", allowed="unload_dependents, true or false: no model has any")
-        model = server.repository.model(name)
-        server.unloaded.add(model.name)
-        if all(other.name in server.unloaded for other in server.repository.snapshot.models.values() if other.bundle is model.bundle):
-            server.forget(name)
+        model = service.repository.model(name)
+        service.unloaded.add(model.name)
+        siblings = [other for other in service.repository.snapshot.models.values() if other.bundle is model.bundle]
+        if all(sibling.name in service.unloaded for sibling in siblings):
+            service.forget(name)  # the workers hold one engine for all models of a bundle
         return Response(status_code=200)
 
 
-async def _optional(request: Request, server: Service, keys: tuple[str, ...]) -> dict[str, Any]:
-    """A body that may be missing.
+async def _optional_object(request: Request, service: Service, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Return the object in a request's body; an empty one where there is no body.
 
     Raises:
-        UsageError: It is no JSON object, or one with other keys.
+        UsageError: The body is not a JSON object, or has keys other than `keys`.
     """
-    raw = await bodies.read(request, server.limits, server.limits.json_bytes)
+    raw = await read_body(request, service.limits, service.limits.json_bytes)
     if not raw.strip():
         return {}
-    value = bodies.parse(raw, server.limits)
+    value = parse_json(raw, service.limits)
     if not isinstance(value, dict) or set(value) - set(keys):
         raise UsageError("the body", allowed=f"nothing, or an object with {', '.join(keys)}")
     return value

@@ -1,4 +1,4 @@
-"""What /v1 says of bundles, specs, networks, images and runs, through the client."""
+"""Routes under /v1 for bundles, specs, networks, images and runs, through the client."""
 
 import base64
 import io
@@ -39,13 +39,16 @@ def test_the_catalogue_describes_every_bundle(client: Client, exported: Path) ->
         assert method.topology == bundle.topology.to_dict() == experiment.topology
     without, with_sweep = experiment.methods
     assert (without.sweeps, with_sweep.sweeps) == ([], ["ordered"])
-    assert without.main.ce_nats is None and with_sweep.main.ce_nats is not None
+    assert without.main.ce_nats is None
+    assert with_sweep.main.ce_nats is not None
 
 
-def test_status_says_what_runs(client: Client) -> None:
+def test_status_names_what_runs_and_the_limits_of_images(client: Client) -> None:
     status = client.status()
-    assert status.ready and status.provider == "CPUExecutionProvider"
+    assert status.ready
+    assert status.provider == "CPUExecutionProvider"
     assert status.versions["onnxruntime"] == ort.__version__
+    assert (status.image_bytes, status.image_pixels) == (2_000_000, 20_000_000)
 
 
 def test_specs_are_checked_with_reasons(client: Client) -> None:
@@ -54,15 +57,17 @@ def test_specs_are_checked_with_reasons(client: Client) -> None:
     assert client.check_spec("tiny", "1-2-3.4-5-6.7-8-9", "common").kind == "main"
     assert client.check_spec("tiny", "2-1-3.4-5-6.7-9").kind == "delete+permute"
     bad = client.check_spec("tiny", "1-2-3.5-6.7-8-9")
-    assert not bad.valid and "block 4 can't be deleted" in bad.reason and bad.spec == ""
+    assert not bad.valid
+    assert "block 4 can't be deleted" in bad.reason
+    assert bad.spec == ""
 
 
 def test_training_sweeps_networks(client: Client, exported: Path) -> None:
     assert client.training("tiny", "common") == [{"epoch": 1, "losses": {"loss": 1.5}}]
     assert client.sweep("tiny", "common", "ordered") is None
-    assert client.sweep("tiny", "stimulative", "ordered") == json.loads(
-        (exported / "tiny" / "stimulative" / "sweep-ordered.json").read_text()
-    )
+    sweep = client.sweep("tiny", "stimulative", "ordered")
+    assert sweep is not None
+    assert sweep.to_dict() == json.loads((exported / "tiny" / "stimulative" / "sweep-ordered.json").read_text())
     with pytest.raises(NotFound, match="no family '..main'"):
         client.sweep("tiny", "common", "..main")
     with pytest.raises(NotFound, match="nothing at"):
@@ -77,9 +82,9 @@ def test_a_downloaded_network_stands_alone(client: Client, exported: Path) -> No
     bundle = open_bundle(exported / "tiny" / "common")
     images = bundle.experiment.normalise(bundle.experiment.evaluation[0][:20])
     session = ort.InferenceSession(client.onnx("tiny", "common", "2-1-3.4-5-6.7-8"), providers=["CPUExecutionProvider"])
-    found = session.run(["logits"], {"images": images})[0]
+    logits = session.run(["logits"], {"images": images})[0]
     expected = Engine(bundle, device="cpu", threads=1).logits(bundle.topology.parse("2-1-3.4-5-6.7-8"), images)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)
     with pytest.raises(SpecError):
         client.onnx("tiny", "common", "d0-0-0")
 
@@ -124,7 +129,7 @@ def test_classification_of_an_evaluation_image(client: Client, exported: Path) -
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "LA", "1", "I;16"])
-def test_any_png_is_taken(client: Client, mode: str) -> None:
+def test_any_png_is_read(client: Client, mode: str) -> None:
     image = Image.new(mode, (90, 31))
     answer = client.classify("tiny", types.ClassifyRequest(method="common", specs=["main"], image_base64=encoded(image)))
     assert sum(answer.results[0].probabilities) == pytest.approx(1)

@@ -1,53 +1,19 @@
 """The catalogue of bad input that trusted servers test: all of it is refused with a 4xx and a sentence; the server lives on."""
 
-import ast
 import gzip
 import json
 import re
 import socket
 import urllib.parse
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.serve.conftest import Start
+from tests.serve.inference import ONE, URL, binary, body, in_binary, refused, tensor
 from tests.serve.processes import Running
-
-URL = "/v2/models/tiny.common/infer"
-ONE = np.zeros((1, 1, 12, 12), np.float32)
-
-
-def tensor(**changes: Any) -> dict[str, Any]:
-    value: dict[str, Any] = {"name": "images", "datatype": "FP32", "shape": [1, 1, 12, 12], "data": ONE.ravel().tolist()}
-    return {key: item for key, item in (value | changes).items() if item is not ...}
-
-
-def body(**changes: Any) -> dict[str, Any]:
-    return {key: item for key, item in ({"inputs": [tensor()]} | changes).items() if item is not ...}
-
-
-def binary(header: dict[str, Any], data: bytes, length: int | str | None = None) -> dict[str, Any]:
-    text = json.dumps(header).encode()
-    return {
-        "content": text + data,
-        "headers": {"Inference-Header-Content-Length": str(len(text) if length is None else length)},
-    }
-
-
-def in_binary(data: bytes, size: Any, **changes: Any) -> dict[str, Any]:
-    return binary(body(inputs=[tensor(data=..., parameters={"binary_data_size": size}, **changes)]), data)
-
-
-def refused(server: Running, status: int | tuple[int, ...], match: str = "", url: str = URL, **words: Any) -> None:
-    answer = server.http.request(words.pop("method", "POST"), url, **words)
-    assert answer.status_code in (status if isinstance(status, tuple) else (status,)), answer.text[:300]
-    value = answer.json()
-    assert set(value) == {"error", "code"} and match in value["error"] and "Traceback" not in answer.text
-    assert server.live()
 
 
 @pytest.mark.parametrize(
@@ -357,28 +323,3 @@ def test_pieces_are_counted(start: Start) -> None:
     for _ in range(3):
         assert server.http.post(URL, content=pieces(50)).status_code == 200
         refused(server, 413, "more than 50 pieces", content=pieces(51))
-
-
-ROOT = Path(__file__).parents[2]
-SAFELY = {"torch.load": "weights_only=True", "np.load": "allow_pickle=False"}
-NEVER = ("joblib.load", "pickle.load", "pickle.Unpickler", "eval", "exec", "torch.package.PackageImporter")
-
-
-def calls() -> Iterator[tuple[str, str, list[str]]]:
-    """File, function and keywords of every call in the program."""
-    for path in sorted([*(ROOT / "stimcore").rglob("*.py"), *(ROOT / "app").rglob("*.py")]):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                keywords = [f"{word.arg}={ast.unparse(word.value)}" for word in node.keywords]
-                yield path.relative_to(ROOT).as_posix(), ast.unparse(node.func), keywords
-
-
-def test_nothing_that_others_wrote_is_unpickled_or_run() -> None:
-    found = list(calls())
-    assert {name for _, name, _ in found} >= set(SAFELY)
-    for path, name, keywords in found:
-        assert name not in NEVER, (path, name)
-        assert name not in SAFELY or SAFELY[name] in keywords, (path, name, keywords)
-    assert {path for path, name, _ in found if name == "pickle.loads"} == {"stimcore/serve/workers/messages.py"}, (
-        "between our processes"
-    )

@@ -1,4 +1,4 @@
-"""The codec: whatever bytes come, a request or a refusal; what is well formed comes out as it went in."""
+"""The codec: any bytes are a request or a refusal, and what is well formed comes out as it went in."""
 
 import json
 
@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stimcore.errors import UsageError
-from stimcore.serve.http import body as bodies
 from stimcore.serve.http import oip_codec
+from stimcore.serve.http.body import json_depth
 from stimcore.serve.limits import Limits
 
 SHAPE = (1, 3, 2)
@@ -33,25 +33,33 @@ def well_formed(images: np.ndarray, *, binary: bool, **parameters: object) -> tu
     return (text + images.tobytes(), str(len(text))) if binary else (text, None)
 
 
+def request_or_refusal(body: bytes, header: str | None) -> oip_codec.InferenceRequest | UsageError:
+    """Any other exception is a defect, and fails the test."""
+    try:
+        return oip_codec.decode_request(body, header, SHAPE, LIMITS)
+    except UsageError as reason:
+        return reason
+
+
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.lists(finite, min_size=6, max_size=6), min_size=1, max_size=8), st.booleans())
 def test_images_come_out_as_they_went_in(values: list[list[float]], binary: bool) -> None:
     images = np.array(values, np.float32).reshape(-1, *SHAPE)
     body, header = well_formed(images, binary=binary, spec="d1-1")
-    found = oip_codec.parse(body, header, SHAPE, LIMITS)
-    assert np.array_equal(found.images, images) and found.images.dtype == np.float32
-    assert (found.id, found.spec, found.recalibrate, found.binary) == ("7", "d1-1", True, False)
+    request = oip_codec.decode_request(body, header, SHAPE, LIMITS)
+    assert np.array_equal(request.images, images)
+    assert request.images.dtype == np.float32
+    assert (request.id, request.spec, request.recalibrate, request.binary) == ("7", "d1-1", True, False)
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=200), st.none() | st.integers(-5, 300).map(str) | st.text(max_size=5))
 def test_any_bytes_are_a_request_or_a_refusal(body: bytes, header: str | None) -> None:
-    try:
-        found = oip_codec.parse(body, header, SHAPE, LIMITS)
-    except UsageError as reason:
-        assert str(reason)
+    decoded = request_or_refusal(body, header)
+    if isinstance(decoded, UsageError):
+        assert str(decoded)
     else:
-        assert found.images.shape[1:] == SHAPE
+        assert decoded.images.shape[1:] == SHAPE
 
 
 @settings(deadline=None, max_examples=300)
@@ -79,20 +87,20 @@ def test_any_bytes_are_a_request_or_a_refusal(body: bytes, header: str | None) -
     ),
 )
 def test_any_json_is_a_request_or_a_refusal(value: dict[str, object]) -> None:
-    try:
-        found = oip_codec.parse(json.dumps(value).encode(), None, SHAPE, LIMITS)
-    except UsageError as reason:
-        assert len(str(reason)) < 600
+    decoded = request_or_refusal(json.dumps(value).encode(), None)
+    if isinstance(decoded, UsageError):
+        assert len(str(decoded)) < 600
     else:
-        assert np.isfinite(found.images).all() and found.images.shape[1:] == SHAPE
+        assert np.isfinite(decoded.images).all()
+        assert decoded.images.shape[1:] == SHAPE
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.lists(st.floats(width=32), min_size=3, max_size=3), min_size=1, max_size=4), st.booleans())
 def test_responses_are_json_whatever_the_logits(values: list[list[float]], binary: bool) -> None:
     logits = np.array(values, np.float32)
-    request = oip_codec.Request(np.zeros((len(logits), *SHAPE), np.float32), id="a", binary=binary)
-    body, header = oip_codec.respond(request, "m", "1", logits)
+    request = oip_codec.InferenceRequest(np.zeros((len(logits), *SHAPE), np.float32), id="a", binary=binary)
+    body, header = oip_codec.encode_response(request, "m", "1", logits)
     value = json.loads(body if header is None else body[:header], parse_constant=lambda name: pytest.fail(name))
     (output,) = value["outputs"]
     assert output["shape"] == list(logits.shape)
@@ -113,8 +121,8 @@ def test_depth_counts_brackets_outside_strings(value: object) -> None:
             return 1 + max(map(deep, item.values()), default=0)
         return 1 + max(map(deep, item), default=0) if isinstance(item, list) else 0
 
-    assert bodies.depth(json.dumps(value).encode()) == deep(value)
-    assert bodies.depth(json.dumps({"]][[{": value, 'a"[': "[[[["}).encode()) == max(1, 1 + deep(value))
+    assert json_depth(json.dumps(value).encode()) == deep(value)
+    assert json_depth(json.dumps({"]][[{": value, 'a"[': "[[[["}).encode()) == max(1, 1 + deep(value))
 
 
 @settings(deadline=None, max_examples=100)
@@ -143,34 +151,35 @@ def test_we_read_what_tritonclient_writes_and_the_other_way_round(
     body, length = triton.InferenceServerClient.generate_request_body(
         [tensor], outputs, id_, priority=priority, timeout=timeout, parameters=parameters
     )
-    found = oip_codec.parse(bytes(body), None if length is None else str(length), SHAPE, LIMITS)
-    assert np.array_equal(found.images, images)
-    assert (found.id or "", found.priority) == (id_, priority or 1)
-    assert found.timeout_s == (None if timeout is None else timeout / 1e6)
-    assert (found.spec, found.recalibrate) == (parameters.get("spec"), parameters.get("recalibrate", True))
-    assert found.binary is (binary_out is not False), "tritonclient asks for binary outputs unless told otherwise"
+    request = oip_codec.decode_request(bytes(body), None if length is None else str(length), SHAPE, LIMITS)
+    assert np.array_equal(request.images, images)
+    assert (request.id or "", request.priority) == (id_, priority or 1)
+    assert request.timeout_s == (None if timeout is None else timeout / 1e6)
+    assert (request.spec, request.recalibrate) == (parameters.get("spec"), parameters.get("recalibrate", True))
+    assert request.binary is (binary_out is not False), "tritonclient asks for binary outputs unless told otherwise"
     logits = images.reshape(len(images), -1)[:, :4]
-    content, header = oip_codec.respond(found, "tiny.common", "1.4.7", logits)
+    content, header = oip_codec.encode_response(request, "tiny.common", "1.4.7", logits)
     answer = triton.InferenceServerClient.parse_response_body(content, header_length=header)
     assert np.array_equal(answer.as_numpy("logits"), logits)
     assert (answer.get_response()["model_name"], answer.get_response().get("id", "")) == ("tiny.common", id_)
-    own, length = oip_codec.ask(images)
-    assert np.array_equal(oip_codec.parse(own, str(length), SHAPE, LIMITS).images, images)
-    header = header if found.binary else None
+    ours, length = oip_codec.encode_request(images)
+    assert np.array_equal(oip_codec.decode_request(ours, str(length), SHAPE, LIMITS).images, images)
+    header = header if request.binary else None
     if header is not None:
-        assert np.array_equal(oip_codec.logits_of(content, str(header), len(images)), logits)
+        assert np.array_equal(oip_codec.decode_response(content, str(header), len(images)), logits)
 
 
 def test_raw_bodies_are_images_too() -> None:
     images = np.arange(12, dtype=np.float32).reshape(2, *SHAPE)
-    found = oip_codec.parse(images.tobytes(), "0", SHAPE, LIMITS)
-    assert np.array_equal(found.images, images) and found.binary
+    request = oip_codec.decode_request(images.tobytes(), "0", SHAPE, LIMITS)
+    assert np.array_equal(request.images, images)
+    assert request.binary
     with pytest.raises(UsageError, match="multiple of 24"):
-        oip_codec.parse(images.tobytes()[:-1], "0", SHAPE, LIMITS)
+        oip_codec.decode_request(images.tobytes()[:-1], "0", SHAPE, LIMITS)
 
 
 def test_binary_data_of_the_output_goes_before_the_requests() -> None:
     body, _ = well_formed(np.zeros((1, *SHAPE), np.float32), binary=False, binary_data_output=True)
-    assert oip_codec.parse(body, None, SHAPE, LIMITS).binary
+    assert oip_codec.decode_request(body, None, SHAPE, LIMITS).binary
     value = json.loads(body) | {"outputs": [{"name": "logits", "parameters": {"binary_data": False}}]}
-    assert not oip_codec.parse(json.dumps(value).encode(), None, SHAPE, LIMITS).binary
+    assert not oip_codec.decode_request(json.dumps(value).encode(), None, SHAPE, LIMITS).binary

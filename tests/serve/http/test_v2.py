@@ -1,4 +1,4 @@
-"""Open Inference Protocol as NVIDIA's own client, unmodified, speaks it; every number beside the engine's."""
+"""Routes under /v2 with NVIDIA's unmodified client for Triton; every number is compared with the engine's."""
 
 import json
 from pathlib import Path
@@ -56,9 +56,12 @@ def asked(images: NDArray[np.float32], *, binary: bool = True) -> Any:
 
 
 def test_health_and_metadata(client: Any) -> None:
-    assert client.is_server_live() and client.is_server_ready()
-    assert client.is_model_ready(COMMON) and client.is_model_ready(COMMON, "1")
-    assert not client.is_model_ready("tiny.nothing") and not client.is_model_ready(COMMON, "2")
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready(COMMON)
+    assert client.is_model_ready(COMMON, "1")
+    assert not client.is_model_ready("tiny.nothing")
+    assert not client.is_model_ready(COMMON, "2")
     server = client.get_server_metadata()
     assert {"binary_tensor_data", "model_repository", "statistics", "model_configuration"} <= set(server["extensions"])
     model = client.get_model_metadata(COMMON)
@@ -120,10 +123,10 @@ def test_statistics_count(client: Any, images: NDArray[np.float32]) -> None:
         client.infer(name, [asked(images)])
     with pytest.raises(triton.InferenceServerException):
         client.infer(name, [asked(images)], parameters={"spec": "d9-9-9"})
-    (found,) = client.get_inference_statistics(name)["model_stats"]
-    assert found["inference_count"] - before["inference_count"] == 21
-    assert found["execution_count"] - before["execution_count"] == 3
-    stats = found["inference_stats"]
+    (after,) = client.get_inference_statistics(name)["model_stats"]
+    assert after["inference_count"] - before["inference_count"] == 21
+    assert after["execution_count"] - before["execution_count"] == 3
+    stats = after["inference_stats"]
     assert stats["success"]["count"] - before["inference_stats"]["success"]["count"] == 3
     assert stats["fail"]["count"] - before["inference_stats"]["fail"]["count"] == 1
     assert 0 < stats["compute_infer"]["ns"] < stats["success"]["ns"]
@@ -146,8 +149,8 @@ def test_priority_and_timeout_of_tritonclient(client: Any, images: NDArray[np.fl
 
 
 def everything_under(folder: Path) -> dict[str, tuple[int, int]]:
-    found = [path for path in folder.rglob("*") if path.suffix != ".log"]
-    return {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in found}
+    paths = [path for path in folder.rglob("*") if path.suffix != ".log"]
+    return {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in paths}
 
 
 def test_repository(start: Start, own_exported: Path, images: NDArray[np.float32]) -> None:
@@ -158,21 +161,24 @@ def test_repository(start: Start, own_exported: Path, images: NDArray[np.float32
         client.unload_model(COMMON)
         assert not client.is_model_ready(COMMON)
         states = {row["name"]: row["state"] for row in client.get_model_repository_index()}
-        assert states[COMMON] == "UNAVAILABLE" and states[f"{COMMON}.main"] == "READY"
+        assert states[COMMON] == "UNAVAILABLE"
+        assert states[f"{COMMON}.main"] == "READY"
         with pytest.raises(triton.InferenceServerException, match="was unloaded"):
             client.infer(COMMON, [asked(images)])
         client.load_model(COMMON)
         client.infer(COMMON, [asked(images)])
         (own_exported / "tiny" / "link").symlink_to(own_exported.parent)
         before = everything_under(own_exported.parent)
-        for words in (
+        refused_loads: list[dict[str, Any]] = [
             {"config": json.dumps({"backend": "python"})},
             {"config": "{}", "files": {"file:1/model.onnx": b"x"}},
             *({"config": "{}", "files": {f"file:{path}": b"x"}} for path in ESCAPES),
-        ):
+        ]
+        for words in refused_loads:
             with pytest.raises(triton.InferenceServerException, match=r"\[400\] .*never uploaded"):
                 client.load_model(COMMON, **words)
-        assert client.is_model_ready(COMMON) and everything_under(own_exported.parent) == before, "nothing was written"
+        assert client.is_model_ready(COMMON)
+        assert everything_under(own_exported.parent) == before, "nothing was written"
         with pytest.raises(triton.InferenceServerException, match="unknown model"):
             client.load_model("tiny.unheard-of")
         weights = own_exported / "tiny" / "common" / "weights.bin"

@@ -12,16 +12,16 @@ import psutil
 import pytest
 
 from stimcore.errors import Unavailable, UsageError
-from stimcore.serve.client.embedded import Embedded
+from stimcore.serve.client.embedded import EmbeddedServer
+from tests.serve.exported import make_heavy
 from tests.serve.processes import in_session
-from tests.serve.test_lifecycle import heavy
 
 ON_CPU = ("--device", "cpu", "--threads", "1")
 PARENT = """
 import sys, time
 from pathlib import Path
-from stimcore.serve.client.embedded import Embedded
-server = Embedded(Path(sys.argv[1]), arguments=sys.argv[3:])
+from stimcore.serve.client.embedded import EmbeddedServer
+server = EmbeddedServer(Path(sys.argv[1]), arguments=sys.argv[3:])
 print(server.pid, flush=True)
 if sys.argv[2] == "ready":
     server.wait_ready()
@@ -32,8 +32,8 @@ time.sleep(60)
 
 def test_it_answers_survives_its_servers_death_and_ends(exported: Path) -> None:
     with pytest.raises(UsageError, match="no folder"):
-        Embedded(exported / "nowhere")
-    server = Embedded(exported, arguments=ON_CPU)
+        EmbeddedServer(exported / "nowhere")
+    server = EmbeddedServer(exported, arguments=ON_CPU)
     try:
         server.wait_ready()
         client = server.client()
@@ -71,7 +71,7 @@ def gone(session: int, seconds: float = 60) -> bool:
 )
 def test_it_ends_when_its_parent_is_killed(exported: Path, own_exported: Path, when: str) -> None:
     if when == "while it hashes":
-        heavy(own_exported)
+        make_heavy(own_exported)
     program = parent(own_exported if when == "while it hashes" else exported, when)
     assert program.stdout is not None
     server = psutil.Process(int(program.stdout.readline()))
@@ -91,20 +91,21 @@ def test_it_ends_when_its_parent_is_killed(exported: Path, own_exported: Path, w
 def test_a_start_that_fails_is_a_sentence_and_leaves_no_process(exported: Path, own_exported: Path) -> None:
     before = set(psutil.Process().children(recursive=True))
     with pytest.raises(Unavailable, match="can't start. Its log"):
-        Embedded(exported, arguments=["--device", "gpu"]).wait_ready()
-    heavy(own_exported)
+        EmbeddedServer(exported, arguments=["--device", "gpu"]).wait_ready()
+    make_heavy(own_exported)
     with pytest.raises(Unavailable, match="not ready after 2 s"):
-        Embedded(own_exported, arguments=ON_CPU).wait_ready(2)
+        EmbeddedServer(own_exported, arguments=ON_CPU).wait_ready(2)
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
 def test_a_folder_of_nonsense_is_served_as_far_as_it_goes(tmp_path: Path) -> None:
     (tmp_path / "odd" / "half").mkdir(parents=True)
     (tmp_path / "odd" / "half" / "manifest.json").write_text("[]", encoding="utf-8")
-    server = Embedded(tmp_path, arguments=ON_CPU)
+    server = EmbeddedServer(tmp_path, arguments=ON_CPU)
     try:
         server.wait_ready()
         catalogue = server.client().catalogue()
-        assert catalogue.experiments == [] and [problem.path for problem in catalogue.problems] == ["odd/half"]
+        assert catalogue.experiments == []
+        assert [problem.path for problem in catalogue.problems] == ["odd/half"]
     finally:
         server.stop()
