@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stimcore.errors import SpecError
-from stimcore.subnets.families import draw_ordered
+from stimcore.subnets.sampling import draw_ordered
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 

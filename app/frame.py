@@ -56,7 +56,7 @@ class Frame:
 def frame(title: str, lead: str, *, several: bool = True, extra: Callable[[ExperimentInfo], None] | None = None) -> Frame:
     """Draw the head of a page and return what the page is about.
 
-    Where there is nothing to show, the page ends here with a sentence that says what to do.
+    Where there is nothing to show, the page ends here with a sentence on what to do.
 
     Args:
         title: Heading.
@@ -206,7 +206,7 @@ def _experiment(catalogue: Catalogue) -> ExperimentInfo:
 def _instructive(experiment: ExperimentInfo) -> tuple[bool, bool, int]:
     """Return a key that sorts experiments by how well they show loafing; the page opens on the largest.
 
-    Best is one with both common and stimulative training, whose blocks can be deleted, and with many listed sub-networks.
+    Best is one with both common and stimulative training, blocks that can be deleted, and many listed sub-networks.
     """
     main_networks = {m.method for m in experiment.methods if m.spec is None}
     num_listing = sum(m.num_networks > 1 for m in experiment.methods)

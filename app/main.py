@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
-    # Streamlit puts the script's folder on the path, not the checkout: `app` and `stimcore` are beside each other there.
+    # In a bare checkout nothing is installed, and Streamlit puts only the folder of this script on the path.
     sys.path.insert(0, str(ROOT))
 
 import streamlit as st  # noqa: E402  # imports come after the path is set

@@ -33,7 +33,7 @@ def _compressed(path: Path) -> bytes:
 
 
 class CompressedStatic:
-    """Answers requests for Streamlit's own scripts and style sheets with gzip, compressed once per process."""
+    """Answers requests for Streamlit's scripts and style sheets with gzip, compressed once per process."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -22,7 +22,7 @@ from app.upload import ImageLimits
 from stimcore.analysis.result import Sweep
 from stimcore.errors import StimcoreError
 from stimcore.serve.client.client import Client
-from stimcore.serve.client.embedded import Embedded
+from stimcore.serve.client.embedded import EmbeddedServer
 from stimcore.serve.errors import NotFound
 from stimcore.serve.limits import Limits
 from stimcore.serve.types import (
@@ -100,8 +100,8 @@ def _location() -> str:
 
 
 @st.cache_resource(show_spinner="Starting the model server …")
-def _embedded(folder: Path) -> Embedded:
-    server = Embedded(folder, runs=Path(os.environ.get("STIMCORE_RUNS") or ROOT / "runs"))
+def _embedded(folder: Path) -> EmbeddedServer:
+    server = EmbeddedServer(folder, runs=Path(os.environ.get("STIMCORE_RUNS") or ROOT / "runs"))
     server.wait_ready()
     return server
 
@@ -146,7 +146,7 @@ def catalogue() -> Catalogue:
     """Return the experiments and methods that are served.
 
     Raises:
-        StimcoreError: The server can't be reached, or can't be started; the message says what to do.
+        StimcoreError: The server can't be reached, or can't be started; the message contains what to do.
     """
     return _catalogue_at(_location())
 
@@ -262,8 +262,7 @@ class BundleKey(NamedTuple):
 @st.cache_resource(show_spinner=False, max_entries=64)
 def _sweep(bundle: BundleKey, kind: str) -> Sweep | None:
     # A resource, not data: a sweep is frozen, and thousands of results would be unpickled with every run of a page.
-    stored = _client().sweep(bundle.experiment, bundle.method, kind)
-    return None if stored is None else Sweep.from_dict(stored)
+    return _client().sweep(bundle.experiment, bundle.method, kind)
 
 
 def sweep(experiment: str, method: MethodInfo, kind: str) -> Sweep | None:

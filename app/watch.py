@@ -122,7 +122,7 @@ def watch(key: JobKey) -> WatchedJob:
 
 
 def watch_only(keys: Collection[JobKey]) -> None:
-    """Leave every unfinished job but these, so that the server does no work that nobody looks at."""
+    """Leave every unfinished job but these, so that the server does no work that nobody watches."""
     jobs = session.memory(WatchedJobs).by_key
     for key, watched in list(jobs.items()):
         if key not in keys and not watched.finished and jobs.pop(key, None) is not None:

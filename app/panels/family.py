@@ -11,7 +11,8 @@ from app.text import images, plain
 from app.watch import WatchedJob, pause_s, watch
 from stimcore.analysis.result import Sweep
 from stimcore.serve.types import MethodInfo
-from stimcore.subnets.families import count, deletions, sample
+from stimcore.subnets.families import count, deletions
+from stimcore.subnets.sampling import sample
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 

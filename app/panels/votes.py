@@ -1,4 +1,4 @@
-"""What sub-networks see in one picture: a sample or the visitor's own, and the answer of every sub-network."""
+"""What sub-networks see in one picture: a sample or an upload, and the answer of every sub-network."""
 
 import base64
 import math
@@ -14,7 +14,8 @@ from app.text import plain
 from app.upload import UploadError, read_upload
 from stimcore.errors import StimcoreError
 from stimcore.serve.types import Classification, MethodInfo, Sample
-from stimcore.subnets.families import count, ordered, sample
+from stimcore.subnets.families import count, ordered
+from stimcore.subnets.sampling import sample
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 

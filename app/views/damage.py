@@ -25,8 +25,8 @@ Damaged = list[tuple[MethodInfo, Family]]
 
 def families(here: Frame, kind: str) -> Damaged:
     """Return the families that are known; draw buttons that measure the others."""
-    found = [(method, family(here, method, kind)) for method in here.methods]
-    return [(method, measured) for method, measured in found if measured is not None]
+    by_method = [(method, family(here, method, kind)) for method in here.methods]
+    return [(method, measured) for method, measured in by_method if measured is not None]
 
 
 def delete_one(here: Frame, damaged: Damaged) -> None:

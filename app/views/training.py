@@ -18,11 +18,11 @@ from stimcore.figures.trajectory import Trajectory
 from stimcore.figures.trajectory import trajectories as trajectories_figure
 from stimcore.serve.types import RunInfo
 
-POLL_S, LOOK_S = 2.0, 10.0
-"""Seconds between two polls of a run in progress; and between two looks whether one has begun."""
+POLL_S, WATCH_S = 2.0, 10.0
+"""Seconds between two polls of a run in progress; and between two questions whether one has begun."""
 LEAD = (
-    "How the networks were trained: accuracy on images they never train on, and the training loss, after every epoch (one "
-    "epoch = one pass over all training images). ★ marks the best epoch."
+    "How the networks were trained: accuracy on images they never train on, and the loss of the full network on those they do "
+    "train on, after every epoch (one epoch = one pass over all training images). ★ marks the best epoch."
 )
 
 
@@ -101,7 +101,7 @@ def page() -> None:
     active = [run.name for run in runs if run.active]
     chosen = choose_runs(runs, active)
     live = any(name in active for name in chosen)
-    st.fragment(follow, run_every=POLL_S if live else LOOK_S)(here, chosen, active)
+    st.fragment(follow, run_every=POLL_S if live else WATCH_S)(here, chosen, active)
     if not here.classroom:
         ablation(here)
         cost_tables(here)

@@ -1,7 +1,7 @@
 """The clickable picture of a network: stages of blocks with their skip paths.
 
 A click deletes or restores a block, dragging or Alt with an arrow key moves it within its stage, and locked blocks give the
-reason. The picture keeps no state of its own: it draws the text of the arrangement that it receives and reports the text that
+reason. The picture keeps no state: it draws the text of the arrangement that it receives and reports the text that
 the visitor asks for; the page checks that text and sends the next one.
 """
 

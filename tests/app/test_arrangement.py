@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app import arrangement
 from stimcore.errors import SpecError
-from stimcore.subnets.families import sample
+from stimcore.subnets.sampling import sample
 from stimcore.subnets.topology import Topology
 from tests.app.networks import DENSENET, EVERY_NETWORK, MOBILENET, RESNET20, RESNET110, SINGLE
 

@@ -16,7 +16,7 @@ SCRIPT = next(iter(sorted((STATIC / "js").glob("index.*.js"))))
 
 
 async def original(_scope: Any, _receive: Any, send: Any) -> None:
-    """An application behind the middleware, whose answers can be recognised."""
+    """Answer as an application behind the middleware, with a status that identifies it."""
     await send({"type": "http.response.start", "status": 299, "headers": []})
     await send({"type": "http.response.body", "body": b"original"})
 

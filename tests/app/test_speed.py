@@ -17,8 +17,8 @@ FULL = "1-2-3.4-5-6.7-8-9"
 @pytest.mark.slow
 def test_answers_come_soon(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The numbers of `python -m tests.app.speed`; the bounds are three times the targets, since the machine may be busy."""
-    with dashboard(tmp_path_factory.mktemp("speed") / "log") as own:
-        measured = speed.measure(browser, own, 20)
+    with dashboard(tmp_path_factory.mktemp("speed") / "log") as fresh:
+        measured = speed.measure(browser, fresh, 20)
     assert len(measured) == 6
     assert all(len(one.values_ms) >= 20 for one in measured)
     late = [str(one) for one in measured if one.percentile_ms(95) > 3 * one.target_ms]
@@ -63,15 +63,15 @@ def test_first_visit_is_small_on_the_wire(browser: Browser, served: Dashboard) -
 
 
 def test_a_killed_dashboard_comes_back_with_its_state(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
-    with dashboard(tmp_path_factory.mktemp("killed") / "log") as own:
+    with dashboard(tmp_path_factory.mktemp("killed") / "log") as restarted:
         context = browser.new_context()
         page = context.new_page()
-        opened(page, own.url)
+        opened(page, restarted.url)
         block(page, 3).click()
         expect(code(page)).to_have_value(FULL.replace("3", "x3"))
-        own.stop(kill=True)
+        restarted.stop(kill=True)
         expect(page.get_by_text(re.compile("connection|not connected", re.I)).first).to_be_visible()
-        own.start()
+        restarted.start()
         done(page)
         expect(code(page)).to_have_value(FULL.replace("3", "x3"))
         expect(block(page, 3)).to_have_attribute("aria-pressed", "true")

@@ -1,6 +1,6 @@
-"""Many tabs without browsers: websocket clients that poll like Streamlit's own page, and what their polls cost.
+"""Many tabs without browsers: websocket clients that poll like Streamlit's page, and what their polls cost.
 
-The messages are Streamlit's own protocol, read from the installed package.
+The messages are Streamlit's protocol, read from the installed package.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Visitor:
         self._reader: asyncio.Task[None] | None = None
 
     async def open(self, url: str, query: str) -> None:
-        """Connects and waits for the first run of the page.
+        """Connect and wait for the first run of the page.
 
         Args:
             url: Of the dashboard, `http://...`.
@@ -66,7 +66,7 @@ class Visitor:
         await self._run(query=query)
 
     async def poll(self) -> None:
-        """Polls until nothing is to be polled any more."""
+        """Poll until no fragment asks for polls any more."""
         while self._fragments:
             fragment, interval_s = next(iter(self._fragments.items()))
             await asyncio.sleep(interval_s)
@@ -76,7 +76,7 @@ class Visitor:
                 self.polls_ms.append(1e3 * (time.perf_counter() - start))
 
     async def close(self) -> None:
-        """Leaves."""
+        """Disconnect."""
         if self._reader:
             self._reader.cancel()
         await self._socket.close()
@@ -98,7 +98,7 @@ class Visitor:
                 message.ParseFromString(raw if isinstance(raw, bytes) else raw.encode())
                 match message.WhichOneof("type"):
                     case "new_session" if self._whole:
-                        self._fragments.clear()  # a run of the whole page says anew what is polled
+                        self._fragments.clear()  # a run of the whole page lists again what is polled
                     case "auto_rerun":
                         self._fragments[message.auto_rerun.fragment_id] = message.auto_rerun.interval
                     case "stop_auto_rerun":
@@ -123,7 +123,7 @@ async def _gather(url: str, query: str, number: int, process: psutil.Process) ->
 
 
 def crowd(url: str, query: str, number: int, pid: int) -> Crowd:
-    """Opens one page in a number of tabs at once, and polls until the evaluation that it shows is done.
+    """Open one page in a number of tabs at once, and poll until the job that it shows is done.
 
     Args:
         url: Of the dashboard.
