@@ -1,8 +1,8 @@
-"""Prefix-tree evaluation: any set of sub-networks by one walk over the tree of their prefixes.
+"""The engine: evaluates any set of sub-networks of a bundle by one walk over the tree of their prefixes.
 
-Two specs that begin with the same blocks share activations and re-calibrated statistics up to where they part. The tree is
-cut into units that run as one ONNX graph each, so that onnxruntime lays out, fuses and schedules across block borders.
-Statistics, activations and sessions are kept between calls within stated bytes: an edit at block k costs the blocks from k on.
+Two specs that begin with the same blocks share activations and re-calibrated statistics up to the first block that differs. The
+tree is cut into units that run as one ONNX graph each, so that onnxruntime fuses operators and plans memory across blocks.
+Statistics, activations and sessions are cached within stated bytes: an edit at block k costs the blocks from k on.
 """
 
 import functools
@@ -16,32 +16,39 @@ import onnxruntime as ort
 from onnx import numpy_helper
 
 from stimcore.bundle import Bundle, Experiment
-from stimcore.engine.cache import Kept
-from stimcore.engine.calibrator import BATCH, Calibrator
-from stimcore.engine.executor import Compiler, Stopped
-from stimcore.engine.graph.graph import Graph, Statistics, check_shapes
+from stimcore.engine.cache import LRUCache
+from stimcore.engine.calibrator import CALIBRATION_BATCH, CalibrationImages, Calibrator
+from stimcore.engine.executor import Stopped
+from stimcore.engine.graph.fold import folded_graph
+from stimcore.engine.graph.main_graph import MainGraph, Statistics
+from stimcore.engine.graph.slice import sliced_graph
 from stimcore.engine.inference import Budget, Floats, Progress
 from stimcore.engine.prefix_tree import Node, Unit, prefix_tree
-from stimcore.engine.provider import Provider, array, pick
-from stimcore.engine.scorer import Scorer, fitting
-from stimcore.engine.sessions import Fixed
+from stimcore.engine.provider import Provider, pick, to_array
+from stimcore.engine.scorer import EvaluationRequest, Scorer, longest_fitting
+from stimcore.engine.sessions import EvaluationSessions, SessionCache
 from stimcore.subnets.part_name import PartName, Route
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
-INTERACTIVE = 4
-"""Up to so many specs, activations on their own routes are kept too: the next edit starts there."""
+INTERACTIVE_SPECS = 4
+"""Up to this many sub-networks count as somebody's edits: activations on their routes are cached too, for the next edit."""
 
 
 class Engine:
-    """Evaluates sub-networks of one bundle. It uses several threads itself.
+    """Runs the sub-networks of one bundle in this process, on several threads.
 
-    `logits`, `calibrated` and `metrics` may run in other threads beside an evaluation; suspended evaluations may take turns.
+    `logits`, `calibrated` and `metrics` may be called in other threads during an evaluation, and evaluations that are suspended
+    between two reports may alternate.
 
     Args:
         bundle: Opened and verified.
-        device: `auto`, `cpu` or `cuda:N`.
-        threads: Batches that run at once on the CPU, each on one thread; every core that this process may use when None.
-        budget: Bytes that may be used.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        threads: Batches that run at once on the CPU, each on one thread; one per core that this process may use when None.
+        budget: Bytes of memory that may be used.
+
+    Raises:
+        UsageError: The device can't be used.
+        BundleError: `main.onnx` can't be used.
     """
 
     def __init__(
@@ -49,54 +56,56 @@ class Engine:
     ) -> None:
         self.bundle, self.budget = bundle, budget or Budget()
         self.threads = threads or _usable_cores()
-        self.graph = Graph.load(bundle.path / "main.onnx", bundle.manifest.parts, bundle.topology)
-        check_shapes(self.graph)
+        self.graph = MainGraph.load(bundle.path / "main.onnx", bundle.manifest.parts, bundle.topology)
         self._provider = pick(device)
         workers = 1 if self._provider.on_gpu else self.threads
         self._main = self.route(bundle.topology.full)
         self._removable = frozenset(map(PartName.block, bundle.topology.removable))
-        self._compiler = Compiler(self._provider, self.budget.sessions)
+        self._session_cache = SessionCache(self._provider, self.budget.sessions)
         with np.load(bundle.path / "statistics.npz", allow_pickle=False) as arrays:
-            self._fixed = Fixed(self.graph, self._compiler, {key: arrays[key] for key in arrays.files})
-        # nothing that the engine holds refers to it, so that its memory is free for the next one as soon as it is dropped
-        self._cost = functools.partial(_cost, self.graph, self.budget)
-        self._images = functools.partial(_images, bundle.experiment, self._provider)
+            trained = {key: arrays[key] for key in arrays.files}
+        self._sessions = EvaluationSessions(self.graph, self._session_cache, trained)
+        # nothing that the engine holds refers back to it. In a circle its memory would only be freed by the next garbage
+        # collection, and a worker that replaces one engine by another would need the memory of both
+        cost = functools.partial(_cost, self.graph, self.budget)
+        images = functools.partial(_images, bundle.experiment, self._provider)
         num = len(bundle.experiment.calibration)
         self._calibrator = Calibrator(
             self.graph,
-            self._compiler,
-            functools.partial(_calibration_batch, bundle.experiment, self._images),
-            [min(BATCH, num - start) for start in range(0, num, BATCH)],
-            statistics_bytes=self.budget.statistics,
-            activation_bytes=self.budget.calibration,
-            cost=self._cost,
+            self._session_cache,
+            CalibrationImages(
+                batch=functools.partial(_calibration_batch, bundle.experiment, images),
+                sizes=[min(CALIBRATION_BATCH, num - start) for start in range(0, num, CALIBRATION_BATCH)],
+            ),
+            statistics_limit=self.budget.statistics,
+            activations_limit=self.budget.calibration,
+            cost=cost,
             workers=workers,
         )
         self._scorer = Scorer(
             bundle.experiment,
             self.graph,
-            self._fixed,
-            self._main,
-            self._where_edits_begin([self._main]),
-            images=self._images,
-            cost=self._cost,
+            self._sessions,
+            self._edit_prefixes([self._main]),
+            images=images,
+            cost=cost,
             workers=workers,
             working_bytes=self.budget.working,
-            activation_bytes=self.budget.evaluation,
+            activations_limit=self.budget.evaluation,
         )
 
     @property
     def provider(self) -> str:
-        """onnxruntime's name of what runs."""
+        """onnxruntime's name of the provider that runs networks."""
         return self._provider.name
 
     @property
     def fallback_reason(self) -> str | None:
-        """Why it is not a GPU, in one sentence."""
+        """Why networks don't run on a GPU, in one sentence; None on a GPU and where the CPU was asked for."""
         return self._provider.reason
 
     def route(self, spec: Spec) -> Route:
-        """Part names of a sub-network, in order.
+        """Return the names of the parts that run for a sub-network, in order.
 
         Raises:
             SpecError: The network has no such sub-network.
@@ -112,84 +121,111 @@ class Engine:
         should_stop: Callable[[], bool] | None = None,
         max_images: int | None = None,
     ) -> Iterator[Progress]:
-        """Evaluates specs on the bundle's images, chunk by chunk; the main network always among them.
+        """Evaluate specs and the main network on the bundle's evaluation images; yield a report after every chunk.
 
         Args:
-            specs: Any sub-networks.
-            recalibrate: Re-calibrate batch norms per sub-network; otherwise all run on the trained statistics.
+            specs: Sub-networks of this bundle.
+            recalibrate: Re-calibrate the batch norms of each sub-network; otherwise all run on the trained statistics.
             chunk_images: Images between two reports; the first report comes after one batch per thread.
-            should_stop: Asked between runs; True ends the evaluation where it is.
-            max_images: Only this many images; all when None.
+            should_stop: Called between runs, from several threads; the evaluation ends early when it returns True.
+            max_images: Evaluate only the first images; all when None.
 
         Raises:
             SpecError: The network has no such sub-network.
+
+        Example:
+            >>> from pathlib import Path
+            >>> from stimcore.bundle import open_bundle
+            >>> engine = Engine(open_bundle(Path("exported/resnet20-fashion/stimulative")), device="cpu")
+            >>> spec = engine.bundle.topology.parse("1-2-3.4-5-6.7-x8-9")
+            >>> for progress in engine.evaluate([spec], recalibrate=False, max_images=125):
+            ...     result = progress.results[spec]
+            >>> result.images, result.accuracy_pct > 50
+            (125, True)
         """
         stopped = should_stop or (lambda: False)
         routes = {self.route(spec): spec for spec in [self.bundle.topology.full, *specs]}
         tree = prefix_tree(routes)
-        keep = self._where_edits_begin(routes if len(routes) <= INTERACTIVE else [self._main])
+        keep = self._edit_prefixes(routes if len(routes) <= INTERACTIVE_SPECS else [self._main])
         statistics: dict[Route, Statistics] = {}
         try:
             if recalibrate:
-                self._learn_listed(routes)
-                for done, total in self._calibrator.measure(tree, statistics, keep=keep, stopped=stopped):
+                self._add_listed_statistics(routes)
+                for done, total in self._calibrator.measure(tree, statistics, keep=keep, should_stop=stopped):
                     yield Progress("calibrate", done, total)
-            yield from self._scorer.score(
-                tree,
-                routes,
-                statistics if recalibrate else None,
+            request = EvaluationRequest(
+                routes=routes,
+                tree=tree,
+                statistics=statistics if recalibrate else None,
                 chunk_images=chunk_images,
                 max_images=max_images,
-                stopped=stopped,
+                should_stop=stopped,
             )
+            yield from self._scorer.score(request)
         except Stopped:
             return
 
     def logits(self, spec: Spec, images: Floats, *, recalibrate: bool = True) -> Floats:
-        """Logits `[B, K]` of normalised images `[B, C, H, W]`."""
-        route = self.route(spec)
-        unit = Unit((), tuple(route[: i + 1] for i in range(len(route))), (route,))
-        compiled = self._fixed.find(unit, recalibrated=recalibrate)
+        """Return logits `[B, K]` of normalised images `[B, C, H, W]`.
+
+        Raises:
+            SpecError: The network has no such sub-network.
+        """
+        unit = Unit.whole(self.route(spec))
+        # with a cached session there is no need for the statistics that it was made from
+        compiled = self._sessions.get(unit, recalibrated=recalibrate)
         if compiled is None:
-            compiled = self._fixed.compiled(unit, self.calibrated([spec]) if recalibrate else None)
-        return array(compiled.session.run({"in": self._provider.value(images)})[0])
+            compiled = self._sessions.get_or_compile(unit, self.calibrated([spec]) if recalibrate else None)
+        return to_array(compiled.session.run({"in": self._provider.value(images)})[0])
 
     def standalone(self, spec: Spec) -> bytes:
-        """A self-contained ONNX file: batch norms re-calibrated and folded, input `images`, output `logits`."""
-        model = self.network(spec, self.calibrated([spec]), folded=True)
-        serialised: bytes = model.SerializeToString()
+        """Return a self-contained ONNX file with re-calibrated batch norms folded, input `images` and output `logits`.
+
+        Raises:
+            SpecError: The network has no such sub-network.
+        """
+        serialised: bytes = self.network(spec, self.calibrated([spec]), folded=True).SerializeToString()
         return serialised
 
     def network(self, spec: Spec, statistics: Mapping[Route, Statistics], *, folded: bool) -> onnx.ModelProto:
-        """One sub-network as a model of its own, input `images`, output `logits`, the batch left open."""
-        route = self.route(spec)
-        steps = [route[: i + 1] for i in range(len(route))]
-        model, _ = self.graph.fixed((), steps, [route], statistics, names=("images", "logits"), folded=folded)
+        """Return a sub-network as a model with input `images`, output `logits` and any batch size.
+
+        Args:
+            spec: The sub-network.
+            statistics: Statistics of all of its prefixes, as `calibrated` returns them.
+            folded: Fold batch norms into convolutions. Otherwise all constants stay as they are stored.
+        """
+        passed = folded_graph if folded else sliced_graph
+        model = passed(self.graph, Unit.whole(self.route(spec)), statistics, names=("images", "logits"))
         experiment = self.bundle.experiment
-        _declare(model, experiment.image_shape, len(experiment.classes))
+        _declare_shapes(model, experiment.image_shape, len(experiment.classes))
         return model
 
     def calibrated(self, specs: Sequence[Spec]) -> dict[Route, Statistics]:
-        """Prefix -> re-calibrated statistics of its last part, for every prefix of every spec."""
+        """Return prefix -> re-calibrated statistics of its last part, for every prefix of every spec.
+
+        Raises:
+            SpecError: The network has no such sub-network.
+        """
         routes = {self.route(spec): spec for spec in specs}
-        self._learn_listed(routes)
-        found: dict[Route, Statistics] = {}
-        keep = self._where_edits_begin(routes if len(routes) <= INTERACTIVE else [])
-        for _ in self._calibrator.measure(prefix_tree(routes), found, keep=keep, stopped=lambda: False):
+        self._add_listed_statistics(routes)
+        statistics: dict[Route, Statistics] = {}
+        keep = self._edit_prefixes(routes if len(routes) <= INTERACTIVE_SPECS else [])
+        for _ in self._calibrator.measure(prefix_tree(routes), statistics, keep=keep, should_stop=lambda: False):
             pass
-        return found
+        return statistics
 
-    def warm_up(self, should_stop: Callable[[], bool]) -> None:
-        """Keeps what the first edit of the main network will go on from, and knows the main network on the first images.
+    def warm_up(self, should_stop: Callable[[], bool], /) -> None:
+        """Fill the caches with what the first edit of the main network reads; end early when `should_stop` returns True.
 
-        Args:
-            should_stop: Asked between runs; True ends it.
+        These are the activations of the calibration images where edits begin, and the first evaluation images.
         """
         main = self.bundle.topology.full
-        self._learn_listed({self._main: main})
-        edits = self._where_edits_begin([self._main])
-        keep = fitting(self.graph, edits, len(self.bundle.experiment.calibration), self._calibrator.activations.limit)
-        measured = self._calibrator.measure(prefix_tree([self._main]), {}, keep=keep, stopped=should_stop, ahead=True)
+        self._add_listed_statistics({self._main: main})
+        edits = self._edit_prefixes([self._main])
+        # more than fits would push out what was computed first
+        keep = longest_fitting(self.graph, edits, len(self.bundle.experiment.calibration), self._calibrator.activations.limit)
+        measured = self._calibrator.measure(prefix_tree([self._main]), {}, keep=keep, should_stop=should_stop, ahead=True)
         try:
             for _ in measured:
                 pass
@@ -200,32 +236,32 @@ class Engine:
                 return
 
     def metrics(self) -> dict[str, float]:
-        """Sizes and use of what is kept."""
-        found: dict[str, float] = {}
+        """Return bytes, hits and misses of every cache: `statistics_bytes`, `sessions_hits`, ..."""
+        metrics: dict[str, float] = {}
         for name, cache in self._caches().items():
-            found |= {f"{name}_bytes": cache.bytes, f"{name}_hits": cache.hits, f"{name}_misses": cache.misses}
-        return found
+            metrics |= {f"{name}_bytes": cache.bytes, f"{name}_hits": cache.hits, f"{name}_misses": cache.misses}
+        return metrics
 
-    def resize_caches(self, budget: Budget) -> None:
-        """Sets how many bytes are kept from now on, and drops what exceeds them; all else stays as the engine was made."""
+    def resize_caches(self, budget: Budget, /) -> None:
+        """Bound the caches by another budget from now on, and drop what exceeds it; batch sizes and units stay as they are."""
         for name, cache in self._caches().items():
             cache.resize(getattr(budget, name))
 
-    def _caches(self) -> dict[str, Kept[Any, Any]]:
-        """By the name of their limit in a budget."""
+    def _caches(self) -> dict[str, LRUCache[Any, Any]]:
+        """Return the caches by the names that their limits have in a budget."""
         return {
             "statistics": self._calibrator.statistics,
             "calibration": self._calibrator.activations,
             "evaluation": self._scorer.activations,
-            "sessions": self._compiler.sessions,
+            "sessions": self._session_cache.sessions,
         }
 
-    def _where_edits_begin(self, routes: Iterable[Route]) -> set[Route]:
-        """Prefixes of routes that end before a block that can be deleted: what one edit leaves as it is."""
+    def _edit_prefixes(self, routes: Iterable[Route]) -> set[Route]:
+        """Return the prefixes that end before a block that can be deleted: what one edit leaves as it is."""
         return {route[:end] for route in routes for end in range(1, len(route)) if route[end].whole in self._removable}
 
-    def _learn_listed(self, routes: Mapping[Route, Spec]) -> None:
-        """Takes statistics from listed files: they were measured on the same images when the bundle was made."""
+    def _add_listed_statistics(self, routes: Mapping[Route, Spec]) -> None:
+        """Read statistics from listed files: they were measured on the same images when the bundle was made."""
         for route, spec in routes.items():
             prefixes = [route[: i + 1] for i in range(len(route)) if self.graph.norms(route[i])]
             if all(prefix in self._calibrator.statistics for prefix in prefixes):
@@ -234,7 +270,7 @@ class Engine:
                 continue
             model = onnx.load(str(self.bundle.path / name), load_external_data=False)
             values = {t.name: t for t in model.graph.initializer if t.name.endswith((".mean", ".var"))}
-            self._calibrator.learn(
+            self._calibrator.add(
                 {
                     prefix: {
                         norm: (_floats(values[f"{norm}.mean"]), _floats(values[f"{norm}.var"]))
@@ -246,16 +282,16 @@ class Engine:
 
 
 def _images(experiment: Experiment, provider: Provider, pixels: Any) -> ort.OrtValue:
-    """Normalised images where the networks read them."""
+    """Return normalised images where the networks read them."""
     return provider.value(experiment.normalise(pixels))
 
 
 def _calibration_batch(experiment: Experiment, images: Callable[[Any], ort.OrtValue], batch: int) -> ort.OrtValue:
-    return images(experiment.calibration[batch * BATCH : (batch + 1) * BATCH])
+    return images(experiment.calibration[batch * CALIBRATION_BATCH : (batch + 1) * CALIBRATION_BATCH])
 
 
-def _cost(graph: Graph, budget: Budget, node: Node) -> float:
-    """Share of a unit that a node's part takes."""
+def _cost(graph: MainGraph, budget: Budget, node: Node) -> float:
+    """Return the share of a unit that a node takes: units are bounded in parts and in bytes of weights."""
     return min(1.0, 1 / budget.unit_steps + graph.weight_bytes(node.route[-1]) / budget.unit)
 
 
@@ -267,8 +303,8 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _declare(model: onnx.ModelProto, image_shape: Sequence[int], num_classes: int) -> None:
-    """Gives input and output of a model their shapes, the batch left open."""
+def _declare_shapes(model: onnx.ModelProto, image_shape: Sequence[int], num_classes: int) -> None:
+    """Give input and output of a model their shapes, with any batch size."""
     for info, dims in ((model.graph.input[0], image_shape), (model.graph.output[0], (num_classes,))):
         shape = info.type.tensor_type.shape
         shape.dim.add().dim_param = "N"

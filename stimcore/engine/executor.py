@@ -1,4 +1,4 @@
-"""Sends batches of images through units: compiles each unit once, frees what no later unit reads."""
+"""Runs batches of images through units, several batches at once, and frees activations when no later unit reads them."""
 
 import threading
 from collections import Counter
@@ -6,140 +6,83 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import onnx
 import onnxruntime as ort
 
-from stimcore.engine.cache import Kept
 from stimcore.engine.prefix_tree import Unit
-from stimcore.engine.provider import Provider, Session
+from stimcore.engine.sessions import CompiledUnit
 from stimcore.subnets.part_name import Route
-
-Source = Callable[[Route, int], ort.OrtValue]
-"""The value of a prefix that was known before the walk, for one batch."""
-Receive = Callable[[int, "Compiled", list[ort.OrtValue]], None]
-"""Takes a unit's outputs for one batch; called from worker threads, never twice for the same batch and unit."""
 
 
 class Stopped(Exception):
-    """The caller wants no more."""
+    """The caller wants no more results."""
 
 
-def session_bytes(model_bytes: int) -> int:
-    """What a session holds, reckoned from its model: onnxruntime's CPU holds 1.3 times a MobileNetV3's units (measured)."""
-    return 3 * model_bytes // 2
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """A unit with its session.
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """What units run on and what becomes of their outputs.
 
     Attributes:
-        unit: What runs.
-        session: Its first outputs are `unit.outputs` in order.
-        norms: `(step, batch norm)` of the further outputs, two each, in a graph that measures.
-        model_bytes: Size of its model.
+        source: Returns the activations of a prefix that was known before, for one batch.
+        compiled: Returns a unit's session.
+        receive: Gets a unit's outputs for one batch; called from worker threads, once for every unit and batch.
+        should_stop: Called before every run; True ends the execution.
     """
 
-    unit: Unit
-    session: Session
-    norms: tuple[tuple[Route, str], ...]
-    model_bytes: int
+    source: Callable[[Route, int], ort.OrtValue]
+    compiled: Callable[[Unit], CompiledUnit]
+    receive: Callable[[int, CompiledUnit, list[ort.OrtValue]], None]
+    should_stop: Callable[[], bool]
 
 
-class Compiler:
-    """Turns units into sessions and keeps them.
-
-    Args:
-        provider: Where they run.
-        limit: Bytes of kept sessions, reckoned by `session_bytes`.
-    """
-
-    def __init__(self, provider: Provider, limit: int) -> None:
-        self.provider = provider
-        self.sessions: Kept[tuple[str, Unit], Compiled] = Kept(limit, lambda compiled: session_bytes(compiled.model_bytes))
-
-    def find(self, kind: str, unit: Unit) -> Compiled | None:
-        """A unit's session, None when it isn't kept."""
-        return self.sessions.find((kind, unit))
-
-    def compile(
-        self, kind: str, unit: Unit, build: Callable[[], tuple[onnx.ModelProto, Sequence[tuple[Route, str]]]]
-    ) -> Compiled:
-        """A unit's session, built unless it is kept under the same kind."""
-
-        def make() -> Compiled:
-            model, norms = build()
-            serialised = model.SerializeToString()
-            return Compiled(unit, self.provider.session(serialised, 1), tuple(norms), len(serialised))
-
-        return self.sessions.get((kind, unit), make)
-
-
-def walk(
-    units: Sequence[Unit],
-    lots: Sequence[Sequence[int]],
-    *,
-    source: Source,
-    compiled: Callable[[Unit], Compiled],
-    receive: Receive,
-    workers: int,
-    stopped: Callable[[], bool],
-) -> Iterator[int]:
-    """Sends lots of batches through units, one lot a thread; yields the number of batches done, as they are done.
+def execute(units: Sequence[Unit], groups: Sequence[Sequence[int]], execution: Execution, *, workers: int) -> Iterator[int]:
+    """Run groups of batches through all units, each group in one thread; yield the number of batches done after every group.
 
     Args:
-        units: In an order in which sources come first.
-        lots: Batches that one thread takes through all units together: more of them where compiling is to be amortised.
-        source: Values that were known before.
-        compiled: A unit's session.
-        receive: Takes outputs.
+        units: Every unit comes after those whose outputs it reads.
+        groups: Numbers of batches. A group goes through one unit after the other together: larger groups need fewer
+            compilations when the session cache can't hold all units, and more memory for activations.
+        execution: Inputs and outputs.
         workers: Threads.
-        stopped: Asked before every run.
 
     Raises:
-        Stopped: `stopped` said so.
+        Stopped: `should_stop` returned True.
     """
     halt = threading.Event()
 
-    def take(lot: Sequence[int]) -> int:
-        _through(units, lot, source, compiled, receive, lambda: halt.is_set() or stopped())
-        return len(lot)
+    def run(group: Sequence[int]) -> int:
+        _run_group(units, group, execution, halt)
+        return len(group)
 
     with ThreadPoolExecutor(workers) as pool:
-        running = [pool.submit(take, lot) for lot in lots]
+        running = [pool.submit(run, group) for group in groups]
         done = 0
         try:
             for future in running:
                 done += future.result()
                 yield done
         finally:
+            # also when the caller drops the iterator: the pool waits for its threads, so that they have to end soon
             halt.set()
             for future in running:
                 future.cancel()
 
 
-def _through(
-    units: Sequence[Unit],
-    lot: Sequence[int],
-    source: Source,
-    compiled: Callable[[Unit], Compiled],
-    receive: Receive,
-    stopped: Callable[[], bool],
-) -> None:
+def _run_group(units: Sequence[Unit], group: Sequence[int], execution: Execution, halt: threading.Event) -> None:
     live: dict[tuple[Route, int], ort.OrtValue] = {}
     readers = Counter(unit.source for unit in units)
     for unit in units:
-        session = compiled(unit)
-        for batch in lot:
-            if stopped():
+        compiled = execution.compiled(unit)
+        for batch in group:
+            if halt.is_set() or execution.should_stop():
                 raise Stopped
             entry = live.get((unit.source, batch))
-            outputs = session.session.run({"in": source(unit.source, batch) if entry is None else entry})
+            outputs = compiled.session.run({"in": execution.source(unit.source, batch) if entry is None else entry})
+            # a graph that measures has further outputs behind those of the unit
             for route, value in zip(unit.outputs, outputs, strict=False):
                 if route in readers:
                     live[route, batch] = value
-            receive(batch, session, outputs)
+            execution.receive(batch, compiled, outputs)
         readers[unit.source] -= 1
         if not readers[unit.source]:
-            for batch in lot:
+            for batch in group:
                 live.pop((unit.source, batch), None)

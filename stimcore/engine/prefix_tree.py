@@ -1,6 +1,15 @@
-"""The tree of prefixes of any set of sub-networks, and its division into units that run as one ONNX graph each.
+"""The tree of prefixes of a set of sub-networks, and its division into units that run as one ONNX graph each.
 
-Knows part names only: neither ONNX nor images.
+Two sub-networks that begin with the same parts compute the same up to where they differ, activations and re-calibrated
+statistics alike. In the tree every such prefix is one node, so that a walk over the tree computes each of them once.
+
+    specs 1-2, 1-3, 1-2-3:      stem - block1 - block2 - head
+                                              |        `- block3 - head
+                                              `- block3 - head
+
+One session per node would be the simplest way to run the tree, and a slow one: onnxruntime fuses operators, chooses memory
+layouts and plans memory within one graph. One graph for the whole tree would hold all activations at once, and could not be
+cached for the next tree. Units are in between. This module knows the names of parts; it knows neither ONNX nor images.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,7 +20,13 @@ from stimcore.subnets.part_name import PartName, Route
 
 @dataclass
 class Node:
-    """A prefix: its route, the routes that go on from it, and whether a sub-network ends here."""
+    """A prefix.
+
+    Attributes:
+        route: Names of its parts.
+        children: Name of the next part -> the longer prefix.
+        leaf: Whether a sub-network ends here.
+    """
 
     route: Route
     children: dict[PartName, "Node"] = field(default_factory=dict)
@@ -19,7 +34,14 @@ class Node:
 
 
 def prefix_tree(routes: Iterable[Route]) -> Node:
-    """The tree whose leaves are `routes`."""
+    """Return the root of the tree whose leaves are `routes`. The root is the empty prefix: the images.
+
+    Example:
+        >>> stem, head = PartName("stem"), PartName("head")
+        >>> root = prefix_tree([(stem, PartName.block(1), head), (stem, PartName.block(2), head)])
+        >>> [" ".join(map(str, node.route)) for node in nodes_below(root)]
+        ['stem', 'stem block1', 'stem block1 head', 'stem block2', 'stem block2 head']
+    """
     root = Node(())
     for route in routes:
         node = root
@@ -29,15 +51,16 @@ def prefix_tree(routes: Iterable[Route]) -> Node:
     return root
 
 
-def nodes(root: Node) -> list[Node]:
-    """All nodes below the root, parents before children, each subtree in one piece."""
-    found: list[Node] = []
+def nodes_below(root: Node) -> list[Node]:
+    """Return all nodes below the root depth first: parents before children, every subtree in one piece."""
+    below: list[Node] = []
+    # a loop: the tree of a ResNet-1202 is deeper than Python's recursion limit
     pending = list(reversed(root.children.values()))
     while pending:
         node = pending.pop()
-        found.append(node)
+        below.append(node)
         pending.extend(reversed(node.children.values()))
-    return found
+    return below
 
 
 @dataclass(frozen=True)
@@ -45,17 +68,22 @@ class Unit:
     """Steps that run as one graph.
 
     Attributes:
-        source: The prefix whose output goes in.
-        steps: Prefixes whose last part runs, parents first; each goes on from the source or from an earlier step.
-        outputs: Steps whose outputs are wanted outside.
+        source: The prefix whose output is the input of the graph.
+        steps: Prefixes whose last part runs, parents first; each continues the source or an earlier step.
+        outputs: Steps whose outputs leave the graph.
     """
 
     source: Route
     steps: tuple[Route, ...]
     outputs: tuple[Route, ...]
 
+    @classmethod
+    def whole(cls, route: Route) -> "Unit":
+        """Return the unit that runs a whole route, from the images to the last part."""
+        return cls((), tuple(route[: i + 1] for i in range(len(route))), (route,))
 
-def plan(
+
+def cut_into_units(
     root: Node,
     *,
     wanted: Callable[[Node], bool],
@@ -63,43 +91,63 @@ def plan(
     emitted: Callable[[Node], bool],
     cost: Callable[[Node], float],
 ) -> list[Unit]:
-    """Divides what has to run into units, sources before what reads them.
+    """Divide what has to run into units, sources before the units that read them.
+
+    Requires:
+        Costs are in (0, 1].
+
+    Ensures:
+        Every wanted node is a step of exactly one unit. The source of a unit is the images, available, or an output of an
+        earlier unit. The costs of a unit's nodes sum to at most 1. Nothing runs that no wanted node needs.
 
     Args:
         root: The tree.
-        wanted: Nodes whose last part must run.
-        available: Prefixes whose outputs are known already; nothing before them runs on their account.
-        emitted: Nodes whose outputs are wanted as such, where they run.
-        cost: Of a node, in (0, 1]; the nodes of a unit cost at most 1 together (one node may always be a unit).
-
-    Ensures:
-        Every wanted node is a step of exactly one unit; every unit's source is available or an output of an earlier unit.
+        wanted: Returns whether a node's last part must run.
+        available: Returns whether the output of a prefix is known already, so that nothing before it has to run for its sake.
+        emitted: Returns whether the output of a node is needed outside, if the node runs.
+        cost: Returns the share of a unit that a node takes.
     """
-    order = nodes(root)
+    order = nodes_below(root)
+    # a node runs when it is wanted, or when a child runs and reads an output that is not available; from the leaves up
     runs: dict[Route, bool] = {}
-    feeds: dict[Route, bool] = {}  # whether any child runs, so that the node's output is needed
     for node in reversed(order):
-        feeds[node.route] = any(runs[child.route] for child in node.children.values())
-        runs[node.route] = wanted(node) or (feeds[node.route] and not available(node.route))
-    # from the leaves up, subtrees are cut off where a unit would get too costly
-    total: dict[Route, float] = {}
+        child_runs = any(runs[child.route] for child in node.children.values())
+        runs[node.route] = wanted(node) or (child_runs and not available(node.route))
+    cut = _cuts(root, order, runs, available, cost)
+    units: list[Unit] = []
+    for node in [root, *order]:
+        children = [child for child in node.children.values() if runs[child.route]]
+        # each subtree that was cut off is a unit of its own; the others go on inside their parent's unit, unless the parent
+        # does not run in any: then they share one that starts from its known output
+        groups = [[child] for child in children if child.route in cut]
+        if node is root or available(node.route):
+            groups.append([child for child in children if child.route not in cut])
+        units += [_unit(node.route, group, runs, cut, available, emitted) for group in groups if group]
+    # a unit's source is an ancestor of its first step, so that the order of first steps puts sources first
+    place = {node.route: i for i, node in enumerate(order)}
+    return sorted(units, key=lambda unit: place[unit.steps[0]])
+
+
+def _cuts(
+    root: Node, order: list[Node], runs: dict[Route, bool], available: Callable[[Route], bool], cost: Callable[[Node], float]
+) -> set[Route]:
+    """Return the nodes that begin a unit of their own because their parent's would exceed a cost of 1.
+
+    From the leaves up, every node gathers what is left of its children's subtrees and cuts off the costliest ones until the
+    rest fits. Costly subtrees make full units by themselves; the small ones that stay fill up the unit of their parent. Few
+    and full units mean few activations that are written out and read again.
+    """
+    total: dict[Route, float] = {}  # cost of a node with what is left of its subtree
     cut: set[Route] = set()
     for node in [*reversed(order), root]:
         kept = sorted((child for child in node.children.values() if runs[child.route]), key=lambda child: total[child.route])
         starts_anew = node is root or available(node.route)
         own = 0.0 if starts_anew else cost(node)
+        # one child may always stay where the node itself is in no unit: a single part is a legal unit whatever it costs
         while kept and own + sum(total[child.route] for child in kept) > 1 and (own or len(kept) > 1):
             cut.add(kept.pop().route)
         total[node.route] = cost(node) if starts_anew and node is not root else own + sum(total[child.route] for child in kept)
-    units: list[Unit] = []
-    for node in [root, *order]:
-        children = [child for child in node.children.values() if runs[child.route]]
-        groups = [[child] for child in children if child.route in cut]
-        if node is root or available(node.route):
-            groups.append([child for child in children if child.route not in cut])
-        units += [_unit(node.route, group, runs, cut, available, emitted) for group in groups if group]
-    place = {node.route: i for i, node in enumerate(order)}
-    return sorted(units, key=lambda unit: place[unit.steps[0]])
+    return cut
 
 
 def _unit(
@@ -110,16 +158,17 @@ def _unit(
     available: Callable[[Route], bool],
     emitted: Callable[[Node], bool],
 ) -> Unit:
-    """The unit that goes on from a source with some of its children, down to where it was cut."""
+    """Return the unit that continues a source with some of its children, down to where subtrees were cut off."""
     steps: list[Route] = []
     outputs: list[Route] = []
     pending = list(reversed(first))
     while pending:
         node = pending.pop()
         steps.append(node.route)
-        going = [] if available(node.route) else [child for child in node.children.values() if runs[child.route]]
-        inside = [child for child in going if child.route not in cut]
-        if emitted(node) or len(inside) < len(going):
+        # behind an available output begin other units: they read the known output instead of this one
+        running = [] if available(node.route) else [child for child in node.children.values() if runs[child.route]]
+        inside = [child for child in running if child.route not in cut]
+        if emitted(node) or len(inside) < len(running):
             outputs.append(node.route)
         pending.extend(reversed(inside))
     return Unit(source, tuple(steps), tuple(outputs))

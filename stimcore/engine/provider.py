@@ -1,4 +1,4 @@
-"""Which onnxruntime provider runs, and in plain words why not a better one; sessions on it."""
+"""The onnxruntime provider that runs networks, and sessions on it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +13,36 @@ from stimcore.errors import UsageError
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+ERRORS_ONLY = 3
+"""onnxruntime's log level. Its warnings are about graphs that it could optimise further, which no user can act on."""
+
+
+def session_options(threads: int = 0, *, flush_denormals: bool = False, spin: bool = True) -> ort.SessionOptions:
+    """Return the options of a session.
+
+    Args:
+        threads: Threads inside one operator; one per core when 0.
+        flush_denormals: Compute with 0 in place of denormal numbers, which are up to a hundred times slower than others.
+        spin: Let idle threads wait busily, which answers fastest where nothing else wants the processor.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = ERRORS_ONLY
+    if flush_denormals:
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    if not spin:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def file_session(path: Path, threads: int = 0) -> ort.InferenceSession:
+    """Return a plain CPU session of a file, as any user of onnxruntime would open it.
+
+    Args:
+        path: An ONNX file; the file of its weights lies in the same folder.
+        threads: Threads inside one operator; one per core when 0.
+    """
+    return ort.InferenceSession(path, session_options(threads), providers=[CPU])
 
 
 @dataclass(frozen=True)
@@ -20,8 +50,8 @@ class Provider:
     """Where networks run.
 
     Attributes:
-        name: onnxruntime's name.
-        reason: Why it is not the GPU, in one sentence; None on a GPU or where the CPU was asked for.
+        name: onnxruntime's name of the provider.
+        reason: Why networks don't run on a GPU, in one sentence; None on a GPU and where the CPU was asked for.
         device: Index of the GPU.
     """
 
@@ -31,53 +61,59 @@ class Provider:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether tensors live on a GPU."""
+        """Whether tensors are in the memory of a GPU."""
         return self.name == CUDA
 
     def session(self, model: bytes, threads: int) -> "Session":
-        """A session for a serialised model.
+        """Return a session of a serialised model.
 
         Args:
             model: A self-contained ONNX model.
-            threads: Inside one operator; ignored on a GPU.
+            threads: Threads inside one operator; ignored on a GPU.
         """
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # many sessions share the cores: threads that spin while they wait would take them from each other
+        options = session_options(threads, flush_denormals=True, spin=False)
         if not self.on_gpu:
             _share_memory()
             options.add_session_config_entry("session.use_env_allocators", "1")
             return Session(ort.InferenceSession(model, options, providers=[CPU]), self)
-        # TF32 rounds to 10 bits: off, so that numbers agree with the torch reference
-        own = {"device_id": self.device, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
-        return Session(ort.InferenceSession(model, options, providers=[(self.name, own), CPU]), self)
+        # TF32 rounds to 10 bits: off, so that results agree with the torch reference
+        settings = {"device_id": self.device, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
+        return Session(ort.InferenceSession(model, options, providers=[(self.name, settings), CPU]), self)
 
     def value(self, array: NDArray[np.float32]) -> ort.OrtValue:
-        """An array where this provider's networks read it."""
+        """Return an array as a tensor where this provider's networks read it."""
         if self.on_gpu:
             return ort.OrtValue.ortvalue_from_numpy(array, "cuda", self.device)
         return ort.OrtValue.ortvalue_from_numpy(array)
 
     def to_keep(self, value: ort.OrtValue) -> ort.OrtValue:
-        """A network's output as it may be kept for long: on the CPU copied out of the sessions' arena, which it would split."""
-        return value if self.on_gpu else ort.OrtValue.ortvalue_from_numpy(array(value))
+        """Return a network's output in a form that may be cached for long.
+
+        On the CPU this is a copy outside of the arena that all sessions share. A value that stays inside splits the arena, so
+        that it has to grow for the next large tensor although it has enough free memory in all.
+        """
+        return value if self.on_gpu else ort.OrtValue.ortvalue_from_numpy(to_array(value))
 
     def describe(self) -> dict[str, str | bool]:
-        """What a record says of where networks ran."""
+        """Return what records of measurements store about the provider."""
         return {"provider": self.name, "onnxruntime": ort.__version__, "tf32": False}
 
 
 class Session:
-    """An onnxruntime session whose outputs stay on its device. Safe to run from several threads."""
+    """An onnxruntime session whose outputs stay on its device. Several threads may run it at once."""
 
     def __init__(self, session: ort.InferenceSession, provider: Provider) -> None:
         self._session, self._provider = session, provider
         self._outputs = [output.name for output in session.get_outputs()]
 
     def run(self, feeds: Mapping[str, ort.OrtValue], outputs: Sequence[str] | None = None) -> list[ort.OrtValue]:
-        """Runs the graph; the wanted outputs (all when None) in order."""
+        """Run the graph and return outputs in order.
+
+        Args:
+            feeds: Input -> tensor, as `Provider.value` makes it.
+            outputs: Names of the outputs that are computed; all when None.
+        """
         binding = self._session.io_binding()
         for name, value in feeds.items():
             binding.bind_ortvalue_input(name, value)
@@ -87,21 +123,31 @@ class Session:
             else:
                 binding.bind_output(name)
         self._session.run_with_iobinding(binding)
-        found: list[ort.OrtValue] = binding.get_outputs()
-        return found
+        values: list[ort.OrtValue] = binding.get_outputs()
+        return values
 
 
-def array(value: ort.OrtValue) -> NDArray[np.float32]:
-    """A network's output as an array of its own; `OrtValue.numpy` may share memory, and hold the arena's."""
-    found: NDArray[np.float32] = value.numpy().copy()
-    return found
+def to_array(value: ort.OrtValue) -> NDArray[np.float32]:
+    """Return a network's output as an array with its own memory.
+
+    `OrtValue.numpy` may share memory with the tensor: the array would then hold a piece of the arena for as long as it lives.
+    """
+    array: NDArray[np.float32] = value.numpy().copy()
+    return array
 
 
 def pick(device: str) -> Provider:
-    """The provider for `auto`, `cpu`, `cuda` or `cuda:N`.
+    """Return the provider for a device.
+
+    Args:
+        device: `cpu`, `cuda`, `cuda:N`, or `auto` for a GPU where there is one.
 
     Raises:
-        UsageError: Another name, or CUDA where it can't run.
+        UsageError: The name is another one, or CUDA was asked for and can't run.
+
+    Example:
+        >>> pick("cpu").name
+        'CPUExecutionProvider'
     """
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
@@ -118,8 +164,13 @@ def pick(device: str) -> Provider:
 
 @cache
 def _share_memory() -> None:
-    """All sessions of the process take their activations from one arena; each would keep one of its own peak's size."""
+    """Register one arena for the activations of all CPU sessions of this process.
+
+    By default every session has its own, which never shrinks below the session's peak: with hundreds of cached sessions that is
+    far more than what runs at any moment. Sessions must ask for the shared arena (`session.use_env_allocators`).
+    """
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    # strategy 1 grows by what is asked for; the default doubles, and the arena would keep up to twice what it ever used
     exactly_as_asked = {
         "max_mem": 0,
         "arena_extend_strategy": 1,
@@ -130,6 +181,7 @@ def _share_memory() -> None:
 
 
 def _why_no_cuda() -> str | None:
+    """Return why CUDA can't run, None when it can."""
     if CUDA not in ort.get_available_providers():
         return "this onnxruntime was built without CUDA"
     if not Path("/dev/nvidiactl").exists():

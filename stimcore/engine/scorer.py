@@ -1,191 +1,209 @@
-"""Scores of any routes on the evaluation images; what later evaluations can use of the main network is kept on the way."""
+"""Results of sub-networks on the evaluation images, and the cache of what later evaluations can reuse of the main network."""
 
 import functools
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import onnxruntime as ort
 
 from stimcore.bundle import Experiment
-from stimcore.engine.cache import Kept
+from stimcore.engine.cache import LRUCache
 from stimcore.engine.calibrator import value_bytes
-from stimcore.engine.executor import Compiled, session_bytes, walk
-from stimcore.engine.graph.graph import Graph, Statistics
+from stimcore.engine.executor import Execution, execute
+from stimcore.engine.graph.main_graph import MainGraph, Statistics
 from stimcore.engine.inference import Floats, Progress
-from stimcore.engine.prefix_tree import Node, Unit, plan
-from stimcore.engine.provider import array
-from stimcore.engine.sessions import Fixed
+from stimcore.engine.prefix_tree import Node, Unit, cut_into_units
+from stimcore.engine.provider import to_array
+from stimcore.engine.sessions import CompiledUnit, EvaluationSessions, session_bytes
 from stimcore.engine.tally import Reference, Tally
 from stimcore.subnets.part_name import Route
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
-BATCH = 125
-"""Images that run at once where memory allows it; few enough for the processor's caches."""
+EVALUATION_BATCH = 125
+"""Images that run at once where memory allows it: few enough for the processor's caches, and a divisor of 1,000 and 10,000."""
+Span = tuple[int, int]
+"""The first image of a batch, and the one after its last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """What one evaluation asks for.
+
+    Attributes:
+        routes: Route -> its sub-network, the main network included.
+        tree: The prefix tree of the routes.
+        statistics: Prefix -> re-calibrated statistics of its last part, for the whole tree; the trained ones are used when
+            None.
+        chunk_images: Images between two reports.
+        max_images: Evaluate only the first images; all when None.
+        should_stop: Called between runs; True ends the evaluation.
+    """
+
+    routes: Mapping[Route, Spec]
+    tree: Node
+    statistics: Mapping[Route, Statistics] | None
+    chunk_images: int
+    max_images: int | None
+    should_stop: Callable[[], bool]
 
 
 class Scorer:
-    """Evaluates trees of routes whose statistics are known. Suspended evaluations may take turns.
+    """Evaluates trees of routes whose statistics are known. Evaluations that are suspended between reports may alternate.
 
     Args:
-        experiment: Whose evaluation images are scored on.
-        graph: The network.
-        fixed: Makes its sessions.
-        main: The main network's route.
-        edits: Prefixes of it where edits begin; their activations are worth keeping.
-        images: Normalised images where the provider reads them.
-        cost: Of a node, for dividing the tree into units.
+        experiment: The experiment with the evaluation images.
+        graph: The main network.
+        sessions: Makes sessions of the network.
+        edits: Prefixes of the main network that one edit leaves as they are; their activations are worth caching.
+        images: Returns normalised images where the provider reads them.
+        cost: Returns the share of a unit that a node takes.
         workers: Batches that run at once.
-        working_bytes: For the activations of images under evaluation.
-        activation_bytes: Bound of kept activations.
+        working_bytes: Memory for the activations of images under evaluation.
+        activations_limit: Bytes of cached activations.
     """
 
     def __init__(
         self,
         experiment: Experiment,
-        graph: Graph,
-        fixed: Fixed,
-        main: Route,
+        graph: MainGraph,
+        sessions: EvaluationSessions,
         edits: Iterable[Route],
         *,
         images: Callable[[object], ort.OrtValue],
         cost: Callable[[Node], float],
         workers: int,
         working_bytes: int,
-        activation_bytes: int,
+        activations_limit: int,
     ) -> None:
-        self._experiment, self._graph, self._fixed = experiment, graph, fixed
-        self._main, self._edits = main, tuple(edits)
+        self._experiment, self._graph, self._sessions = experiment, graph, sessions
+        self._main = graph.topology.route(graph.topology.full)
+        self._edits = tuple(edits)
         self._images, self._cost, self._workers = images, cost, workers
-        self._size = max(1, min(BATCH, working_bytes // (workers * 8 * graph.largest_image_bytes())))
+        # about eight of the largest tensors are alive at once: inputs and outputs of a unit and what onnxruntime holds between
+        # them
+        self._size = max(1, min(EVALUATION_BATCH, working_bytes // (workers * 8 * graph.largest_image_bytes())))
         self._main_logits: dict[bool, dict[int, Floats]] = {True: {}, False: {}}
-        self.activations: Kept[tuple[Route, bool, int], ort.OrtValue] = Kept(activation_bytes, value_bytes)
+        self.activations: LRUCache[tuple[Route, bool, int], ort.OrtValue] = LRUCache(activations_limit, value_bytes)
 
-    def score(
-        self,
-        tree: Node,
-        routes: Mapping[Route, Spec],
-        statistics: Mapping[Route, Statistics] | None,
-        *,
-        chunk_images: int,
-        max_images: int | None,
-        stopped: Callable[[], bool],
-    ) -> Iterator[Progress]:
-        """Reports chunk by chunk; the first one comes after one batch per worker.
-
-        Args:
-            tree: Of `routes`.
-            routes: What is scored, the main network among them.
-            statistics: Of every node of the tree; the trained ones when None.
-            chunk_images: Images between two reports.
-            max_images: Only this many; all when None.
-            stopped: Asked between runs.
+    def score(self, request: EvaluationRequest) -> Iterator[Progress]:
+        """Evaluate chunk by chunk and yield a report after each; the first comes after one batch per worker.
 
         Raises:
-            Stopped: `stopped` said so; what was kept until then stays.
+            Stopped: `should_stop` returned True. What was cached until then stays.
         """
         labels = self._experiment.evaluation[1]
-        total = len(labels) if max_images is None else min(max_images, len(labels))
+        total = len(labels) if request.max_images is None else min(request.max_images, len(labels))
         spans = [(start, min(start + self._size, total)) for start in range(0, total, self._size)]
-        keep = fitting(self._graph, self._edits, len(labels), self.activations.limit)
+        keep = longest_fitting(self._graph, self._edits, len(labels), self.activations.limit)
 
+        # what is cached changes while chunks run, by this evaluation and by others that alternate with it
         @functools.cache
-        def units(main_is_known: bool, kept: frozenset[Route]) -> list[Unit]:
-            return plan(
-                tree,
+        def units(main_is_known: bool, cached: frozenset[Route]) -> list[Unit]:
+            return cut_into_units(
+                request.tree,
                 wanted=lambda node: node.leaf and not (main_is_known and node.route == self._main),
-                available=lambda route: route in kept,
-                emitted=lambda node: node.leaf or node.route in keep - kept,
+                available=lambda route: route in cached,
+                emitted=lambda node: node.leaf or node.route in keep - cached,
                 cost=self._cost,
             )
 
-        tallies = {route: Tally() for route in routes}
-        for chunk in _chunks(len(spans), self._workers, max(1, chunk_images // self._size)):
-            found = self._logits({batch: spans[batch] for batch in chunk}, routes, keep, units, statistics, stopped)
-            for batch, logits in found.items():
+        tallies = {route: Tally() for route in request.routes}
+        for chunk in _chunks(len(spans), self._workers, max(1, request.chunk_images // self._size)):
+            logits_by_batch = self._logits({batch: spans[batch] for batch in chunk}, request, keep, units)
+            for batch, logits in logits_by_batch.items():
                 reference = Reference(logits[self._main], labels[slice(*spans[batch])])
                 for route, tally in tallies.items():
                     tally.add(logits[route], reference)
-            seen = spans[chunk[-1]][1]
-            yield Progress("evaluate", seen, total, {routes[route]: t.result(routes[route]) for route, t in tallies.items()})
+            results = {spec: tallies[route].result(spec) for route, spec in request.routes.items()}
+            yield Progress("evaluate", spans[chunk[-1]][1], total, results)
 
     def _logits(
         self,
-        spans: Mapping[int, tuple[int, int]],
-        routes: Container[Route],
+        spans: Mapping[int, Span],
+        request: EvaluationRequest,
         keep: Container[Route],
         units: Callable[[bool, frozenset[Route]], list[Unit]],
-        statistics: Mapping[Route, Statistics] | None,
-        stopped: Callable[[], bool],
     ) -> dict[int, dict[Route, Floats]]:
-        """Logits of all routes by batch.
+        """Return batch -> route -> logits.
 
         Args:
-            spans: Batch -> its first image, and the one after its last.
-            routes: Whose logits are wanted.
-            keep: Whose activations are kept.
-            units: What runs when the main network's logits are known or not, and when activations of these prefixes are.
-            statistics: See `score`.
-            stopped: See `score`.
+            spans: The batches that run.
+            request: What is evaluated.
+            keep: Prefixes whose activations are cached.
+            units: Returns what runs, given whether the main network's logits are known and which activations are cached.
         """
         pixels, labels = self._experiment.evaluation
-        recalibrate = statistics is not None
-        usual = all(end == min(len(labels), (batch + 1) * self._size) for batch, (_, end) in spans.items())
-        known = self._main_logits[recalibrate] if usual else {}
-        kept = self._kept(keep, recalibrate, spans) if usual else {}
-        found = {batch: {self._main: known[batch]} if batch in known else {} for batch in spans}
+        recalibrated = request.statistics is not None
+        # `max_images` may end in the middle of a batch: such a batch has other images than the cached one of the same number
+        regular = all(end == min(len(labels), (batch + 1) * self._size) for batch, (_, end) in spans.items())
+        known = self._main_logits[recalibrated] if regular else {}
+        cached = self._cached(keep, recalibrated, spans) if regular else {}
+        logits = {batch: {self._main: known[batch]} if batch in known else {} for batch in spans}
 
-        def receive(batch: int, compiled: Compiled, outputs: list[ort.OrtValue]) -> None:
+        def receive(batch: int, compiled: CompiledUnit, outputs: list[ort.OrtValue]) -> None:
             for route, value in zip(compiled.unit.outputs, outputs, strict=True):
-                if route in routes:
-                    found[batch][route] = array(value)
-                elif usual and route in keep:
-                    self.activations.put((route, recalibrate, batch), self._fixed.provider.to_keep(value))
+                if route in request.routes:
+                    logits[batch][route] = to_array(value)
+                elif regular and route in keep:
+                    self.activations.put((route, recalibrated, batch), self._sessions.provider.to_keep(value))
 
-        running = units(all(found.values()), frozenset(kept))
-        for _ in walk(
-            running,
-            self._lots(list(spans), running),
-            source=lambda route, batch: kept[route][batch] if route else self._images(pixels[slice(*spans[batch])]),
-            compiled=lambda unit: self._fixed.compiled(unit, statistics),
+        running = units(all(logits.values()), frozenset(cached))
+        execution = Execution(
+            source=lambda route, batch: cached[route][batch] if route else self._images(pixels[slice(*spans[batch])]),
+            compiled=lambda unit: self._sessions.get_or_compile(unit, request.statistics),
             receive=receive,
-            workers=self._workers,
-            stopped=stopped,
-        ):
+            should_stop=request.should_stop,
+        )
+        for _ in execute(running, self._groups(list(spans), running), execution, workers=self._workers):
             pass
-        known.update({batch: logits[self._main] for batch, logits in found.items()})
-        return found
+        known.update({batch: by_route[self._main] for batch, by_route in logits.items()})
+        return logits
 
-    def _kept(self, keep: Container[Route], recalibrate: bool, batches: Iterable[int]) -> dict[Route, dict[int, ort.OrtValue]]:
-        """Prefixes of the main network whose activations are kept for all these batches."""
-        found: dict[Route, dict[int, ort.OrtValue]] = {}
+    def _cached(
+        self, keep: Container[Route], recalibrated: bool, batches: Iterable[int]
+    ) -> dict[Route, dict[int, ort.OrtValue]]:
+        """Return the prefixes of the main network whose activations are cached for all of these batches."""
+        cached: dict[Route, dict[int, ort.OrtValue]] = {}
         for route in self._edits:
-            values = {batch: self.activations.find((route, recalibrate, batch)) for batch in batches if route in keep}
+            values = {batch: self.activations.get((route, recalibrated, batch)) for batch in batches if route in keep}
             if values and None not in values.values():
-                found[route] = {batch: value for batch, value in values.items() if value is not None}
-        return found
+                cached[route] = {batch: value for batch, value in values.items() if value is not None}
+        return cached
 
-    def _lots(self, chunk: Sequence[int], units: Sequence[Unit]) -> list[list[int]]:
-        """One batch a lot where all sessions can be kept; else few lots, so that every unit is compiled once a chunk."""
+    def _groups(self, batches: Sequence[int], units: Sequence[Unit]) -> list[list[int]]:
+        """Return which batches go through the units together.
+
+        One by one where all sessions fit the cache: least memory. Otherwise one group per worker, so that every unit is
+        compiled once a chunk and not once a batch.
+        """
         weights = sum(self._graph.weight_bytes(route[-1]) for unit in units for route in unit.steps)
-        if session_bytes(weights) <= self._fixed.limit:
-            return [[batch] for batch in chunk]
-        return [list(chunk[start :: self._workers]) for start in range(min(self._workers, len(chunk)))]
+        if session_bytes(weights) <= self._sessions.limit:
+            return [[batch] for batch in batches]
+        return [list(batches[start :: self._workers]) for start in range(min(self._workers, len(batches)))]
 
 
-def fitting(graph: Graph, prefixes: Iterable[Route], images: int, limit: int) -> frozenset[Route]:
-    """The longest prefixes whose activations on so many images fit a number of bytes together: they save most."""
-    found: set[Route] = set()
+def longest_fitting(graph: MainGraph, prefixes: Iterable[Route], num_images: int, limit: int) -> frozenset[Route]:
+    """Return the longest prefixes whose activations fit into a number of bytes together; the longest ones save the most work.
+
+    Args:
+        graph: The main network.
+        prefixes: The prefixes to choose from.
+        num_images: Images whose activations are counted.
+        limit: Bytes.
+    """
+    fitting: set[Route] = set()
     for route in sorted(prefixes, key=len, reverse=True):
-        limit -= images * graph.image_bytes(route[-1])
+        limit -= num_images * graph.image_bytes(route[-1])
         if limit < 0:
             break
-        found.add(route)
-    return frozenset(found)
+        fitting.add(route)
+    return frozenset(fitting)
 
 
-def _chunks(batches: int, first: int, others: int) -> Iterator[range]:
-    """Runs of batches: a short first one, so that a first estimate comes early."""
+def _chunks(num_batches: int, first: int, others: int) -> Iterator[range]:
+    """Yield runs of batches. The first is short, so that a first estimate comes early."""
     start = 0
-    while start < batches:
-        end = min(batches, start + (first if start == 0 else max(first, others)))
+    while start < num_batches:
+        end = min(num_batches, start + (first if start == 0 else max(first, others)))
         yield range(start, end)
         start = end

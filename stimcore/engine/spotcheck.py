@@ -1,30 +1,34 @@
-"""Runs one listed network as a stranger would and holds it against its manifest."""
-
-import onnxruntime as ort
+"""Runs one listed network of a bundle and compares it with the manifest."""
 
 from stimcore.bundle import Bundle
+from stimcore.engine.provider import file_session
 from stimcore.errors import BundleError
 
-BATCH = 500
+CHECK_BATCH = 500
+"""Images that run at once."""
 SLACK = 2
-"""Images by which another processor or another onnxruntime may differ: two logits can be as near as float32 rounds."""
+"""Images by which another processor or another onnxruntime may differ: two logits can be equal up to float32 rounding."""
 
 
 def spot_check(bundle: Bundle, name: str) -> int:
-    """Images that a listed network gets right.
+    """Return how many evaluation images a listed network classifies correctly.
+
+    The file is opened in a plain onnxruntime session, without the engine, as a user would open it.
+
+    Args:
+        bundle: The bundle.
+        name: File of the network, a key of the manifest's `networks`.
 
     Raises:
-        BundleError: They are not as many as the manifest says.
+        BundleError: The number differs from the manifest's by more than `SLACK` images.
     """
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(bundle.path / name, options, providers=["CPUExecutionProvider"])
+    session = file_session(bundle.path / name)
     pixels, labels = bundle.experiment.evaluation
     correct = 0
-    for start in range(0, len(pixels), BATCH):
-        images = bundle.experiment.normalise(pixels[start : start + BATCH])
-        correct += int((session.run(None, {"images": images})[0].argmax(1) == labels[start : start + BATCH]).sum())
+    for start in range(0, len(pixels), CHECK_BATCH):
+        images = bundle.experiment.normalise(pixels[start : start + CHECK_BATCH])
+        correct += int((session.run(None, {"images": images})[0].argmax(1) == labels[start : start + CHECK_BATCH]).sum())
     stored = bundle.manifest.networks[name].correct
     if abs(correct - stored) > SLACK:
-        raise BundleError(f"{bundle.path / name} gets {correct:,} images right, its manifest says {stored:,}")
+        raise BundleError(f"{bundle.path / name} classifies {correct:,} images correctly, its manifest says {stored:,}")
     return correct

@@ -13,7 +13,9 @@ import numpy as np
 import onnxruntime as ort
 
 from stimcore import files
+from stimcore.analysis.comparisons import Option, pareto_front
 from stimcore.bundle import Bundle
+from stimcore.engine.provider import file_session
 from stimcore.errors import UsageError
 
 BATCHES = (1, 32)
@@ -36,9 +38,7 @@ def measure(
     times: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in BATCHES} for name in names}
     sessions = {}
     for name in names:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        sessions[name] = ort.InferenceSession(bundle.path / name, options, providers=["CPUExecutionProvider"])
+        sessions[name] = file_session(bundle.path / name, threads)
         for batch in BATCHES:
             for _ in range(WARM_UP):
                 sessions[name].run(None, {"images": images[batch]})
@@ -73,13 +73,9 @@ def _quantile(values: Sequence[float], share: float) -> float:
 
 def pareto(bundle: Bundle, latency_ms: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Files that no other one beats in both accuracy and batch-1 median, fastest first."""
-    found: list[str] = []
-    best = -1
-    for name in sorted(latency_ms, key=lambda n: (latency_ms[n]["batch1_p50"], -bundle.manifest.networks[n].correct)):
-        if bundle.manifest.networks[name].correct > best:
-            best = bundle.manifest.networks[name].correct
-            found.append(name)
-    return found
+    networks = bundle.manifest.networks
+    options = [Option(name, networks[name].accuracy_pct, times["batch1_p50"]) for name, times in latency_ms.items()]
+    return [option.name for option in pareto_front(options)]
 
 
 def write(bundle: Bundle, measured: Mapping[str, Any]) -> None:

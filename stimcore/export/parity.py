@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from stimcore import files
 from stimcore.bundle import Experiment, FileEntry
+from stimcore.engine.provider import file_session
 from stimcore.nets.cost import Cost
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 TOLERANCE = 1e-4
 """Largest difference of logits between torch and onnxruntime, over the largest logit, that is let through."""
@@ -34,9 +34,7 @@ def checked(path: Path, spec: Spec, reference: NDArray[np.float32], experiment: 
         onnx.checker.ValidationError: The file is not valid ONNX.
     """
     onnx.checker.check_model(os.fspath(path), full_check=True)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = file_session(path, threads=1)
     pixels, labels = experiment.evaluation
     logits: NDArray[np.float32] = np.concatenate(
         [

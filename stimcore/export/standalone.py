@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from stimcore import files
 from stimcore.bundle import Bundle
 from stimcore.engine.engine import Engine
+from stimcore.engine.provider import file_session
 from stimcore.errors import ParityError
 from stimcore.export.parity import TOLERANCE
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 HALF_TOLERANCE, HALF_AGREEMENT = 2e-2, 0.99
 """What half precision may differ: logits over the largest one, and share of images with the same class."""
@@ -112,9 +112,7 @@ def _all(logits: Callable[[NDArray[np.float32]], NDArray[np.float32]], bundle: B
 
 
 def _checked(path: Path, name: str, spec: Spec, precision: str, truth: NDArray[np.float32], bundle: Bundle) -> Standalone:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = file_session(path)
     logits = _all(lambda images: session.run(None, {"images": images})[0], bundle)
     labels = bundle.experiment.evaluation[1]
     parity = float(np.abs(logits - truth).max() / np.abs(truth).max())

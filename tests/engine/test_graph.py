@@ -10,7 +10,9 @@ import pytest
 
 from stimcore.bundle import Bundle
 from stimcore.engine.engine import Engine
-from stimcore.engine.graph.graph import Graph
+from stimcore.engine.graph.main_graph import MainGraph
+from stimcore.engine.graph.measure import measuring_graph
+from stimcore.engine.prefix_tree import Unit
 from stimcore.engine.provider import Provider, pick
 from stimcore.errors import BundleError, UsageError
 from stimcore.subnets.part_name import STEM, PartName
@@ -20,13 +22,13 @@ def test_decomposed_batch_norms_measure_the_same(small: list[Bundle]) -> None:
     engine = Engine(small[0], device="cpu")
     graph, provider = engine.graph, Provider("CPUExecutionProvider")
     images = small[0].experiment.normalise(small[0].experiment.evaluation[0][:64])
-    steps = [(STEM,), (STEM, PartName.block(1)), (STEM, PartName.block(1), PartName.block(4))]
+    unit = Unit.whole((STEM, PartName.block(1), PartName.block(4)))
     found = []
     for decompose in (False, True):
-        measuring = graph.measuring((), steps, steps[-1:], decompose=decompose)
+        measuring = measuring_graph(graph, unit, decompose=decompose)
         session = provider.session(measuring.model.SerializeToString(), 1)
         found.append([value.numpy() for value in session.run({"in": provider.value(images)})])
-        assert [norm for _, norm in measuring.norms] == [n for step in steps for n in graph.norms(step[-1])]
+        assert [norm for _, norm in measuring.norms] == [n for step in unit.steps for n in graph.norms(step[-1])]
     for plain, decomposed in zip(*found, strict=True):
         np.testing.assert_allclose(decomposed, plain, rtol=1e-4, atol=1e-5)
 
@@ -80,4 +82,4 @@ def test_linked_weights_are_refused_with_a_way_out(small: list[Bundle], tmp_path
     shutil.copytree(small[0].path, tmp_path / "bundle")
     os.link(tmp_path / "bundle" / "weights.bin", tmp_path / "weights.bin")
     with pytest.raises(BundleError, match="copy the files"):
-        Graph.load(tmp_path / "bundle" / "main.onnx", small[0].manifest.parts)
+        MainGraph.load(tmp_path / "bundle" / "main.onnx", small[0].manifest.parts, small[0].topology)

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stimcore.engine.prefix_tree import Node, nodes, plan, prefix_tree
+from stimcore.engine.prefix_tree import Node, cut_into_units, nodes_below, prefix_tree
 from stimcore.subnets.part_name import HEAD, STEM, PartName, Route
 
 routes = st.lists(
@@ -14,7 +14,7 @@ routes = st.lists(
 
 
 def run(root: Node, available: set[Route], wanted: set[Route], cost: float) -> None:
-    units = plan(
+    units = cut_into_units(
         root,
         wanted=lambda node: node.route in wanted,
         available=lambda route: route in available,
@@ -43,7 +43,7 @@ def run(root: Node, available: set[Route], wanted: set[Route], cost: float) -> N
 @given(routes=routes, data=st.data(), cost=st.sampled_from([1.0, 0.5, 0.25, 0.01]))
 def test_units_cover_what_is_wanted(routes: list[Route], data: st.DataObject, cost: float) -> None:
     root = prefix_tree(routes)
-    everything = [node.route for node in nodes(root)]
+    everything = [node.route for node in nodes_below(root)]
     wanted = set(data.draw(st.lists(st.sampled_from(everything), max_size=8)))
     available = set(data.draw(st.lists(st.sampled_from(everything), max_size=4)))
     run(root, available, wanted, cost)
@@ -52,7 +52,7 @@ def test_units_cover_what_is_wanted(routes: list[Route], data: st.DataObject, co
 def test_the_tree_has_every_prefix_once_and_parents_first() -> None:
     a, b = PartName.block(1), PartName.block(2)
     root = prefix_tree([(STEM, a, HEAD), (STEM, a, b, HEAD)])
-    order = [node.route for node in nodes(root)]
+    order = [node.route for node in nodes_below(root)]
     assert order[:2] == [(STEM,), (STEM, a)]
     assert len(order) == 5
     assert set(order) == {(STEM,), (STEM, a), (STEM, a, HEAD), (STEM, a, b), (STEM, a, b, HEAD)}

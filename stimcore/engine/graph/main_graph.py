@@ -1,0 +1,129 @@
+"""The main network of a bundle as an ONNX graph divided into parts: nodes, constants, shapes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, numpy_helper
+
+from stimcore.bundle import PartEntry
+from stimcore.errors import BundleError
+from stimcore.subnets.channels import Ranges
+from stimcore.subnets.part_name import PartName
+from stimcore.subnets.topology import Topology
+
+Statistics = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""Name of a batch norm's node -> mean and variance, float32 `[C]`."""
+
+
+class MainGraph:
+    """The main network, of which every sub-network is composed.
+
+    Two conventions of the exporter are relied on: a node's name begins with the name of its part and a slash, and every batch
+    norm has its statistics in constants that no other node reads, `NODE.mean` and `NODE.var`.
+
+    Args:
+        model: The main network with its weights.
+        parts: The entries of the manifest, in order.
+        topology: The topology of the network.
+    """
+
+    def __init__(self, model: onnx.ModelProto, parts: Sequence[PartEntry], topology: Topology) -> None:
+        self.parts = {part.name: part for part in parts}
+        self.topology = topology
+        self.opset = next(item.version for item in model.opset_import if item.domain == "")
+        self.weights: dict[str, TensorProto] = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.nodes: dict[PartName, list[NodeProto]] = {name: [] for name in self.parts}
+        for node in model.graph.node:
+            self.nodes[PartName.parse(node.name.split("/", 1)[0])].append(node)
+        self._norms = {
+            name: [node for node in nodes if node.op_type == "BatchNormalization"] for name, nodes in self.nodes.items()
+        }
+        self._shapes = _shapes(model)
+
+    @classmethod
+    def load(cls, path: Path, parts: Sequence[PartEntry], topology: Topology) -> Self:
+        """Read `main.onnx` and the file of weights that it names.
+
+        Raises:
+            BundleError: onnx refuses the files, or can't infer the shapes of a part.
+        """
+        try:
+            model = onnx.load(str(path))
+        except onnx.checker.ValidationError as reason:
+            raise BundleError(
+                f"{path} can't be loaded ({reason})", todo="If its folder was copied with hard links (cp -l), copy the files."
+            ) from reason
+        graph = cls(model, parts, topology)
+        graph.check_shapes()
+        return graph
+
+    def check_shapes(self) -> None:
+        """Make sure that shape inference reached every batch norm and the output of every part.
+
+        Raises:
+            BundleError: It did not reach one; the message names the first such part.
+        """
+        for name in self.parts:
+            if not all(self.positions(name).values()) or not self.image_bytes(name):
+                raise BundleError(f"the shapes inside part {name} of main.onnx can't be inferred", todo="Export the run again.")
+
+    def norms(self, part: PartName) -> list[str]:
+        """Return the names of a part's batch norms, in the order in which they run."""
+        return [node.name for node in self._norms[part.whole]]
+
+    def positions(self, part: PartName) -> dict[str, int]:
+        """Return for every batch norm of a part how many values one image has per channel: height times width."""
+        shapes = {node.name: self._shapes[node.input[0]] for node in self._norms[part.whole]}
+        return {name: int(np.prod(shape[2:], dtype=np.int64)) for name, shape in shapes.items()}
+
+    def image_bytes(self, part: PartName) -> int:
+        """Return the bytes of a part's float32 output for one image; for a narrowed part those of the whole part."""
+        return 4 * int(np.prod(self._shapes[self.parts[part.whole].output][1:], dtype=np.int64))
+
+    def largest_image_bytes(self) -> int:
+        """Return the bytes of the largest float32 tensor between two nodes, for one image."""
+        return 4 * max(int(np.prod(shape[1:], dtype=np.int64)) for shape in self._shapes.values() if shape[:1] == (0,))
+
+    def weight_bytes(self, part: PartName) -> int:
+        """Return the bytes of a part's float32 constants; for a narrowed part those of the whole part."""
+        used = {name for node in self.nodes[part.whole] for name in node.input if name in self.weights}
+        return sum(4 * int(np.prod(self.weights[name].dims, dtype=np.int64)) for name in used)
+
+    def ranges(self, tensor: str, part: PartName) -> list[Ranges]:
+        """Return for each leading axis of a stored constant which indices a part keeps; an empty entry keeps all of them.
+
+        Args:
+            tensor: Name of the stored constant.
+            part: The part that reads it, narrowed or whole.
+        """
+        kept = self.topology.kept(part)
+        return [] if kept is None else [kept.along(axis) for axis in self.parts[part.whole].axes.get(tensor, ())]
+
+    def narrowed(self, tensor: str, part: PartName, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what a part keeps of the values of a stored constant: all of them for a whole part."""
+        for axis, ranges in enumerate(self.ranges(tensor, part)):
+            if ranges:
+                values = values.take(np.concatenate([np.arange(*span) for span in ranges]), axis)
+        return values
+
+    def constant(self, tensor: str, part: PartName, name: str) -> TensorProto:
+        """Return a stored constant as a part reads it, under the name that it has in the composed graph."""
+        stored = self.weights[tensor]
+        if name == tensor:  # not narrowed: shared instead of copied
+            return stored
+        narrowed: TensorProto = numpy_helper.from_array(self.narrowed(tensor, part, numpy_helper.to_array(stored)), name)
+        return narrowed
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Return tensor -> shape, 0 where a size depends on the batch, from ONNX's shape inference."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {}
+    for info in [*graph.value_info, *graph.input, *graph.output]:
+        dims = info.type.tensor_type.shape.dim
+        shapes[info.name] = tuple(dim.dim_value if dim.HasField("dim_value") else 0 for dim in dims)
+    return shapes
