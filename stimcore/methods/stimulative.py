@@ -20,7 +20,7 @@ from stimcore.methods.losses import cross_entropy, kl_divergence, precise
 from stimcore.nets.logit_norm import LogitNorm, with_normalised_logits
 from stimcore.nets.norms import batch_norms, statistics_kept
 from stimcore.nets.staged import Part, StagedNet, prefix_length
-from stimcore.subnets.families import SAMPLES, smallest_deletion, smallest_ordered
+from stimcore.subnets.sampling import SAMPLE_SPACES, smallest_deletion, smallest_ordered
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 
@@ -42,7 +42,7 @@ class Stimulative(Method):
     Attributes:
         weight: The paper's lambda, from 0; 5 for MobileNetV3 on CIFAR-10, 10 on CIFAR-100, 1 on ImageNet.
         temperature: Of the KL term, more than 0; must be 1 with an amplitude.
-        sample: Sample space: `ordered` (the paper), `deletions`, or `deletions+permutations`; a key of `SAMPLES`.
+        sample: Sample space: `ordered` (the paper), `deletions`, or `deletions+permutations`; a key of `SAMPLE_SPACES`.
         max_skipped: Cap on the sample space: per stage how many blocks may be skipped at most; no cap when None.
         subnets: Random sub-networks per step, from 1.
         sandwich: Whether every step also takes the smallest sub-network of the sample space, besides the random ones.
@@ -83,8 +83,8 @@ class Stimulative(Method):
             raise UsageError(
                 f"a temperature of {self.temperature} with an amplitude", allowed="1: the amplitude takes its place"
             )
-        if self.sample not in SAMPLES:
-            raise UsageError(f"sample={self.sample}", allowed=", ".join(SAMPLES))
+        if self.sample not in SAMPLE_SPACES:
+            raise UsageError(f"sample={self.sample}", allowed=", ".join(SAMPLE_SPACES))
         if self.target not in TARGETS:
             raise UsageError(f"target={self.target}", allowed=", ".join(TARGETS))
         if self.target == "labels" and (self.temperature != 1 or self.amplitude is not None):
@@ -107,7 +107,7 @@ class Stimulative(Method):
         Raises:
             UsageError: The network does not have this sample space.
         """
-        specs = [SAMPLES[self.sample](topology, rng, self.max_skipped) for _ in range(self.subnets)]
+        specs = [SAMPLE_SPACES[self.sample](topology, rng, self.max_skipped) for _ in range(self.subnets)]
         if self.sandwich:
             ordered = self.sample == "ordered"
             specs.append(smallest_ordered(topology, self.max_skipped) if ordered else smallest_deletion(topology))

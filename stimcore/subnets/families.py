@@ -1,286 +1,218 @@
-"""Families of sub-networks: ordered ones, deletions, permutations (paper, Tables r1 and r2), and random draws.
+"""Families of sub-networks: ordered ones, deletions and permutations (paper, Tables r1 and r2).
 
-Every family is a generator in a fixed order, so that a large one never has to be held in memory.
+A family is a generator in a fixed order: it never has to be in memory as a whole. Random members are drawn in
+`stimcore.subnets.sampling`.
 """
 
 import itertools
 import math
-import random
 from collections.abc import Callable, Iterator, Sequence
 
 from stimcore.errors import SpecError, UsageError
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 
-KINDS = ("ordered", "delete", "permute")
-"""Families that a sweep can walk through."""
-
 
 def ordered(topology: Topology) -> Iterator[Spec]:
-    """All ordered sub-networks, the full network last."""
+    """Yield all ordered sub-networks, the full network last.
+
+    Example:
+        >>> net = Topology.of("any", (2, 2))
+        >>> [net.short(spec) for spec in ordered(net)]
+        ['d1-1', 'd1-2', 'd2-1', 'd2-2']
+    """
     for depths in itertools.product(*(range(1, n + 1) for n in topology.sizes)):
         yield topology.ordered(depths)
 
 
 def count_ordered(topology: Topology) -> int:
-    """Number of ordered sub-networks, the full network included."""
+    """Return the number of ordered sub-networks, the full network included.
+
+    Example:
+        >>> count_ordered(Topology.of("mobilenetv3", (2, 3, 4, 2, 3)))
+        144
+    """
     return math.prod(topology.sizes)
 
 
 def deletions(topology: Topology, num_deleted: int | None = None) -> Iterator[Spec]:
-    """Every non-empty set of removable blocks deleted, by number of deleted blocks.
+    """Yield the sub-network of every non-empty set of removable blocks left out, smaller sets first.
 
     Args:
         topology: The network.
-        num_deleted: Only the sets of this size; all sizes from 1 when None.
+        num_deleted: Size of the sets; all sizes from 1 when None.
+
+    Example:
+        >>> net = Topology.of("any", (2, 2), {1: "its shortcut is a projection"})
+        >>> [str(spec) for spec in deletions(net)]
+        ['1.3-4', '1-2.4', '1-2.3', '1.4', '1.3', '1-2.x', '1.x']
     """
     sizes = range(1, len(topology.removable) + 1) if num_deleted is None else [num_deleted]
     for size in sizes:
-        for gone in itertools.combinations(topology.removable, size):
-            yield without(topology, gone)
+        for deleted in itertools.combinations(topology.removable, size):
+            yield without(topology, deleted)
 
 
 def count_deletions(topology: Topology) -> int:
-    """Number of non-empty deletion sets."""
+    """Return the number of non-empty sets of removable blocks.
+
+    Example:
+        >>> count_deletions(Topology.of("any", (2, 2), {1: "its shortcut is a projection"}))
+        7
+    """
     return (1 << len(topology.removable)) - 1
 
 
 def without(topology: Topology, deleted: Sequence[int]) -> Spec:
-    """The full network less some blocks.
+    """Return the full network without some blocks.
 
     Raises:
-        SpecError: One of them is not removable.
+        SpecError: One of the blocks is not removable.
+
+    Example:
+        >>> str(without(Topology.of("any", (2, 2)), [2, 3]))
+        '1.4'
     """
     for block in deleted:
         if block not in topology.removable:
             why = topology.fixed.get(block, "its layers concatenate" if topology.ordered_only else "there is no such block")
             raise SpecError(f"block {block} can't be deleted: {why}")
     gone = set(deleted)
-    return Spec(tuple(tuple(b for b in stage if b not in gone) for stage in topology.stages))
+    return Spec(tuple(tuple(block for block in stage if block not in gone) for stage in topology.stages))
 
 
 def permutations(topology: Topology, num_operations: int | None = None) -> Iterator[Spec]:
-    """Every re-ordering of the removable blocks within their stages, the full network left out.
+    """Yield every other order of the removable blocks within their stages; all blocks run.
 
-    A block that is fixed stays where it is and nothing moves across it: what stands before it may have another shape.
+    A fixed block stays where it is and nothing moves across it, because the tensors before it may have another shape.
 
     Args:
         topology: The network.
-        num_operations: Only the arrangements that need this many swaps (Table r2's column); all when None.
+        num_operations: Only orders that need this many swaps (the columns of Table r2); all when None.
+
+    Example:
+        >>> net = Topology.of("any", (3, 2), {1: "its shortcut is a projection"})
+        >>> [str(spec) for spec in permutations(net)]
+        ['1-2-3.5-4', '1-3-2.4-5', '1-3-2.5-4']
+        >>> [str(spec) for spec in permutations(net, num_operations=2)]
+        ['1-3-2.5-4']
     """
-    per_stage = [list(_arrangements(topology, stage)) for stage in topology.stages]
-    for stages in itertools.product(*per_stage):
+    orders_by_stage = [list(_orders(topology, stage)) for stage in topology.stages]
+    for stages in itertools.product(*orders_by_stage):
         spec = Spec(stages)
-        if spec != topology.full and (num_operations is None or operations(topology, spec) == num_operations):
+        if spec != topology.full and (num_operations is None or count_operations(spec) == num_operations):
             yield spec
 
 
-def _runs(topology: Topology, stage: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """A stage in pieces whose blocks may change places with each other; a fixed block is a piece of its own."""
+def movable_groups(topology: Topology, stage: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return a stage as consecutive groups of blocks that may change places with each other.
+
+    A fixed block is a group of one. Every order of a stage is a concatenation of orders of these groups.
+
+    Example:
+        >>> net = Topology.of("any", (5,), {3: "it changes the number of channels"})
+        >>> movable_groups(net, net.stages[0])
+        [(1, 2), (3,), (4, 5)]
+    """
     removable = set(topology.removable)
-    runs: list[list[int]] = [[]]
+    groups: list[list[int]] = [[]]
     for block in stage:
         if block in removable:
-            runs[-1].append(block)
+            groups[-1].append(block)
         else:
-            runs += [[block], []]
-    return [tuple(run) for run in runs if run]
+            groups += [[block], []]
+    return [tuple(group) for group in groups if group]
 
 
-def _arrangements(topology: Topology, stage: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    for orders in itertools.product(*(itertools.permutations(run) for run in _runs(topology, stage))):
+def _orders(topology: Topology, stage: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    for orders in itertools.product(*map(itertools.permutations, movable_groups(topology, stage))):
         yield tuple(itertools.chain.from_iterable(orders))
 
 
 def count_permutations(topology: Topology) -> int:
-    """Number of arrangements, the identity left out."""
-    return math.prod(math.factorial(len(run)) for stage in topology.stages for run in _runs(topology, stage)) - 1
+    """Return the number of permutations; the full network in its original order is not one of them.
 
-
-def operations(topology: Topology, spec: Spec) -> int:
-    """Smallest number of swaps that turns each stage's kept blocks into the spec's order.
-
-    Blocks that a spec leaves out do not count. Source: paper, Table r2 (length minus number of cycles).
+    Example:
+        >>> count_permutations(Topology.of("any", (3, 2), {1: "its shortcut is a projection"}))
+        3
     """
-    total = 0
-    for kept in spec.stages:
-        home = {block: place for place, block in enumerate(sorted(kept))}
-        seen: set[int] = set()
-        for start in range(len(kept)):
-            length = 0
+    groups = [group for stage in topology.stages for group in movable_groups(topology, stage)]
+    return math.prod(math.factorial(len(group)) for group in groups) - 1
+
+
+def count_operations(spec: Spec) -> int:
+    """Return the smallest number of swaps that puts the running blocks of every stage into the spec's order.
+
+    Deleted blocks do not count. Sorting a permutation takes its length minus its number of cycles, because a swap within a
+    cycle splits that cycle in two and every block in its place is a cycle of one.
+
+    Source: paper, Table r2.
+
+    Example:
+        >>> count_operations(Spec(((1, 2), (3, 5, 4), (8, 9, 7))))
+        3
+    """
+    operations = 0
+    for stage in spec.stages:
+        home = {block: place for place, block in enumerate(sorted(stage))}
+        visited: set[int] = set()
+        for start in range(len(stage)):
+            cycle_length = 0
             place = start
-            while place not in seen:
-                seen.add(place)
-                place = home[kept[place]]
-                length += 1
-            total += max(0, length - 1)
-    return total
+            while place not in visited:
+                visited.add(place)
+                place = home[stage[place]]
+                cycle_length += 1
+            operations += max(0, cycle_length - 1)
+    return operations
+
+
+_FAMILIES: dict[str, tuple[Callable[[Topology], Iterator[Spec]], Callable[[Topology], int]]] = {
+    "ordered": (ordered, count_ordered),
+    "delete": (deletions, count_deletions),
+    "permute": (permutations, count_permutations),
+}
+"""Name of a family -> its generator and its size."""
+
+KINDS = tuple(_FAMILIES)
+"""Names of the families."""
 
 
 def family(topology: Topology, kind: str) -> Iterator[Spec]:
-    """The specs of one of `KINDS`.
+    """Return the generator of a family.
+
+    Args:
+        topology: The network.
+        kind: One of `KINDS`.
 
     Raises:
-        UsageError: There is no such family for this network.
+        UsageError: There is no such family, or this network does not have it.
+
+    Example:
+        >>> next(family(Topology.of("any", (2, 2)), "permute"))
+        Spec(stages=((1, 2), (4, 3)))
     """
-    if kind not in KINDS:
+    if kind not in _FAMILIES:
         raise UsageError(f"there is no family '{kind}'", allowed=", ".join(KINDS))
     if kind != "ordered" and topology.ordered_only:
         raise UsageError(f"{topology.network} has no family '{kind}': its layers concatenate", allowed="ordered")
-    return {"ordered": ordered, "delete": deletions, "permute": permutations}[kind](topology)
+    generate, _ = _FAMILIES[kind]
+    return generate(topology)
 
 
 def count(topology: Topology, kind: str) -> int:
-    """Number of specs in one of `KINDS`."""
+    """Return the number of sub-networks in a family, 0 if the network does not have the family.
+
+    Args:
+        topology: The network.
+        kind: One of `KINDS`.
+
+    Example:
+        >>> net = Topology.of("mobilenetv3", (2, 3, 4, 2, 3), dict.fromkeys((1, 3, 6, 10, 12), "no identity shortcut"))
+        >>> {kind: count(net, kind) for kind in KINDS}
+        {'ordered': 144, 'delete': 511, 'permute': 23}
+    """
     if kind != "ordered" and topology.ordered_only:
         return 0
-    return {"ordered": count_ordered, "delete": count_deletions, "permute": count_permutations}[kind](topology)
-
-
-def sample(topology: Topology, kind: str, num_specs: int, rng: random.Random) -> list[Spec]:
-    """At most `num_specs` different specs of a family, uniformly drawn; the whole family when it is no larger.
-
-    Deletions are drawn with their size uniform first, so that every point of Fig. r5 gets its share.
-    """
-    total = count(topology, kind)
-    if total <= num_specs:
-        return list(family(topology, kind))
-    family(topology, kind)
-    draw = {"ordered": draw_ordered, "delete": _draw_deletion, "permute": _draw_permutation}[kind]
-    chosen: dict[Spec, None] = {}
-    attempts = 0
-    while len(chosen) < num_specs and attempts < 1000 * num_specs:
-        attempts += 1
-        chosen[draw(topology, rng)] = None
-    return list(chosen)
-
-
-def draw_ordered(topology: Topology, rng: random.Random, max_skipped: Sequence[int] | None = None) -> Spec:
-    """One ordered sub-network, every stage's depth uniform and independent (paper, Algorithm 1).
-
-    Args:
-        topology: The network.
-        rng: Source of randomness.
-        max_skipped: Sample space of Stimulative Training++: per stage, how many blocks may be skipped at most.
-
-    Raises:
-        UsageError: `max_skipped` does not have one non-negative number per stage.
-    """
-    smallest = _smallest_depths(topology, max_skipped)
-    return topology.ordered([rng.randint(low, n) for low, n in zip(smallest, topology.sizes, strict=True)])
-
-
-def smallest_ordered(topology: Topology, max_skipped: Sequence[int] | None = None) -> Spec:
-    """The smallest sub-network that `draw_ordered` can return: the first block of every stage where nothing is capped.
-
-    Raises:
-        UsageError: `max_skipped` does not have one non-negative number per stage.
-    """
-    return topology.ordered(_smallest_depths(topology, max_skipped))
-
-
-def _smallest_depths(topology: Topology, max_skipped: Sequence[int] | None) -> list[int]:
-    return [max(1, n - skip) for n, skip in zip(topology.sizes, _skippable(topology, max_skipped), strict=True)]
-
-
-def _skippable(topology: Topology, max_skipped: Sequence[int] | None) -> Sequence[int]:
-    """Per stage how many blocks may be skipped at most; all of them where nothing is capped.
-
-    Raises:
-        UsageError: `max_skipped` does not have one non-negative number per stage.
-    """
-    if max_skipped is None:
-        return topology.sizes
-    if len(max_skipped) != len(topology.sizes) or min(max_skipped) < 0:
-        raise UsageError(
-            f"a sample space of {list(max_skipped)}", allowed=f"{len(topology.sizes)} numbers from 0, one per stage"
-        )
-    return max_skipped
-
-
-def draw_deletions(topology: Topology, rng: random.Random, max_skipped: Sequence[int] | None = None) -> Spec:
-    """One set of removable blocks deleted, drawn for every stage independently; nothing moves.
-
-    Of the r removable blocks of a stage a number is kept that is uniform in 0 .. r, then a uniform set of that size.
-    (Every set alike would nearly always keep about half of them.) A block that is not removable always stays; the first
-    block of a stage has no privilege, so a stage whose blocks are all removable may become empty.
-
-    Args:
-        topology: The network.
-        rng: Source of randomness.
-        max_skipped: Per stage, how many blocks may be skipped at most: the number kept is uniform in r - cap .. r.
-
-    Raises:
-        UsageError: No block of the network is removable, or `max_skipped` does not fit its stages.
-    """
-    stages = []
-    for stage, kept in zip(topology.stages, _draw_kept(topology, rng, max_skipped), strict=True):
-        stages.append(tuple(block for block in stage if block in kept))
-    return Spec(tuple(stages))
-
-
-def draw_deletions_and_permutations(topology: Topology, rng: random.Random, max_skipped: Sequence[int] | None = None) -> Spec:
-    """One deletion as `draw_deletions` draws it, then the kept removable blocks of every stage in a uniform random order.
-
-    No block moves across one that is not removable: the rule of `permutations`. Arguments and errors are those of
-    `draw_deletions`.
-    """
-    stages = []
-    for stage, kept in zip(topology.stages, _draw_kept(topology, rng, max_skipped), strict=True):
-        order: list[int] = []
-        for run in _runs(topology, stage):
-            here = [block for block in run if block in kept]
-            order += rng.sample(here, len(here))
-        stages.append(tuple(order))
-    return Spec(tuple(stages))
-
-
-def smallest_deletion(topology: Topology) -> Spec:
-    """The network without any removable block: the smallest sub-network that `draw_deletions` can return.
-
-    Raises:
-        UsageError: No block of the network is removable.
-    """
-    _refuse_without_removable(topology)
-    return without(topology, topology.removable)
-
-
-def _draw_kept(topology: Topology, rng: random.Random, max_skipped: Sequence[int] | None) -> list[set[int]]:
-    """Per stage the blocks that a draw keeps, those that are not removable included."""
-    _refuse_without_removable(topology)
-    removable = set(topology.removable)
-    kept = []
-    for stage, cap in zip(topology.stages, _skippable(topology, max_skipped), strict=True):
-        free = [block for block in stage if block in removable]
-        size = rng.randint(max(0, len(free) - cap), len(free))
-        kept.append(set(rng.sample(free, size)) | (set(stage) - removable))
-    return kept
-
-
-def _refuse_without_removable(topology: Topology) -> None:
-    if not topology.removable:
-        why = "its layers concatenate" if topology.ordered_only else "no shortcut of a block is the identity"
-        raise UsageError(f"{topology.network} has no block that can be deleted: {why}", allowed="sample=ordered")
-
-
-Draw = Callable[[Topology, random.Random, Sequence[int] | None], Spec]
-"""Draws one sub-network of a sample space; the last argument caps per stage how many blocks may be skipped."""
-
-SAMPLES: dict[str, Draw] = {
-    "ordered": draw_ordered,
-    "deletions": draw_deletions,
-    "deletions+permutations": draw_deletions_and_permutations,
-}
-"""Name of a sample space -> how a training step draws from it."""
-
-
-def _draw_deletion(topology: Topology, rng: random.Random) -> Spec:
-    return without(topology, rng.sample(topology.removable, rng.randint(1, len(topology.removable))))
-
-
-def _draw_permutation(topology: Topology, rng: random.Random) -> Spec:
-    pieces = [_runs(topology, stage) for stage in topology.stages]
-    while True:
-        shuffled = [itertools.chain.from_iterable(rng.sample(run, len(run)) for run in runs) for runs in pieces]
-        if (spec := Spec(tuple(map(tuple, shuffled)))) != topology.full:
-            return spec
+    _, size = _FAMILIES[kind]
+    return size(topology)

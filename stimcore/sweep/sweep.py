@@ -18,7 +18,8 @@ from stimcore import cli, files
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.engine.share import evaluate_share
 from stimcore.errors import UsageError
-from stimcore.subnets.families import KINDS, count, family, sample
+from stimcore.subnets.families import KINDS, count, family
+from stimcore.subnets.sampling import sample
 from stimcore.subnets.spec import Spec
 from stimcore.sweep import parallel
 

@@ -17,9 +17,9 @@ from stimcore.methods.base import StepContext
 from stimcore.methods.stimulative import Stimulative
 from stimcore.methods.table import make
 from stimcore.nets.staged import StagedNet
-from stimcore.subnets import families
-from stimcore.subnets.families import (
-    SAMPLES,
+from stimcore.subnets import families, sampling
+from stimcore.subnets.sampling import (
+    SAMPLE_SPACES,
     draw_deletions,
     draw_deletions_and_permutations,
     draw_ordered,
@@ -48,7 +48,7 @@ def _uniform(values: Iterable[Hashable], expected: Iterable[Hashable]) -> None:
 
 @pytest.mark.parametrize("draw", [draw_deletions, draw_deletions_and_permutations])
 @pytest.mark.parametrize("topology", [RESNET, MOBILENET], ids=str)
-def test_the_number_kept_is_uniform_and_so_is_the_set_of_that_size(draw: families.Draw, topology: Topology) -> None:
+def test_the_number_kept_is_uniform_and_so_is_the_set_of_that_size(draw: sampling.DrawSpec, topology: Topology) -> None:
     rng = random.Random(0)
     specs = [draw(topology, rng, None) for _ in range(DRAWS)]
     for s, stage in enumerate(topology.stages):
@@ -96,7 +96,7 @@ def test_no_block_moves_across_one_that_is_not_removable() -> None:
 
 
 @pytest.mark.parametrize("draw", [draw_deletions, draw_deletions_and_permutations])
-def test_a_cap_holds_per_stage(draw: families.Draw) -> None:
+def test_a_cap_holds_per_stage(draw: sampling.DrawSpec) -> None:
     rng = random.Random(5)
     specs = [draw(MOBILENET, rng, (0, 1, 2, 9, 0)) for _ in range(4000)]
     for s, sizes in enumerate(((2,), (2, 3), (2, 3, 4), (1, 2), (3,))):
@@ -107,7 +107,7 @@ def test_a_cap_holds_per_stage(draw: families.Draw) -> None:
 
 
 def test_the_same_generator_gives_the_same_draws() -> None:
-    for draw in SAMPLES.values():
+    for draw in SAMPLE_SPACES.values():
         first, again, other = ([draw(MOBILENET, rng, None) for _ in range(20)] for rng in map(random.Random, (7, 7, 8)))
         assert first == again != other
 
@@ -138,7 +138,7 @@ def test_a_network_without_removable_blocks_is_refused_before_the_first_step(
 
 
 def test_caps_that_do_not_fit_are_refused_before_the_first_step(fresh: Callable[..., StagedNet]) -> None:
-    for sample in SAMPLES:
+    for sample in SAMPLE_SPACES:
         with pytest.raises(UsageError, match="3 numbers from 0, one per stage"):
             Stimulative(sample=sample, max_skipped=(0, 1)).auxiliary(fresh("resnet20"))
 
@@ -213,7 +213,7 @@ def _same(net: StagedNet, method: Stimulative, specs: list[Spec], batch: StepCon
 
 
 @pytest.mark.parametrize("name", NETS)
-@pytest.mark.parametrize("sample", SAMPLES)
+@pytest.mark.parametrize("sample", SAMPLE_SPACES)
 @pytest.mark.parametrize("target", ["main", "labels"])
 @pytest.mark.parametrize("sandwich", [False, True])
 def test_gradients_are_those_of_whole_forwards(
@@ -223,7 +223,7 @@ def test_gradients_are_those_of_whole_forwards(
     for seed, subnets in ((0, 1), (1, 1), (2, 2)):
         method = Stimulative(weight=2.0, sample=sample, target=target, sandwich=sandwich, subnets=subnets)
         rng = random.Random(seed)
-        specs = [SAMPLES[sample](net.topology, rng, None) for _ in range(subnets)]
+        specs = [SAMPLE_SPACES[sample](net.topology, rng, None) for _ in range(subnets)]
         if sandwich:
             smallest = net.topology.ordered([1] * len(net.topology.sizes))
             specs += [smallest if sample == "ordered" else families.without(net.topology, net.topology.removable)]
@@ -260,11 +260,17 @@ def test_gradients_at_the_edges_of_the_spaces(
 
 
 def test_where_every_block_is_removable_nothing_but_stem_and_head_may_run(fresh: Callable[..., StagedNet]) -> None:
-    net = _small(fresh, "resnet20")
-    net.topology = Topology.of("first stage", (3,))
-    net._parts = {key: part for key, part in net._parts.items() if key in ("stem", "head", "block1", "block2", "block3")}
-    net._parts["head"] = torch.nn.Sequential(
-        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(1), torch.nn.Linear(16, 10, dtype=torch.float64)
+    whole = _small(fresh, "resnet20")
+    head = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(1), torch.nn.Linear(16, 10, dtype=torch.float64))
+    blocks = [whole.block(number) for number in (1, 2, 3)]
+    net = StagedNet(
+        torch.nn.Sequential(whole.stem, *blocks, head),
+        Topology.of("first stage", (3,)),
+        stem=whole.stem,
+        blocks=blocks,
+        head=head,
+        input_shape=(3, 8, 8),
+        num_classes=10,
     )
     images = torch.randn((4, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     batch = StepContext(images=images, labels=torch.tensor([0, 1, 2, 3]), rng=random.Random(0))
@@ -295,7 +301,7 @@ def test_a_deleted_block_learns_from_the_main_network_alone(fresh: Callable[...,
 
 
 def test_the_sandwich_adds_the_smallest_behind_the_draws() -> None:
-    for sample, draw in SAMPLES.items():
+    for sample, draw in SAMPLE_SPACES.items():
         plain, rule = (Stimulative(sample=sample, subnets=2, sandwich=on) for on in (False, True))
         specs = rule.draw(MOBILENET, random.Random(0))
         assert specs[:-1] == plain.draw(MOBILENET, random.Random(0))

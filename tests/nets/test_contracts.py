@@ -17,7 +17,7 @@ from stimcore.nets.narrowed import Narrowed
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet, prefix_length
 from stimcore.reference.calibrate import recalibrated
-from stimcore.subnets import families
+from stimcore.subnets import families, sampling
 from stimcore.subnets.spec import Spec
 
 Images = Callable[[int], Tensor]
@@ -28,7 +28,7 @@ def draw(net: StagedNet, seed: int) -> Spec:
     """Any sub-network: ordered, deletion or permutation."""
     rng = random.Random(seed)
     kinds = [kind for kind in families.KINDS if families.count(net.topology, kind)]
-    return families.sample(net.topology, rng.choice(kinds), 2, rng)[0]
+    return sampling.sample(net.topology, rng.choice(kinds), 2, rng)[0]
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,7 @@ def test_state_dict_has_the_keys_of_the_plain_network(net: StagedNet) -> None:
 @torch.no_grad()
 def test_parts_of_one_name_compute_the_same(net: StagedNet, images: Images) -> None:
     rng = random.Random(0)
-    one, other = (families.draw_ordered(net.topology, rng) for _ in range(2))
+    one, other = (sampling.draw_ordered(net.topology, rng) for _ in range(2))
     shared = prefix_length(net.route(one), net.route(other))
     assert shared >= 2
     outs = []
@@ -143,7 +143,7 @@ def test_costs_add_up(family: StagedNet) -> None:
     costs = Costs(family)
     assert costs.main.parameters == sum(p.numel() for p in family.module.parameters())
     assert costs.main.macs > 0
-    spec = families.draw_ordered(family.topology, random.Random(5))
+    spec = sampling.draw_ordered(family.topology, random.Random(5))
     small = cut(family, spec)
     assert costs.of(spec) == Costs(small).main
     assert costs.of(spec).parameters == sum(p.numel() for p in small.parameters())
@@ -171,7 +171,7 @@ def test_calibration_touches_statistics_only(family: StagedNet, images: Images, 
 @given(seed=st.integers(0, 2**32))
 @torch.no_grad()
 def test_calibrating_a_subnetwork_is_calibrating_its_twin(family: StagedNet, images: Images, seed: int) -> None:
-    spec = families.draw_ordered(family.topology, random.Random(seed))
+    spec = sampling.draw_ordered(family.topology, random.Random(seed))
     inside = recalibrated(family, spec, images(48), batch_size=16)(images(4), spec)
     small = cut(family, spec)
     alone = recalibrated(small, small.topology.full, images(48), batch_size=16)(images(4))

@@ -12,7 +12,7 @@ from stimcore.errors import UsageError
 from stimcore.nets.catalogue import build
 from stimcore.nets.own import staged
 from stimcore.nets.staged import StagedNet
-from stimcore.subnets.families import draw_ordered
+from stimcore.subnets.sampling import draw_ordered
 
 
 class Residual(nn.Module):

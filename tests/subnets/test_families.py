@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stimcore.errors import SpecError, UsageError
-from stimcore.subnets import families
+from stimcore.subnets import families, sampling
 from stimcore.subnets.channels import Channels
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
@@ -43,7 +43,7 @@ def test_table_r2_is_all_there_is() -> None:
     everything = list(families.permutations(MOBILENET))
     assert len(everything) == families.count_permutations(MOBILENET) == 23
     assert MOBILENET.full not in everything
-    assert Counter(families.operations(MOBILENET, spec) for spec in everything) == {1: 5, 2: 9, 3: 7, 4: 2}
+    assert Counter(families.count_operations(spec) for spec in everything) == {1: 5, 2: 9, 3: 7, 4: 2}
 
 
 def test_deletions_of_mobilenet() -> None:
@@ -83,7 +83,7 @@ def test_families_are_what_they_count(topology: Topology) -> None:
 def test_operations_is_the_smallest_number_of_swaps(first: list[int], second: list[int]) -> None:
     """Against a breadth-first search over swaps."""
     topology = Topology.of("free", (5, 3))
-    assert families.operations(topology, Spec((tuple(first), tuple(second)))) == _swaps(tuple(first)) + _swaps(tuple(second))
+    assert families.count_operations(Spec((tuple(first), tuple(second)))) == _swaps(tuple(first)) + _swaps(tuple(second))
 
 
 def _swaps(order: tuple[int, ...]) -> int:
@@ -102,32 +102,32 @@ def _swapped(order: tuple[int, ...], i: int, j: int) -> tuple[int, ...]:
 
 
 def test_operations_ignores_deleted_blocks() -> None:
-    assert families.operations(MOBILENET, MOBILENET.parse("1.3-5.6-9-7.10.12")) == 1
+    assert families.count_operations(MOBILENET.parse("1.3-5.6-9-7.10.12")) == 1
 
 
 @pytest.mark.parametrize("kind", families.KINDS)
 def test_sample(kind: str) -> None:
     big = Topology.of("big", (10, 10, 10), {1: "fixed", 11: "fixed", 21: "fixed"})
-    drawn = families.sample(big, kind, 40, random.Random(3))
+    drawn = sampling.sample(big, kind, 40, random.Random(3))
     assert len(drawn) == len(set(drawn)) == 40
-    assert drawn == families.sample(big, kind, 40, random.Random(3)) != families.sample(big, kind, 40, random.Random(4))
+    assert drawn == sampling.sample(big, kind, 40, random.Random(3)) != sampling.sample(big, kind, 40, random.Random(4))
     for spec in drawn:
         big.check(spec)
         assert spec != big.full or kind == "ordered"
     small = Topology.of("small", (2, 2))
-    assert families.sample(small, kind, 100, random.Random(0)) == list(families.family(small, kind))
+    assert sampling.sample(small, kind, 100, random.Random(0)) == list(families.family(small, kind))
 
 
 def test_deletions_are_drawn_with_sizes_uniform() -> None:
     big = Topology.of("big", (10, 10))
-    sizes = Counter(20 - len(s.blocks) for s in families.sample(big, "delete", 2000, random.Random(0)))
+    sizes = Counter(20 - len(s.blocks) for s in sampling.sample(big, "delete", 2000, random.Random(0)))
     # sizes 1 and 20 run out (20 sets and one set); every other one is met about equally often
     assert min(sizes[size] for size in range(3, 18)) > 60
 
 
 def test_ordered_draws_are_uniform_per_stage() -> None:
     rng = random.Random(0)
-    draws = [MOBILENET.depths(families.draw_ordered(MOBILENET, rng)) for _ in range(4000)]
+    draws = [MOBILENET.depths(sampling.draw_ordered(MOBILENET, rng)) for _ in range(4000)]
     for stage, size in enumerate(MOBILENET.sizes):
         met = Counter(depths[stage] for depths in draws if depths)
         assert set(met) == set(range(1, size + 1))
@@ -139,12 +139,12 @@ def test_ordered_draws_are_uniform_per_stage() -> None:
 def test_sample_space_caps_what_is_skipped() -> None:
     rng = random.Random(0)
     for _ in range(100):
-        depths = MOBILENET.depths(families.draw_ordered(MOBILENET, rng, (0, 1, 2, 0, 9)))
+        depths = MOBILENET.depths(sampling.draw_ordered(MOBILENET, rng, (0, 1, 2, 0, 9)))
         assert depths is not None
         assert depths[0] == 2 and depths[1] >= 2 and depths[2] >= 2 and depths[3] == 2
     for wrong in ((1, 1), (0, 0, 0, 0, -1)):
         with pytest.raises(UsageError, match="sample space"):
-            families.draw_ordered(MOBILENET, rng, wrong)
+            sampling.draw_ordered(MOBILENET, rng, wrong)
 
 
 def test_what_a_network_does_not_have_is_refused() -> None:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from stimcore.errors import SpecError
 from stimcore.subnets.channels import Channels
-from stimcore.subnets.families import KINDS, count, draw_ordered, sample
+from stimcore.subnets.families import KINDS, count
 from stimcore.subnets.part_name import HEAD, PartName
+from stimcore.subnets.sampling import draw_ordered, sample
 from stimcore.subnets.spec import MAX_SPEC_CHARS, Spec
 from stimcore.subnets.topology import Topology
 
