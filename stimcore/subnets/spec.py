@@ -3,6 +3,7 @@
 A spec is a value. It is passed as an argument everywhere; no network, session or server keeps a "current" sub-network.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Self
@@ -38,7 +39,7 @@ class Spec:
 
     def __str__(self) -> str:
         """Return the long form: dots between stages, dashes between blocks, `x` for a stage without blocks."""
-        return ".".join("-".join(map(str, stage)) or "x" for stage in self.stages)
+        return ".".join(map(_stage_text, self.stages))
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -56,3 +57,9 @@ class Spec:
         if len(text) > MAX_SPEC_CHARS or not _LONG_FORM.match(text):
             raise SpecError(f"'{text[:60]}' is no spec", allowed="block numbers with - between blocks and . between stages")
         return cls(tuple(() if stage == "x" else tuple(map(int, stage.split("-"))) for stage in text.split(".")))
+
+
+@functools.lru_cache(maxsize=4096)
+def _stage_text(stage: tuple[int, ...]) -> str:
+    """Return the long form of one stage; cached, because the specs of a family share few stages and are printed often."""
+    return "-".join(map(str, stage)) or "x"
