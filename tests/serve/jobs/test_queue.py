@@ -17,7 +17,8 @@ from stimcore.serve.limits import Limits
 from stimcore.serve.repository.models import bundle_ref
 from stimcore.serve.repository.repository import ModelRepository
 from stimcore.subnets.families import ordered
-from stimcore.subnets.topology import Spec, Topology
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 from tests.serve.evaluations import job_request
 
 CPU = "CPUExecutionProvider"
