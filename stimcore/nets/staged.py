@@ -126,7 +126,7 @@ class StagedNet(nn.Module):
         return [Part(name, self._part(name)) for name in self.topology.route(spec)]
 
     def _part(self, name: PartName) -> nn.Module:
-        kept = self.topology.kept(name)
+        kept = self.topology.kept_channels(name)
         if kept is None:
             return self._compiled.get(name, self._parts[name])
         return Narrowed(self._parts[kept.part], self.axes(kept.part), kept)

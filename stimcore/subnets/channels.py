@@ -1,6 +1,6 @@
-"""Channels of a network whose blocks concatenate (DenseNet): how many enter each part, which of them a sub-network still has.
+"""Channels of a network whose blocks concatenate (DenseNet): how many enter each part, and which a sub-network keeps.
 
-The rule that both halves share: torch slices parameters by it, the serving half slices initialisers by it.
+Both halves follow the rule that is written here: torch slices parameters by it, the serving half slices initialisers by it.
 """
 
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from stimcore.errors import SpecError
 from stimcore.subnets.part_name import HEAD, STEM, PartName, Route
 
 Ranges = tuple[tuple[int, int], ...]
-"""Channel numbers of the main network as half-open ranges, ascending."""
+"""Channel numbers of the main network, from 0, as ascending half-open ranges."""
 
 
 @dataclass(frozen=True)
 class KeptChannels:
-    """What a narrowed part keeps of the part that it was narrowed from.
+    """The channels of the main network that a narrowed part keeps.
 
     Attributes:
         part: Name of the whole part: `block7`, `transition2`, `head`.
-        reads: The incoming channels that remain.
-        writes: The outgoing channels that remain, of a transition; empty where all do.
+        reads: Incoming channels that remain.
+        writes: Outgoing channels that remain; only transitions lose some, so it is empty for other parts: all remain.
     """
 
     part: PartName
@@ -28,21 +28,39 @@ class KeptChannels:
     writes: Ranges = ()
 
     def along(self, axis: str) -> Ranges:
-        """What remains along an axis that follows the channels coming `in` or going `out`; empty for any other axis."""
+        """Return what remains along one axis of a tensor.
+
+        Args:
+            axis: `in` if the axis follows the incoming channels, `out` if it follows the outgoing ones. Along any other axis
+                everything remains, and the result is empty.
+
+        Example:
+            >>> KeptChannels(PartName.block(5), reads=((0, 6), (8, 16))).along("in")
+            ((0, 6), (8, 16))
+        """
         return {"in": self.reads, "out": self.writes}.get(axis, ())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Channels:
-    """Channel arithmetic: every block adds `growth` channels, a transition between two stages halves what there is.
+    """Channel arithmetic: every block adds `growth` channels, a transition between two stages halves their number.
 
-    A sub-network keeps the first blocks of every stage. What follows reads the channels that remain, with the weights that the
-    main network has for those channels; a narrower transition keeps its first output channels (a choice; docs/semantics.md,
-    "Networks").
+    A sub-network keeps the first blocks of every stage. Every later part reads the channels that remain, with the weights
+    that the main network has for those channels; a narrower transition keeps its first output channels. This is a choice:
+    docs/semantics.md, "Networks".
 
     Attributes:
         stem: Channels that enter the first stage.
         growth: Channels that every block adds.
+
+    Example:
+        >>> channels = Channels(stem=8, growth=4)
+        >>> channels.entering((2, 3, 2))
+        (8, 8, 10)
+        >>> " ".join(map(str, channels.route((2, 3, 2), (1, 3, 2))))
+        'stem block1 transition1@8+1 block3@6 block4@6 block5@6 transition2@6+3 block6@9 block7@9 head@9+2'
+        >>> channels.kept_channels((2, 3, 2), PartName.parse("block5@6")).reads
+        ((0, 6), (8, 16))
     """
 
     stem: int
@@ -53,55 +71,69 @@ class Channels:
             raise SpecError(f"a stem of {self.stem} channels and a growth of {self.growth}", allowed="1 and more")
 
     def entering(self, depths: Sequence[int]) -> tuple[int, ...]:
-        """Channels that enter each stage when stage s has `depths[s]` blocks."""
+        """Return how many channels enter each stage if stage s has `depths[s]` blocks."""
         widths = [self.stem]
         for depth in depths[:-1]:
             widths.append((widths[-1] + depth * self.growth) // 2)
         return tuple(widths)
 
     def route(self, sizes: Sequence[int], depths: Sequence[int]) -> Route:
-        """Part names of an ordered sub-network, in order.
+        """Return the names of the parts that an ordered sub-network runs, in order.
 
-        A part that computes what it computes in the main network has its plain name. Otherwise there stands behind an `@` how
-        many channels enter the stage, for `transition` and `head` also how many blocks it has: `block9@28`, `head@28+2`.
+        A part that computes the same as in the main network has its plain name. The name of any other part ends with `@` and
+        the number of channels that enter its stage, for a transition and for the head also `+` and the number of blocks of
+        that stage: `block9@28`, `head@28+2`. These numbers determine every shape in the part, so that two sub-networks in
+        which a part has the same name also share its slices.
 
         Args:
             sizes: Blocks per stage of the main network.
-            depths: Blocks per stage of the sub-network, each from 1 up to the stage's size.
+            depths: Blocks per stage of the sub-network, each from 1 to the size of the stage.
         """
         names, first = [STEM], 1
-        rows = zip(sizes, depths, self.entering(sizes), self.entering(depths), strict=True)
-        for stage, (size, depth, whole, own) in enumerate(rows, 1):
-            entering = None if own == whole else own
-            names += [PartName.block(block, entering) for block in range(first, first + depth)]
-            end = HEAD if stage == len(sizes) else PartName.transition(stage)
-            names.append(end if (own, depth) == (whole, size) else end._replace(entering=own, depth=depth))
+        stages = zip(sizes, depths, self.entering(sizes), self.entering(depths), strict=True)
+        for number, (size, depth, main_width, width) in enumerate(stages, 1):
+            narrowed_to = None if width == main_width else width
+            names += [PartName.block(block, narrowed_to) for block in range(first, first + depth)]
+            end = HEAD if number == len(sizes) else PartName.transition(number)
+            names.append(end if (width, depth) == (main_width, size) else end._replace(entering=width, depth=depth))
             first += size
         return tuple(names)
 
-    def kept(self, sizes: Sequence[int], name: PartName) -> KeptChannels | None:
-        """Return which channels a part named by `route` keeps, None for a whole part."""
-        if name.entering is None:
+    def kept_channels(self, sizes: Sequence[int], part: PartName) -> KeptChannels | None:
+        """Return which channels a part of a route keeps; None for a whole part.
+
+        Args:
+            sizes: Blocks per stage of the main network.
+            part: A name that `route` returned.
+        """
+        if part.entering is None:
             return None
-        if name.kind == "block":
-            stage, position = _place(sizes, name.number)
-            return KeptChannels(name.whole, self._reads(sizes, stage, name.entering, position))
-        assert name.depth is not None
-        stage = len(sizes) - 1 if name.kind == "head" else name.number - 1
-        writes = () if name.kind == "head" else ((0, (name.entering + name.depth * self.growth) // 2),)
-        return KeptChannels(name.whole, self._reads(sizes, stage, name.entering, name.depth), writes)
+        if part.kind == "block":
+            stage, position = _locate(sizes, part.number)
+            return KeptChannels(part.whole, self._reads(sizes, stage, part.entering, position))
+        assert part.depth is not None
+        stage = len(sizes) - 1 if part.kind == "head" else part.number - 1
+        reads = self._reads(sizes, stage, part.entering, part.depth)
+        writes = () if part.kind == "head" else ((0, (part.entering + part.depth * self.growth) // 2),)
+        return KeptChannels(part.whole, reads, writes)
 
-    def _reads(self, sizes: Sequence[int], stage: int, base: int, blocks: int) -> Ranges:
-        """The channels that are left of those entering the stage, then those of its first `blocks` blocks."""
-        whole = self.entering(sizes)[stage]
-        end = whole + blocks * self.growth
-        if base == whole or blocks == 0:
-            return ((0, base if blocks == 0 else end),)
-        return (0, base), (whole, end)
+    def _reads(self, sizes: Sequence[int], stage: int, entering: int, num_blocks: int) -> Ranges:
+        """Return the channels that a part reads after `num_blocks` blocks of a stage that `entering` channels enter.
+
+        In the main network the channels that enter the stage are followed by those of its first block, then of its second,
+        and so on. The narrower sub-network lacks the last of the entering ones; that leaves two ranges, with a gap between.
+        """
+        main_width = self.entering(sizes)[stage]
+        end = main_width + num_blocks * self.growth
+        if num_blocks == 0:
+            return ((0, entering),)
+        if entering == main_width:
+            return ((0, end),)
+        return (0, entering), (main_width, end)
 
 
-def _place(sizes: Sequence[int], block: int) -> tuple[int, int]:
-    """Stage and position in it, both from 0, of a block counted from 1."""
+def _locate(sizes: Sequence[int], block: int) -> tuple[int, int]:
+    """Return stage and position in that stage, both from 0, of a block that is counted from 1."""
     stage, position = 0, block - 1
     while position >= sizes[stage]:
         position -= sizes[stage]

@@ -138,7 +138,7 @@ def test_kind(text: str, kind: str) -> None:
 def test_route_of_blocks_that_add_up() -> None:
     route = MOBILENET.route(MOBILENET.parse("d1-1-1-1-2"))
     assert tuple(map(str, route)) == ("stem", "block1", "block3", "block6", "block10", "block12", "block13", "head")
-    assert MOBILENET.kept(PartName.parse("block3")) is None
+    assert MOBILENET.kept_channels(PartName.parse("block3")) is None
     with pytest.raises(SpecError, match="can't be deleted"):
         MOBILENET.route(Spec(((2,), *MOBILENET.stages[1:])))
 
@@ -153,15 +153,15 @@ def test_route_of_blocks_that_concatenate() -> None:
         *("block6@9", "block7@9", "head@9+2"),
     )
     assert tuple(map(str, DENSE.route(DENSE.ordered((2, 3, 1)))[-2:])) == ("block6", "head@10+1")
-    assert DENSE.kept(PartName.parse("block7")) is None
-    block, between, head = (DENSE.kept(PartName.parse(name)) for name in ("block5@6", "transition2@6+3", "head@9+2"))
+    assert DENSE.kept_channels(PartName.parse("block7")) is None
+    block, between, head = (DENSE.kept_channels(PartName.parse(name)) for name in ("block5@6", "transition2@6+3", "head@9+2"))
     assert block and between and head
     # block 5 reads 6 of the 8 channels that enter its stage, then what blocks 3 and 4 added: channels 8 to 15
     assert (block.part, block.reads, block.writes) == (PartName.block(5), ((0, 6), (8, 16)), ())
     assert (between.part, between.reads, between.writes) == (PartName.transition(2), ((0, 6), (8, 20)), ((0, 9),))
     assert (head.part, head.reads) == (HEAD, ((0, 9), (10, 18)))
     with pytest.raises(SpecError, match="no part 'block5@x'"):
-        DENSE.kept(PartName.parse("block5@x"))
+        DENSE.kept_channels(PartName.parse("block5@x"))
 
 
 @settings(deadline=None)
@@ -176,7 +176,7 @@ def test_names_tell_widths(data: st.DataObject) -> None:
     width = channels.stem
     whole = {name: w for name, w in _widths(topology)}
     for name in topology.route(topology.ordered(depths))[1:]:
-        kept = topology.kept(name)
+        kept = topology.kept_channels(name)
         reads = whole[name] if kept is None else sum(stop - start for start, stop in kept.reads)
         assert reads == width
         if kept is not None:
