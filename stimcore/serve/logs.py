@@ -36,7 +36,7 @@ def configure(level: str) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    # uvicorn logs at level info what our own log says as well: start, end, every request.
+    # uvicorn logs at level info what the server logs as well: start, end, every request.
     for name, lowest in (("stimcore.serve", level.upper()), ("uvicorn.error", "WARNING")):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False

@@ -167,7 +167,7 @@ def test_a_request_may_shorten_its_deadline(server: Running) -> None:
 
 @pytest.fixture(scope="module")
 def narrow(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server that remembers little, keeps one bundle open, whose streams are never silent for long; of large bodies."""
+    """A server with small caches, frequent heartbeats and a large limit for bodies."""
     limits = ["known_results=2", "heartbeat_s=0.02", "engines=1", "keep_bytes=50000000", "body_bytes=134217728"]
     with Running(exported, tmp_path_factory.mktemp("narrow") / "server.log", limits=limits) as running:
         yield running

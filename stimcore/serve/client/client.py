@@ -27,7 +27,7 @@ MAX_BREAKS = 3
 def _ssl_context() -> ssl.SSLContext:
     """Return the trusted certificate authorities.
 
-    httpx would read them anew for every client, which takes longer than the whole page of a visitor otherwise does.
+    httpx would read them again for every client, which takes longer than the whole page of a visitor otherwise does.
     """
     return httpx.create_ssl_context(trust_env=False)
 
@@ -235,8 +235,8 @@ class Client:
             try:
                 answer = self._http.request(method, path, params=params, content=content)
             except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as reason:
-                # The connection was open, so that somebody listens: a server that is ending, or whose successor will take
-                # over the socket. A connection that can't be opened is an error at once.
+                # The connection was open, so a process holds the socket: a server that is ending, or a parent that starts
+                # another one. A connection that can't be opened is an error at once.
                 if time.monotonic() > until:
                     raise self._unavailable(reason) from reason
             except httpx.TransportError as reason:
@@ -293,7 +293,7 @@ def _parse(kind: type[T], answer: httpx.Response) -> T:
 
 
 def _segment(name: str) -> str:
-    """Return a name as one segment of a path. An empty one would change the path, so that a name nobody has replaces it."""
+    """Return a name as one segment of a path. An empty name would change the path, so that `-` takes its place."""
     return quote(name, safe="") or "-"
 
 

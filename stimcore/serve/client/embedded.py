@@ -94,9 +94,9 @@ class EmbeddedServer:
             with httpx.Client(base_url=self.url, timeout=READY_TIMEOUT_S, trust_env=False) as http:
                 while not _ready(http):
                     if not self._supervisor.is_alive():
-                        raise Unavailable("the model server can't start", todo="Its log, above, says why.")
+                        raise Unavailable("the model server can't start", todo="Its log above has the reason.")
                     if time.monotonic() > until:
-                        raise Unavailable(f"the model server was not ready after {seconds:g} s", todo="Its log says why.")
+                        raise Unavailable(f"the model server was not ready after {seconds:g} s", todo="Its log has the reason.")
                     time.sleep(0.05)
         except BaseException:
             self.stop()

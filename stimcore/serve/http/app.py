@@ -66,7 +66,7 @@ def application(service: Service) -> FastAPI:
     app.include_router(v1.routes(service))
     app.include_router(v2.routes(service))
 
-    @app.get("/metrics", response_class=Response, summary="For Prometheus")
+    @app.get("/metrics", response_class=Response, summary="Metrics for Prometheus")
     async def metrics() -> Response:
         text = service.metrics.text(service.gauges())
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

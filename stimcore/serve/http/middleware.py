@@ -3,7 +3,7 @@
 `MIDDLEWARE` lists them from the outside to the inside. The order matters: a request that access control refuses gets an error
 response with a request id, and is logged and counted as any other.
 
-They are plain ASGI rather than starlette's `BaseHTTPMiddleware`, which runs the application in a task of its own: a client that
+They are plain ASGI rather than starlette's `BaseHTTPMiddleware`, which runs the application in a separate task: a client that
 disconnects from an event stream would be noticed late.
 """
 
@@ -141,7 +141,7 @@ class ErrorMiddleware:
             # After the response has begun there is no other status to send: uvicorn closes the connection, which the client
             # sees as an incomplete response.
             if not response_started:
-                await _send_error(StimcoreError(f"the server failed; its log says why under {request_id}"), scope, send)
+                await _send_error(StimcoreError(f"the server failed; its log has the reason under {request_id}"), scope, send)
 
 
 class AccessMiddleware:

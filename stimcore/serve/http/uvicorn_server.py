@@ -79,7 +79,7 @@ class LimitedProtocol(H11Protocol):
             self._stop_head_timer()
         elif self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
             # Bytes after a response that do not complete a head are the beginning of the next head. Bytes before the response
-            # is complete belong to the body, which has its own time limit.
+            # is complete belong to the body, which `body.read_body` limits.
             self._head_timer = self.loop.call_later(self._limits.header_s, self.transport.abort)
 
     def handle_events(self) -> None:

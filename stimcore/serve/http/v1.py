@@ -30,7 +30,7 @@ from stimcore.serve.workers.messages import Classify, Standalone
 T = TypeVar("T", bound=BaseModel)
 MAX_CLIENT_CHARS = 64
 ClientId = Annotated[
-    str, Header(alias="X-Stimcore-Client", max_length=MAX_CLIENT_CHARS, description="who watches; any text of yours")
+    str, Header(alias="X-Stimcore-Client", max_length=MAX_CLIENT_CHARS, description="name of the client that watches; any text")
 ]
 
 
@@ -71,20 +71,20 @@ async def read_model(model: type[T], request: Request, service: Service, max_byt
 
 
 def _add_server_routes(router: APIRouter, service: Service) -> None:
-    @router.get("/catalogue", summary="Everything that is served, and what could not be")
+    @router.get("/catalogue", summary="Experiments that are served, and folders that could not be opened")
     async def catalogue() -> types.Catalogue:
         return service.repository.snapshot.catalogue
 
-    @router.post("/rescan", summary="Look at the folder again")
+    @router.post("/rescan", summary="Scan the folder again")
     async def rescan() -> types.Catalogue:
         service.must_take_work()
         return await service.rescan()
 
-    @router.get("/status", summary="The server itself")
+    @router.get("/status", summary="State of the server")
     async def status() -> types.Status:
         return service.status()
 
-    @router.get("/runs", summary="Run folders on the server's machine, the one written last first")
+    @router.get("/runs", summary="Run folders on the server's machine, the last written one first")
     async def runs() -> list[types.RunInfo]:
         infos = await asyncio.to_thread(service.repository.runs)
         return [info.model_copy(update={"rows": finite(list(info.rows))}) for info in infos]
@@ -100,7 +100,7 @@ def _add_job_routes(router: APIRouter, service: Service) -> None:
         "/jobs",
         status_code=202,
         response_model=types.Job,
-        summary="Evaluate sub-networks",
+        summary="Start a job that evaluates sub-networks",
         openapi_extra=body_schema(types.JobRequest),
     )
     async def submit(request: Request, client: ClientId = "") -> Response:
@@ -108,15 +108,15 @@ def _add_job_routes(router: APIRouter, service: Service) -> None:
         job = service.jobs.submit(await read_model(types.JobRequest, request, service), client)
         return _job_response(job, 202, {"Location": f"/v1/jobs/{job.id}"})
 
-    @router.get("/jobs", summary="Evaluations that are remembered, without their results")
+    @router.get("/jobs", summary="All jobs that the server remembers, without their results")
     async def jobs() -> list[types.JobLine]:
         return [_line(job) for job in service.jobs.all()]
 
-    @router.get("/jobs/{id}", response_model=types.Job, summary="One evaluation; asking counts as watching it")
+    @router.get("/jobs/{id}", response_model=types.Job, summary="A job; asking for it counts as watching it")
     async def job(id: str, client: ClientId = "") -> Response:
         return _job_response(service.jobs.get(id, client))
 
-    @router.delete("/jobs/{id}", response_model=types.Job, summary="Cancel: the work ends unless others watch it too")
+    @router.delete("/jobs/{id}", response_model=types.Job, summary="Stop watching a job; it ends unless other clients watch it")
     async def cancel(id: str, client: ClientId = "") -> Response:
         return _job_response(service.jobs.cancel(id, client))
 
@@ -169,12 +169,12 @@ async def _event_stream(service: Service, job: Job, client: str, last: int) -> A
 def _add_bundle_routes(router: APIRouter, service: Service) -> None:
     base = "/experiments/{experiment}/methods/{method}"
 
-    @router.get(base + "/training", summary="Records of the epochs")
+    @router.get(base + "/training", summary="Records of the training's epochs")
     async def training(experiment: str, method: str) -> list[dict[str, Any]]:
         bundle = service.repository.bundle(experiment, method)
         return list(finite(await asyncio.to_thread(bundle.training)))
 
-    @router.get(base + "/sweeps/{kind}", summary="Stored accuracies of a family")
+    @router.get(base + "/sweeps/{kind}", summary="Stored accuracies of a family of sub-networks")
     async def sweep(experiment: str, method: str, kind: str) -> dict[str, Any]:
         stored = await asyncio.to_thread(stored_sweep, service.repository.bundle(experiment, method), kind)
         if stored is None:
@@ -223,7 +223,7 @@ def _add_image_routes(router: APIRouter, service: Service) -> None:
 
     @router.post(
         "/experiments/{experiment}/classify",
-        summary="What sub-networks say of one image",
+        summary="Predictions of sub-networks for one image",
         openapi_extra=body_schema(types.ClassifyRequest),
     )
     async def classify(experiment: str, request: Request) -> types.Classification:

@@ -115,7 +115,7 @@ def routes(service: Service) -> APIRouter:
 
 
 def _add_health_routes(router: APIRouter, service: Service) -> None:
-    @router.get("", summary="The server")
+    @router.get("", summary="Name, version and extensions of the server")
     async def metadata() -> dict[str, Any]:
         return {"name": "stimcore", "version": "1", "extensions": EXTENSIONS}
 
@@ -123,7 +123,7 @@ def _add_health_routes(router: APIRouter, service: Service) -> None:
     async def live() -> dict[str, bool]:
         return {"live": True}
 
-    @router.get("/health/ready", summary="Whether it takes work")
+    @router.get("/health/ready", summary="Whether the server accepts work")
     async def ready() -> JSONResponse:
         return JSONResponse({"ready": True}) if service.ready else _not_ready(service)
 
@@ -153,7 +153,7 @@ def _model(service: Service, name: str, version: str = VERSION) -> Model:
 
 
 def _add_model_routes(router: APIRouter, service: Service) -> None:
-    @router.get("/models/{name}", summary="Inputs and outputs")
+    @router.get("/models/{name}", summary="Inputs and outputs of a model")
     @router.get("/models/{name}/versions/{version}", include_in_schema=False)
     async def metadata(name: str, version: str = VERSION) -> dict[str, Any]:
         model = _model(service, name, version)
@@ -165,13 +165,13 @@ def _add_model_routes(router: APIRouter, service: Service) -> None:
             "outputs": model.outputs,
         }
 
-    @router.get("/models/{name}/ready", summary="Whether a model takes work")
+    @router.get("/models/{name}/ready", summary="Whether a model accepts work")
     @router.get("/models/{name}/versions/{version}/ready", include_in_schema=False)
     async def ready(name: str, version: str = VERSION) -> JSONResponse:
         _model(service, name, version)
         return JSONResponse({"name": name, "ready": True}) if service.ready else _not_ready(service)
 
-    @router.get("/models/{name}/config", summary="Triton's view of a model")
+    @router.get("/models/{name}/config", summary="Configuration of a model in Triton's form")
     @router.get("/models/{name}/versions/{version}/config", include_in_schema=False)
     async def config(name: str, version: str = VERSION) -> dict[str, Any]:
         model = _model(service, name, version)
@@ -279,7 +279,7 @@ def _add_statistics_routes(router: APIRouter, service: Service, by_model: dict[s
 def _add_repository_routes(router: APIRouter, service: Service) -> None:
     empty = {"requestBody": {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
-    @router.post("/repository/index", summary="All models, the broken ones too", openapi_extra=empty)
+    @router.post("/repository/index", summary="All models, broken ones included", openapi_extra=empty)
     async def index(request: Request) -> list[dict[str, str]]:
         asked = await _optional_object(request, service, ("ready",))
         only_ready = asked.get("ready", False)
@@ -295,7 +295,7 @@ def _add_repository_routes(router: APIRouter, service: Service) -> None:
                 rows.append({"name": name, "version": VERSION, "state": "UNAVAILABLE", "reason": problem.message})
         return [row for row in rows if row["state"] == "READY" or not only_ready]
 
-    @router.post("/repository/models/{name}/load", summary="Look again, hash by hash, and load", openapi_extra=empty)
+    @router.post("/repository/models/{name}/load", summary="Check all files again, and load a model", openapi_extra=empty)
     async def load(name: str, request: Request) -> Response:
         if (await _optional_object(request, service, ("parameters",))).get("parameters") not in (None, {}):
             raise UsageError(
@@ -309,7 +309,7 @@ def _add_repository_routes(router: APIRouter, service: Service) -> None:
         service.unloaded.discard(service.repository.model(name).name)
         return Response(status_code=200)
 
-    @router.post("/repository/models/{name}/unload", summary="Take a model out until it is loaded again", openapi_extra=empty)
+    @router.post("/repository/models/{name}/unload", summary="Unload a model until it is loaded again", openapi_extra=empty)
     async def unload(name: str, request: Request) -> Response:
         parameters = (await _optional_object(request, service, ("parameters",))).get("parameters")
         if parameters not in (None, {}, {"unload_dependents": True}, {"unload_dependents": False}):

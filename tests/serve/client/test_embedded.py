@@ -1,4 +1,4 @@
-"""The server that a program starts for itself: it survives, it is supervised, and it never outlives its parent."""
+"""The embedded server: it is started again when it dies, and it never outlives its parent."""
 
 import os
 import signal
@@ -51,13 +51,13 @@ def test_it_answers_survives_its_servers_death_and_ends(exported: Path) -> None:
 
 
 def parent(folder: Path, until: str, *arguments: str) -> subprocess.Popen[str]:
-    """A program with a server of its own, both in a session of their own."""
+    """Start a program that starts a server; both run in a new session."""
     words = [sys.executable, "-c", PARENT, str(folder), until, *ON_CPU, *arguments]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
 
 
 def gone(session: int, seconds: float = 60) -> bool:
-    """Whether nothing of a session runs any more, or soon won't."""
+    """Wait until no process of a session runs; return whether none does."""
     end = time.monotonic() + seconds
     while in_session(session):
         if time.monotonic() > end:

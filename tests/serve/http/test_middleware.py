@@ -76,7 +76,7 @@ def test_a_defect_of_the_server_is_a_json_error_with_the_request_id(tmp_path: Pa
 
     answer = TestClient(app, base_url="http://localhost").get("/defect", headers={"X-Request-Id": "my-id"})
     assert answer.status_code == 500
-    assert answer.json() == {"error": "the server failed; its log says why under my-id.", "code": "error"}
+    assert answer.json() == {"error": "the server failed; its log has the reason under my-id.", "code": "error"}
     assert answer.headers["X-Request-Id"] == "my-id"
     (failed,) = [record for record in caplog.records if record.getMessage() == "failed"]
     assert failed.exc_info is not None

@@ -156,7 +156,7 @@ def test_we_read_what_tritonclient_writes_and_the_other_way_round(
     assert (request.id or "", request.priority) == (id_, priority or 1)
     assert request.timeout_s == (None if timeout is None else timeout / 1e6)
     assert (request.spec, request.recalibrate) == (parameters.get("spec"), parameters.get("recalibrate", True))
-    assert request.binary is (binary_out is not False), "tritonclient asks for binary outputs unless told otherwise"
+    assert request.binary is (binary_out is not False), "tritonclient asks for binary outputs by default"
     logits = images.reshape(len(images), -1)[:, :4]
     content, header = oip_codec.encode_response(request, "tiny.common", "1.4.7", logits)
     answer = triton.InferenceServerClient.parse_response_body(content, header_length=header)

@@ -1,4 +1,4 @@
-"""Slow clients, idle connections and many of them, in a real server: each is bounded, and blocks nobody."""
+"""Slow clients, idle connections and many connections at a real server: each is limited and blocks no other client."""
 
 import contextlib
 import json
