@@ -1,28 +1,54 @@
-"""What all commands share: exit codes, one sentence for what went wrong, JSON output."""
+"""What all commands share, and the console script `stimcore` that starts them.
+
+`stimcore train ...` is `python -m stimcore.train ...`. Every command has a `main` that returns its exit code and raises a
+`StimcoreError` for everything that a user can get wrong; `run` turns these into an exit code and one sentence.
+"""
 
 import json
+import runpy
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import stimcore
 from stimcore import files
 from stimcore.errors import StimcoreError
 
+COMMANDS = {
+    "train": "train a network into a run folder",
+    "export": "write a run as a bundle of ONNX networks",
+    "sweep": "evaluate a family of sub-networks of a bundle",
+    "serve": "answer requests for the networks of all bundles over HTTP",
+    "report": "write the paper's tables and figures from bundles",
+    "nets": "list networks and what they are made of",
+    "recipes": "list recipes, or print one",
+    "experiments": "list the experiments, or run one",
+    "convert": "make a run folder of published weights",
+    "bundle": "check that bundles are what was exported",
+    "bench": "measure speed and memory against baselines",
+}
+"""Command -> what it does. Texts stand here because asking the commands would import torch."""
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: done; something that was checked does not hold; wrong use; stopped by Ctrl-C."""
+
 
 class Parser(ArgumentParser):
-    """argparse whose refusals look like ours."""
+    """An argument parser that refuses in the same form as all other errors."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit code 2 with one sentence."""
-        self.exit(2, f"error: {message}. '{self.prog} --help' shows what is allowed.\n")
+        """End the process with exit code 2 and one sentence."""
+        self.exit(USAGE, f"error: {message}. '{self.prog} --help' shows what is allowed.\n")
 
 
 def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs a command and ends the process with its exit code.
+    """Run a command and end the process with its exit code.
 
-    0 done, 1 something it checked does not hold, 2 wrong use, 130 stopped by Ctrl-C.
+    Args:
+        command: Gets the arguments and returns the exit code.
+        argv: The arguments; those of this process when None.
     """
     try:
         code = command(sys.argv[1:] if argv is None else argv)
@@ -31,22 +57,59 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = No
         code = reason.exit_code
     except KeyboardInterrupt:
         print("stopped by Ctrl-C; what was finished is kept.", file=sys.stderr)
-        code = 130
+        code = INTERRUPTED
     except BrokenPipeError:
+        # the reader of our output (`| head`) has what it wanted; a closed stderr keeps Python from complaining at exit
         sys.stderr.close()
-        code = 0
+        code = DONE
     except OSError as reason:
-        if reason.errno is None:
+        if reason.errno is None:  # not from the operating system: a defect, which deserves its traceback
             raise
         where = f" ({reason.filename})" if reason.filename else ""
         print(f"error: {reason.strerror}{where}.", file=sys.stderr)
-        code = 1
+        code = FAILED
     sys.exit(code)
 
 
 def write_report(target: str | None, value: Any) -> None:
-    """Writes a command's numbers where `--json` says: a file, `-` for standard output, nowhere when None."""
+    """Write a command's results as JSON.
+
+    Args:
+        target: The value of `--json`: a file, `-` for standard output, None to write nothing.
+        value: Plain JSON types.
+    """
     if target == "-":
         print(json.dumps(value, indent=1, allow_nan=False))
     elif target is not None:
         files.write_json(Path(target), value)
+
+
+def parser() -> Parser:
+    """Return the command line of `stimcore` itself."""
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items())
+    line = Parser(
+        prog="stimcore",
+        description="Stimulative training of residual networks.",
+        epilog=f"commands:\n{commands}\n\n'stimcore COMMAND --help' shows the options of a command.",
+        formatter_class=RawDescriptionHelpFormatter,
+        usage="stimcore [-h] [--version] COMMAND ...",
+    )
+    line.add_argument("--version", action="version", version=f"stimcore {stimcore.__version__}")
+    line.add_argument("command", metavar="COMMAND", choices=COMMANDS, help="one of the commands below")
+    return line
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Start a command: `stimcore train ...` does what `python -m stimcore.train ...` does, and ends with its exit code.
+
+    Args:
+        argv: The arguments; those of this process when None.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # only the first argument is for this parser: the others belong to the command, also those that begin with a dash
+    command = parser().parse_args(arguments[:1]).command
+    module = f"stimcore.{command}"
+    sys.argv = [f"python -m {module}", *arguments[1:]]
+    # as `python -m` does it, so that worker processes, which import the main module again, find the same one
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,0 +1,115 @@
+"""The console script: the same commands as `python -m stimcore.COMMAND`, and a help text that imports nothing heavy."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import stimcore
+from stimcore import cli
+from stimcore.errors import BundleError, SpecError
+
+ROOT = Path(__file__).parents[1]
+
+
+def console(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What the installed script runs."""
+    code = "import sys; from stimcore.cli import main; sys.exit(main())"
+    return subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"stimcore.{name}", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_script_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"stimcore": "stimcore.cli:main"}
+
+
+def test_every_command_is_listed_and_can_be_started() -> None:
+    commands = {path.parent.name for path in (ROOT / "stimcore").glob("*/__main__.py")} | {"convert"}
+    assert set(cli.COMMANDS) == commands
+    for name in commands - {"convert"}:
+        assert "def main(argv: Sequence[str]) -> int:" in (ROOT / "stimcore" / name / "__main__.py").read_text(encoding="utf-8")
+
+
+def test_help_lists_the_commands_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom stimcore import cli\n"
+        "try:\n    cli.main(['--help'])\n"
+        "except SystemExit as end:\n    assert end.code == 0\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'numpy', 'fastapi', 'plotly', 'streamlit'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name, text in cli.COMMANDS.items():
+        assert [line.split(maxsplit=1) for line in done.stdout.splitlines()].count([name, text]) == 1
+
+
+def test_version() -> None:
+    assert console("--version").stdout == f"stimcore {stimcore.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("recipes", ["--help"]),
+        ("recipes", ["nothing"]),
+        ("bundle", ["verify", "nowhere"]),
+        ("bundle", []),
+        ("sweep", ["nowhere", "--kind", "delete"]),
+    ],
+)
+def test_a_command_does_what_its_module_does(name: str, arguments: list[str]) -> None:
+    ours, theirs = console(name, *arguments), module(name, *arguments)
+    assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)
+
+
+@pytest.mark.parametrize(("arguments", "text"), [(["sweeps"], "invalid choice: 'sweeps'"), ([], "required: COMMAND")])
+def test_wrong_use_ends_with_a_sentence(arguments: list[str], text: str) -> None:
+    done = console(*arguments)
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert done.stderr.endswith("'stimcore --help' shows what is allowed.\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (SpecError("block 4 can't be deleted"), 2, "error: block 4 can't be deleted.\n"),
+        (BundleError("a is missing", todo="Export again."), 1, "error: a is missing. Export again.\n"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C; what was finished is kept.\n"),
+        (FileNotFoundError(2, "No such file or directory", "x"), 1, "error: No such file or directory (x).\n"),
+    ],
+)
+def test_errors_become_exit_codes(error: BaseException, code: int, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def command(argv: object) -> int:
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        cli.run(command, [])
+    assert end.value.code == code
+    assert capsys.readouterr().err == text
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    def command(argv: object) -> int:
+        raise OSError("not from the operating system")
+
+    with pytest.raises(OSError, match="not from"):
+        cli.run(command, [])
+
+
+def test_reports_go_where_json_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.write_report(None, {"a": 1})
+    assert capsys.readouterr().out == ""
+    cli.write_report("-", {"a": 1})
+    assert json.loads(capsys.readouterr().out) == {"a": 1}
+    cli.write_report(str(tmp_path / "out.json"), {"a": 1})
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == {"a": 1}
