@@ -19,7 +19,7 @@ from stimcore.runs import checkpoint
 from stimcore.runs.checkpoint import Checkpoint
 from stimcore.runs.run import Run
 from stimcore.subnets.families import ordered
-from stimcore.sweep.sweep import sweep
+from stimcore.sweep.sweep import Settings, sweep
 from stimcore.train.seeds import layers_seeded
 
 CLASSES = ("ash", "birch", "cedar", "dogwood", "elm")
@@ -27,14 +27,14 @@ SIDE = 12
 
 
 def images(count: int, seed: int) -> Images:
-    """Random pixels and labels."""
+    """Return random images and labels."""
     generator = np.random.default_rng(seed)
     pixels = generator.integers(0, 256, (count, 1, SIDE, SIDE), dtype=np.uint8)
     return Images(pixels=pixels, labels=generator.integers(0, len(CLASSES), count))
 
 
 def _enliven(net: StagedNet, seed: int) -> None:
-    """Batch norms that scale, shift and have statistics, as after training."""
+    """Give batch norms scales, shifts and statistics, as training does."""
     generator = torch.Generator().manual_seed(seed)
     for norm in batch_norms(net):
         for tensor, low, high in (
@@ -48,7 +48,7 @@ def _enliven(net: StagedNet, seed: int) -> None:
 
 
 def export(folder: Path, methods: tuple[str, ...] = ("common", "stimulative"), num_images: int = 300) -> Path:
-    """Writes `folder/tiny/METHOD`: resnet20 with a few listed sub-networks; the last method with a stored sweep."""
+    """Write `folder/tiny/METHOD`: resnet20 with a few listed sub-networks, and a stored sweep for the last method."""
     torch.set_num_threads(1)
     train, test = images(320, 1), images(num_images, 2)
     normalisation = channel_statistics(train.pixels)
@@ -85,7 +85,7 @@ def export(folder: Path, methods: tuple[str, ...] = ("common", "stimulative"), n
         complaints = Exporter(run, net, path, run_dir, experiment, method).export(specs)
         assert complaints == []
     bundle = open_bundle(folder / "tiny" / methods[-1])
-    stored = sweep(bundle, list(ordered(bundle.topology)), "ordered", device="cpu")
+    stored = sweep(bundle, list(ordered(bundle.topology)), "ordered", Settings(device="cpu")).to_dict()
     files.write_json(bundle.path / "sweep-ordered.json", stored)
     return folder
 

@@ -33,11 +33,11 @@ class Running:
 
     Args:
         folder: Folder of experiments.
-        log: File for its log.
+        log: File for its log on standard error.
         limits: Values of `--limit`, as `NAME=VALUE`.
-        token: STIMCORE_TOKEN.
+        token: Value of STIMCORE_TOKEN; None for none.
         words: Further arguments of the command line.
-        wait: Whether to wait until it is ready.
+        wait: Whether to wait until the server is ready.
     """
 
     def __init__(

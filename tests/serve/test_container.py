@@ -1,4 +1,4 @@
-"""The Dockerfile: linted, and what it installs and starts is installed and started in fresh virtual environments."""
+"""The Dockerfile is linted; what it installs and starts is installed and started in fresh virtual environments."""
 
 import json
 import os
@@ -24,15 +24,15 @@ TOKEN = "a-secret-of-some-length"
 
 
 def target(name: str) -> dict[str, list[str]]:
-    """Instructions of a target, by keyword."""
+    """Return the instructions of a target, by keyword."""
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     (block,) = re.findall(rf"^FROM \S+ AS {name}\n(.*?)(?=^FROM |\Z)", text, flags=re.S | re.M)
-    found: dict[str, list[str]] = {}
+    instructions: dict[str, list[str]] = {}
     for line in block.splitlines():
         word, _, rest = line.strip().partition(" ")
         if word and not word.startswith("#"):
-            found.setdefault(word, []).append(rest.strip())
-    return found
+            instructions.setdefault(word, []).append(rest.strip())
+    return instructions
 
 
 def requirements(name: str) -> set[str]:
@@ -110,7 +110,7 @@ server.serve_forever()
 
 
 def image(name: str, folder: Path) -> Path:
-    """A fresh virtual environment and a home with what the target installs and copies; the environment's python."""
+    """Make a virtual environment and a home with what the target installs and copies; return the environment's python."""
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
     home = folder / "home"
@@ -134,13 +134,13 @@ def command(name: str, python: Path) -> list[str]:
 
 
 def bare(**more: str) -> dict[str, str]:
-    """An environment in which nothing of this repository is found."""
+    """Return environment variables that do not lead to this repository."""
     return {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **more}
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Life and death: killed and silent workers, repeated crashes, draining, rescans, broken bundles."""
+"""The life of server and workers: kills, silence, repeated crashes, the end, rescans, broken bundles."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ def kill_worker(server: Running) -> None:
     worker.kill()
 
 
-def test_the_front_knows_neither_torch_nor_onnxruntime(server: Running) -> None:
+def test_the_front_process_loads_neither_torch_nor_onnxruntime(server: Running) -> None:
     maps = Path(f"/proc/{server.process.pid}/maps").read_text(encoding="utf-8")
     assert "onnxruntime" not in maps
     assert "libtorch" not in maps
@@ -234,9 +234,9 @@ def test_ready_means_that_the_next_request_is_answered(start: Start) -> None:
         assert answer.json() == {"ready": False, "error": "the server is starting.", "code": "busy"}
 
 
-def test_a_taken_port_is_one_sentence_and_leaves_no_process(exported: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+def test_an_occupied_port_is_one_sentence_and_leaves_no_process(exported: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = str(occupied.getsockname()[1])
         words = [sys.executable, "-m", "stimcore.serve", str(exported), "--device", "cpu", "--port", port]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
         out, err = process.communicate(timeout=60)
@@ -315,7 +315,7 @@ def test_a_re_exported_bundle_is_another(start: Start, tmp_path: Path) -> None:
     assert after.results == before.results
 
 
-def test_broken_bundles_are_told_and_the_others_served(start: Start, own_exported: Path) -> None:
+def test_broken_bundles_are_listed_and_the_others_served(start: Start, own_exported: Path) -> None:
     weights = own_exported / "tiny" / "common" / "weights.bin"
     data = bytearray(weights.read_bytes())
     data[100] ^= 1

@@ -1,4 +1,4 @@
-"""Many users at once, a worker killed again and again, memory that does not grow, models that come and go."""
+"""Many users at once, a worker that is killed again and again, constant memory, models that come and go."""
 
 import json
 import subprocess
@@ -51,8 +51,8 @@ def test_thirty_users_and_thirty_streams_get_no_wrong_answer(start: Start, expor
                 )
                 assert answer.status_code == 200, answer.text
                 tail = answer.content[int(answer.headers["Inference-Header-Content-Length"]) :]
-                found = np.frombuffer(tail, np.float32).reshape(8, -1)
-                right += bool(np.allclose(found, expected[text], rtol=1e-5, atol=1e-5))
+                logits = np.frombuffer(tail, np.float32).reshape(8, -1)
+                right += bool(np.allclose(logits, expected[text], rtol=1e-5, atol=1e-5))
         stream.join()
         assert streamed[-1] == "done"
         assert "result" in streamed
@@ -199,8 +199,8 @@ def test_clients_that_are_killed_in_the_middle_leave_nothing_behind(server: Runn
 
 
 @pytest.mark.slow
-def test_whoever_is_taken_is_answered_soon_however_many_are_offered(start: Start) -> None:
-    """Ten times more than it can do, for a while: of what it takes, 95 of 100 wait for a queue's length, not for everybody."""
+def test_accepted_requests_are_answered_soon_under_overload(start: Start) -> None:
+    """Offer ten times more than the server can do: 95 of 100 accepted requests wait for one queue, not for every client."""
     server = start(limits=["calls=4"])
     images = np.zeros((256, 1, 12, 12), np.float32)
     words = in_binary(images.tobytes(), images.nbytes, shape=list(images.shape))

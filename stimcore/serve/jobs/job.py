@@ -189,7 +189,7 @@ class Job:
         stopping = asyncio.ensure_future(stop.wait())
         try:
             while True:
-                # taken before reading: an event that is announced while the client reads sets this very object
+                # fetched before the events are read: an event that is announced meanwhile sets this very object
                 changed = self.changed
                 for event in self.events_after(last):
                     last = event.id

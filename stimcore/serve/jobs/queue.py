@@ -23,7 +23,7 @@ from stimcore.serve.repository.repository import ModelRepository
 from stimcore.subnets.spec import Spec
 
 ATTEMPTS = 2
-"""A job whose worker ended is tried this many times in all."""
+"""Number of workers that try a job before it fails."""
 
 
 class Workers(Protocol):
@@ -142,7 +142,7 @@ class JobQueue:
     def _answer_from_cache(self, job: Job) -> None:
         """Give a job the results that are known, and finish it when these are all.
 
-        A job whose results come from several places names the latest: `measured` before `cached` before `stored`.
+        The source of a job with results from several places is the most recent of them: `measured`, `cached`, then `stored`.
         """
         wanted = tuple(dict.fromkeys((job.main, *job.specs)))
         if not job.request.fresh:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def _num_images(path: Path) -> int:
 
 
 def networks_of(bundle: Bundle) -> types.Networks:
-    """Return the listed files, with latencies where the bundle has a `latency.json`.
+    """Return the listed files, with latencies where the bundle stores them.
 
     Raises:
         BundleError: `latency.json` is broken.
@@ -117,7 +116,20 @@ def networks_of(bundle: Bundle) -> types.Networks:
     except (ValueError, TypeError, AttributeError) as reason:
         raise BundleError(f"latency.json of {bundle.experiment.name}/{bundle.method} is broken ({reason})") from reason
     networks = [
-        types.NetworkInfo(file=file, **asdict(entry), latency_ms=times.get(file, {}))
+        types.NetworkInfo(
+            file=file,
+            sha256=entry.sha256,
+            bytes=entry.bytes,
+            spec=entry.spec,
+            accuracy_pct=entry.accuracy_pct,
+            correct=entry.correct,
+            correct_torch=entry.correct_torch,
+            parity=entry.parity,
+            agreement=entry.agreement,
+            parameters=entry.parameters,
+            macs=entry.macs,
+            latency_ms=times.get(file, {}),
+        )
         for file, entry in bundle.manifest.networks.items()
     ]
     return types.Networks(networks=networks, latency_on=machine if times else {})

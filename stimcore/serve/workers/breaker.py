@@ -1,4 +1,4 @@
-"""A circuit breaker: counts crashes, and says when there are so many that the server should stop trying for a while."""
+"""A circuit breaker: it counts crashes, and opens when there are so many that the server should stop trying for a while."""
 
 import time
 from collections import deque

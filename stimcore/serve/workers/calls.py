@@ -21,7 +21,7 @@ TOLERANCE = 1e-4
 
 
 def answer_call(call: Call, engines: EngineCache, provider: Provider) -> object:
-    """Return the answer to a call; the call's class says what that is.
+    """Return the answer to a call; the class of the call documents its form.
 
     Args:
         call: The call.

@@ -40,7 +40,7 @@ log = logging.getLogger("stimcore.serve")
 CALLS_AHEAD = 1
 """Calls that a worker holds beyond those that it runs at once, so that it never waits for the front to send the next one."""
 ATTEMPTS = 2
-"""A call whose worker ended is tried this many times in all: the first end may have had another cause, such as full memory."""
+"""Number of workers that try a call before it fails: the first one may have ended for another reason, such as full memory."""
 
 
 class Dispatcher:
@@ -79,7 +79,7 @@ class Dispatcher:
             StimcoreError: The worker refused the call.
         """
         if self._breaker.open:
-            raise Busy("the worker process keeps ending", todo="Try again in a minute; the server's log says why.")
+            raise Busy("the worker process keeps ending", todo="Try again in a minute; the server's log has the reason.")
         if sum(other.priority == priority for other in self._waiting) >= self._limits.calls:
             raise Busy(f"{self._limits.calls} requests wait: exceeds maximum queue size", todo="Try again in a moment.")
         pending = PendingCall(make(next(self._numbers)), asyncio.get_running_loop().create_future(), priority)
@@ -164,7 +164,7 @@ class Dispatcher:
 
     def receive(self, worker: WorkerHandle, message: object) -> None:
         """Handle a message of a worker, and give it the next work."""
-        worker.heard_at = time.monotonic()
+        worker.last_message_at = time.monotonic()
         match message:
             case Hello():
                 worker.hello = message

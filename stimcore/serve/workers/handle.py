@@ -46,7 +46,7 @@ class WorkerHandle:
         calls: Calls that it has and did not answer yet, by number.
         job: The job that it computes the next report of.
         open_jobs: Jobs that it has begun and not ended: their statistics and counts live in its memory.
-        heard_at: When it last sent a message, or last got work while it was idle, in seconds of the monotonic clock.
+        last_message_at: When it last sent a message, or last got work while it was idle, in seconds of the monotonic clock.
         failures: Processes of this handle in a row that ended without answering anything.
         caches: What its engines kept when it last reported; see `messages.Report`.
         warmed_up: Fingerprints of bundles for which it got a `Warmup`.
@@ -58,7 +58,7 @@ class WorkerHandle:
     calls: dict[int, PendingCall] = field(default_factory=dict)
     job: Job | None = None
     open_jobs: set[Job] = field(default_factory=set)
-    heard_at: float = 0.0
+    last_message_at: float = 0.0
     failures: int = 0
     caches: Mapping[str, float] = field(default_factory=dict)
     warmed_up: set[str] = field(default_factory=set)
@@ -71,17 +71,17 @@ class WorkerHandle:
     def send(self, message: object, now: float) -> None:
         """Queue a message on the worker's pipe; the worker must be running.
 
-        Silence counts from here when the worker was idle: an idle worker rightly says nothing, for hours if need be.
+        Silence counts from here when the worker was idle: an idle worker has nothing to send, for hours if need be.
         """
         assert self.process is not None
         assert self.process.stdin is not None
         if self.idle:
-            self.heard_at = now
+            self.last_message_at = now
         self.process.stdin.write(messages.pack(message))
 
     async def run(self, now: float) -> AsyncGenerator[Any, None]:
         """Start a process and yield its messages until its output closes, which it does however the process ends."""
-        self.heard_at = now
+        self.last_message_at = now
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

@@ -98,7 +98,7 @@ class Warmup:
     """Open a bundle and fill its caches while the worker has nothing else to do; answered by `WarmupDone`.
 
     Attributes:
-        bundle: The bundle that a client has just looked at.
+        bundle: The bundle of the stored results that a client reads.
     """
 
     bundle: BundleRef

@@ -1,6 +1,6 @@
 """Supervision of the worker processes: they are started, watched, and replaced when they end or fall silent.
 
-Networks run in processes of their own for three reasons: an error inside onnxruntime or a GPU driver can end a process but not
+Networks run in separate processes for three reasons: an error inside onnxruntime or a GPU driver can end a process but not
 the server; a GPU that is in a bad state recovers only in a new process; and the front never waits for a computation.
 
 The life of a worker:
@@ -10,7 +10,7 @@ The life of a worker:
 - *watch*: a worker that has work and sends nothing for `silence_s` is stuck and gets killed (`start_s` before its `Hello`);
 - *replace*: whichever way a process ends, its output closes. Its work goes back into the queues and a new process starts, at
   once after the first failure and with growing pauses when processes end before they answered anything;
-- *circuit breaker*: after too many ends within a short time, no work is taken until they are old enough.
+- *circuit breaker*: after too many ends within a short time, the server refuses work until these ends are old enough.
 
 The module knows no HTTP. Everything in it runs in one event loop.
 """
@@ -38,7 +38,7 @@ FIRST_BACKOFF_S = 0.2
 BACKOFF_S = 5.0
 """Longest pause before a worker is started again."""
 WATCH_S = 1.0
-"""Time between two looks at all workers and jobs; less where limits are shorter."""
+"""Time between two checks of all workers and jobs; shorter where the limits are."""
 
 
 class WorkerPool:
@@ -165,8 +165,8 @@ class WorkerPool:
                 starting = worker.hello is None
                 allowed_s = self._limits.start_s if starting else self._limits.silence_s
                 at_work = starting or not worker.idle
-                if worker.process is not None and at_work and now - worker.heard_at > allowed_s:
-                    seconds = round(now - worker.heard_at)
+                if worker.process is not None and at_work and now - worker.last_message_at > allowed_s:
+                    seconds = round(now - worker.last_message_at)
                     log.error("worker silent", extra={"fields": {"device": worker.config.device, "seconds": seconds}})
                     worker.kill()  # `_supervise` replaces it
             self._jobs.drop_unwatched()

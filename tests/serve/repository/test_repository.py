@@ -18,7 +18,7 @@ ALLOWED = ("...", "model..1", "a b", "Ä-ö", "x" * 255, "%2e%2e")
 
 
 def changed(value: Any) -> Iterator[tuple[str, Any]]:
-    """A JSON value with odd things in the place of itself, of each of its members, and of each of theirs."""
+    """Yield a JSON value with odd things in place of itself, of each of its members, and of each of theirs."""
     for odd in ODD:
         yield f"{odd!r}", odd
     for key, item in value.items():

@@ -24,7 +24,7 @@ def run(folder: Path, seconds: list[float], age_s: float) -> Path:
 @pytest.mark.parametrize(
     ("seconds", "age_s", "active"),
     [
-        ([], 500, True),  # nobody knows yet how long an epoch takes
+        ([], 500, True),  # the length of an epoch is not known yet
         ([], 700, False),
         ([1.0], 100, True),
         ([1.0], 200, False),
@@ -35,6 +35,6 @@ def run(folder: Path, seconds: list[float], age_s: float) -> Path:
 )
 def test_what_is_in_progress(tmp_path: Path, seconds: list[float], age_s: float, active: bool) -> None:
     run(tmp_path / "experiment" / "common-0", seconds, age_s)
-    (found,) = runs_under(tmp_path)
-    assert found.active is active
-    assert len(found.rows) == len(seconds)
+    (info,) = runs_under(tmp_path)
+    assert info.active is active
+    assert len(info.rows) == len(seconds)

@@ -3,13 +3,24 @@
 from stimcore.serve.workers.breaker import CircuitBreaker
 
 
+class Clock:
+    """A clock that shows what a test sets."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 def test_only_crashes_within_the_window_count() -> None:
-    now = 0.0
-    breaker = CircuitBreaker(2, 10, clock=lambda: now)
-    opened = []
-    for now in (0.0, 5.0, 11.0, 12.0, 13.0):
+    clock = Clock()
+    breaker = CircuitBreaker(2, 10, clock)
+
+    def crash_at(seconds: float) -> bool:
+        clock.now_s = seconds
         breaker.record()
-        opened.append(breaker.open)
-    assert opened == [False, False, False, True, True]
-    now = 22.5
+        return breaker.open
+
+    assert [crash_at(seconds) for seconds in (0, 5, 11, 12, 13)] == [False, False, False, True, True]
+    clock.now_s = 22.5
     assert not breaker.open

@@ -47,7 +47,7 @@ class RecordingWorker(WorkerHandle):
         self.sent: list[object] = []
 
     def send(self, message: object, now: float) -> None:
-        self.heard_at = now
+        self.last_message_at = now
         self.sent.append(message)
 
 

@@ -21,7 +21,7 @@ from tests.serve.processes import Running
 
 @pytest.fixture(scope="module")
 def front(server: Running, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server whose networks run on `server`."""
+    """Start a server that runs its networks on `server`."""
     log = tmp_path_factory.mktemp("front") / "server.log"
     with Running(exported, log, words=["--engine", f"triton://127.0.0.1:{server.port}"]) as running:
         yield running
@@ -31,9 +31,9 @@ def test_inference_and_evaluation_go_to_the_other_server(front: Running, server:
     client = front.client()
     before = server.metric("stim_inferences_total")
     assert client.status().provider == f"triton http://127.0.0.1:{server.port}"
-    found = front.http.post(URL, content=json.dumps(body(parameters={"spec": "d2-1-3"}))).json()["outputs"][0]["data"]
+    logits = front.http.post(URL, content=json.dumps(body(parameters={"spec": "d2-1-3"}))).json()["outputs"][0]["data"]
     expected = server.http.post(URL, content=json.dumps(body(parameters={"spec": "d2-1-3"}))).json()["outputs"][0]["data"]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     job = client.wait(client.submit(job_request("common", "main", "d1-1-1")).id)
     bundle = open_bundle(exported / "tiny" / "common")
     (*_, last) = Engine(bundle, device="cpu", threads=1).evaluate([bundle.topology.parse("d1-1-1")])
