@@ -1,7 +1,101 @@
-"""`python -m stimcore.sweep`."""
+"""`python -m stimcore.sweep`: accuracies of a family of sub-networks of one bundle."""
 
-from stimcore import cli
-from stimcore.sweep.sweep import main
+import os
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from stimcore import cli, files
+from stimcore.analysis.result import Sweep
+from stimcore.bundle import open_bundle
+from stimcore.errors import UsageError
+from stimcore.subnets.families import KINDS, count, family
+from stimcore.subnets.sampling import sample
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
+from stimcore.sweep.sweep import Settings, sweep
+
+LARGEST_SWEEP = 100_000
+"""Sub-networks that one sweep evaluates at most."""
+PRINTED = 40
+"""Results that are printed; all go to `--json`."""
+
+
+def parser() -> cli.Parser:
+    """Return the command line; a test compares its help text with a stored one."""
+    line = cli.Parser(prog="python -m stimcore.sweep", description="Evaluate a family of sub-networks of a bundle.")
+    line.add_argument("bundle", metavar="BUNDLE", type=Path, help="exported/EXPERIMENT/METHOD")
+    line.add_argument("--kind", required=True, choices=KINDS, help="ordered sub-networks, deletions or permutations")
+    line.add_argument("--limit", type=int, metavar="N", help="evaluate a random sample of N instead of the whole family")
+    line.add_argument("--seed", type=int, default=0, help="seed of the sample (default: %(default)s)")
+    line.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: %(default)s)")
+    line.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="use a dask scheduler whose workers see the same files")
+    line.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    line.add_argument("--json", metavar="FILE", help="write the results as JSON ('-' for standard output)")
+    line.add_argument("--store", action="store_true", help="store the results in the bundle as sweep-KIND.json")
+    line.add_argument("--quiet", action="store_true", help="show no progress bar")
+    return line
+
+
+def main(argv: Sequence[str]) -> int:
+    """Sweep a family and return the exit code."""
+    options = parser().parse_args(argv)
+    if options.jobs < 1 or (options.limit is not None and options.limit < 1):
+        raise UsageError(f"--jobs {options.jobs}, --limit {options.limit}", allowed="1 and more")
+    if options.store and options.limit:
+        raise UsageError("--store with --limit", allowed="whole families only")
+    bundle = open_bundle(options.bundle)
+    specs = _specs(bundle.topology, options.kind, options.limit, options.seed)
+    settings = Settings(
+        device=options.device,
+        num_jobs=options.jobs,
+        scheduler=options.scheduler,
+        # a bundle on a read-only disk can be swept too, in one go
+        journal=options.bundle / f".sweep-{options.kind}.jsonl" if os.access(options.bundle, os.W_OK) else None,
+    )
+    hidden = options.quiet or not sys.stderr.isatty()
+    with tqdm(unit="sub-network", disable=hidden, desc=f"{bundle.method} {options.kind}") as bar:
+
+        def report(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        result = sweep(bundle, specs, options.kind, settings, report=report)
+    if options.json != "-":
+        _print(result)
+    cli.write_report(options.json, result.to_dict())
+    if options.store:
+        files.write_json(options.bundle / f"sweep-{options.kind}.json", result.to_dict())
+    return 0
+
+
+def _specs(topology: Topology, kind: str, limit: int | None, seed: int) -> list[Spec]:
+    """Return a family, or a random sample of `limit` of its members."""
+    if limit:
+        specs = sample(topology, kind, limit, random.Random(seed))
+    elif count(topology, kind) > LARGEST_SWEEP:
+        raise UsageError(
+            f"{count(topology, kind):,} sub-networks", allowed=f"at most {LARGEST_SWEEP:,}", todo="Give --limit N for a sample."
+        )
+    else:
+        specs = list(family(topology, kind))
+    if not specs:
+        raise UsageError(f"{topology.network} has no family '{kind}'")
+    return specs
+
+
+def _print(sweep: Sweep) -> None:
+    main = f"main network {sweep.main.accuracy_pct:.2f}% of {sweep.images:,} images"
+    print(f"{sweep.experiment}/{sweep.method}: {main}")
+    for result in sweep.results[:PRINTED]:
+        low, high = result.drop_interval_pct
+        print(f"  {result.spec!s:40} {result.accuracy_pct:6.2f}%  drop {result.drop_pct:6.2f} points [{low:.2f}, {high:.2f}]")
+    if len(sweep.results) > PRINTED:
+        print(f"  ... and {len(sweep.results) - PRINTED} more; --json FILE writes all")
+
 
 if __name__ == "__main__":
     cli.run(main)

@@ -1,7 +1,7 @@
 """Independent pieces of work on several processes of this machine (joblib's loky) or of many (dask futures).
 
-A worker that dies loses nothing: its pieces run again, and a piece that kills its worker twice is reported by name.
-Not joblib's dask backend: it waits for ever when a worker dies.
+When a worker process dies, its pieces run again in another one; a piece that ends its process again and again is an error.
+dask is used directly: joblib's dask backend waits for ever when a worker dies.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,22 +14,27 @@ from stimcore.errors import Unavailable, UsageError
 
 T = TypeVar("T")
 RETRIES = 2
+"""Times that a piece runs again after its process died."""
 
 
 def run(
     function: Callable[..., T], pieces: Sequence[tuple[Any, ...]], *, jobs: int = 1, scheduler: str | None = None
 ) -> Iterator[tuple[int, T]]:
-    """Calls a function with every piece; yields `(index of the piece, result)` as they finish.
+    """Call a function with every piece; yield the index of the piece and its result as they finish.
 
     Args:
-        function: Importable by name; gets a piece's values as arguments.
-        pieces: Pickled to the workers: paths and plain values.
-        jobs: Processes on this machine; 1 runs here.
+        function: A function that can be imported by name.
+        pieces: The function's arguments, sent to the workers with pickle.
+        jobs: Processes on this machine; 1 runs everything in this process.
         scheduler: Address of a dask scheduler, `tcp://HOST:PORT`; its workers see the same files.
 
     Raises:
-        UsageError: Not a number of jobs, or not an address.
-        Unavailable: No scheduler there, dask is not installed, or a piece killed its worker again and again.
+        UsageError: `jobs` is below 1, or the address has another form.
+        Unavailable: No scheduler answers, dask is not installed, or a piece ended its process again and again.
+
+    Example:
+        >>> list(run(max, [(1, 2), (4, 3)]))
+        [(0, 2), (1, 4)]
     """
     if jobs < 1:
         raise UsageError(f"--jobs {jobs}", allowed="1 and more")
@@ -50,7 +55,8 @@ def _on_loky(function: Callable[..., T], pieces: Sequence[tuple[Any, ...]], jobs
     open_pieces = dict(enumerate(pieces))
     died = 0
     while open_pieces:
-        # after a death one piece at a time, so that the one that kills its worker is known
+        # loky does not report which piece ended its process, only that one did: after that they run one at a time until one
+        # is done, so that a piece that always fails is known by its number
         batch = list(open_pieces.items()) if not died else list(open_pieces.items())[:1]
         calls = [delayed(_numbered)(function, index, piece) for index, piece in batch]
         try:

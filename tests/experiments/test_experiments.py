@@ -23,7 +23,7 @@ from stimcore.experiments.catalogue import (
 from stimcore.export import __main__ as export
 from stimcore.nets.catalogue import build
 from stimcore.recipes.catalogue import ALIASES, recipe
-from stimcore.sweep import sweep
+from stimcore.sweep import __main__ as sweep
 from stimcore.train import __main__ as train
 
 ALL = [pytest.param(plan, id=plan.name) for plan in PLANS.values()]

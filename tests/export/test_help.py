@@ -10,7 +10,7 @@ import pytest
 
 from stimcore.bundle import __main__ as bundle
 from stimcore.export import __main__ as export
-from stimcore.sweep import sweep
+from stimcore.sweep import __main__ as sweep
 
 FROZEN = Path(__file__).parent / "frozen"
 PARSERS = {"export": export.parser, "sweep": sweep.parser, "bundle": bundle.parser}

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from stimcore.analysis.result import Sweep
 from stimcore.bundle import Bundle
 from stimcore.errors import Unavailable, UsageError
+from stimcore.files import read_jsonl
 from stimcore.subnets.families import deletions, ordered
-from stimcore.sweep.sweep import split, sweep
+from stimcore.sweep.sweep import Settings, split, sweep
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,37 +26,71 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def truth(small: list[Bundle]) -> dict:
-    return sweep(small[0], list(ordered(small[0].topology)), "ordered", device="cpu")
+def truth(small: list[Bundle]) -> Sweep:
+    return ordered_sweep(small[0])
 
 
-def test_the_numbers_are_the_manifests(small: list[Bundle], truth: dict) -> None:
+def ordered_sweep(bundle: Bundle, *, jobs: int = 1, journal: Path | None = None, scheduler: str | None = None) -> Sweep:
+    settings = Settings(device="cpu", num_jobs=jobs, journal=journal, scheduler=scheduler)
+    return sweep(bundle, list(ordered(bundle.topology)), "ordered", settings)
+
+
+def test_the_numbers_are_the_manifests(small: list[Bundle], truth: Sweep) -> None:
     stored = {entry.spec: entry.correct for entry in small[0].manifest.networks.values()}
-    assert {row["spec"]: row["correct"] for row in truth["results"]} == stored
-    assert set(truth) == {"experiment", "method", "kind", "provider", "bundle", "images", "main", "results"}
+    assert {str(result.spec): result.correct for result in truth.results} == stored
+    value = json.loads(json.dumps(truth.to_dict()))
+    assert list(value) == ["experiment", "method", "kind", "provider", "bundle", "images", "main", "results"]
+    assert Sweep.from_dict(value) == truth
 
 
-def test_two_processes_say_the_same(small: list[Bundle], truth: dict) -> None:
-    assert sweep(small[0], list(ordered(small[0].topology)), "ordered", device="cpu", num_jobs=2) == truth
+def test_two_processes_give_the_same_results(small: list[Bundle], truth: Sweep) -> None:
+    assert ordered_sweep(small[0], jobs=2) == truth
 
 
-def test_a_sweep_goes_on_from_its_journal(small: list[Bundle], truth: dict, tmp_path: Path) -> None:
+def test_a_sweep_continues_from_its_journal(small: list[Bundle], truth: Sweep, tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     head = {"bundle": small[0].fingerprint, "kind": "ordered", "device": "cpu"}
-    # what a killed sweep leaves: some results, told apart here by an impossible count, and half a line
-    known = [{**row, "correct": -1, "provider": "p"} for row in truth["results"][:10]]
+    # what a killed sweep leaves: some results, recognised here by an impossible accuracy, and half a line
+    known = [{**result.to_dict(), "accuracy_pct": -1.0, "provider": "p"} for result in truth.results[:10]]
     journal.write_text("".join(json.dumps(row) + "\n" for row in [head, *known]) + '{"spec": "1-')
-    found = sweep(small[0], list(ordered(small[0].topology)), "ordered", device="cpu", journal=journal)
-    assert [row["correct"] for row in found["results"][:10]] == [-1] * 10
-    assert found["results"][10:] == truth["results"][10:]
+    found = ordered_sweep(small[0], journal=journal)
+    assert [result.accuracy_pct for result in found.results[:10]] == [-1] * 10
+    assert found.results[10:] == truth.results[10:]
     assert not journal.exists()
 
 
-def test_a_journal_of_another_bundle_is_not_believed(small: list[Bundle], truth: dict, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"bundle": "other"}, {"device": "cuda"}, {"kind": "delete"}, {}])
+def test_a_journal_of_another_sweep_is_not_used(
+    small: list[Bundle], truth: Sweep, tmp_path: Path, change: dict[str, str]
+) -> None:
     journal = tmp_path / "journal.jsonl"
-    rows = [{"bundle": "other", "kind": "ordered", "device": "cpu"}, {**truth["results"][0], "correct": -1, "provider": "p"}]
-    journal.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert sweep(small[0], list(ordered(small[0].topology)), "ordered", device="cpu", journal=journal) == truth
+    head = {"bundle": small[0].fingerprint, "kind": "ordered", "device": "cpu", **change}
+    row = {**truth.results[0].to_dict(), "accuracy_pct": -1.0, "provider": "p"}
+    if not change:  # the same sweep, written by a version whose results had other keys
+        del row["drop_pct"]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in [head, row]))
+    assert ordered_sweep(small[0], journal=journal) == truth
+
+
+def test_a_killed_sweep_leaves_its_finished_shares(
+    small: list[Bundle], truth: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stimcore.sweep.sweep.SHARE_SPECS", 9)
+    journal = tmp_path / "journal.jsonl"
+    settings = Settings(device="cpu", journal=journal)
+    specs = list(ordered(small[0].topology))
+
+    def stop(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(small[0], specs, "ordered", settings, report=stop)
+    assert len(read_jsonl(journal)) >= 1 + 9
+    reports: list[tuple[int, int]] = []
+    assert sweep(small[0], specs, "ordered", settings, report=lambda *counts: reports.append(counts)) == truth
+    assert reports[0][0] >= 9
+    assert reports[-1] == (27, 27)
 
 
 def test_shares_hold_every_spec_once_and_lie_together(small: list[Bundle]) -> None:
@@ -86,7 +122,7 @@ def test_the_command(small: list[Bundle], tmp_path: Path) -> None:
         (["--kind", "delete", "--scheduler", "localhost"], "tcp://HOST:PORT"),
     ],
 )
-def test_wrong_use_is_told_in_a_sentence(small: list[Bundle], arguments: list[str], says: str) -> None:
+def test_wrong_use_ends_with_a_sentence(small: list[Bundle], arguments: list[str], says: str) -> None:
     done = run(str(small[0].path), *arguments)
     assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
 
@@ -103,12 +139,11 @@ def scheduler() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-def test_dask_workers_say_the_same(small: list[Bundle], truth: dict, scheduler: str) -> None:
-    found = sweep(small[0], list(ordered(small[0].topology)), "ordered", device="cpu", num_jobs=2, scheduler=scheduler)
-    assert found == truth
+def test_dask_workers_give_the_same_results(small: list[Bundle], truth: Sweep, scheduler: str) -> None:
+    assert ordered_sweep(small[0], jobs=2, scheduler=scheduler) == truth
 
 
-def test_no_scheduler_is_told() -> None:
+def test_a_missing_scheduler_is_an_error() -> None:
     from stimcore.sweep import parallel
 
     with pytest.raises(UsageError, match="tcp://HOST:PORT"):

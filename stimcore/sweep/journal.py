@@ -1,0 +1,63 @@
+"""The journal of a running sweep: finished results on the disk, from which a sweep that was killed continues."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from stimcore import files
+from stimcore.analysis.result import Result
+from stimcore.errors import SpecError
+from stimcore.subnets.spec import Spec
+from stimcore.sweep.share import Measured
+
+
+@dataclass(frozen=True)
+class Journal:
+    """A file of JSON lines: first what the sweep is of, then a line per finished sub-network.
+
+    Attributes:
+        path: The file; None keeps no journal.
+        bundle: Fingerprint of the bundle.
+        kind: The family.
+        device: The device that was asked for.
+    """
+
+    path: Path | None
+    bundle: str
+    kind: str
+    device: str
+
+    @property
+    def _head(self) -> dict[str, str]:
+        return {"bundle": self.bundle, "kind": self.kind, "device": self.device}
+
+    def read(self) -> dict[Spec, Measured]:
+        """Return the results of an unfinished sweep of the same bundle; the journal of any other sweep is removed."""
+        if self.path is None:
+            return {}
+        head, *rows = files.read_jsonl(self.path) or [{}]
+        try:
+            measured = [_measured(row) for row in rows]
+        except (KeyError, ValueError, SpecError):
+            head = {}  # written by another version: measuring again is safe
+        if head != self._head:
+            self.remove()
+            return {}
+        return {entry.result.spec: entry for entry in measured}
+
+    def append(self, measured: Iterable[Measured]) -> None:
+        """Add finished results."""
+        if self.path is None:
+            return
+        rows = [{**entry.result.to_dict(), "provider": entry.provider} for entry in measured]
+        files.append_jsonl(self.path, rows if self.path.exists() else [self._head, *rows])
+
+    def remove(self) -> None:
+        """Remove the file: the sweep is complete."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def _measured(row: dict[str, object]) -> Measured:
+    provider = row.pop("provider")
+    return Measured(Result.from_dict(row), str(provider))
