@@ -87,9 +87,12 @@ def choose_clicked() -> None:
 
 def curve(here: Frame, damaged: Damaged, kind: str) -> None:
     """Draw the median drop over the amount of damage."""
-    spreads = deletion_curve if kind == "delete" else permutation_curve
-    curves = [(here.style(m), spreads(here.topology, f.sweep)) for m, f in damaged]
-    x = figures.DELETED if kind == "delete" else figures.OPERATIONS
+    styles, sweeps = [here.style(method) for method, _ in damaged], [measured.sweep for _, measured in damaged]
+    if kind == "delete":
+        x, spreads = figures.DELETED, [deletion_curve(here.topology, sweep) for sweep in sweeps]
+    else:
+        x, spreads = figures.OPERATIONS, [permutation_curve(sweep) for sweep in sweeps]
+    curves = list(zip(styles, spreads, strict=True))
     chart(figures.damage_curve(curves, x), f"{kind}-many", f"Points lost over the number of {x}: median and range")
     st.caption("● measured here: " + "; ".join(sorted({f.provenance for _, f in damaged})) + ".")
 

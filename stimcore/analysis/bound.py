@@ -8,7 +8,7 @@ from stimcore.analysis.result import Sweep
 
 @dataclass(frozen=True)
 class Bound:
-    """The bound of Appendix B beside the gap that it bounds.
+    """The bound of Appendix B next to the gap that it bounds.
 
     Attributes:
         eps1: Largest cross entropy of the main network on one image.
@@ -45,7 +45,7 @@ def bound_limit(eps1: float, eps2: float, num_classes: int) -> float:
 
 
 def measure_bound(sweep: Sweep, num_classes: int) -> Bound | None:
-    """Return the bound beside the measured gap, over a sweep of ordered sub-networks.
+    """Return the bound next to the measured gap, over a sweep of ordered sub-networks.
 
     Args:
         sweep: Results with their cross entropies.

@@ -107,7 +107,7 @@ def find_base(networks: Sequence[Network]) -> Network | None:
 
 @dataclass(frozen=True)
 class TwinGap:
-    """A twin beside the same architecture inside a main network.
+    """A twin next to the same architecture inside a main network.
 
     Attributes:
         twin: The network that was trained alone.

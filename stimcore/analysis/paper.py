@@ -224,7 +224,7 @@ FIGURES: Mapping[str, Figure] = {
         "highest accuracies, stimulative vs common: 96.88% vs 95.72%, 81.07% vs 77.39%, 81.06% vs 76.53%",
     ),
     "r3": Figure(
-        "accuracy of stimulative training over lambda, beside common training",
+        "accuracy of stimulative training over lambda, next to common training",
         "best lambda: 5 (MobileNetV3, CIFAR-10), 10 (MobileNetV3 and ResNet-50, CIFAR-100), 1 (ResNets, ImageNet)",
     ),
     "r4": Figure("accuracy drop when blocks are deleted or permuted: stimulative, common, self distillation"),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from stimcore.analysis.result import Result, Sweep
-from stimcore.subnets.families import operations
+from stimcore.subnets.families import count_operations
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 
@@ -91,16 +91,16 @@ def deletion_curve(topology: Topology, sweep: Sweep) -> list[Spread]:
     return _spreads(sweep, lambda result: len(deleted_blocks(topology, result.spec)))
 
 
-def permutation_curve(topology: Topology, sweep: Sweep) -> list[Spread]:
+def permutation_curve(sweep: Sweep) -> list[Spread]:
     """Return the drops by number of permuting operations (panel c; Table r2 counts the arrangements).
 
     Example:
         >>> result = Result.counted(Spec.from_text("2-3-1"), images=10, correct=8, lost=2, won=0)
         >>> sweep = Sweep(experiment="", method="common", kind="permute", provider="", images=10, main=result, results=[result])
-        >>> [(spread.amount, spread.high) for spread in permutation_curve(Topology.of("toy", [3]), sweep)]
+        >>> [(spread.amount, spread.high) for spread in permutation_curve(sweep)]
         [(2, 20.0)]
     """
-    return _spreads(sweep, lambda result: operations(topology, result.spec))
+    return _spreads(sweep, lambda result: count_operations(result.spec))
 
 
 def _spreads(sweep: Sweep, amount: Callable[[Result], int]) -> list[Spread]:

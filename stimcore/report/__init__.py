@@ -1,1 +1,1 @@
-"""The report: stored results of experiments as tables and figures beside the paper's. Reads bundles, evaluates nothing."""
+"""The report: stored results of experiments as tables and figures next to the paper's. Reads bundles, evaluates nothing."""

@@ -1,4 +1,4 @@
-"""`python -m stimcore.report`: stored results as a page, CSV, SVG, JSON and Markdown beside the paper's numbers."""
+"""`python -m stimcore.report`: stored results as a page, CSV, SVG, JSON and Markdown next to the paper's numbers."""
 
 import sys
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def parser() -> cli.Parser:
     """Return the command line; a test compares its help text with a stored one."""
     line = cli.Parser(
         prog="python -m stimcore.report",
-        description="Write the tables and figures of experiments beside the paper's. Nothing is evaluated: what was not "
+        description="Write the tables and figures of experiments next to the paper's. Nothing is evaluated: what was not "
         "swept and stored is listed as a gap.",
     )
     line.add_argument("experiments", nargs="+", metavar="EXPERIMENT", type=Path, help="exported/EXPERIMENT, or exported")

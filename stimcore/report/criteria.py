@@ -175,7 +175,7 @@ def permutation(results: ExperimentResults, *, later: bool = False) -> Finding:
     pair = results.common_and_stimulative("permute")
     if isinstance(pair, list):
         return missing(*pair)
-    return _compare_curves([permutation_curve(n.topology, _sweep(n, "permute", later)) for n in pair], "operations")
+    return _compare_curves([permutation_curve(_sweep(n, "permute", later)) for n in pair], "operations")
 
 
 def _sweep(network: NetworkResults, kind: str, later: bool) -> Sweep:

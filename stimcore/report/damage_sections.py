@@ -96,7 +96,7 @@ def _figure(topology: Topology, networks: Mapping[str, NetworkResults]) -> go.Fi
                 method_style(method),
                 singles=single_deletions(topology, delete) if delete else (),
                 deletions=deletion_curve(topology, delete) if delete else (),
-                permutations=permutation_curve(topology, permute) if permute else (),
+                permutations=permutation_curve(permute) if permute else (),
             )
         )
     return apply_print_theme(damage_panels(methods, topology.num_blocks))
@@ -105,9 +105,12 @@ def _figure(topology: Topology, networks: Mapping[str, NetworkResults]) -> go.Fi
 def _curve_table(topology: Topology, name: str, networks: Mapping[str, NetworkResults]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for method, network in networks.items():
-        for kind, curve in (("delete", deletion_curve), ("permute", permutation_curve)):
-            if kind in network.sweeps:
-                rows += [_curve_row(method_words(method), kind, spread) for spread in curve(topology, network.sweeps[kind])]
+        delete, permute = network.sweeps.get("delete"), network.sweeps.get("permute")
+        curves = {
+            "delete": deletion_curve(topology, delete) if delete else (),
+            "permute": permutation_curve(permute) if permute else (),
+        }
+        rows += [_curve_row(method_words(method), kind, spread) for kind, curve in curves.items() for spread in curve]
     return Table(f"{name}-curves", "Drops by amount, points", [Column(title) for title in CURVE_COLUMNS], rows, shown=False)
 
 

@@ -147,9 +147,6 @@ def figure_r3(results: ExperimentResults, lambda_results: ExperimentResults | No
     if len(ablation.points) < 2 and lambda_results is not None:
         source, ablation = lambda_results, lambda_ablation(lambda_results.main_networks)
     measured = len(ablation.points) > 1
-    common = source.method("common")
-    origin = "This experiment" if source is results else f"From the experiment {source.name}"
-    note = f"{origin}: {common.recipe['epochs']} epochs, {common.label}." if common is not None else f"{origin}."
     rows: list[tuple[Cell, ...]] = [(f"{weight:g}", accuracy(main)) for weight, main in ablation.points]
     if ablation.common is not None:
         rows.insert(0, ("common", accuracy(ablation.common)))
@@ -162,9 +159,16 @@ def figure_r3(results: ExperimentResults, lambda_results: ExperimentResults | No
     return Section(
         name="figure-r3",
         title="Fig. r3: lambda",
-        text=(describe_paper_figure("r3"), *([note] if measured else [])),
+        text=(describe_paper_figure("r3"), *([_describe_lambda_runs(source, source is results)] if measured else [])),
         figure=apply_print_theme(lambda_figure(ablation)) if measured else None,
         alt="Main accuracy over lambda, common training as a line across with its 95% interval.",
         tables=(table,) if measured else (),
         gaps=gaps,
     )
+
+
+def _describe_lambda_runs(source: ExperimentResults, is_this: bool) -> str:
+    """Return where the runs over lambda come from, and the budget of common training, whose recipe they share."""
+    origin = "This experiment" if is_this else f"From the experiment {source.name}"
+    common = source.method("common")
+    return f"{origin}: {common.recipe['epochs']} epochs, {common.label}." if common and common.recipe else f"{origin}."

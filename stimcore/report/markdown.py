@@ -103,5 +103,5 @@ def _table_lines(table: Table) -> list[str]:
 
 
 def _escape(text: str) -> str:
-    """Return text that can neither break a table nor bring HTML of its own; names in bundles are not trusted."""
+    """Return text that can neither break a table nor become HTML; names in bundles are not trusted."""
     return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

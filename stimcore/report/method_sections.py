@@ -59,7 +59,7 @@ def table_r3(results: ExperimentResults) -> Section:
         tables=(
             Table(
                 "table-r3-accuracy",
-                "Accuracy, %: measured here beside the paper (MobileNetV3, CIFAR-100)",
+                "Accuracy, %: measured here next to the paper (MobileNetV3, CIFAR-100)",
                 ACCURACY_COLUMNS,
                 [_accuracy_row(*row) for row in rows],
             ),

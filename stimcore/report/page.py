@@ -45,7 +45,7 @@ def render_page(report: ExperimentReport) -> str:
     """Return the text of the page."""
     results = report.results
     return _ENVIRONMENT.get_template("page.html").render(
-        title=f"{results.name}: stimulative training, measured here beside the paper",
+        title=f"{results.name}: stimulative training, measured here next to the paper",
         name=results.name,
         summary=f"{results.topology.network} on {results.dataset}, {results.images:,} test images. {_count_claims(report)}",
         sections=[_section(section) for section in report.sections],

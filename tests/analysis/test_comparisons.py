@@ -32,7 +32,7 @@ def network(name: str, method: str, correct: int = 900, **values: Any) -> Traine
 
 
 def test_methods_stand_in_the_order_of_table_r3() -> None:
-    assert METHOD_ORDER == tuple(row.method for row in paper.TABLE_R3)
+    assert tuple(row.method for row in paper.TABLE_R3) == METHOD_ORDER
     assert sorted(["my_own", "stimulative", "layer_supervision", "common"], key=method_position) == [
         "common",
         "layer_supervision",

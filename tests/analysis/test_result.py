@@ -23,7 +23,8 @@ def example() -> Result:
 
 def test_a_result_is_made_of_counts() -> None:
     result = example()
-    assert result.accuracy_pct == 75 and result.drop_pct == 5
+    assert result.accuracy_pct == 75
+    assert result.drop_pct == 5
     assert result.interval_pct == pytest.approx(wilson(150, 200), abs=1e-6)
     assert result.drop_interval_pct == pytest.approx(paired_drop(20, 10, 200).interval_pct, abs=1e-6)
     assert Result.from_dict(json.loads(json.dumps(result.to_dict()))) == result
@@ -52,7 +53,7 @@ def test_stored_sweeps_are_read_and_written_unchanged(path: Path) -> None:
     ],
 )
 def test_a_value_that_is_no_result_is_refused(key: str, value: Any) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="images: counts|finite number|keys|interval|not a"):
         Result.from_dict(example().to_dict() | {key: value})
 
 

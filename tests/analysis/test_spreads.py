@@ -18,8 +18,8 @@ def test_single_deletions_and_curve() -> None:
 
 def test_permutation_curve_counts_operations() -> None:
     made = sweep({"2-1-3.4-5-6": 890, "3-2-1.4-5-6": 880, "2-3-1.4-5-6": 700, "2-1-3.4-6-5": 600}, FULL, 900, kind="permute")
-    assert [(s.amount, s.num, s.median) for s in permutation_curve(SIX, made)] == [(1, 2, 1.5), (2, 2, 25.0)]
-    assert permutation_curve(SIX, sweep({}, FULL, 900)) == []
+    assert [(s.amount, s.num, s.median) for s in permutation_curve(made)] == [(1, 2, 1.5), (2, 2, 25.0)]
+    assert permutation_curve(sweep({}, FULL, 900)) == []
 
 
 def test_first_blocks_kept_leaves_out_results_that_delete_or_move_one() -> None:

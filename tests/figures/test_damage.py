@@ -26,7 +26,7 @@ def made(method: str, *, delete: bool = True, permute: bool = False) -> MethodDa
         STYLES[method],
         singles=single_deletions(SIX, DELETE) if delete else (),
         deletions=deletion_curve(SIX, DELETE) if delete else (),
-        permutations=permutation_curve(SIX, PERMUTE) if permute else (),
+        permutations=permutation_curve(PERMUTE) if permute else (),
     )
 
 

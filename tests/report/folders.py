@@ -1,4 +1,7 @@
-"""Experiment folders written by hand: real manifests and hashes, made-up counts; the report opens no network."""
+"""Experiment folders written by hand: real hashes and made-up counts. The report opens no network, so the files are none.
+
+They are bundles of version 1, written as JSON: every version of the program reads that form.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from stimcore import files
-from stimcore.bundle import Experiment, FileEntry, Manifest
 from stimcore.recipes.catalogue import recipe
 from stimcore.subnets.topology import Topology
 from tests.analysis.made import IMAGES, SIX, sweep
@@ -19,17 +21,18 @@ def experiment(folder: Path, topology: Topology = SIX) -> Path:
     folder.mkdir(parents=True)
     for name in ("calibration.npz", "evaluation.npz"):
         np.savez(folder / name, pixels=np.zeros((2, 1, 4, 4), np.uint8), labels=np.zeros(2, np.int64))
-    Experiment(
-        path=folder,
-        dataset="made-by-hand",
-        licence="none",
-        classes=tuple("abcdefghij"),
-        mean=(0.5,),
-        std=(0.5,),
-        image_shape=(1, 4, 4),
-        topology=topology,
-        hashes={name: files.sha256(folder / name) for name in ("calibration.npz", "evaluation.npz")},
-    ).write()
+    value = {
+        "version": 1,
+        "dataset": "made-by-hand",
+        "licence": "none",
+        "classes": list("abcdefghij"),
+        "mean": [0.5],
+        "std": [0.5],
+        "image_shape": [1, 4, 4],
+        "topology": topology.to_dict(),
+        "hashes": {name: files.sha256(folder / name) for name in ("calibration.npz", "evaluation.npz")},
+    }
+    files.write_json(folder / "experiment.json", value)
     return folder
 
 
@@ -54,36 +57,37 @@ def bundle(
         (path / "training.jsonl").write_text("".join(json.dumps(row) + "\n" for row in records))
         hashes["training.jsonl"] = files.sha256(path / "training.jsonl")
     full = str(topology.full)
-    entry = FileEntry(
-        sha256=files.sha256(path / "main.onnx"),
-        bytes=1,
-        spec=full,
-        accuracy_pct=100 * correct / IMAGES,
-        correct=correct,
-        correct_torch=correct,
-        parity=0.0,
-        agreement=1.0,
-        parameters=10,
-        macs=1_000_000,
-    )
-    manifest = Manifest(
-        topology=topology,
-        method=method or name,
-        recipe=recipe("resnet20-fashion").to_dict(),
-        options=options or {},
-        seed=0,
-        label="reduced recipe",
-        spec=spec,
-        checkpoint_sha256="",
-        opset=20,
-        versions={},
-        parts=[],
-        hashes=hashes,
-        networks={"main.onnx": entry},
-        images=IMAGES,
-        machine={"device": "a machine"},
-    )
+    entry = {
+        "sha256": files.sha256(path / "main.onnx"),
+        "bytes": 1,
+        "spec": full,
+        "accuracy_pct": 100 * correct / IMAGES,
+        "correct": correct,
+        "correct_torch": correct,
+        "parity": 0.0,
+        "agreement": 1.0,
+        "parameters": 10,
+        "macs": 1_000_000,
+    }
+    manifest = {
+        "version": 1,
+        "topology": topology.to_dict(),
+        "method": method or name,
+        "recipe": recipe("resnet20-fashion").to_dict(),
+        "options": options or {},
+        "seed": 0,
+        "label": "reduced recipe",
+        "spec": spec,
+        "checkpoint_sha256": "",
+        "opset": 20,
+        "versions": {},
+        "parts": [],
+        "hashes": hashes,
+        "networks": {"main.onnx": entry},
+        "images": IMAGES,
+        "machine": {"device": "a machine"},
+    }
     for kind, counts in (sweeps or {}).items():
         files.write_json(path / f"sweep-{kind}.json", sweep(counts, full, correct, kind=kind).to_dict())
-    files.write_json(path / "manifest.json", manifest.to_dict())
+    files.write_json(path / "manifest.json", manifest)
     return path

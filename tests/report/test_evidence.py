@@ -57,10 +57,10 @@ def evaluated_again(path: Path, rng: random.Random) -> None:
     assert last.done
     assert last.results[bundle.topology.full].correct == bundle.main.correct
     for spec in chosen:
-        found, row = last.results[spec], stored[str(spec)]
-        assert (found.correct, found.images) == (row["correct"], row["images"]), f"{spec}, seed {SEED}"
-        assert found.drop.drop_pct == pytest.approx(row["drop_pct"], abs=1e-6), f"{spec}, seed {SEED}"
-        assert found.ce_nats == pytest.approx(row["ce_nats"], rel=1e-3), f"{spec}, seed {SEED}"
+        result, row = last.results[spec], stored[str(spec)]
+        assert (result.correct, result.images) == (row["correct"], row["images"]), f"{spec}, seed {SEED}"
+        assert result.drop_pct == pytest.approx(row["drop_pct"], abs=1e-6), f"{spec}, seed {SEED}"
+        assert result.ce_nats == pytest.approx(row["ce_nats"], rel=1e-3), f"{spec}, seed {SEED}"
 
 
 def test_a_random_sample_comes_out_again_to_the_image() -> None:

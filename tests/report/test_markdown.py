@@ -55,5 +55,6 @@ def test_cells_cannot_break_a_table(made: Path, tmp_path: Path) -> None:
             block.append(line)
         elif block:
             columns = {row.replace("\\|", "").count("|") for row in block}
-            assert len(columns) == 1 and len(block) > 2, block
+            assert len(columns) == 1, block
+            assert len(block) > 2, block
             block = []
