@@ -22,7 +22,8 @@ def test_loads(name: str) -> None:
 def test_every_file_is_declared_as_package_data() -> None:
     root = Path(__file__).parents[2]
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    globs = project["tool"]["setuptools"]["package-data"]["stimcore.web"]
+    data = project["tool"]["setuptools"]["package-data"]
+    globs = [*data.get("*", []), *data.get("stimcore.web", [])]
     assets = [f.name for f in files("stimcore.web").iterdir() if f.name.endswith((".html", ".css", ".js"))]
     assert len(assets) == 3 * len(NAMES)
     assert all(any(fnmatch(name, glob) for glob in globs) for name in assets)
