@@ -1,16 +1,23 @@
-"""The error tree: every refusal says what was wrong, what is allowed and what to do.
+"""The errors that users meet. Each message names what was wrong, what is allowed and what to do next.
 
-Owns the exceptions and the one table that maps them to exit codes. Knows nothing of HTTP or of the command line.
+`exit_code` is the exit code of a command that ends with the error; `code` names the error in answers of the server. This module
+knows neither HTTP nor the command line.
 """
 
 
 class StimcoreError(Exception):
-    """A refusal in one sentence.
+    """An error that a user can understand and act on; its text is one or two sentences.
 
     Args:
         what: What was wrong, with the value that was given.
-        allowed: What would have been right; empty when nothing could be named.
+        allowed: What would have been right; empty when there is nothing to name.
         todo: What the reader can do next; empty when that is obvious.
+
+    Example:
+        >>> print(UsageError("there is no device 'tpu'", allowed="auto, cpu"))
+        there is no device 'tpu'; allowed: auto, cpu.
+        >>> print(BundleError("main.onnx is missing", todo="Export the run again."))
+        main.onnx is missing. Export the run again.
     """
 
     code = "error"
@@ -32,12 +39,12 @@ class StimcoreError(Exception):
 
 
 def _rebuild(kind: type[StimcoreError], what: str, allowed: str, todo: str) -> StimcoreError:
-    """Carries an error through pickle (worker processes) with all three of its parts."""
+    """Make an error again on the other side of a pickle: `Exception` itself would only keep the first argument."""
     return kind(what, allowed=allowed, todo=todo)
 
 
 class UsageError(StimcoreError):
-    """The caller asked for something that does not exist or does not fit together."""
+    """The user asked for something that does not exist, or for things that don't fit together."""
 
     code = "usage"
     exit_code = 2
@@ -50,36 +57,36 @@ class SpecError(UsageError):
 
 
 class DataMissing(UsageError):
-    """A data set that is not where it was looked for."""
+    """A data set is not in the folder where it was expected."""
 
     code = "data_missing"
 
 
 class CheckpointError(StimcoreError):
-    """A checkpoint that cannot be used: truncated, of another network, or more than tensors."""
+    """A checkpoint can't be used: it is truncated, belongs to another network, or holds more than tensors."""
 
     code = "bad_checkpoint"
 
 
 class BundleError(StimcoreError):
-    """A bundle that is broken, incomplete or of another version."""
+    """A bundle is broken or incomplete, or has a newer schema."""
 
     code = "broken_bundle"
 
 
 class ParityError(StimcoreError):
-    """An exported network that does not say what its original says."""
+    """An exported network computes something else than the network that it was exported from."""
 
     code = "parity"
 
 
 class TrainingFailed(StimcoreError):
-    """A run that cannot go on: a loss that is not finite, or a network that collapsed."""
+    """Training can't continue: the loss is not finite, or the network collapsed."""
 
     code = "training_failed"
 
 
 class Unavailable(StimcoreError):
-    """Something that would work later or elsewhere: a server that is down, a device that is not there."""
+    """Something that would work later or elsewhere: a server is down, or a package is not installed."""
 
     code = "unavailable"

@@ -89,7 +89,7 @@ def test_wrong_use_ends_with_a_sentence(arguments: list[str], text: str) -> None
     ],
 )
 def test_errors_become_exit_codes(error: BaseException, code: int, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    def command(argv: object) -> int:
+    def command(_: object) -> int:
         raise error
 
     with pytest.raises(SystemExit) as end:
@@ -99,7 +99,7 @@ def test_errors_become_exit_codes(error: BaseException, code: int, text: str, ca
 
 
 def test_a_defect_keeps_its_traceback() -> None:
-    def command(argv: object) -> int:
+    def command(_: object) -> int:
         raise OSError("not from the operating system")
 
     with pytest.raises(OSError, match="not from"):

@@ -107,8 +107,13 @@ def test_numbers_that_json_lacks_are_refused_and_change_nothing(tmp_path: Path) 
 
 def test_a_file_is_replaced_only_when_all_went_well(tmp_path: Path) -> None:
     path = made(tmp_path / "value.txt", "old")
-    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
-        temporary.write_text("half", encoding="utf-8")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half", encoding="utf-8")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_text(encoding="utf-8") == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["value.txt"]

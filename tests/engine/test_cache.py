@@ -21,7 +21,8 @@ def test_the_least_recently_used_goes_first() -> None:
         cache.put(key, b"1")
     assert cache.get("a") == b"1"
     cache.put("d", b"1")
-    assert "b" not in cache and "a" in cache
+    assert "b" not in cache
+    assert "a" in cache
 
 
 def test_a_smaller_limit_drops_the_least_recently_used() -> None:
@@ -30,7 +31,8 @@ def test_a_smaller_limit_drops_the_least_recently_used() -> None:
         cache.put(key, b"1")
     cache.get("a")
     cache.resize(2)
-    assert "b" not in cache and cache.bytes == 2
+    assert "b" not in cache
+    assert cache.bytes == 2
     cache.put("d", b"1")
     assert len(cache) == 2
 
@@ -40,7 +42,8 @@ def test_room_is_made_before_what_comes() -> None:
     for key in "abc":
         cache.put(key, b"1")
     cache.make_room(2)
-    assert cache.bytes == 1 and "c" in cache
+    assert cache.bytes == 1
+    assert "c" in cache
     cache.make_room(9)
     assert cache.bytes == 0
 
@@ -48,4 +51,5 @@ def test_room_is_made_before_what_comes() -> None:
 def test_what_alone_exceeds_the_limit_is_made_but_not_kept() -> None:
     cache: LRUCache[str, bytes] = LRUCache(3, len)
     assert cache.get_or_make("a", lambda: b"12345") == b"12345"
-    assert "a" not in cache and cache.bytes == 0
+    assert "a" not in cache
+    assert cache.bytes == 0

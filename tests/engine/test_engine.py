@@ -185,7 +185,8 @@ def test_what_a_stopped_evaluation_learned_is_used_by_the_next(small: list[Bundl
     spec = without(bundle.topology, [9])
     assert last(engine, [spec]) == last(Engine(bundle, device="cpu"), [spec])
     metrics = engine.metrics()
-    assert metrics["evaluation_hits"] > 0 and metrics["evaluation_bytes"] > kept
+    assert metrics["evaluation_hits"] > 0
+    assert metrics["evaluation_bytes"] > kept
 
 
 def test_a_dropped_engine_is_gone_at_once(small: list[Bundle]) -> None:
@@ -215,7 +216,8 @@ def test_it_stops_when_asked_and_goes_on_afterwards(small: list[Bundle]) -> None
     seen: list[Progress] = []
     for report in engine.evaluate([without(bundle.topology, [2])], chunk_images=125, should_stop=lambda: len(seen) >= 3):
         seen.append(report)
-    assert len(seen) == 3 and not seen[-1].done
+    assert len(seen) == 3
+    assert not seen[-1].done
     spec = without(bundle.topology, [2])
     assert last(engine, [spec]) == last(Engine(bundle, device="cpu"), [spec])
 
@@ -268,5 +270,6 @@ def test_a_committed_bundle_gives_its_stored_accuracies_to_the_image(fashion: Pa
     scores = last(Engine(bundle, device="cpu"), [spec, other])
     assert scores[spec].correct == entry.correct == entry.correct_torch
     stored = bundle.sweep("delete")
-    assert stored is not None and stored["bundle"] == bundle.fingerprint
+    assert stored is not None
+    assert stored["bundle"] == bundle.fingerprint
     assert scores[other].correct == next(r["correct"] for r in stored["results"] if r["spec"] == str(other))

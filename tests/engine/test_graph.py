@@ -60,7 +60,8 @@ def test_without_a_gpu_auto_says_why_it_runs_on_the_cpu() -> None:
     if provider.on_gpu:
         assert provider.reason is None
     else:
-        assert provider.reason and "\n" not in provider.reason
+        assert provider.reason
+        assert "\n" not in provider.reason
 
 
 @pytest.mark.gpu

@@ -19,7 +19,7 @@ def run(root: Node, available: set[Route], wanted: set[Route], cost: float) -> N
         wanted=lambda node: node.route in wanted,
         available=lambda route: route in available,
         emitted=lambda node: node.route in wanted,
-        cost=lambda node: cost,
+        cost=lambda _: cost,
     )
     known = set(available) | {()}
     done: set[Route] = set()

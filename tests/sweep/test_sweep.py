@@ -80,7 +80,7 @@ def test_a_killed_sweep_leaves_its_finished_shares(
     settings = Settings(device="cpu", journal=journal)
     specs = list(ordered(small[0].topology))
 
-    def stop(done: int, total: int) -> None:
+    def stop(done: int, _: int) -> None:
         if done:
             raise KeyboardInterrupt
 
@@ -107,7 +107,8 @@ def test_the_command(small: list[Bundle], tmp_path: Path) -> None:
     done = run(str(small[0].path), "--kind", "delete", "--limit", "4", "--json", str(target))
     assert done.returncode == 0, done.stderr
     value = json.loads(target.read_text())
-    assert len(value["results"]) == 4 and value["images"] == 400
+    assert len(value["results"]) == 4
+    assert value["images"] == 400
     done = run(str(small[0].path), "--kind", "permute", "--limit", "2", "--json", "-")
     assert json.loads(done.stdout)["kind"] == "permute"
 
@@ -124,12 +125,15 @@ def test_the_command(small: list[Bundle], tmp_path: Path) -> None:
 )
 def test_wrong_use_ends_with_a_sentence(small: list[Bundle], arguments: list[str], says: str) -> None:
     done = run(str(small[0].path), *arguments)
-    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_folder_without_a_bundle(tmp_path: Path) -> None:
     done = run(str(tmp_path / "nothing"), "--kind", "delete")
-    assert done.returncode == 1 and "experiment.json is missing" in done.stderr
+    assert done.returncode == 1
+    assert "experiment.json is missing" in done.stderr
 
 
 @pytest.fixture(scope="module")
