@@ -100,7 +100,7 @@ class MainGraph:
             tensor: Name of the stored constant.
             part: The part that reads it, narrowed or whole.
         """
-        kept = self.topology.kept(part)
+        kept = self.topology.kept_channels(part)
         return [] if kept is None else [kept.along(axis) for axis in self.parts[part.whole].axes.get(tensor, ())]
 
     def narrowed(self, tensor: str, part: PartName, values: NDArray[np.float32]) -> NDArray[np.float32]:
