@@ -275,8 +275,8 @@ def fill_commands(plan: ExperimentPlan, *, dataset: str | None, weights: Path | 
 
     Example:
         >>> commands = fill_commands(find_plan("resnet20-cifar10"), dataset="folder:images", weights=None, shared=None)
-        >>> commands[0].words[-2:]
-        ('--dataset', 'folder:images')
+        >>> commands[0].words[:6]
+        ('stimcore.train', 'resnet20-cifar10', '--method', 'common', '--dataset', 'folder:images')
     """
     given = {"--dataset": dataset, "--weights": weights, "--shared": shared}
     option_of = {IMAGES: "--dataset", WEIGHTS: "--weights"}

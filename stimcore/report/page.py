@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from stimcore.analysis import paper
@@ -49,8 +48,8 @@ def render_page(report: ExperimentReport) -> str:
         name=results.name,
         summary=f"{results.topology.network} on {results.dataset}, {results.images:,} test images. {_count_claims(report)}",
         sections=[_section(section) for section in report.sections],
-        plotly=Markup(get_plotlyjs()),  # our own scripts, not text from outside
-        draw=Markup(DRAW),
+        plotly=get_plotlyjs(),
+        draw=DRAW,
         script_hashes=" ".join(map(_csp_hash, (get_plotlyjs(), DRAW))),
     )
 
