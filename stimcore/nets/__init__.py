@@ -1,1 +1,1 @@
-"""Networks as stages of blocks; a file per family, the catalogue in `catalogue.py`."""
+"""Networks as stages of blocks: a file per family, and the table of their names in `catalogue.py`."""

@@ -1,4 +1,4 @@
-"""The catalogue: every network that can be named, in one literal table."""
+"""The catalogue: every network that has a name."""
 
 import importlib
 import re
@@ -18,13 +18,13 @@ NETWORKS: dict[str, Builder] = {
     **{f"resnet{depth}": partial(resnet.resnet, depth) for depth in resnet.DEPTHS},
     **{f"densenet{depth}": partial(densenet.densenet_of, depth) for depth in densenet.SIZES},
 }
-"""Name -> function of `input_shape`, `num_classes` that builds it."""
+"""Name -> function of `input_shape` and `num_classes` that builds the network."""
 
 PATTERNS = (
     "resnet14 for any 6n + 2 layers from 8 on, resnet20-w2 or mobilenetv3-w0.5 for a width, "
     "densenet-4-6-8-6-k12 for layers per stage and growth, MODULE:FUNCTION for your own"
 )
-"""Names besides those of `NETWORKS`, in words."""
+"""Names other than those of `NETWORKS`, in words."""
 
 _WIDTH = re.compile(r"mobilenetv3-w(?P<width>[0-9]+(\.[0-9]+)?)\Z")
 _CIFAR = re.compile(r"resnet(?P<depth>[1-9][0-9]{0,3})(-w(?P<width>[1-9][0-9]?))?\Z")
@@ -32,12 +32,20 @@ _OWN = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<function>[A-Za-z_]\w*)\Z")
 
 
 def native_shape(name: str) -> tuple[tuple[int, int, int], int]:
-    """Image shape `[C, H, W]` and number of classes that a network was published for: CIFAR-10's or ImageNet's."""
-    return ((3, 32, 32), 10) if _cifar(name) else ((3, 224, 224), 1000)
+    """Return the image shape `[C, H, W]` and the number of classes that a network was published for.
+
+    Example:
+        >>> native_shape("resnet20"), native_shape("resnet50")
+        (((3, 32, 32), 10), ((3, 224, 224), 1000))
+    """
+    return ((3, 32, 32), 10) if _parse_cifar(name) else ((3, 224, 224), 1000)
 
 
-def _cifar(name: str) -> dict[str, int]:
-    """Depth and width of a CIFAR ResNet; empty where the name is none of these, or that of an ImageNet ResNet (50, 152)."""
+def _parse_cifar(name: str) -> dict[str, int]:
+    """Return depth and width of a CIFAR ResNet, nothing for any other name.
+
+    50 and 152 are also depths 6n + 2; these names belong to the ResNets for ImageNet.
+    """
     match = _CIFAR.match(name)
     depth = 0 if match is None else int(match["depth"])
     if match is None or not cifar_resnet.exists(depth) or depth in resnet.DEPTHS:
@@ -46,45 +54,53 @@ def _cifar(name: str) -> dict[str, int]:
 
 
 def build(name: str, *, input_shape: tuple[int, int, int], num_classes: int) -> StagedNet:
-    """A network of the catalogue with fresh weights.
+    """Build a network with random weights.
 
     Args:
-        name: A key of `NETWORKS`, or one of `PATTERNS`.
+        name: A key of `NETWORKS`, or a name as `PATTERNS` describes them.
         input_shape: `[C, H, W]` of its images.
         num_classes: Width of the logits.
 
     Raises:
         UsageError: There is no such network.
+
+    Example:
+        >>> net = build("resnet20", input_shape=(1, 28, 28), num_classes=10)
+        >>> net.topology.sizes, net.topology.removable
+        ((3, 3, 3), (1, 2, 3, 5, 6, 8, 9))
     """
-    shapes = {"input_shape": input_shape, "num_classes": num_classes}
     if name in NETWORKS:
-        return NETWORKS[name](**shapes)
-    if cifar := _cifar(name):
-        return cifar_resnet.cifar_resnet(**cifar, **shapes)  # type: ignore[arg-type]  # all are of its types
+        return NETWORKS[name](input_shape=input_shape, num_classes=num_classes)
+    if cifar := _parse_cifar(name):
+        return cifar_resnet.cifar_resnet(**cifar, input_shape=input_shape, num_classes=num_classes)
     if match := _WIDTH.match(name):
-        return mobilenetv3(width=float(match["width"]), **shapes)  # type: ignore[arg-type]  # both are of its types
-    if (member := densenet.family_member(name, input_shape=input_shape, num_classes=num_classes)) is not None:
-        return member
+        return mobilenetv3(width=float(match["width"]), input_shape=input_shape, num_classes=num_classes)
+    if (net := densenet.densenet_from_name(name, input_shape=input_shape, num_classes=num_classes)) is not None:
+        return net
     if match := _OWN.match(name):
-        return _own(match["module"], match["function"])(**shapes)
+        return _import_builder(match["module"], match["function"])(input_shape=input_shape, num_classes=num_classes)
     raise UsageError(f"there is no network '{name}'", allowed=", ".join(NETWORKS) + "; " + PATTERNS)
 
 
-def _own(module: str, function: str) -> Builder:
-    """A user's function of `input_shape` and `num_classes`, found by its name on the import path."""
+def _import_builder(module: str, function: str) -> Builder:
+    """Return a function of `input_shape` and `num_classes` that a user wrote, imported by its name.
+
+    The builder that is returned checks that the function really returns a `StagedNet`.
+    """
     try:
-        found = getattr(importlib.import_module(module), function)
+        builder = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as reason:
         raise UsageError(
             f"there is no network '{module}:{function}': {reason}", todo="Is the module on the import path (PYTHONPATH)?"
         ) from reason
 
-    def checked(**shapes: object) -> StagedNet:
-        net = found(**shapes)
+    def build_and_check(**shapes: object) -> StagedNet:
+        net = builder(**shapes)
         if not isinstance(net, StagedNet):
             raise UsageError(
-                f"{module}:{function} returned a {type(net).__name__}", allowed="what stimcore.nets.own.staged makes"
+                f"{module}:{function} returned a {type(net).__name__}",
+                allowed="a network that stimcore.nets.own.staged returned",
             )
         return net
 
-    return checked
+    return build_and_check

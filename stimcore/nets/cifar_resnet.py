@@ -1,7 +1,7 @@
 """CIFAR ResNet-d: three stages of (d-2)/6 basic blocks with parameter-free shortcuts.
 
-Source: He et al. 2016, section 4.2, shortcut option A. Parameter names are those of the public repository that the paper
-uses in Appendix C.4, so that its checkpoints load key for key.
+Source: He et al. 2016, section 4.2, shortcut option A. Parameter names are those of the public repository that the paper uses
+in Appendix C.4, so that the checkpoints of that repository load key for key.
 """
 
 from collections import OrderedDict
@@ -30,7 +30,7 @@ class BasicBlock(nn.Module):
         self.stride, self.padding = stride, (channels - in_channels) // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, in_channels, H, W]` to `[B, channels, H / stride, W / stride]`."""
+        """Map `[B, in_channels, H, W]` to `[B, channels, H / stride, W / stride]`."""
         shortcut = x
         if self.stride != 1 or self.padding:
             shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.padding, self.padding))
@@ -38,7 +38,7 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """The plain network; `cifar_resnet` shows it as stages of blocks."""
+    """The plain network; `cifar_resnet` makes stages of blocks of it."""
 
     def __init__(self, depth: int, *, in_channels: int, num_classes: int, width: int = 1) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class CifarResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits `[B, num_classes]` of images `[B, in_channels, H, W]`."""
+        """Return the logits `[B, num_classes]` of images `[B, in_channels, H, W]`."""
         out = F.relu(self.bn1(self.conv1(x)))
         for number in (1, 2, 3):
             out = getattr(self, f"layer{number}")(out)
@@ -65,31 +65,35 @@ class CifarResNet(nn.Module):
 
 
 class MeanPool(nn.Module):
-    """Mean over height and width: `[B, C, H, W]` to `[B, C]`."""
+    """Mean over height and width."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The mean of every channel."""
+        """Map `[B, C, H, W]` to `[B, C]`."""
         return x.mean((2, 3))
 
 
 def exists(depth: int) -> bool:
-    """Whether there is a CIFAR ResNet of this depth: 8, 14, 20 and so on."""
+    """Return whether there is a CIFAR ResNet of this depth: 8, 14, 20 and so on."""
     return depth >= 8 and (depth - 2) % 6 == 0
 
 
 def cifar_resnet(
     depth: int, *, input_shape: tuple[int, int, int] = (3, 32, 32), num_classes: int = 10, width: int = 1
 ) -> StagedNet:
-    """CIFAR ResNet-`depth` as stages of blocks.
+    """Build CIFAR ResNet-`depth` as stages of blocks, with random weights.
 
     Args:
         depth: 6n + 2, at least 8.
-        input_shape: `[C, H, W]`.
+        input_shape: `[C, H, W]` of the images.
         num_classes: Width of the logits.
-        width: Multiplier of all channel counts, from 1.
+        width: Factor on all channel counts, from 1.
 
     Raises:
-        UsageError: `depth` is not 6n + 2, or a width below 1.
+        UsageError: `depth` is not 6n + 2, or `width` is less than 1.
+
+    Example:
+        >>> cifar_resnet(14, width=2).topology.network
+        'resnet14-w2'
     """
     if not exists(depth):
         raise UsageError(f"there is no CIFAR ResNet-{depth}", allowed="depths 6n + 2: " + ", ".join(map(str, DEPTHS)))
@@ -99,11 +103,12 @@ def cifar_resnet(
     stem = nn.Sequential(OrderedDict(conv1=module.conv1, bn1=module.bn1, relu=nn.ReLU()))
     blocks = [block for number in (1, 2, 3) for block in getattr(module, f"layer{number}")]
     size = len(blocks) // 3
-    # the blocks of a stage are alike, so the first two tell about all of it
-    sample = [blocks[s * size + i] for s in range(3) for i in range(min(2, size))]
+    # From the second block on all blocks of a stage are alike, so it is enough to probe the first two of each stage.
+    # ResNet-1202 has 600 blocks.
+    probed = min(2, size)
+    sample = [blocks[stage * size + place] for stage in range(3) for place in range(probed)]
     reasons = fixed_blocks(stem, sample, input_shape)
-    sampled = min(2, size)
-    fixed = {s * size + 1: reasons[s * sampled + 1] for s in range(3) if s * sampled + 1 in reasons}
+    fixed = {stage * size + 1: reasons[stage * probed + 1] for stage in range(3) if stage * probed + 1 in reasons}
     return StagedNet(
         module,
         Topology.of(f"resnet{depth}" if width == 1 else f"resnet{depth}-w{width}", [size] * 3, fixed),

@@ -1,4 +1,4 @@
-"""A sub-network as a network of its own: what a twin is trained as."""
+"""Cut a sub-network out of a network: what a twin is trained as."""
 
 import copy
 
@@ -13,24 +13,37 @@ from stimcore.subnets.topology import Topology
 
 
 def cut(net: StagedNet, spec: Spec) -> StagedNet:
-    """A network that has only the blocks of `spec`, with copies of their weights, numbered anew from 1.
+    """Return a network that has only the blocks of `spec`, with copies of their weights, renumbered from 1.
 
-    Parameter names are those of the parts: `stem.`, `block3.`, `head.`, with the block numbers of the original network.
-    Narrowed parts become modules of their own width.
+    Parameter names begin with the names of the parts, `stem.`, `block3.`, `head.`, in which blocks keep the numbers of the
+    original network: they show where each weight comes from. Narrowed parts become modules of their reduced width.
+
+    Args:
+        net: The network; left as it is.
+        spec: The blocks to keep.
 
     Raises:
+        SpecError: The network has no such sub-network.
         UsageError: A stage would have no block, or blocks were permuted.
+
+    Example:
+        >>> from stimcore.nets.catalogue import build
+        >>> net = build("resnet20", input_shape=(3, 32, 32), num_classes=10)
+        >>> twin = cut(net, net.topology.parse("d1-2-1"))
+        >>> twin.topology.network, twin.topology.stages
+        ('resnet20:d1-2-1', ((1,), (2, 3), (4,)))
+        >>> list(dict.fromkeys(key.split(".")[1] for key in twin.state_dict()))
+        ['stem', 'block1', 'block4', 'block5', 'block7', 'head']
     """
     topology = net.topology
     topology.check(spec)
     if not all(spec.stages) or topology.kind(spec) not in ("main", "ordered", "delete"):
         raise UsageError(f"{spec} can't be cut out of {topology.network}", allowed="blocks in their own order, no empty stage")
-    own = {block: number for number, block in enumerate(spec.blocks, 1)}
-    fixed = {own[block]: why for block, why in topology.fixed.items() if block in own}
-    modules = {part.name.whole: _apart(part.module) for part in net.route(spec)}
-    parts = nn.ModuleDict({str(name): module for name, module in modules.items()})
+    new_number = {block: number for number, block in enumerate(spec.blocks, 1)}
+    fixed = {new_number[block]: why for block, why in topology.fixed.items() if block in new_number}
+    modules = {part.name.whole: _copy_of(part.module) for part in net.route(spec)}
     return StagedNet(
-        parts,
+        nn.ModuleDict({str(name): module for name, module in modules.items()}),
         Topology.of(
             f"{topology.network}:{topology.short(spec)}",
             [len(stage) for stage in spec.stages],
@@ -45,15 +58,16 @@ def cut(net: StagedNet, spec: Spec) -> StagedNet:
         axes=net.axes_by_kind,
         input_shape=net.input_shape,
         num_classes=net.num_classes,
+        # the copies are other objects than the originals: look each branch end up by its name within its block
         branch_ends={
-            own[block]: modules[PartName.block(block)].get_submodule(name)
+            new_number[block]: modules[PartName.block(block)].get_submodule(name)
             for block, end in net.branch_ends.items()
-            if block in own
+            if block in new_number
             for name, module in net.block(block).named_modules()
             if module is end
         },
     )
 
 
-def _apart(module: nn.Module) -> nn.Module:
-    return module.apart() if isinstance(module, Narrowed) else copy.deepcopy(module)
+def _copy_of(module: nn.Module) -> nn.Module:
+    return module.to_module() if isinstance(module, Narrowed) else copy.deepcopy(module)

@@ -1,6 +1,8 @@
-"""DenseNet-121/169/201/264 and smaller relatives, from torchvision's modules: a block is a dense layer.
+"""DenseNet-121, -169, -201 and -264 and smaller ones, made of torchvision's modules: a block is a dense layer.
 
-Source: Huang et al. 2017, Table 1. Sub-networks inherit weights by channel slicing: see `stimcore.subnets.channels`.
+Sub-networks inherit the weights of the main network by slicing channels: see `stimcore.subnets.channels`.
+
+Source: Huang et al. 2017, Table 1.
 """
 
 import re
@@ -23,31 +25,37 @@ from stimcore.subnets.topology import Topology
 SIZES = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32), 264: (6, 12, 64, 48)}
 """Depth -> layers per dense block; each is a sub-network of the next."""
 GROWTH = 32
-FAMILY = re.compile(r"densenet(?P<sizes>(-[1-9][0-9]{0,2}){1,8})-k(?P<growth>[1-9][0-9]{0,2})\Z")
+"""Channels that every layer of these four adds."""
+NAME = re.compile(r"densenet(?P<sizes>(-[1-9][0-9]{0,2}){1,8})-k(?P<growth>[1-9][0-9]{0,2})\Z")
 """`densenet-4-6-8-6-k12`: layers per dense block, then the growth rate."""
 
 
-def _norm(name: str) -> dict[str, tuple[str, ...]]:
+def _norm_axes(name: str) -> dict[str, tuple[str, ...]]:
+    """Return the axes of a batch norm's tensors: one value per incoming channel."""
     return {f"{name}.{key}": ("in",) for key in ("weight", "bias", "running_mean", "running_var")}
 
 
 AXES: dict[PartKind, Axes] = {
-    "block": {**_norm("layer.norm1"), "layer.conv1.weight": ("", "in")},
-    "transition": {**_norm("norm"), "conv.weight": ("out", "in")},
-    "head": {**_norm("norm"), "classifier.weight": ("", "in")},
+    "block": {**_norm_axes("layer.norm1"), "layer.conv1.weight": ("", "in")},
+    "transition": {**_norm_axes("norm"), "conv.weight": ("out", "in")},
+    "head": {**_norm_axes("norm"), "classifier.weight": ("", "in")},
 }
-"""PartKind of part -> which axes of its tensors follow the channels that come in and go out."""
+"""Kind of part -> which axes of its tensors follow the incoming and outgoing channels.
+
+Only the first batch norm and the first convolution of a layer read the concatenated channels. What follows them in the layer
+has the same width in every sub-network.
+"""
 
 
 class Concatenating(nn.Module):
-    """A dense layer that hands on what it read together with what it adds."""
+    """A dense layer whose output is its input with the new channels appended."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, H, W]` to `[B, C + growth, H, W]`."""
+        """Map `[B, C, H, W]` to `[B, C + growth, H, W]`."""
         return torch.cat((x, self.layer(x)), 1)
 
 
@@ -60,21 +68,27 @@ def densenet(
     num_classes: int = 1000,
     small: bool | None = None,
 ) -> StagedNet:
-    """A DenseNet as stages of blocks; its stem has two growth rates of channels, as the paper's have.
+    """Build a DenseNet as stages of blocks, with random weights; its stem has 2 x `growth` channels, as in Table 1.
 
     Args:
         sizes: Layers per dense block.
         growth: Channels that every layer adds.
-        name: In the catalogue; `densenet-6-12-24-16-k32` when None.
-        input_shape: `[C, H, W]`.
+        name: Name of the network; of the form `densenet-6-12-24-16-k32` when None.
+        input_shape: `[C, H, W]` of the images.
         num_classes: Width of the logits.
-        small: Stem for images of 64 pixels and less: 3x3, stride 1, no pooling; decided by `input_shape` when None.
+        small: Whether the stem is a 3x3 convolution with stride 1 and no pooling, which keeps the resolution of small images;
+            decided by `input_shape` when None.
 
     Raises:
         UsageError: The image is too small to be halved between all dense blocks.
+
+    Example:
+        >>> net = densenet((2, 3, 2), growth=4, input_shape=(3, 32, 32), num_classes=10)
+        >>> [str(part.name) for part in net.route(net.topology.parse("d1-3-2"))][:5]
+        ['stem', 'block1', 'transition1@8+1', 'block3@6', 'block4@6']
     """
     small = small_images(input_shape, small)
-    halvings = len(sizes) - 1 + (0 if small else 2)
+    halvings = len(sizes) - 1 + (0 if small else 2)  # the large stem halves twice: by its stride and by its pooling
     if min(input_shape[1:]) < 2**halvings:
         raise UsageError(
             f"images of {input_shape[1]}x{input_shape[2]} pixels for {len(sizes)} dense blocks",
@@ -108,7 +122,12 @@ def densenet(
 
 
 def densenet_of(depth: int, *, input_shape: tuple[int, int, int] = (3, 224, 224), num_classes: int = 1000) -> StagedNet:
-    """One of the four DenseNets of the paper's Appendix F.2, by its depth.
+    """Build one of the four DenseNets of the paper's Appendix F.2, with random weights.
+
+    Args:
+        depth: A key of `SIZES`.
+        input_shape: `[C, H, W]` of the images.
+        num_classes: Width of the logits.
 
     Raises:
         UsageError: There is no such depth.
@@ -118,9 +137,9 @@ def densenet_of(depth: int, *, input_shape: tuple[int, int, int] = (3, 224, 224)
     return densenet(SIZES[depth], name=f"densenet{depth}", input_shape=input_shape, num_classes=num_classes)
 
 
-def family_member(name: str, *, input_shape: tuple[int, int, int], num_classes: int) -> StagedNet | None:
-    """The DenseNet that a name such as `densenet-4-6-8-6-k12` spells out; None when it is no such name."""
-    if (match := FAMILY.match(name)) is None:
+def densenet_from_name(name: str, *, input_shape: tuple[int, int, int], num_classes: int) -> StagedNet | None:
+    """Build the DenseNet that a name such as `densenet-4-6-8-6-k12` describes; return None for any other name."""
+    if (match := NAME.match(name)) is None:
         return None
     sizes = [int(size) for size in match["sizes"].split("-")[1:]]
     return densenet(sizes, int(match["growth"]), input_shape=input_shape, num_classes=num_classes)

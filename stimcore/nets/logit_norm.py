@@ -1,4 +1,4 @@
-"""Layer normalisation of logits, as a function and as the end of a head."""
+"""Layer normalisation of logits, as a module and as the end of a head."""
 
 from collections import OrderedDict
 
@@ -8,20 +8,30 @@ from torch import Tensor, nn
 from stimcore.nets.staged import StagedNet
 
 EPSILON = 1e-7
-"""Added to the variance (docs/semantics.md, "Options")."""
+"""Added to the variance, so that equal logits stay finite (docs/semantics.md, "Options")."""
 
 
 class LogitNorm(nn.Module):
-    """Gives every image's logits mean 0 and deviation `amplitude`; has no parameters, so a checkpoint's keys stay the same."""
+    """Shift and scale the logits of every image to the mean 0 and the standard deviation `amplitude`.
+
+    The module has no parameters, so that the keys of a checkpoint stay the same.
+
+    Args:
+        amplitude: Standard deviation of the result, more than 0.
+
+    Example:
+        >>> LogitNorm(3.0)(torch.tensor([[1.0, 3.0]]))
+        tensor([[-3.,  3.]])
+    """
 
     def __init__(self, amplitude: float) -> None:
         super().__init__()
         self.amplitude = amplitude
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Logits `[B, K]` to `[B, K]`, at least in float32.
+        """Map logits `[B, K]` to `[B, K]`, computed and returned in at least float32.
 
-        Written out, as the ONNX exporter wants a layer norm's width to be known beforehand.
+        The formula is written out because the ONNX exporter needs the width of a layer norm to be known beforehand.
         """
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
@@ -30,6 +40,6 @@ class LogitNorm(nn.Module):
 
 
 def with_normalised_logits(net: StagedNet, amplitude: float) -> StagedNet:
-    """The same network, sharing all weights, whose head ends with a `LogitNorm`."""
-    steps = net.head.named_children() if isinstance(net.head, nn.Sequential) else [("head", net.head)]
-    return net.with_head(nn.Sequential(OrderedDict([*steps, ("normalise", LogitNorm(amplitude))])))
+    """Return the same network, sharing all weights, with a head that ends with a `LogitNorm`."""
+    layers = net.head.named_children() if isinstance(net.head, nn.Sequential) else [("head", net.head)]
+    return net.with_head(nn.Sequential(OrderedDict([*layers, ("normalise", LogitNorm(amplitude))])))

@@ -1,4 +1,4 @@
-"""MobileNetV3-Large, torchvision's, as the paper's Table r1 counts it: 14 blocks in 5 stages."""
+"""torchvision's MobileNetV3-Large, with blocks and stages as in the paper's Table r1: 14 blocks in 5 stages."""
 
 from typing import cast
 
@@ -13,7 +13,7 @@ from stimcore.nets.stem import first_convolution, small_images
 from stimcore.subnets.topology import Topology
 
 SIZES = (2, 3, 4, 2, 3)
-"""Blocks per stage; `features[2..15]` are blocks 1..14."""
+"""Blocks per stage; `features[2]` to `features[15]` are blocks 1 to 14."""
 
 
 def mobilenetv3(
@@ -23,16 +23,17 @@ def mobilenetv3(
     width: float = 1.0,
     small: bool | None = None,
 ) -> StagedNet:
-    """MobileNetV3-Large as stages of blocks.
+    """Build MobileNetV3-Large as stages of blocks, with random weights.
 
     Args:
-        input_shape: `[C, H, W]`.
+        input_shape: `[C, H, W]` of the images.
         num_classes: Width of the logits.
-        width: Multiplier of all channel counts, in (0, 2].
-        small: Stem stride 1 instead of 2, for images of 64 pixels and less; decided by `input_shape` when None.
+        width: Factor on all channel counts, in (0, 2].
+        small: Whether the stem has stride 1 instead of 2, which keeps the resolution of small images; decided by `input_shape`
+            when None.
 
     Raises:
-        UsageError: A width out of range.
+        UsageError: `width` is out of range.
     """
     if not 0 < width <= 2:
         raise UsageError(f"a width of {width}", allowed="more than 0, at most 2")

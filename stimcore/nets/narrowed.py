@@ -1,7 +1,12 @@
-"""A module of which only some channels exist: the same weights, seen through slices.
+"""A module that reads and writes only some of its channels: the same weights, seen through slices.
 
-Nothing is copied and nothing is set: the slices are made in every forward, so gradients reach the whole weights, and batch
-norms in training mode write the statistics of the channels that remain back to where they belong.
+A narrowed part owns no weights. In every forward it slices the weights of the whole part anew and runs the part's code on the
+slices, so that three things hold without any bookkeeping:
+
+- the main network and all sub-networks train the same tensors, because autograd sends the gradient of a slice back to its
+  place in the whole weight;
+- an optimiser step is visible to every narrowed part at once, because no copy can be out of date;
+- no sub-network is "set": two narrowed parts of one module can be in use at the same time.
 """
 
 import copy
@@ -17,11 +22,11 @@ from stimcore.nets.norms import batch_norms
 from stimcore.subnets.channels import KeptChannels, Ranges
 
 Axes = Mapping[str, tuple[str, ...]]
-"""State-dict key -> per leading axis of its tensor: `in` or `out` where it follows the channels coming in or going out."""
+"""State-dict key -> for each leading axis of its tensor `in` or `out` if it follows the incoming or outgoing channels."""
 
 
 class Narrowed(nn.Module):
-    """`module` with the channels of `kept` alone.
+    """The part of `module` that is left when only some channels exist.
 
     Args:
         module: Maps one tensor to one tensor.
@@ -34,13 +39,22 @@ class Narrowed(nn.Module):
         self.module, self.axes, self.kept = module, axes, kept
 
     def slices(self) -> dict[str, Tensor]:
-        """State-dict key -> what remains of the tensor; differentiable, for parameters."""
-        tensors = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
-        return {key: _taken(tensors[key], axes, self.kept) for key, axes in self.axes.items()}
+        """Return what remains of every tensor that follows the channels, by state-dict key.
+
+        Slices of parameters are differentiable. A slice is a view of the whole tensor if its channels are consecutive, a new
+        tensor otherwise.
+        """
+        tensors = self._tensors()
+        return {key: _slice(tensors[key], axes, self.kept) for key, axes in self.axes.items()}
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the narrower module gives for `x` `[B, remaining channels, H, W]`."""
+        """Map `[B, remaining channels, H, W]` to the output of the narrower module.
+
+        A batch norm in training mode updates its running statistics in place. Here the buffer that it updates is a slice, in
+        general a new tensor, so the update is written back to the channels that it belongs to.
+        """
         slices = self.slices()
+        # functional_call runs the module's own forward with `slices` in place of the tensors of the same keys
         out = cast(Tensor, functional_call(self.module, slices, (x,)))
         if any(norm.training and norm.track_running_stats for norm in batch_norms(self.module)):
             self.write({key: slices[key] for key, _ in self.module.named_buffers() if key in slices})
@@ -48,43 +62,50 @@ class Narrowed(nn.Module):
 
     @torch.no_grad()
     def write(self, values: Mapping[str, Tensor]) -> None:
-        """Writes tensors of the narrower module's shapes into the slices they stand for.
+        """Write tensors of the narrower module's shapes into the slices that they stand for.
 
         Args:
-            values: State-dict key -> tensor; keys that are not sliced are written whole.
+            values: State-dict key -> tensor; a tensor that does not follow the channels is replaced as a whole.
         """
-        tensors = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
+        tensors = self._tensors()
         for key, value in values.items():
-            index = [_index(tensors[key].shape[i], self._ranges(key, i)) for i in range(tensors[key].ndim)]
+            target = tensors[key]
+            index = [_indices(target.shape[axis], self._ranges(key, axis)) for axis in range(target.ndim)]
             if index:
-                tensors[key][torch.meshgrid(*index, indexing="ij")] = value.clone()  # it may be a view of where it goes
+                # clone: the value may be a view of the very place that it is written to
+                target[torch.meshgrid(*index, indexing="ij")] = value.clone()
             else:
-                tensors[key].copy_(value)
+                target.copy_(value)  # a scalar such as `num_batches_tracked` has no axis to index
+
+    @torch.no_grad()
+    def to_module(self) -> nn.Module:
+        """Return an ordinary module of the narrower width, with copies of the weights."""
+        narrow = copy.deepcopy(self.module)
+        for key, value in self.slices().items():
+            owner, _, name = key.rpartition(".")
+            layer = narrow.get_submodule(owner)
+            value = value.detach().clone()
+            setattr(layer, name, nn.Parameter(value) if isinstance(getattr(layer, name), nn.Parameter) else value)
+        # the forward uses the tensors alone; these numbers are what print and the ONNX exporter report
+        for layer in narrow.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.out_channels, layer.in_channels = layer.weight.shape[0], layer.weight.shape[1] * layer.groups
+            elif isinstance(layer, nn.Linear):
+                layer.out_features, layer.in_features = layer.weight.shape
+            elif isinstance(layer, _BatchNorm) and layer.running_mean is not None:
+                layer.num_features = layer.running_mean.shape[0]
+        return narrow
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return dict(self.module.named_parameters()) | dict(self.module.named_buffers())
 
     def _ranges(self, key: str, axis: int) -> Ranges:
+        """Return which indices along an axis of a tensor remain; empty if all do."""
         axes = self.axes.get(key, ())
         return self.kept.along(axes[axis]) if axis < len(axes) else ()
 
-    @torch.no_grad()
-    def apart(self) -> nn.Module:
-        """The narrower module as one of its own, with copies of its weights."""
-        own = copy.deepcopy(self.module)
-        for key, value in self.slices().items():
-            holder, _, name = key.rpartition(".")
-            leaf = own.get_submodule(holder)
-            value = value.detach().clone()
-            setattr(leaf, name, nn.Parameter(value) if isinstance(getattr(leaf, name), nn.Parameter) else value)
-        for leaf in own.modules():
-            if isinstance(leaf, nn.Conv2d):
-                leaf.out_channels, leaf.in_channels = leaf.weight.shape[0], leaf.weight.shape[1] * leaf.groups
-            elif isinstance(leaf, nn.Linear):
-                leaf.out_features, leaf.in_features = leaf.weight.shape
-            elif isinstance(leaf, _BatchNorm) and leaf.running_mean is not None:
-                leaf.num_features = leaf.running_mean.shape[0]
-        return own
 
-
-def _taken(tensor: Tensor, axes: tuple[str, ...], kept: KeptChannels) -> Tensor:
+def _slice(tensor: Tensor, axes: tuple[str, ...], kept: KeptChannels) -> Tensor:
     for axis, follows in enumerate(axes):
         if ranges := kept.along(follows):
             pieces = [tensor.narrow(axis, start, stop - start) for start, stop in ranges]
@@ -92,5 +113,6 @@ def _taken(tensor: Tensor, axes: tuple[str, ...], kept: KeptChannels) -> Tensor:
     return tensor
 
 
-def _index(size: int, ranges: Ranges) -> Tensor:
+def _indices(size: int, ranges: Ranges) -> Tensor:
+    """Return the index numbers of some ranges, or all of them if there are no ranges."""
     return torch.cat([torch.arange(start, stop) for start, stop in ranges or ((0, size),)])

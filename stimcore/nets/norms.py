@@ -1,4 +1,4 @@
-"""Batch norms of a module: finding them, running them on batch statistics, leaving their running statistics alone."""
+"""Batch norms of a module: list them, make them synchronised, keep a forward from writing their running statistics."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,23 +8,27 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:
-    """All batch norms in order of registration."""
+    """Return all batch norms of a module in the order in which they are registered."""
     return [m for m in module.modules() if isinstance(m, _BatchNorm)]
 
 
-def synchronised(module: nn.Module) -> nn.Module | None:
-    """For a batch norm one with the same parameters that shares its statistics between processes; None for anything else."""
+def to_synchronised(module: nn.Module) -> nn.Module | None:
+    """Return a batch norm that shares its statistics between processes, in place of `module` and with its parameters.
+
+    Returns:
+        None if `module` is not a batch norm: an argument for `StagedNet.replace`.
+    """
     if not isinstance(module, _BatchNorm):
         return None
-    other: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]  # torch's stub
-    return other
+    norm: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]  # torch has no annotation there
+    return norm
 
 
 @contextmanager
-def statistics_kept(norms: Iterable[_BatchNorm]) -> Iterator[None]:
-    """Inside, batch norms in training mode use batch statistics and write nothing to their running ones.
+def running_statistics_frozen(norms: Iterable[_BatchNorm]) -> Iterator[None]:
+    """Keep batch norms in training mode from writing their running statistics; they normalise with batch statistics as usual.
 
-    Differs: the authors' script lets the sub-network's pass write them too; see docs/semantics.md, "Stimulative training".
+    Differs: in the authors' script the forward of a sub-network writes them too; see docs/semantics.md, "Stimulative training".
     """
     tracking = [norm for norm in norms if norm.track_running_stats]
     for norm in tracking:

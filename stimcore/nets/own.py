@@ -1,6 +1,7 @@
 """Your own network: any `nn.Module` as stem, stages of blocks and head.
 
-Which blocks are removable is found out by running them, not declared; that the parts make up the module is checked likewise.
+Nothing needs to be declared: the network is run once to find its removable blocks and to check that the parts make up the
+module.
 """
 
 from collections.abc import Sequence
@@ -24,20 +25,35 @@ def staged(
     input_shape: tuple[int, int, int],
     name: str = "own",
 ) -> StagedNet:
-    """A module as stages of blocks, whose sub-networks can be trained, evaluated and exported.
+    """Return a module as stages of blocks, so that its sub-networks can be trained, evaluated and exported.
 
     Args:
-        module: The whole network, images `[B, C, H, W]` to logits `[B, K]`; it keeps its own parameter names.
-        stem: What of it runs before the first block (several modules: `nn.Sequential`).
-        stages: What of it are blocks; a block maps one tensor to one tensor. A stage may change the shape in its first block
-            alone, so that its ordered sub-networks fit what follows.
-        head: What of it runs after the last block.
-        input_shape: `[C, H, W]` of its images.
-        name: Of the network, in reports.
+        module: The whole network; maps images `[B, C, H, W]` to logits `[B, K]`. Its parameters keep their names.
+        stem: The part of the module that runs before the first block; several modules go into an `nn.Sequential`.
+        stages: The blocks of every stage; a block maps one tensor to one tensor. Only the first block of a stage may change
+            the shape, so that the stage after it accepts the output of any of its ordered sub-networks.
+        head: The part that runs after the last block.
+        input_shape: `[C, H, W]` of the images.
+        name: Name of the network in reports.
 
     Raises:
-        UsageError: The parts do not compute what the module computes, leave parameters out, or a later block of a stage
-            changes the shape.
+        UsageError: The parts do not compute what the module computes, some parameters are in no part, or a later block of a
+            stage changes the shape.
+
+    Example:
+        >>> class Residual(nn.Module):
+        ...     def __init__(self) -> None:
+        ...         super().__init__()
+        ...         self.conv = nn.Conv2d(8, 8, 3, padding=1)
+        ...     def forward(self, x: Tensor) -> Tensor:
+        ...         return x + self.conv(x).relu()
+        >>> head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+        >>> module = nn.Sequential(nn.Conv2d(3, 8, 3), Residual(), Residual(), head)
+        >>> net = staged(module, stem=module[0], stages=[[module[1], module[2]]], head=head, input_shape=(3, 8, 8))
+        >>> net.topology.sizes, net.topology.removable, net.num_classes
+        ((2,), (1, 2), 10)
+        >>> net(torch.zeros(1, 3, 8, 8), net.topology.parse("d1")).shape
+        torch.Size([1, 10])
     """
     blocks = [block for stage in stages for block in stage]
     if not stages or not all(stages):
@@ -45,23 +61,15 @@ def staged(
             f"stages with {[len(stage) for stage in stages]} blocks", allowed="at least one stage, none without blocks"
         )
     parts = [stem, *blocks, head]
-    held = {id(parameter) for part in parts for parameter in part.parameters()}
-    if left_out := [key for key, parameter in module.named_parameters() if id(parameter) not in held]:
+    in_parts = {id(parameter) for part in parts for parameter in part.parameters()}
+    if left_out := [key for key, parameter in module.named_parameters() if id(parameter) not in in_parts]:
         raise UsageError(
             f"no part has the parameters {', '.join(left_out[:5])} of the module",
             allowed="stem, blocks and head that make up the whole module",
         )
     example = torch.rand((2, *input_shape), generator=torch.Generator().manual_seed(0))
     shapes, logits = _run(module, parts, example)
-    for number, (end, stage) in enumerate(zip(accumulate(map(len, stages)), stages, strict=True), 1):
-        own = shapes[end - len(stage) : end]
-        changed = [position for position in range(1, len(own)) if own[position] != own[0]]
-        if changed:
-            raise UsageError(
-                f"block {end - len(stage) + changed[0] + 1} changes the shape in the middle of stage {number}",
-                allowed="a change of shape in the first block of a stage",
-                todo=f"Begin a stage with it: stages[{number - 1}][:{changed[0]}] and stages[{number - 1}][{changed[0]}:].",
-            )
+    _check_shapes([len(stage) for stage in stages], shapes)
     return StagedNet(
         module,
         Topology.of(name, [len(stage) for stage in stages], fixed_blocks(stem, blocks, input_shape)),
@@ -73,22 +81,48 @@ def staged(
     )
 
 
+def _check_shapes(sizes: Sequence[int], shapes: Sequence[torch.Size]) -> None:
+    """Raise if a block that is not the first of its stage changes the shape.
+
+    Args:
+        sizes: Blocks per stage.
+        shapes: Shape of the output of every block.
+    """
+    for stage, end in enumerate(accumulate(sizes)):
+        first = end - sizes[stage]  # index of the stage's first block
+        changed = [place for place in range(1, sizes[stage]) if shapes[first + place] != shapes[first]]
+        if changed:
+            raise UsageError(
+                f"block {first + changed[0] + 1} changes the shape in the middle of stage {stage + 1}",
+                allowed="a change of shape in the first block of a stage",
+                todo=f"Begin a stage with it: stages[{stage}][:{changed[0]}] and stages[{stage}][{changed[0]}:].",
+            )
+
+
 @torch.no_grad()
 def _run(module: nn.Module, parts: Sequence[nn.Module], example: Tensor) -> tuple[list[torch.Size], Tensor]:
-    """Shapes behind every block, and the logits, when both the module and its parts say the same."""
-    was_training = {each: each.training for part in (module, *parts) for each in part.modules()}
-    for each in was_training:
-        each.training = False
+    """Run the module and its parts in a row, and compare.
+
+    Returns:
+        Shape of the output of every block, and the logits.
+
+    Raises:
+        UsageError: The two do not compute the same, or the module does not return logits.
+    """
+    modes = {layer: layer.training for part in (module, *parts) for layer in part.modules()}
+    for layer in modes:
+        layer.training = False
     try:
+        # a copy, because a module that begins with an in-place operation would change the example
         expected, shapes, out = module(example.clone()), [], example
         for number, part in enumerate(parts):
-            out = _sent(part, out, number, len(parts))
+            out = _run_part(part, out, number, len(parts))
             shapes.append(out.shape)
     finally:
-        for each, training in was_training.items():
-            each.training = training
+        for layer, mode in modes.items():
+            layer.training = mode
     if expected.ndim != 2:
-        raise UsageError(f"a module that gives {list(expected.shape)} for 2 images", allowed="logits [B, K]")
+        raise UsageError(f"a module that returns {list(expected.shape)} for 2 images", allowed="logits [B, K]")
     if out.shape != expected.shape or not torch.allclose(out, expected, rtol=1e-5, atol=1e-6):
         raise UsageError(
             "stem, blocks and head in a row do not compute what the module computes",
@@ -98,14 +132,15 @@ def _run(module: nn.Module, parts: Sequence[nn.Module], example: Tensor) -> tupl
     return shapes[1:-1], expected
 
 
-def _sent(part: nn.Module, x: Tensor, number: int, count: int) -> Tensor:
-    what = {0: "the stem", count - 1: "the head"}.get(number, f"block {number}")
+def _run_part(part: nn.Module, x: Tensor, number: int, num_parts: int) -> Tensor:
+    """Run one part; a failure becomes a sentence that names the part."""
+    what = {0: "the stem", num_parts - 1: "the head"}.get(number, f"block {number}")
     try:
         out = part(x)
     except (RuntimeError, TypeError, ValueError) as reason:
         raise UsageError(
-            f"{what} does not take {list(x.shape)}, which comes before it: {str(reason).splitlines()[0]}"
+            f"{what} does not accept {list(x.shape)}, the output of the part before it: {str(reason).splitlines()[0]}"
         ) from reason
     if not isinstance(out, Tensor):
-        raise UsageError(f"{what} gives a {type(out).__name__}", allowed="parts that map one tensor to one tensor")
+        raise UsageError(f"{what} returns a {type(out).__name__}", allowed="parts that map one tensor to one tensor")
     return out

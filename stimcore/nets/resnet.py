@@ -1,4 +1,4 @@
-"""ResNet-18/34/50/101/152, torchvision's: four stages `layer1` to `layer4`.
+"""torchvision's ResNet-18, -34, -50, -101 and -152: four stages, `layer1` to `layer4`.
 
 Source: He et al. 2016, Table 1; modules, names and pretrained weights are torchvision's.
 """
@@ -21,13 +21,14 @@ DEPTHS = (18, 34, 50, 101, 152)
 def resnet(
     depth: int, *, input_shape: tuple[int, int, int] = (3, 224, 224), num_classes: int = 1000, small: bool | None = None
 ) -> StagedNet:
-    """ResNet-`depth` as stages of blocks.
+    """Build ResNet-`depth` as stages of blocks, with random weights.
 
     Args:
         depth: One of `DEPTHS`.
-        input_shape: `[C, H, W]`.
+        input_shape: `[C, H, W]` of the images.
         num_classes: Width of the logits.
-        small: Stem for images of 64 pixels and less: 3x3, stride 1, no pooling; decided by `input_shape` when None.
+        small: Whether the stem is a 3x3 convolution with stride 1 and no pooling, which keeps the resolution of small images;
+            decided by `input_shape` when None.
 
     Raises:
         UsageError: There is no such depth.
@@ -38,7 +39,7 @@ def resnet(
     small = small_images(input_shape, small)
     module.conv1 = first_convolution(module.conv1, input_shape[0], small)
     if small:
-        module.maxpool = nn.Identity()  # type: ignore[assignment]  # torchvision's annotation is its own choice
+        module.maxpool = nn.Identity()  # type: ignore[assignment]  # annotated as MaxPool2d; any module works
     stem = nn.Sequential(OrderedDict((name, getattr(module, name)) for name in ("conv1", "bn1", "relu", "maxpool")))
     layers = [cast(nn.Sequential, getattr(module, f"layer{number}")) for number in (1, 2, 3, 4)]
     blocks = [block for layer in layers for block in layer]

@@ -1,7 +1,7 @@
-"""A network as `stem -> stage 1 .. stage S -> head`, whose sub-networks are chosen by an argument.
+"""A network as stem, stages of blocks and head, whose sub-network is an argument of every forward.
 
-`StagedNet` wraps any module and knows which of its sub-modules are stem, blocks and head. The wrapped module keeps its own
-parameter names, so that its checkpoints load key for key. Knows nothing of training or of ONNX.
+`StagedNet` wraps any module and knows which of its sub-modules are stem, blocks and head. The wrapped module keeps the names of
+its parameters, so that its checkpoints load key for key.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +17,10 @@ from stimcore.subnets.topology import Topology
 
 @dataclass(frozen=True)
 class Part:
-    """One step of a route through a network.
+    """One step of the route of a sub-network.
 
     Attributes:
-        name: Parts with equal names compute the same.
+        name: Name of the part; parts with equal names compute the same.
         module: Maps one tensor to one tensor.
     """
 
@@ -29,19 +29,32 @@ class Part:
 
 
 class StagedNet(nn.Module):
-    """A module seen as stages of blocks.
+    """A module as stages of blocks.
+
+    `stimcore.nets.own.staged` makes one of any module and checks that the parts fit; the catalogue's networks call this class.
 
     Args:
-        module: The whole network; it alone is registered, so `state_dict()` has its keys (behind `module.`).
-        topology: Stages, and which blocks may go.
-        stem: What runs before the first block.
+        module: The whole network. Only this module is registered, so `state_dict()` has its keys, each after `module.`.
+        topology: Stages and removable blocks.
+        stem: Runs before the first block.
         blocks: All blocks in order.
-        head: What runs after the last block and gives logits `[B, num_classes]`.
-        input_shape: `[C, H, W]` of the images it was made for.
+        head: Runs after the last block and returns logits `[B, num_classes]`.
+        input_shape: `[C, H, W]` of the images that the network was made for.
         num_classes: Width of the logits.
-        branch_ends: Block -> the last module of its residual branch, before the shortcut is added.
-        transitions: Where blocks concatenate: what runs between two stages, one less than there are stages.
-        axes: Where blocks concatenate: for `block`, `transition` and `head` which axes of their tensors follow the channels.
+        branch_ends: Block -> the last module of its residual branch, before the shortcut is added. Blocks that are absent
+            have no branch that can be scaled.
+        transitions: Where blocks concatenate: the module after each stage but the last.
+        axes: Where blocks concatenate: kind of part -> which axes of its tensors follow the channels.
+
+    Example:
+        >>> import torch
+        >>> from stimcore.nets.catalogue import build
+        >>> net = build("resnet20", input_shape=(3, 32, 32), num_classes=10).eval()
+        >>> smallest = net.topology.parse("d1-1-1")
+        >>> net(torch.zeros(2, 3, 32, 32), smallest).shape
+        torch.Size([2, 10])
+        >>> [str(part.name) for part in net.route(smallest)]
+        ['stem', 'block1', 'block4', 'block7', 'head']
     """
 
     def __init__(
@@ -64,45 +77,41 @@ class StagedNet(nn.Module):
         self.module = module
         self.topology = topology
         self.input_shape, self.num_classes = input_shape, num_classes
-        # in plain containers: registered a second time they would double the state dict
+        # Kept in plain dicts, which nn.Module does not look into: as registered modules the parts would appear in the state
+        # dict a second time.
         self._parts = {
             STEM: stem,
             **{PartName.block(number): block for number, block in enumerate(blocks, 1)},
-            **{PartName.transition(number): between for number, between in enumerate(transitions, 1)},
+            **{PartName.transition(number): module for number, module in enumerate(transitions, 1)},
             HEAD: head,
         }
         self._compiled: dict[PartName, nn.Module] = {}
         self.axes_by_kind: dict[PartKind, Axes] = dict(axes or {})
-        self._branch_ends = (branch_ends or {},)
+        self.branch_ends: dict[int, nn.Module] = dict(branch_ends or {})
 
     @property
     def stem(self) -> nn.Module:
-        """What runs before the first block."""
+        """The module before the first block."""
         return self._parts[STEM]
 
     @property
     def head(self) -> nn.Module:
-        """What runs after the last block."""
+        """The module after the last block."""
         return self._parts[HEAD]
 
     def block(self, number: int) -> nn.Module:
-        """Block `number`, counted from 1."""
+        """Return a block by its number, counted from 1."""
         return self._parts[PartName.block(number)]
 
-    @property
-    def branch_ends(self) -> dict[int, nn.Module]:
-        """Block -> last module of its residual branch; only blocks whose branch can be scaled."""
-        return self._branch_ends[0]
-
     def axes(self, part: PartName) -> Axes:
-        """Which axes of a part's tensors follow its channels; empty where blocks don't concatenate."""
+        """Return which axes of a part's tensors follow its channels; empty where blocks don't concatenate."""
         return self.axes_by_kind.get(part.kind, {})
 
     def with_head(self, head: nn.Module) -> "StagedNet":
-        """The same network with another head; all modules are shared, the state dict stays the same.
+        """Return this network with another head; all modules are shared and the state dict stays the same.
 
         Args:
-            head: Should have the old head's parameters under the old names, and none besides.
+            head: A module with exactly the parameters of the present head, under the same names.
         """
         return StagedNet(
             self.module,
@@ -118,7 +127,7 @@ class StagedNet(nn.Module):
         )
 
     def route(self, spec: Spec) -> list[Part]:
-        """What runs for a spec, in order. Two specs share a prefix as far as their part names agree.
+        """Return the parts that run for a spec, in order. Two specs share a prefix as far as the names of their parts agree.
 
         Raises:
             SpecError: The network has no such sub-network.
@@ -132,7 +141,14 @@ class StagedNet(nn.Module):
         return Narrowed(self._parts[kept.part], self.axes(kept.part), kept)
 
     def forward(self, images: Tensor, spec: Spec | None = None) -> Tensor:
-        """Logits `[B, num_classes]` of the sub-network `spec` (the main network when None) for `images` `[B, C, H, W]`.
+        """Return the logits of a sub-network.
+
+        Args:
+            images: `[B, C, H, W]`, normalised.
+            spec: The sub-network; the main network when None.
+
+        Returns:
+            Logits `[B, num_classes]`.
 
         Raises:
             SpecError: The network has no such sub-network.
@@ -143,47 +159,41 @@ class StagedNet(nn.Module):
         return out
 
     def replace(self, change: Callable[[nn.Module], nn.Module | None]) -> None:
-        """Puts other modules into the places of some, everywhere that they stand.
+        """Replace modules by others, in every place where they are used.
+
+        One module may have several parents: `module` registers it, and a stem or head that was put together from parts of
+        `module` contains it too. It is replaced by one and the same new module in all of them.
 
         Args:
-            change: Gives the module that takes the place of the one it is given, None to leave that one.
+            change: Returns the replacement of a module, or None to leave it.
         """
-        found: dict[nn.Module, nn.Module] = {}
-        holders = {holder: None for part in (self.module, *self._parts.values()) for holder in part.modules()}
-        for holder in holders:
-            for name, child in holder.named_children():
-                if child not in found and (other := change(child)) is not None:
-                    found[child] = other
-                if child in found:
-                    setattr(holder, name, found[child])
-        self._parts = {name: found.get(part, part) for name, part in self._parts.items()}
-        self._branch_ends = ({block: found.get(end, end) for block, end in self.branch_ends.items()},)
+        replacements: dict[nn.Module, nn.Module] = {}
+        parents = {parent: None for part in (self.module, *self._parts.values()) for parent in part.modules()}
+        for parent in parents:
+            for name, child in parent.named_children():
+                if child not in replacements and (other := change(child)) is not None:
+                    replacements[child] = other
+                if child in replacements:
+                    setattr(parent, name, replacements[child])
+        self._parts = {name: replacements.get(part, part) for name, part in self._parts.items()}
+        self.branch_ends = {block: replacements.get(end, end) for block, end in self.branch_ends.items()}
 
     def compile_blocks(self, compiler: Callable[[nn.Module], nn.Module]) -> None:
-        """Runs every whole part through what `compiler` (`torch.compile`) makes of it; parameters stay shared.
+        """Run every whole part in compiled form from now on; parameters stay shared.
 
-        Narrowed parts run as they are: every width would be compiled anew.
+        Narrowed parts are not compiled, because each of the many widths would be compiled separately.
+
+        Args:
+            compiler: Returns the compiled form of a module: `torch.compile`.
         """
         self._compiled = {name: compiler(part) for name, part in self._parts.items()}
 
 
 def prefix_length(a: Sequence[Part], b: Sequence[Part]) -> int:
-    """Number of leading parts that two routes share."""
+    """Return the number of leading parts that two routes share."""
     length = 0
     for one, other in zip(a, b, strict=False):
         if one.name != other.name:
             break
         length += 1
     return length
-
-
-def classifier(net: StagedNet) -> nn.Linear:
-    """The last linear layer of the head: where label smoothing, normalised logits and exports look.
-
-    Raises:
-        TypeError: The head ends with something else.
-    """
-    linears = [m for m in net.head.modules() if isinstance(m, nn.Linear)]
-    if not linears:
-        raise TypeError(f"the head of {net.topology.network} has no linear layer")
-    return linears[-1]

@@ -1,25 +1,36 @@
-"""Stems of torchvision's networks at other image sizes and channel counts."""
+"""First convolutions of torchvision's networks, for images of other sizes and numbers of channels."""
 
 from typing import cast
 
 from torch import nn
 
-SMALL = 64
-"""Images of this many pixels and less get the stem for small images."""
+SMALL_SIDE = 64
+"""Images whose shorter side has at most this many pixels get a stem that keeps their resolution."""
 
 
 def small_images(input_shape: tuple[int, int, int], wanted: bool | None = None) -> bool:
-    """Whether the stem keeps the resolution: as `wanted`, decided by the smaller side of `[C, H, W]` when None."""
-    return min(input_shape[1:]) <= SMALL if wanted is None else wanted
+    """Return whether the stem keeps the resolution of its images.
+
+    Args:
+        input_shape: `[C, H, W]` of the images.
+        wanted: The answer, if the caller has decided; the shorter side of the images decides when None.
+
+    Example:
+        >>> small_images((3, 32, 32)), small_images((3, 224, 224)), small_images((3, 32, 32), wanted=False)
+        (True, False, False)
+    """
+    return min(input_shape[1:]) <= SMALL_SIDE if wanted is None else wanted
 
 
 def first_convolution(original: nn.Module, in_channels: int, small: bool) -> nn.Conv2d:
-    """A network's first convolution for its images: the original itself, with its weights, where its shape fits.
+    """Return a first convolution that fits the images.
+
+    It is the original itself, with its weights, wherever their shape fits.
 
     Args:
         original: The first convolution of the network for large images.
-        in_channels: Of the images.
-        small: 3x3 with stride 1 instead, so that small images keep their resolution.
+        in_channels: Channels of the images.
+        small: Whether the convolution is 3x3 with stride 1, so that small images keep their resolution.
     """
     first = cast(nn.Conv2d, original)
     size, stride, padding = (3, 1, 1) if small else (first.kernel_size[0], first.stride[0], first.padding[0])

@@ -1,4 +1,4 @@
-"""Networks at sizes that cost next to nothing, with weights and statistics that are not those of a fresh network."""
+"""Networks at sizes that cost little, with weights and statistics unlike those of a fresh network."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -13,14 +13,14 @@ from stimcore.nets.staged import StagedNet
 from stimcore.train.seeds import layers_seeded
 
 SIDE = 8
-"""Pixels; every network of the catalogue bears that with its stem for small images."""
+"""Pixels per side; every network of the catalogue accepts that with its stem for small images."""
 NAMES = [*NETWORKS, "mobilenetv3-w0.5", "densenet-2-3-2-k6"]
 FAMILIES = ["resnet20", "resnet18", "resnet50", "mobilenetv3-w0.5", "densenet-2-3-2-k6"]
 """One of every kind of block."""
 
 
 def lively(net: StagedNet, seed: int = 0) -> StagedNet:
-    """In evaluation mode, with batch norms that scale, shift and have statistics, all small enough for 1,202 layers."""
+    """Give batch norms random scales, shifts and statistics, small enough for 1,202 layers; return it in evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
     for norm in batch_norms(net):
         for tensor, low, high in (
@@ -42,7 +42,7 @@ def _built(name: str) -> StagedNet:
 
 @pytest.fixture(scope="module", params=NAMES)
 def net(request: pytest.FixtureRequest) -> StagedNet:
-    """Every network of the catalogue in turn; tests leave it as it is."""
+    """Every network of the catalogue in turn; tests must not change it."""
     return _built(request.param)
 
 

@@ -1,4 +1,4 @@
-"""Networks of a user's own, named as `tests.nets.own_network:residual`."""
+"""Networks as a user writes them, for names such as `tests.nets.own_network:residual`."""
 
 from torch import Tensor, nn
 
@@ -14,18 +14,18 @@ class Block(nn.Module):
         self.conv, self.norm = nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape in and out."""
+        """Keep the shape."""
         out: Tensor = x + self.norm(self.conv(x)).relu()
         return out
 
 
 def plain(*, input_shape: tuple[int, int, int], num_classes: int) -> nn.Sequential:
-    """Not yet in stages: refused."""
+    """Return a module that is not in stages yet: refused by the catalogue."""
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), nn.Linear(4, num_classes))
     return nn.Sequential(nn.Conv2d(input_shape[0], 4, 3, padding=1), Block(), Block(), Block(), head)
 
 
 def residual(*, input_shape: tuple[int, int, int], num_classes: int) -> StagedNet:
-    """Three blocks in two stages."""
+    """Return three blocks in two stages."""
     net = plain(input_shape=input_shape, num_classes=num_classes)
     return staged(net, stem=net[0], stages=[[net[1]], [net[2], net[3]]], head=net[4], input_shape=input_shape, name="residual")

@@ -14,6 +14,7 @@ from stimcore.errors import UsageError
 from stimcore.nets import __main__ as command
 from stimcore.nets.catalogue import NETWORKS, build, native_shape
 from stimcore.nets.cost import Costs
+from stimcore.nets.description import describe
 from stimcore.nets.mobilenetv3 import mobilenetv3
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.families import count_ordered
@@ -26,14 +27,14 @@ CHANNELS = "it changes the number of channels, so there is no skip path around i
 
 
 def catalogue_table() -> str:
-    found = re.search(
+    match = re.search(
         r"<!-- catalogue.*?-->\n\n(.*?)\n\n<!-- end of catalogue -->", DOCS.read_text(encoding="utf-8"), re.DOTALL
     )
-    assert found is not None
-    return found[1]
+    assert match is not None
+    return match[1]
 
 
-def said(*argv: str) -> str:
+def output_of(*argv: str) -> str:
     out = io.StringIO()
     with redirect_stdout(out):
         assert command.main(argv) == 0
@@ -46,16 +47,16 @@ def test_the_documented_table_names_every_network() -> None:
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_the_documented_row_is_what_is_counted(name: str) -> None:
+def test_the_documented_row_is_what_the_code_counts(name: str) -> None:
     shape, classes = native_shape(name)
-    row = command._row(command.described(build(name, input_shape=shape, num_classes=classes)))
-    assert command._table_line(row) in catalogue_table().splitlines()
+    row = command.catalogue_row(describe(build(name, input_shape=shape, num_classes=classes)))
+    assert command.markdown_line(row) in catalogue_table().splitlines()
 
 
 @pytest.mark.slow
 def test_the_documented_table_is_what_the_command_writes() -> None:
     """`STIMCORE_WRITE_FROZEN=1 pytest -m slow tests/nets/test_catalogue.py` writes it anew."""
-    table = said("--markdown").strip()
+    table = output_of("--markdown").strip()
     if os.environ.get("STIMCORE_WRITE_FROZEN"):
         DOCS.write_text(DOCS.read_text(encoding="utf-8").replace(catalogue_table(), table), encoding="utf-8")
     assert table == catalogue_table()
@@ -123,7 +124,7 @@ def test_published_costs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         ("resnet21", "there is no network 'resnet21'; allowed: mobilenetv3, resnet20"),
         ("mobilenetv3-w0", "a width of 0.0"),
@@ -133,13 +134,13 @@ def test_published_costs() -> None:
         ("resnet50-w0.5", "there is no network"),
     ],
 )
-def test_names_that_are_none(name: str, says: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(says)):
+def test_an_unknown_name_is_refused(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
         build(name, input_shape=(3, SIDE, SIDE), num_classes=5)
 
 
 def test_one_network_on_the_command_line() -> None:
-    page = said("mobilenetv3", "--spec", "d1-1-1-1-1", "1-2.3-5-4.6-7-8-9.10-11.12-13-14")
+    page = output_of("mobilenetv3", "--spec", "d1-1-1-1-1", "1-2.3-5-4.6-7-8-9.10-11.12-13-14")
     for line in (
         "mobilenetv3: images 3x224x224, 1000 classes",
         "144 ordered sub-networks",
@@ -155,18 +156,21 @@ def test_one_network_on_the_command_line() -> None:
 
 
 def test_one_network_as_json(tmp_path: Path) -> None:
-    said("densenet-2-2-k4", "--shape", "1x28x28", "--classes", "10", "--spec", "d1-2", "--json", str(tmp_path / "net.json"))
-    found = json.loads((tmp_path / "net.json").read_text())
-    assert found["counts"] == {"ordered": 4, "delete": 0, "permute": 0}
-    assert list(found["parts"]) == ["stem", "block1", "block2", "transition1", "block3", "block4", "head"]
-    assert sum(part["macs"] for part in found["parts"].values()) == found["macs"]
-    (spec,) = found["specs"]
-    assert spec["short"] == "d1-2" and 0 < spec["parameters"] < found["parameters"]
-    assert json.loads(said("resnet20", "--json", "-"))["removable"] == [1, 2, 3, 5, 6, 8, 9]
+    output_of(
+        "densenet-2-2-k4", "--shape", "1x28x28", "--classes", "10", "--spec", "d1-2", "--json", str(tmp_path / "net.json")
+    )
+    description = json.loads((tmp_path / "net.json").read_text())
+    assert description["counts"] == {"ordered": 4, "delete": 0, "permute": 0}
+    assert list(description["parts"]) == ["stem", "block1", "block2", "transition1", "block3", "block4", "head"]
+    assert sum(part["macs"] for part in description["parts"].values()) == description["macs"]
+    (spec,) = description["specs"]
+    assert spec["short"] == "d1-2"
+    assert 0 < spec["parameters"] < description["parameters"]
+    assert json.loads(output_of("resnet20", "--json", "-"))["removable"] == [1, 2, 3, 5, 6, 8, 9]
 
 
 @pytest.mark.parametrize(
-    ("argv", "says"),
+    ("argv", "message"),
     [
         (["resnet20", "--shape", "32"], "--shape 32; allowed: CxHxW"),
         (["resnet20", "--classes", "0"], "--classes 0; allowed: 1 and more"),
@@ -176,6 +180,6 @@ def test_one_network_as_json(tmp_path: Path) -> None:
         (["resnet20", "--spec", "d9-1-1"], "no ordered sub-network of resnet20"),
     ],
 )
-def test_wrong_use_of_the_command(argv: list[str], says: str) -> None:
-    with pytest.raises(UsageError, match=says):
+def test_wrong_use_of_the_command_is_refused(argv: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         command.main(argv)

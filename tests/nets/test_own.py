@@ -95,7 +95,7 @@ def test_parts_make_up_the_module() -> None:
     with pytest.raises(UsageError, match="do not compute what the module computes.*Put what its forward does"):
         doubled = nn.Sequential(Mean(), module.last, nn.Softmax(1))
         seen(module, head=doubled)
-    with pytest.raises(UsageError, match=r"the head does not take \[2, 8, 4, 4\]"):
+    with pytest.raises(UsageError, match=r"the head does not accept \[2, 8, 4, 4\]"):
         seen(module, head=module.last)
     with pytest.raises(UsageError, match="at least one stage, none without blocks"):
         seen(module, cuts=(0, 5))
