@@ -1,1 +1,1 @@
-"""Training methods; a file and a card each, the table in `table.py`."""
+"""Training methods: a file and a card for each, and the table of their names in `table.py`."""

@@ -1,6 +1,6 @@
-"""What a training method is: something that turns one batch into gradients and named losses.
+"""What a training method is: it turns one batch into gradients and named losses.
 
-A method never steps the optimiser, draws no global randomness and keeps no sub-network between steps.
+A method never steps the optimiser, draws nothing from global generators and keeps no sub-network between steps.
 """
 
 import random
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stimcore.nets.staged import StagedNet
 
 Losses = dict[str, Tensor]
-"""Loss name -> detached scalar; `loss` is what was minimised, the others are its parts before weighting."""
+"""Name -> detached scalar. `loss` is what was minimised; the others are its terms, before they are weighted."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class StepContext:
     Attributes:
         images: `[B, C, H, W]`, normalised.
         labels: `[B]`, int64.
-        rng: Seeded by run and global step, so that every rank draws the same sub-network.
-        autocast: Gives the context in which forwards run.
-        backward: Accumulates the gradients of a scalar (scaled where the precision wants it).
+        rng: Seeded by run and global step, so that every process draws the same sub-network.
+        autocast: Returns the context manager in which forwards run; it chooses their precision.
+        backward: Adds the gradients of a scalar to `.grad`, multiplied by the scale of the precision where it has one.
         label_smoothing: In [0, 1); 0 is off.
-        smaller: The same crops, resized once from the original images to the sides that the method asked for.
+        smaller: The same crops as `images`, resized from the original images to the sides that `Method.draw_sides` returned.
     """
 
     images: Tensor
@@ -42,32 +42,33 @@ class StepContext:
 
 
 class Method(ABC):
-    """A training method; each is a frozen dataclass whose fields are its options.
+    """A training method: a frozen dataclass, whose fields are its options, with the function `step`.
 
     Attributes:
-        compilable: Whether a step still means the same when blocks went through `torch.compile`.
-        earlier: Option -> value that runs had before the option existed, where that is not today's default.
+        compilable: Whether a step computes the same when the blocks are compiled by `torch.compile`.
+        old_defaults: Option -> the value that describes runs from before the option existed, if it is not today's default.
     """
 
     compilable: ClassVar[bool] = True
-    earlier: ClassVar[Mapping[str, Any]] = {}
+    old_defaults: ClassVar[Mapping[str, Any]] = {}
 
-    def auxiliary(self, net: StagedNet) -> nn.Module | None:
-        """Heads and adapters that exist in training only, freshly initialised; None where there are none.
+    def make_auxiliary(self, net: StagedNet) -> nn.Module | None:
+        """Return the heads and adapters that exist in training only, with random weights; None if the method has none.
 
-        They are trained along with the network and never exported. Called once per run, before the first step.
+        They are trained with the network and exported only on request. The trainer calls this once, before the first step, so
+        a method also refuses a network here that it can't train.
 
         Raises:
-            UsageError: The method has nothing to do on this network.
+            UsageError: The method can't train this network.
         """
         return None
 
-    def network(self, net: StagedNet) -> StagedNet:
-        """The network that is trained and exported: `net`, or one that shares its weights and computes something more."""
+    def wrap(self, net: StagedNet) -> StagedNet:
+        """Return the network to train and export: `net`, or one that shares its weights and computes more."""
         return net
 
-    def sides(self, crop: int, rng: random.Random) -> tuple[int, ...]:
-        """Sides in pixels of the smaller images that this step wants in `StepContext.smaller`; none by default.
+    def draw_sides(self, crop: int, rng: random.Random) -> tuple[int, ...]:
+        """Draw the sides, in pixels, of the smaller images that a step needs in `StepContext.smaller`; none by default.
 
         Args:
             crop: Side of `StepContext.images`.
@@ -77,4 +78,10 @@ class Method(ABC):
 
     @abstractmethod
     def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
-        """Adds one batch's gradients to `.grad` and returns the losses."""
+        """Add the gradients of one batch to `.grad` of every parameter and return the losses.
+
+        Args:
+            net: The network that `wrap` returned, in training mode.
+            auxiliary: The module that `make_auxiliary` returned.
+            batch: Images, labels and what else the step may use.
+        """

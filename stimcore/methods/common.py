@@ -1,4 +1,4 @@
-"""Common training: cross entropy of the main network, and nothing else is run."""
+"""Common training: cross entropy of the main network; no sub-network runs."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ from stimcore.nets.staged import StagedNet
 
 @dataclass(frozen=True, kw_only=True)
 class Common(Method):
-    """The baseline of every comparison."""
+    """The baseline of every comparison: loss = CE(main, y)."""
 
     def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
-        """Gradients of the mean cross entropy."""
+        """Add the gradients of the mean cross entropy."""
         with batch.autocast():
             logits = net(batch.images)
             loss = cross_entropy(logits, batch.labels, batch.label_smoothing)

@@ -1,6 +1,6 @@
-"""Where the inside of a main network can be looked at: the outputs of its blocks, and the stages that get a head.
+"""Exits: outputs of inner blocks of the main network, and the heads that are put on them during training.
 
-Used by the methods that put heads on blocks or stages. Knows nothing of losses.
+Layer supervision, stage supervision and self distillation use them.
 """
 
 from collections.abc import Callable, Collection
@@ -11,30 +11,38 @@ from torch import Tensor, nn
 from stimcore.nets.staged import StagedNet
 
 STAGE_CURVE = (0.13, 0.2, 0.27, 0.4)
-"""Coefficients of four stages (paper, Appendix F.1)."""
+"""Coefficients of four stages. Source: paper, Appendix F.1."""
 
 Shape = tuple[int, int, int]
+"""`[C, H, W]` of one image's features."""
 
 
 def block_shapes(net: StagedNet) -> dict[int, Shape]:
-    """Block -> `[C, H, W]` of its output, found by running one black image; the network's state is left as it was."""
-    training = [module for module in net.modules() if module.training]
+    """Return the shape of every block's output, by block number.
+
+    The shapes are those of one black image of the network's size. Modes and running statistics of the network stay as they are.
+    """
+    in_training_mode = [module for module in net.modules() if module.training]
     parameter = next(net.parameters())
     image = torch.zeros((1, *net.input_shape), device=parameter.device, dtype=parameter.dtype)
     net.eval()
     try:
         with torch.no_grad():
-            features, _ = forward_with(net, image, range(1, net.topology.num_blocks + 1))
+            features, _ = forward_with_features(net, image, range(1, net.topology.num_blocks + 1))
     finally:
-        for module in training:
+        for module in in_training_mode:
             module.training = True
     return {block: (value.shape[1], value.shape[2], value.shape[3]) for block, value in features.items()}
 
 
 def supervised_stages(net: StagedNet, shapes: dict[int, Shape]) -> list[tuple[int, ...]]:
-    """The blocks of every stage that gets a head: stages of one resolution count as one.
+    """Return the blocks of every stage that is supervised; consecutive stages of one resolution count as one.
 
     MobileNetV3's five stages become the paper's four (blocks 1-2, 3-5, 6-11, 12-14); those of other families stay as they are.
+
+    Args:
+        net: The network.
+        shapes: What `block_shapes` returned.
     """
     groups: list[tuple[int, ...]] = []
     for stage in net.topology.stages:
@@ -46,9 +54,14 @@ def supervised_stages(net: StagedNet, shapes: dict[int, Shape]) -> list[tuple[in
 
 
 def stage_coefficients(count: int) -> list[float]:
-    """The paper's coefficients of four stages, interpolated to `count` stages (first to first, last to last), sum 1.
+    """Return the coefficients of `count` stages; their sum is 1.
 
-    One stage has the coefficient 1.
+    The paper gives those of four stages. For other numbers the curve through them is interpolated linearly, so that the first
+    stage has the first coefficient and the last stage the last one, and divided by its sum. One stage has the coefficient 1.
+
+    Example:
+        >>> [round(coefficient, 3) for coefficient in stage_coefficients(3)]
+        [0.17, 0.307, 0.523]
     """
     if count == 1:
         return [1.0]
@@ -61,20 +74,21 @@ def stage_coefficients(count: int) -> list[float]:
     return [value / sum(values) for value in values]
 
 
-def forward_with(
+def forward_with_features(
     net: StagedNet, images: Tensor, blocks: Collection[int], read: Callable[[Tensor], Tensor] = lambda out: out
 ) -> tuple[dict[int, Tensor], Tensor]:
-    """One forward of the main network.
+    """Run one forward of the main network and return features of inner blocks too.
 
     Args:
         net: The network.
         images: `[B, C, H, W]`.
-        blocks: Whose outputs are wanted.
-        read: What is taken of such an output, at once: what is computed later holds its whole gradient from the start of the
-            backward on.
+        blocks: Numbers of the blocks whose outputs are returned.
+        read: Maps an output `[B, C, H, W]` to the features that are returned. It runs directly after its block, so that the
+            backward pass reaches it there: autograd works backwards in the order of the forward, and features that are
+            computed at the end would have a gradient of the output's full size from the beginning of the backward on.
 
     Returns:
-        Block -> what was read of its output `[B, C, H, W]`, and the logits `[B, num_classes]`.
+        Block -> its features, and the logits `[B, num_classes]`.
     """
     features: dict[int, Tensor] = {}
     out = images
@@ -85,16 +99,16 @@ def forward_with(
     return features, out
 
 
-def pooled(features: Tensor) -> Tensor:
-    """Mean over height and width: `[B, C, H, W]` to `[B, C]`."""
+def pool(features: Tensor) -> Tensor:
+    """Map `[B, C, H, W]` to `[B, C]` by the mean over height and width."""
     return features.mean((2, 3))
 
 
 class LinearHeads(nn.Module):
-    """Per block one linear layer from its pooled output to the classes.
+    """One linear layer per block, from its pooled output to the classes.
 
     Args:
-        shapes: Block -> `[C, H, W]` of its output; the blocks that get a head.
+        shapes: Block -> `[C, H, W]` of its output, for the blocks that get a head.
         num_classes: Width of the logits.
     """
 
@@ -103,5 +117,5 @@ class LinearHeads(nn.Module):
         self.heads = nn.ModuleDict({str(block): nn.Linear(shape[0], num_classes) for block, shape in shapes.items()})
 
     def forward(self, vectors: dict[int, Tensor]) -> dict[int, Tensor]:
-        """Block -> pooled output `[B, C]` to block -> logits `[B, num_classes]`."""
+        """Map pooled outputs `[B, C]` to logits `[B, num_classes]`, both by block number."""
         return {block: self.heads[str(block)](value) for block, value in vectors.items()}

@@ -1,4 +1,4 @@
-"""Layer supervision: a linear head behind every block also has to tell the classes apart.
+"""Layer supervision: a linear head after every block also learns to classify.
 
 Source: paper, Appendix F.1, where a block is called a layer.
 """
@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from stimcore.methods.base import Losses, Method, StepContext
-from stimcore.methods.exits import LinearHeads, block_shapes, forward_with, pooled, stage_coefficients, supervised_stages
+from stimcore.methods.exits import LinearHeads, block_shapes, forward_with_features, pool, stage_coefficients, supervised_stages
 from stimcore.methods.losses import cross_entropy
 from stimcore.nets.staged import StagedNet
 
 
 class BlockHeads(LinearHeads):
-    """Linear heads with the coefficient of each block's loss, in order of the blocks."""
+    """Linear heads, with the coefficient of each head's loss in the order of the blocks."""
 
     def __init__(self, stages: list[tuple[int, ...]], shapes: dict[int, tuple[int, int, int]], num_classes: int) -> None:
         super().__init__({block: shapes[block] for stage in stages for block in stage}, num_classes)
@@ -24,7 +24,11 @@ class BlockHeads(LinearHeads):
 
 
 def layer_coefficients(sizes: list[int]) -> list[float]:
-    """One coefficient per block: that of its stage over the number of blocks in the stage."""
+    """Return a coefficient per block: that of its stage divided by the number of blocks in the stage.
+
+    Args:
+        sizes: Number of blocks of every supervised stage.
+    """
     return [weight / size for weight, size in zip(stage_coefficients(len(sizes)), sizes, strict=True) for _ in range(size)]
 
 
@@ -32,19 +36,19 @@ def layer_coefficients(sizes: list[int]) -> list[float]:
 class LayerSupervision(Method):
     """Loss = CE(main, y) + sum over blocks of coefficient * CE(head of the block, y)."""
 
-    def auxiliary(self, net: StagedNet) -> nn.Module:
-        """A linear head on the pooled output of every block."""
+    def make_auxiliary(self, net: StagedNet) -> nn.Module:
+        """Return a linear head for the pooled output of every block."""
         shapes = block_shapes(net)
         return BlockHeads(supervised_stages(net, shapes), shapes, net.num_classes)
 
     def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
-        """Gradients of the whole loss in one forward and one backward."""
+        """Add the gradients of the whole loss, in one forward and one backward."""
         heads = cast(BlockHeads, auxiliary)
         with batch.autocast():
-            vectors, logits = forward_with(net, batch.images, range(1, net.topology.num_blocks + 1), pooled)
+            vectors, logits = forward_with_features(net, batch.images, range(1, net.topology.num_blocks + 1), pool)
             main = cross_entropy(logits, batch.labels, batch.label_smoothing)
-            found = [cross_entropy(out, batch.labels, batch.label_smoothing) for out in heads(vectors).values()]
-        layer_ce = (torch.tensor(heads.coefficients, device=main.device, dtype=main.dtype) * torch.stack(found)).sum()
+            head_losses = [cross_entropy(out, batch.labels, batch.label_smoothing) for out in heads(vectors).values()]
+        layer_ce = (torch.tensor(heads.coefficients, device=main.device, dtype=main.dtype) * torch.stack(head_losses)).sum()
         loss = main + layer_ce
         batch.backward(loss)
         return {"loss": loss.detach(), "main_ce": main.detach(), "layer_ce": layer_ce.detach()}

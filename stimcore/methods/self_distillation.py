@@ -12,20 +12,20 @@ from torch import Tensor, nn
 
 from stimcore.errors import UsageError
 from stimcore.methods.base import Losses, Method, StepContext
-from stimcore.methods.exits import Shape, block_shapes, forward_with, pooled, supervised_stages
+from stimcore.methods.exits import Shape, block_shapes, forward_with_features, pool, supervised_stages
 from stimcore.methods.losses import batch_feature_distance, cross_entropy, feature_distance, soft_cross_entropy
 from stimcore.nets.staged import StagedNet
 
 FEATURES = {"batch": batch_feature_distance, "image": feature_distance}
-"""Value of `feature` -> distance of adapted and deepest features `[B, C]`."""
+"""Value of the option `feature` -> distance of adapted and deepest features `[B, C]`."""
 
 
 class Adapter(nn.Sequential):
-    """Brings a stage's output to the deepest one's size: a depthwise separable convolution per halving, then the mean.
+    """Map a stage's output to features of the deepest size: a depthwise separable convolution per halving, then the mean.
 
     Args:
         source: `[C, H, W]` of the stage's output.
-        target: `[C, H, W]` of the deepest stage's.
+        target: `[C, H, W]` of the deepest stage's output.
     """
 
     def __init__(self, source: Shape, target: Shape) -> None:
@@ -45,7 +45,7 @@ class Adapter(nn.Sequential):
 
 
 class Students(nn.Module):
-    """Per shallower stage an adapter to the deepest features and a linear layer from there to the classes."""
+    """For every shallower stage an adapter to the deepest features and a linear layer from there to the classes."""
 
     def __init__(self, stages: list[tuple[int, ...]], shapes: dict[int, Shape], num_classes: int) -> None:
         super().__init__()
@@ -60,7 +60,11 @@ class Students(nn.Module):
         return [int(end) for end in self.adapters]
 
     def forward(self, features: dict[int, Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Per shallower stage its adapted features `[B, C]` and its logits `[B, num_classes]`."""
+        """Return the adapted features `[B, C]` and the logits `[B, num_classes]` of every shallower stage.
+
+        Args:
+            features: Block -> its output `[B, C, H, W]`, for the blocks in `ends`.
+        """
         adapted = [self.adapters[str(end)](features[end]) for end in self.ends]
         return [(vector, self.heads[str(end)](vector)) for end, vector in zip(self.ends, adapted, strict=True)]
 
@@ -70,11 +74,13 @@ class SelfDistillation(Method):
     """Loss = CE(main, y) + sum over shallower stages of (1-a) CE + a * soft CE to the main logits + b * feature distance.
 
     Attributes:
-        alpha: Share of the main logits against the labels in a shallower head's loss, in [0, 1]. Source: Appendix F.1.
-        beta: Weight of the feature distance, from 0. Source: Appendix F.1.
-        temperature: Of the soft cross entropy, more than 0; a choice (docs/semantics.md, "Other training methods").
-        feature: `batch` takes one distance over all images and features of a batch, as the authors' code does; `image` the
-            mean over the batch of each image's distance, whose gradient is about the root of the batch size weaker.
+        alpha: Weight of the main logits as the target of a shallower head, in [0, 1]; the labels have the rest. Source: paper,
+            Appendix F.1.
+        beta: Weight of the feature distance, from 0. Source: paper, Appendix F.1.
+        temperature: Temperature of the soft cross entropy, more than 0; a choice (docs/semantics.md, "Other training methods").
+        feature: `batch` is one distance over all images and features of a batch, as in the authors' code; `image` is the
+            mean over the batch of each image's distance. The gradient of `image` is smaller by about the square root of the
+            batch size.
     """
 
     alpha: float = 0.2
@@ -82,7 +88,7 @@ class SelfDistillation(Method):
     temperature: float = 3.0
     feature: str = "batch"
 
-    earlier: ClassVar[Mapping[str, Any]] = {"feature": "image"}  # the only distance before the option existed
+    old_defaults: ClassVar[Mapping[str, Any]] = {"feature": "image"}  # the only distance before the option existed
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
@@ -94,8 +100,8 @@ class SelfDistillation(Method):
         if self.feature not in FEATURES:
             raise UsageError(f"feature={self.feature}", allowed=", ".join(FEATURES))
 
-    def auxiliary(self, net: StagedNet) -> nn.Module:
-        """An adapter and a head for every stage but the last."""
+    def make_auxiliary(self, net: StagedNet) -> nn.Module:
+        """Return an adapter and a head for every stage but the last."""
         shapes = block_shapes(net)
         stages = supervised_stages(net, shapes)
         if len(stages) < 2:
@@ -103,16 +109,19 @@ class SelfDistillation(Method):
         return Students(stages, shapes, net.num_classes)
 
     def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
-        """Gradients of the whole loss in one forward and one backward; the deepest logits and features are constants."""
+        """Add the gradients of the whole loss, in one forward and one backward.
+
+        The main logits and the deepest features are constants in the terms of the shallower stages.
+        """
         students = cast(Students, auxiliary)
         with batch.autocast():
-            features, logits = forward_with(net, batch.images, [*students.ends, students.deepest])
+            features, logits = forward_with_features(net, batch.images, [*students.ends, students.deepest])
             main = cross_entropy(logits, batch.labels, batch.label_smoothing)
-            found = students(features)
-            stage = torch.stack([cross_entropy(out, batch.labels, batch.label_smoothing) for _, out in found]).sum()
-            distil = torch.stack([soft_cross_entropy(logits, out, self.temperature) for _, out in found]).sum()
-            deepest = pooled(features[students.deepest])
-            distance = torch.stack([FEATURES[self.feature](vector, deepest) for vector, _ in found]).sum()
+            exits = students(features)  # (adapted features, logits) of every shallower stage
+            stage = torch.stack([cross_entropy(out, batch.labels, batch.label_smoothing) for _, out in exits]).sum()
+            distil = torch.stack([soft_cross_entropy(logits, out, self.temperature) for _, out in exits]).sum()
+            deepest = pool(features[students.deepest])
+            distance = torch.stack([FEATURES[self.feature](vector, deepest) for vector, _ in exits]).sum()
         loss = main + (1 - self.alpha) * stage + self.alpha * distil + self.beta * distance
         batch.backward(loss)
         return {

@@ -1,4 +1,4 @@
-"""Stage supervision: a linear head behind every stage also has to tell the classes apart.
+"""Stage supervision: a linear head after every stage also learns to classify.
 
 Source: paper, Appendix F.1.
 """
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from stimcore.methods.base import Losses, Method, StepContext
-from stimcore.methods.exits import LinearHeads, block_shapes, forward_with, pooled, stage_coefficients, supervised_stages
+from stimcore.methods.exits import LinearHeads, block_shapes, forward_with_features, pool, stage_coefficients, supervised_stages
 from stimcore.methods.losses import cross_entropy
 from stimcore.nets.staged import StagedNet
 
@@ -19,21 +19,21 @@ from stimcore.nets.staged import StagedNet
 class StageSupervision(Method):
     """Loss = CE(main, y) + sum over stages of coefficient * CE(head of the stage, y)."""
 
-    def auxiliary(self, net: StagedNet) -> nn.Module:
-        """A linear head on the pooled output of every stage's last block."""
+    def make_auxiliary(self, net: StagedNet) -> nn.Module:
+        """Return a linear head for the pooled output of the last block of every supervised stage."""
         shapes = block_shapes(net)
         return LinearHeads({stage[-1]: shapes[stage[-1]] for stage in supervised_stages(net, shapes)}, net.num_classes)
 
     def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
-        """Gradients of the whole loss in one forward and one backward."""
+        """Add the gradients of the whole loss, in one forward and one backward."""
         heads = cast(LinearHeads, auxiliary)
         ends = [int(block) for block in heads.heads]
         with batch.autocast():
-            vectors, logits = forward_with(net, batch.images, ends, pooled)
+            vectors, logits = forward_with_features(net, batch.images, ends, pool)
             main = cross_entropy(logits, batch.labels, batch.label_smoothing)
-            found = [cross_entropy(out, batch.labels, batch.label_smoothing) for out in heads(vectors).values()]
+            head_losses = [cross_entropy(out, batch.labels, batch.label_smoothing) for out in heads(vectors).values()]
         coefficients = torch.tensor(stage_coefficients(len(ends)), device=main.device, dtype=main.dtype)
-        stage_ce = (coefficients * torch.stack(found)).sum()
+        stage_ce = (coefficients * torch.stack(head_losses)).sum()
         loss = main + stage_ce
         batch.backward(loss)
         return {"loss": loss.detach(), "main_ce": main.detach(), "stage_ce": stage_ce.detach()}

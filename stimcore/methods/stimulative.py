@@ -1,9 +1,11 @@
-"""Stimulative training: each step also pulls a random sub-network toward the main network's output.
+"""Stimulative training: every step also pulls a random sub-network toward the main network's output.
+
+The forwards of a step share the prefix that they have in common (`Stimulative.step` explains how). With `two_forward=True` they
+run separately, for the benchmark and for the test that both ways have the same gradients.
 
 Source: paper, Algorithm 1 (ordered sub-networks, KL); Stimulative Training++ for KL-, smaller inputs, caps on the sample space
 and several sub-networks; Yu & Huang 2019, "Universally slimmable networks and improved training techniques", for the sandwich
-rule. The step shares the prefix of all forwards; `two_forward=True` runs them apart, for the benchmark and for the test that
-both give the same gradients.
+rule.
 """
 
 import random
@@ -16,9 +18,9 @@ from torch import Tensor, nn
 
 from stimcore.errors import UsageError
 from stimcore.methods.base import Losses, Method, StepContext
-from stimcore.methods.losses import cross_entropy, kl_divergence, precise
+from stimcore.methods.losses import at_least_float32, cross_entropy, kl_divergence
 from stimcore.nets.logit_norm import LogitNorm, with_normalised_logits
-from stimcore.nets.norms import batch_norms, statistics_kept
+from stimcore.nets.norms import batch_norms, running_statistics_frozen
 from stimcore.nets.staged import Part, StagedNet, prefix_length
 from stimcore.subnets.sampling import SAMPLE_SPACES, smallest_deletion, smallest_ordered
 from stimcore.subnets.spec import Spec
@@ -28,30 +30,32 @@ TARGETS = ("main", "labels")
 """What sub-networks learn from: the main network's logits, or the labels."""
 
 
-def run(parts: Sequence[Part], x: Tensor) -> Tensor:
-    """Sends `x` through parts in order."""
+def run_parts(parts: Sequence[Part], x: Tensor) -> Tensor:
+    """Return the output of the last part when `x` runs through all parts in order; `x` itself if there are none."""
     return reduce(lambda out, part: part.module(out), parts, x)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stimulative(Method):
-    """Loss = CE(main, y) + weight * mean over the step's sub-networks of KL(main || sub), main a constant in the second term.
+    """Loss = CE(main, y) + weight * mean over the step's sub-networks of KL(main || sub).
 
-    With `target="labels"` the second term is the mean of CE(sub, y).
+    The main logits are a constant in the second term. With `target="labels"` the second term is the mean of CE(sub, y).
 
     Attributes:
-        weight: The paper's lambda, from 0; 5 for MobileNetV3 on CIFAR-10, 10 on CIFAR-100, 1 on ImageNet.
-        temperature: Of the KL term, more than 0; must be 1 with an amplitude.
-        sample: Sample space: `ordered` (the paper), `deletions`, or `deletions+permutations`; a key of `SAMPLE_SPACES`.
-        max_skipped: Cap on the sample space: per stage how many blocks may be skipped at most; no cap when None.
-        subnets: Random sub-networks per step, from 1.
-        sandwich: Whether every step also takes the smallest sub-network of the sample space, besides the random ones.
+        weight: The paper's lambda, from 0. The paper uses 5 (MobileNetV3 on CIFAR-10), 10 (CIFAR-100) and 1 (ImageNet).
+        temperature: Temperature of the KL term, more than 0; must be 1 with an amplitude.
+        sample: Sample space: `ordered` (the paper), `deletions` or `deletions+permutations`; a key of `SAMPLE_SPACES`.
+        max_skipped: Cap on the sample space: for each stage how many blocks may be skipped at most; no cap when None.
+        subnets: Number of random sub-networks per step, from 1.
+        sandwich: Whether every step also runs the smallest sub-network of the sample space.
         target: `main` for KL to the main network's logits, `labels` for cross entropy with the labels.
-        amplitude: KL-: both logits are layer-normalised and multiplied by it before the KL, more than 0; plain KL when None.
-        normalised_ce: Take the cross entropy on the normalised logits too; the exported head then carries the normalisation.
-        smallest_side: Smaller inputs: the sub-networks' images have a side uniform between this share of the crop and the
-            crop, in (0, 1]; 1 is off, Stimulative Training++ takes 0.43.
-        two_forward: Run all forwards apart instead of sharing their prefix: same gradients, more work.
+        amplitude: KL- of Stimulative Training++: both logits are layer-normalised and multiplied by this before the KL. More
+            than 0; plain KL when None.
+        normalised_ce: Whether the cross entropy uses the normalised logits too; the exported head then ends with the
+            normalisation.
+        smallest_side: Smaller inputs: the side of the sub-networks' images is uniform between this share of the crop and the
+            crop. In (0, 1]; 1 turns it off, Stimulative Training++ uses 0.43.
+        two_forward: Whether all forwards run separately instead of sharing their prefix: same gradients, more work.
     """
 
     weight: float = 1.0
@@ -98,11 +102,11 @@ class Stimulative(Method):
 
     @property
     def num_subnets(self) -> int:
-        """Sub-networks that a step runs: the random ones, and with `sandwich` the smallest."""
+        """Number of sub-networks that a step runs: the random ones, and with `sandwich` the smallest."""
         return self.subnets + self.sandwich
 
     def draw(self, topology: Topology, rng: random.Random) -> list[Spec]:
-        """The sub-networks of one step: the random ones in order of their draws, then with `sandwich` the smallest.
+        """Draw the sub-networks of one step: first the random ones, then with `sandwich` the smallest.
 
         Raises:
             UsageError: The network does not have this sample space.
@@ -113,63 +117,99 @@ class Stimulative(Method):
             specs.append(smallest_ordered(topology, self.max_skipped) if ordered else smallest_deletion(topology))
         return specs
 
-    def auxiliary(self, net: StagedNet) -> None:
-        """Nothing besides the network; refuses a sample space that the network does not have, before the first step."""
+    def make_auxiliary(self, net: StagedNet) -> None:
+        """Return None: there are no extra heads.
+
+        Raises:
+            UsageError: The network does not have the sample space.
+        """
         self.draw(net.topology, random.Random(0))
 
-    def network(self, net: StagedNet) -> StagedNet:
-        """The network itself, or with `normalised_ce` the one whose head normalises its logits."""
+    def wrap(self, net: StagedNet) -> StagedNet:
+        """Return the network itself, with `normalised_ce` the one whose head normalises its logits."""
         return with_normalised_logits(net, self.amplitude) if self.normalised_ce and self.amplitude else net
 
-    def sides(self, crop: int, rng: random.Random) -> tuple[int, ...]:
-        """With `smallest_side` below 1 the side of every sub-network's images."""
+    def draw_sides(self, crop: int, rng: random.Random) -> tuple[int, ...]:
+        """Draw the side of every sub-network's images if `smallest_side` is below 1."""
         if self.smallest_side == 1:
             return ()
         return tuple(rng.randint(max(1, round(self.smallest_side * crop)), crop) for _ in range(self.num_subnets))
 
     def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
-        """Gradients of the whole loss, at the peak memory of common training.
+        """Add the gradients of the whole loss, at the peak memory of common training.
 
-        The shared prefix's graph ends in a detached leaf. Main suffix and sub-network suffixes run forward and backward one
-        after the other and add their gradients up in that leaf; one backward through the prefix finishes. Smaller inputs
-        share nothing.
+        All forwards of a step begin with the same parts on the same images, up to the first block that one of them skips or
+        moves. This prefix runs once:
+
+            images -> prefix -> cut | leaf -> main suffix -> CE
+                                    | leaf -> suffix of a sub-network -> KL    (one after the other)
+
+        `cut` is the prefix's output and the end of its graph. `leaf` is the same tensor as the beginning of a new graph. Each
+        suffix runs forward and backward on the leaf, which adds the gradient of its loss to `leaf.grad`. The chain rule is
+        linear in that gradient, so one backward through the prefix with the sum has the result of one backward per suffix.
+
+        A backward frees the graph that it ran through. At any moment only the prefix's graph and that of one suffix are alive;
+        together these are at most the graph of the main network, which is what common training holds.
+
+        With smaller inputs the sub-networks see other images than the main network, so nothing is shared.
         """
         topology = net.topology
         main = net.route(topology.full)
         subs = [net.route(spec) for spec in self.draw(topology, batch.rng)]
-        shared = 0 if self.two_forward or batch.smaller else min(prefix_length(main, sub) for sub in subs)
-        if shared == len(main):  # only the full network was drawn: run the head twice, so that both losses have their graph
-            shared = len(main) - 1
+        shared = self._shared_length(main, subs, batch)
+
         with batch.autocast():
-            cut = run(main[:shared], batch.images)
+            cut = run_parts(main[:shared], batch.images)
+        # Without a shared prefix the cut is the batch of images: no gradient is needed and `leaf.grad` stays None.
         leaf = cut.detach().requires_grad_(cut.requires_grad)
+
         with batch.autocast():
-            logits = run(main[shared:], leaf)
+            logits = run_parts(main[shared:], leaf)
             ce = cross_entropy(logits, batch.labels, batch.label_smoothing)
         batch.backward(ce)
-        target = logits.detach()
-        del logits
-        total = torch.zeros_like(ce)
+        target = logits.detach()  # the main logits are a constant in the second term
+        del logits  # the last reference into the main suffix's graph
+
+        second = torch.zeros_like(ce)
         for sub, images in zip(subs, batch.smaller or [leaf] * len(subs), strict=True):
             norms = [norm for part in sub[shared:] for norm in batch_norms(part.module)]
-            with statistics_kept(norms), batch.autocast():
-                sub_loss = self.sub_loss(target, run(sub[shared:], images), batch)
+            # The prefix has written its running statistics for the main network; the suffix of a sub-network must not
+            # overwrite those of the main suffix, which has the same batch norms.
+            with running_statistics_frozen(norms), batch.autocast():
+                sub_loss = self.sub_loss(target, run_parts(sub[shared:], images), batch)
             batch.backward(self.weight / len(subs) * sub_loss)
-            total += sub_loss.detach() / len(subs)
+            second += sub_loss.detach() / len(subs)
+
         if leaf.grad is not None:
+            # Not `batch.backward`, which multiplies a loss by the scale of the precision: `leaf.grad` is scaled already.
             cut.backward(leaf.grad)  # type: ignore[no-untyped-call]  # torch has no annotation there
         ce = ce.detach()
-        return {"loss": ce + self.weight * total, "main_ce": ce, "sub_ce" if self.target == "labels" else "sub_kl": total}
+        return {"loss": ce + self.weight * second, "main_ce": ce, "sub_ce" if self.target == "labels" else "sub_kl": second}
+
+    def _shared_length(self, main: Sequence[Part], subs: Sequence[Sequence[Part]], batch: StepContext) -> int:
+        """Return how many leading parts all forwards of a step share."""
+        if self.two_forward or batch.smaller:
+            return 0
+        shared = min(prefix_length(main, sub) for sub in subs)
+        # If only the full network was drawn, even the head is shared. It still runs once per loss, so that each loss is
+        # computed by parts of its own, as in separate forwards.
+        return min(shared, len(main) - 1)
 
     def sub_loss(self, main: Tensor, sub: Tensor, batch: StepContext) -> Tensor:
-        """What a sub-network's logits `[B, K]` are trained by: the divergence from the main logits, or the batch's labels."""
+        """Return the loss of a sub-network: its divergence from the main logits, or its cross entropy with the labels.
+
+        Args:
+            main: Logits `[B, K]` of the main network.
+            sub: Logits `[B, K]` of the sub-network.
+            batch: The step's batch.
+        """
         if self.target == "labels":
             return cross_entropy(sub, batch.labels, batch.label_smoothing)
         return self.divergence(main, sub)
 
     def divergence(self, main: Tensor, sub: Tensor) -> Tensor:
-        """KL or KL- of logits `[B, K]`, averaged over the batch."""
-        if self.amplitude is None or self.normalised_ce:  # with normalised_ce the head has normalised them already
+        """Return KL or KL- of the logits `[B, K]` of the main network and of a sub-network, averaged over the batch."""
+        if self.amplitude is None or self.normalised_ce:  # with normalised_ce the head has normalised the logits already
             return kl_divergence(main, sub, self.temperature)
         normalise = LogitNorm(self.amplitude)
-        return kl_divergence(normalise(precise(main)), normalise(precise(sub)))
+        return kl_divergence(normalise(at_least_float32(main)), normalise(at_least_float32(sub)))

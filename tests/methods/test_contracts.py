@@ -24,7 +24,7 @@ def method(request):
 
 def _stepped(method, net, batch):
     with layers_seeded(1):
-        auxiliary = method.auxiliary(net)
+        auxiliary = method.make_auxiliary(net)
     with layers_seeded(2):  # dropout inside heads
         losses = method.step(net, auxiliary, batch)
     gradients = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
@@ -61,7 +61,7 @@ def test_a_step_leaves_the_global_generators_and_the_modes_alone(method, family,
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     with layers_seeded(1):
-        auxiliary = method.auxiliary(net)
+        auxiliary = method.make_auxiliary(net)
     before = torch.random.get_rng_state(), random.getstate()
     hooks = [len(module._forward_hooks) for module in net.modules()]
     method.step(net, auxiliary, batch_for(net))
@@ -75,7 +75,7 @@ def test_making_the_heads_leaves_the_network_alone(method, family, fresh):
     net = fresh(family)
     before = copy.deepcopy(net.state_dict())
     with layers_seeded(1):
-        method.auxiliary(net)
+        method.make_auxiliary(net)
     assert all(module.training for module in net.modules())
     after = net.state_dict()
     assert list(before) == list(after) and all(torch.equal(before[key], after[key]) for key in before)
@@ -85,7 +85,7 @@ def test_heads_are_no_part_of_the_network(method, family, fresh):
     net = fresh(family)
     own = set(map(id, net.parameters()))
     with layers_seeded(1):
-        auxiliary = method.auxiliary(net)
+        auxiliary = method.make_auxiliary(net)
     assert auxiliary is None or not own & set(map(id, auxiliary.parameters()))
 
 

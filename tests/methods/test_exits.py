@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stimcore.methods.exits import STAGE_CURVE, block_shapes, forward_with, stage_coefficients, supervised_stages
+from stimcore.methods.exits import STAGE_CURVE, block_shapes, forward_with_features, stage_coefficients, supervised_stages
 
 
 def test_four_stages_have_the_papers_coefficients():
@@ -36,7 +36,7 @@ def test_the_forward_is_the_networks_own(family, fresh, batch_for):
     net = fresh(family).eval()
     images = batch_for(net).images
     with torch.no_grad():
-        features, logits = forward_with(net, images, [1, net.topology.num_blocks])
+        features, logits = forward_with_features(net, images, [1, net.topology.num_blocks])
         assert torch.equal(logits, net(images))
         assert torch.equal(net.head(features[net.topology.num_blocks]), logits)
         assert torch.equal(features[1], net.block(1)(net.stem(images)))

@@ -127,8 +127,8 @@ def test_a_network_without_removable_blocks_is_refused_before_the_first_step(
 ) -> None:
     net = fresh("densenet-2-3-2-k6")
     with pytest.raises(UsageError, match="no block that can be deleted: its layers concatenate; allowed: sample=ordered"):
-        Stimulative(sample=sample).auxiliary(net)
-    Stimulative().auxiliary(net)
+        Stimulative(sample=sample).make_auxiliary(net)
+    Stimulative().make_auxiliary(net)
     rigid = Topology.of("rigid", (1, 1), {1: "stride 2", 2: "stride 2"})
     for draw in (draw_deletions, draw_deletions_and_permutations):
         with pytest.raises(UsageError, match="rigid has no block that can be deleted"):
@@ -140,7 +140,7 @@ def test_a_network_without_removable_blocks_is_refused_before_the_first_step(
 def test_caps_that_do_not_fit_are_refused_before_the_first_step(fresh: Callable[..., StagedNet]) -> None:
     for sample in SAMPLE_SPACES:
         with pytest.raises(UsageError, match="3 numbers from 0, one per stage"):
-            Stimulative(sample=sample, max_skipped=(0, 1)).auxiliary(fresh("resnet20"))
+            Stimulative(sample=sample, max_skipped=(0, 1)).make_auxiliary(fresh("resnet20"))
 
 
 # ---- gradients ----
@@ -316,7 +316,7 @@ def test_the_sandwich_adds_the_smallest_behind_the_draws() -> None:
 def test_every_sub_network_of_the_sandwich_has_its_smaller_images(fresh: Callable[..., StagedNet]) -> None:
     net = _small(fresh, "resnet20")
     method = Stimulative(sandwich=True, subnets=2, smallest_side=0.5)
-    sides = method.sides(8, random.Random(0))
+    sides = method.draw_sides(8, random.Random(0))
     assert len(sides) == 3
     batch = _batch(net, 0)
     smaller = tuple(F.interpolate(batch.images, size=side) for side in sides)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from stimcore.errors import UsageError
 from stimcore.methods.self_distillation import Adapter, SelfDistillation
-from stimcore.methods.table import make, restored
+from stimcore.methods.table import make, restore
 from stimcore.train.seeds import layers_seeded
 
 
@@ -18,7 +18,7 @@ def test_the_loss_by_hand(feature, fresh, batch_for):
     batch = batch_for(net)
     method = SelfDistillation(feature=feature)
     with layers_seeded(0):
-        students = method.auxiliary(net)
+        students = method.make_auxiliary(net)
     outs, out = {}, net.stem(batch.images)
     for block in range(1, 10):
         out = outs[block] = net.block(block)(out)
@@ -39,7 +39,7 @@ def test_a_main_network_and_heads_that_know_nothing(fresh, batch_for):
     net = fresh("resnet20")
     method = SelfDistillation(beta=0.0)
     with layers_seeded(0):
-        students = method.auxiliary(net)
+        students = method.make_auxiliary(net)
     for parameter in [*students.heads.parameters(), *net.head.parameters()]:
         parameter.data.zero_()
     losses = method.step(net, students, batch_for(net))
@@ -51,7 +51,7 @@ def test_the_deepest_head_gets_the_gradient_of_its_cross_entropy_alone(fresh, ba
     batch = batch_for(net)
     method = SelfDistillation()
     with layers_seeded(0):
-        students = method.auxiliary(net)
+        students = method.make_auxiliary(net)
     method.step(net, students, batch)
     found = net.module.linear.weight.grad.clone()
     net.zero_grad()
@@ -83,9 +83,9 @@ def test_options_out_of_range_are_refused(options):
 
 def test_a_run_stored_before_the_option_took_the_distance_per_image():
     stored = {"alpha": 0.2, "beta": 0.02, "temperature": 3.0}
-    assert restored("self_distillation", stored) == SelfDistillation(feature="image")
+    assert restore("self_distillation", stored) == SelfDistillation(feature="image")
     assert make("self_distillation", stored) == SelfDistillation() == SelfDistillation(feature="batch")
-    assert restored("self_distillation", stored | {"feature": "batch"}) == SelfDistillation()
-    assert restored("stimulative", {"weight": 5.0}) == make("stimulative", {"weight": 5.0})
+    assert restore("self_distillation", stored | {"feature": "batch"}) == SelfDistillation()
+    assert restore("stimulative", {"weight": 5.0}) == make("stimulative", {"weight": 5.0})
     with pytest.raises(UsageError, match="there is no method 'imported'"):
-        restored("imported", {})
+        restore("imported", {})

@@ -173,7 +173,7 @@ def test_normalised_logits_have_mean_zero_and_the_amplitude_as_deviation():
 def test_with_normalised_ce_the_network_carries_the_normalisation(family, fresh, batch_for):
     net = _no_dropout(fresh(family))
     method = Stimulative(amplitude=4.0, normalised_ce=True)
-    trained = method.network(net)
+    trained = method.wrap(net)
     assert list(trained.state_dict()) == list(net.state_dict())
     batch = batch_for(net)
     losses = method.step(trained, None, batch)
@@ -181,7 +181,7 @@ def test_with_normalised_ce_the_network_carries_the_normalisation(family, fresh,
     assert losses["main_ce"].item() == pytest.approx(F.cross_entropy(normalised, batch.labels).item(), rel=1e-4)
     spec = net.topology.ordered([1] * len(net.topology.sizes))
     assert torch.allclose(trained(batch.images, spec).std(1, correction=0), torch.full((4,), 4.0), rtol=0.01)
-    assert Stimulative(amplitude=4.0).network(net) is net and Stimulative().network(net) is net
+    assert Stimulative(amplitude=4.0).wrap(net) is net and Stimulative().wrap(net) is net
 
 
 def test_the_exported_graph_carries_it_too(fresh):
@@ -210,10 +210,10 @@ def test_smaller_inputs_go_to_the_subnet(fresh):
 def test_sides_are_uniform_between_the_smallest_and_the_crop():
     method = Stimulative(smallest_side=0.43, subnets=2)
     rng = random.Random(0)
-    drawn = [side for _ in range(2000) for side in method.sides(32, rng)]
+    drawn = [side for _ in range(2000) for side in method.draw_sides(32, rng)]
     assert len(drawn) == 4000 and set(drawn) == set(range(14, 33))  # 0.43 * 32 = 13.76
     assert max(drawn.count(side) for side in set(drawn)) < 2 * min(drawn.count(side) for side in set(drawn))
-    assert Stimulative().sides(32, rng) == ()
+    assert Stimulative().draw_sides(32, rng) == ()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stimcore.errors import UsageError
-from stimcore.methods.stochastic_depth import StochasticDepth, branches_scaled, droppable, survival
+from stimcore.methods.stochastic_depth import StochasticDepth, scale_branches, droppable, survival
 from stimcore.nets.cut import cut
 from tests.methods.conftest import FAMILIES
 
@@ -78,7 +78,7 @@ def test_a_kept_branch_is_divided_by_its_probability(family, fresh, batch_for):
     handle = net.branch_ends[block].register_forward_hook(lambda module, inputs, output: branch.append(output.clone()))
     net.block(block)(x)
     handle.remove()
-    with branches_scaled(net, {block: 2.0}):
+    with scale_branches(net, {block: 2.0}):
         doubled = net.block(block)(x)
     plain_sum = 2 * branch[0] + x
     assert torch.allclose(doubled, plain_sum.relu() if family.startswith("resnet") else plain_sum, atol=1e-5)
@@ -108,7 +108,7 @@ def test_a_dropped_block_gets_no_gradient(fresh, batch_for):
 
 def test_hooks_are_gone_even_after_an_error(fresh):
     net = fresh("resnet20")
-    with pytest.raises(RuntimeError), branches_scaled(net, {2: 2.0}):
+    with pytest.raises(RuntimeError), scale_branches(net, {2: 2.0}):
         net(torch.zeros(1, 1, 1, 1))
     assert not any(module._forward_hooks for module in net.modules())
 
@@ -118,16 +118,16 @@ def test_options_and_networks_that_do_not_fit_are_refused(fresh):
         with pytest.raises(UsageError, match="allowed: more than 0, at most 1"):
             StochasticDepth(last_survival=value)
     net = fresh("resnet20")
-    net._branch_ends = ({},)
+    net.branch_ends = {}
     with pytest.raises(UsageError, match="no residual branch"):
-        StochasticDepth().auxiliary(net)
+        StochasticDepth().make_auxiliary(net)
 
 
 def test_a_twin_of_first_blocks_trains_as_usual(fresh, batch_for):
     net = fresh("resnet20")
     twin = cut(net, net.topology.ordered([1, 1, 1]))
     method = StochasticDepth()
-    method.auxiliary(twin)
+    method.make_auxiliary(twin)
     assert torch.isfinite(method.step(twin, None, batch_for(twin))["loss"])
 
 
@@ -135,7 +135,7 @@ def test_where_layers_concatenate_a_dropped_one_adds_zeros(fresh, batch_for):
     net = fresh("densenet-2-3-2-k6")
     assert droppable(net) == [2, 4, 5, 7]
     x = net.block(1)(net.stem(batch_for(net).images))
-    with branches_scaled(net, {2: 0.0}):
+    with scale_branches(net, {2: 0.0}):
         out = net.block(2)(x)
     assert torch.equal(out[:, : x.shape[1]], x) and not out[:, x.shape[1] :].any()
 
@@ -152,7 +152,7 @@ def test_a_last_survival_of_one_half_trains_resnet20(fresh, batch_for):
     net = fresh("resnet20", shape=(3, 8, 8))
     batch = batch_for(net, size=8)
     method = StochasticDepth(last_survival=0.5)
-    method.auxiliary(net)
+    method.make_auxiliary(net)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     losses, dropped = [], set()
     for step in range(30):

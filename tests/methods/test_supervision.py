@@ -20,7 +20,7 @@ def test_layer_coefficients_are_the_stages_over_their_layers():
 def test_heads_that_know_nothing_add_the_log_of_the_classes(method, family, fresh, batch_for):
     net = fresh(family)
     with layers_seeded(0):
-        heads = method.auxiliary(net)
+        heads = method.make_auxiliary(net)
     for parameter in heads.parameters():
         parameter.data.zero_()
     losses = method.step(net, heads, batch_for(net))
@@ -33,7 +33,7 @@ def test_stage_supervision_by_hand(fresh, batch_for):
     batch = batch_for(net)
     method = StageSupervision()
     with layers_seeded(0):
-        heads = method.auxiliary(net)
+        heads = method.make_auxiliary(net)
         for module in net.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
@@ -54,7 +54,7 @@ def test_the_first_stage_feels_its_own_head_only_through_its_coefficient(fresh, 
     net = fresh("resnet20")
     method = StageSupervision()
     with layers_seeded(0):
-        heads = method.auxiliary(net)
+        heads = method.make_auxiliary(net)
     for parameter in net.head.parameters():
         parameter.data.zero_()
     method.step(net, heads, batch_for(net))
