@@ -67,8 +67,8 @@ def test_sizes(start: Start) -> None:
         client.submit(job_request("common", *["main"] * 4))
     with pytest.raises(TooLarge, match="at most 2"):
         client.samples("tiny", 3, seed=0)
-    status = client.status()
-    assert (status.image_bytes, status.image_pixels) == (1000, 100), "clients see the limits that hold here"
+    reported = client.status()
+    assert (reported.image_bytes, reported.image_pixels) == (1000, 100), "clients see the limits that hold here"
     png = client.samples("tiny", 1, seed=0)[0].png_base64
     ask = {"method": "common", "specs": ["main"], "image_base64": png}
     with pytest.raises(TooLarge, match="1 to 1"):
