@@ -44,7 +44,9 @@ class Normalisation:
         curves among them, depend on the rounding of this form.
         """
         mean, std = _per_channel(self.mean), _per_channel(self.std)
-        return 1 / (255 * std), mean / std
+        scale: NDArray[np.float32] = np.float32(1) / (np.float32(255) * std)
+        shift: NDArray[np.float32] = mean / std
+        return scale, shift
 
 
 def channel_statistics(pixels: NDArray[np.uint8]) -> Normalisation:

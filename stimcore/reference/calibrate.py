@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 CALIBRATION_BATCH = 256
 """Calibration images per batch (a choice; docs/semantics.md, "Batch-norm re-calibration")."""

@@ -11,7 +11,7 @@ from stimcore.data.images import Images
 from stimcore.data.normalise import Normalisation
 from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import recalibrated
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 EVALUATION_BATCH = 500
 """Evaluation images per batch; it changes the memory that is needed, and logits only by rounding."""

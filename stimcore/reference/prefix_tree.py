@@ -23,7 +23,7 @@ from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import CALIBRATION_BATCH, start_calibration
 from stimcore.reference.evaluate import EVALUATION_BATCH, Predictions, as_tensor
 from stimcore.subnets.part_name import PartName
-from stimcore.subnets.topology import Spec
+from stimcore.subnets.spec import Spec
 
 
 @dataclass

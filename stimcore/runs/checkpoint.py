@@ -1,10 +1,7 @@
-"""Checkpoints and the run folder.
+"""Checkpoints: the state of a training after an epoch, in a file `checkpoint-0007.pt` of the run folder.
 
-    RUN/run.json            what was asked: network, recipe, method, options, spec, seed, data set, versions
-    RUN/training.jsonl      one line per finished epoch
-    RUN/checkpoint-0007.pt  state after epoch 7; the newest two are kept
-
-A checkpoint holds tensors and plain numbers only and is read with `weights_only=True`.
+A checkpoint holds tensors and plain numbers only. It is read with `weights_only=True`, so that a file from elsewhere can't run
+code.
 """
 
 import io
@@ -21,18 +18,20 @@ from stimcore import files
 from stimcore.errors import CheckpointError
 
 FORMAT = 1
+"""Version of a checkpoint."""
 KEEP = 2
+"""Checkpoints that stay in a run folder: the newest, and one more in case the newest can't be read."""
 _NAME = re.compile(r"checkpoint-([0-9]{4,})\.pt\Z")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """State after a number of epochs.
+    """The state of a training after a number of epochs.
 
     Attributes:
-        epoch: Finished epochs; 0 before the first.
-        network: State dict of the wrapped module (keys as in `StagedNet.module`).
-        auxiliary: State dict of the method's heads; empty where there are none, and never exported.
+        epoch: Number of finished epochs; 0 before the first.
+        network: State dict of the wrapped module, with the keys of `StagedNet.module`.
+        auxiliary: State dict of the method's heads; empty if it has none. It is never exported.
         optimizer: State dict of the optimiser; empty in a converted checkpoint.
         scaler: State dict of the loss scaler; empty without fp16.
     """
@@ -44,13 +43,13 @@ class Checkpoint:
     scaler: Mapping[str, Any]
 
 
-def save(run_dir: Path, checkpoint: Checkpoint) -> Path:
-    """Writes one checkpoint whole or not at all and removes all but the newest two.
+def save(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint whole or not at all, and remove all but the newest two.
 
     Raises:
-        OSError: It could not be written, on a full disk for instance; what was there is untouched.
+        OSError: The file could not be written, for example on a full disk; the older checkpoints are still there.
     """
-    target = run_dir / f"checkpoint-{checkpoint.epoch:04}.pt"
+    target = folder / f"checkpoint-{checkpoint.epoch:04}.pt"
     state = {
         "format": FORMAT,
         "epoch": checkpoint.epoch,
@@ -59,26 +58,27 @@ def save(run_dir: Path, checkpoint: Checkpoint) -> Path:
         "optimizer": dict(checkpoint.optimizer),
         "scaler": dict(checkpoint.scaler),
     }
-    packed = io.BytesIO()  # torch's own writer reports a full disk as a bug of its own
+    # torch.save into a file reports a full disk as an internal error of torch; into memory it can't fail that way
+    packed = io.BytesIO()
     torch.save(state, packed)
     with files.replacing(target) as temporary:
         temporary.write_bytes(packed.getbuffer())
-    for old in listed(run_dir)[:-KEEP]:
+    for old in list_paths(folder)[:-KEEP]:
         old.unlink(missing_ok=True)
     return target
 
 
-def listed(run_dir: Path) -> list[Path]:
-    """Checkpoints of a run folder, oldest first."""
-    found = [(int(match[1]), path) for path in run_dir.glob("checkpoint-*.pt") if (match := _NAME.match(path.name))]
-    return [path for _, path in sorted(found)]
+def list_paths(folder: Path) -> list[Path]:
+    """Return the checkpoint files of a run folder, oldest first."""
+    by_epoch = [(int(match[1]), path) for path in folder.glob("checkpoint-*.pt") if (match := _NAME.match(path.name))]
+    return [path for _, path in sorted(by_epoch)]
 
 
 def load(path: Path) -> Checkpoint:
-    """Reads one checkpoint.
+    """Read a checkpoint.
 
     Raises:
-        CheckpointError: It is truncated, of another format, or holds more than tensors and numbers.
+        CheckpointError: The file is truncated, of another format, or holds more than tensors and numbers.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -89,20 +89,21 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(**{key: state[key] for key in ("epoch", "network", "auxiliary", "optimizer", "scaler")})
 
 
-def newest(run_dir: Path) -> tuple[Path, Checkpoint, list[str]] | None:
-    """The newest checkpoint that can be read, with a sentence for every newer one that can't; None when there is none.
+def newest(folder: Path) -> tuple[Path, Checkpoint, list[str]] | None:
+    """Return the newest checkpoint that can be read; None if the folder has no checkpoints.
+
+    Returns:
+        The file, the checkpoint, and a sentence for every newer file that can't be read.
 
     Raises:
-        CheckpointError: There are checkpoints but none can be read.
+        CheckpointError: There are checkpoints but none of them can be read.
     """
-    complaints: list[str] = []
-    for path in reversed(listed(run_dir)):
+    problems: list[str] = []
+    for path in reversed(list_paths(folder)):
         try:
-            return path, load(path), complaints
+            return path, load(path), problems
         except CheckpointError as reason:
-            complaints.append(str(reason))
-    if complaints:
-        raise CheckpointError(
-            complaints[0], todo="No older checkpoint can be read either; start the run again without --resume."
-        )
+            problems.append(str(reason))
+    if problems:
+        raise CheckpointError(problems[0], todo="No older checkpoint can be read either; start the run again without --resume.")
     return None

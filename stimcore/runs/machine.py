@@ -1,20 +1,71 @@
-"""What measured numbers depend on: processor or GPU, threads, versions, commit."""
+"""The machine: its devices and memory, and a description for measured numbers, which depend on it."""
 
 import os
 import platform
 import resource
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 
+from stimcore.errors import UsageError
+
 PACKAGE = Path(__file__).parents[1]
+"""The folder of the package, whose commit is recorded."""
+
+
+def pick_device(name: str) -> torch.device:
+    """Return a device by name: `auto` (CUDA if there is a GPU), `cpu`, `cuda` or `cuda:1`.
+
+    Raises:
+        UsageError: There is no device of that name on this machine.
+
+    Example:
+        >>> pick_device("cpu")
+        device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"there is no device '{name}'", allowed="auto, cpu, cuda, cuda:0, ...")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        gpus = "".join(f", cuda:{number}" for number in range(torch.cuda.device_count()))
+        raise UsageError(f"device '{name}' is not on this machine", allowed="cpu" + gpus)
+    return device
+
+
+@contextmanager
+def flush_denormals() -> Iterator[None]:
+    """Compute with 0 in place of denormal numbers on this thread, as a context manager or as a decorator.
+
+    On a processor, arithmetic with denormal numbers is many times slower, and weight decay leads to them. The mode belongs to
+    the thread and not to torch, so everything else that runs on the thread afterwards would compute in it too. That is why the
+    former mode is restored on leaving.
+
+    Example:
+        >>> with flush_denormals():
+        ...     sys.float_info.min / 2
+        0.0
+        >>> sys.float_info.min / 2
+        1.1125369292536007e-308
+    """
+    before = sys.float_info.min / 2 == 0  # torch can set the mode but not report it
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
 
 
 def describe(device: torch.device) -> dict[str, str | int]:
-    """The machine in plain values."""
+    """Return processor or GPU, cores, threads, versions and commit as plain values."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cores": os.cpu_count() or 1,
@@ -26,6 +77,7 @@ def describe(device: torch.device) -> dict[str, str | int]:
 
 
 def _processor() -> str:
+    """Return the name of the processor."""
     path = Path("/proc/cpuinfo")
     names = (
         [line.split(":", 1)[1].strip() for line in path.read_text().splitlines() if line.startswith("model name")]
@@ -36,7 +88,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of the source, with `-dirty` behind it where the package differs from it; empty outside a checkout."""
+    """Return the commit of the source; empty outside a checkout. `-dirty` is appended when the package has other changes."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=PACKAGE, capture_output=True, text=True, check=False)
@@ -47,7 +99,10 @@ def _commit() -> str:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory_bytes` start anew, where the system can (CUDA, Linux); elsewhere it stays that of the whole process."""
+    """Make `peak_memory_bytes` start again from the memory in use now.
+
+    This works on CUDA and on Linux. Elsewhere `peak_memory_bytes` stays the peak of the whole process.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
@@ -56,15 +111,18 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Largest memory since `reset_peak_memory`: allocated on the GPU, resident in the process on the CPU."""
+    """Return the peak memory since `reset_peak_memory`: allocated on the GPU, or resident in the process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    kilo = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo
+    unit_bytes = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes
 
 
 def memory_bytes(device: torch.device) -> int:
-    """Memory in use now, as `peak_memory_bytes` counts it; what a method needs is the peak minus this before the first step."""
+    """Return the memory in use now, counted as in `peak_memory_bytes`.
+
+    The memory that a method needs is the peak minus the memory in use before the first step, which includes the data set.
+    """
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     path = Path("/proc/self/statm")

@@ -1,4 +1,10 @@
-"""A run folder: what was asked (`run.json`), what happened (`training.jsonl`), and the network it led to."""
+"""A run folder: what was asked of the run, what happened in it, and the checkpoints it left.
+
+RUN/run.json             what was asked: network, recipe, method, options, spec, seed, data set, machine
+RUN/training.jsonl       one record per finished epoch
+RUN/checkpoint-0007.pt   the state after epoch 7; the newest two are kept (see `stimcore.runs.checkpoint`)
+RUN/writer.pid           the process that trains in this folder, while it does
+"""
 
 import json
 import os
@@ -14,39 +20,43 @@ from stimcore.data.pictures import FilePixels
 from stimcore.data.sources import load
 from stimcore.data.subset import reduce_dataset
 from stimcore.errors import CheckpointError, UsageError
-from stimcore.methods.table import METHODS, restored
+from stimcore.methods.table import METHODS, restore
 from stimcore.nets.catalogue import build
 from stimcore.nets.cut import cut
 from stimcore.nets.staged import StagedNet
-from stimcore.recipes.recipe import Recipe
 
 FORMAT = 1
+"""Version of `run.json`."""
+RECORDS = "training.jsonl"
+"""Name of the file with the records of the finished epochs."""
+IMPORTED = "imported"
+"""Method of a run whose weights were converted from a checkpoint of another program."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What was asked of a run.
+    """What was asked of a run, as stored in `run.json`.
 
     Attributes:
-        format: Version of this file.
-        network: Name in the catalogue.
+        format: Version of the file.
+        network: Name in the catalogue of networks.
         spec: The sub-network that was trained alone (a twin), in long form; None for the whole network.
-        input_shape: `[C, H, W]`.
+        input_shape: Shape `[C, H, W]` of the images.
         num_classes: Width of the logits.
         method: Name of the training method; `imported` for a converted checkpoint.
-        options: The method's options, complete.
+        options: All options of the method.
         recipe: The recipe as plain values; empty for a converted checkpoint.
-        seed: Of everything random in the run.
+        seed: Seed of everything random in the run.
         dataset: Name of the data set.
-        data_root: Where it was found; None for the default.
-        mean: Normalisation per channel.
-        std: Normalisation per channel.
-        source: Where the weights came from, for a converted checkpoint.
-        machine: Processor or GPU, threads, versions: what measured numbers depend on.
-        name: What the run is called among those of its experiment, without the seed: the method, `twin-d1-1-1`, ...
-        holdout: Whether it was evaluated on training images that were held out, to choose its settings: never test accuracy.
-        images: How many images it was trained and evaluated on, and their hashes; empty in older runs.
-        started: When, in UTC.
+        data_root: Folder of the data set; None for the default.
+        mean: Mean per channel, for normalisation.
+        std: Standard deviation per channel, for normalisation.
+        source: Origin of the weights of a converted checkpoint.
+        machine: Processor or GPU, threads and versions, on which measured numbers depend.
+        name: Name of the run in its experiment, without the seed: the method, `twin-d1-1-1`, ...
+        holdout: Whether it was evaluated on a holdout of training images, to choose settings; this is never test accuracy.
+        images: Numbers of training and evaluation images and their hashes; empty in older runs.
+        started: Start time in UTC.
     """
 
     network: str
@@ -71,30 +81,30 @@ class Run:
 
     @property
     def label(self) -> str:
-        """What its numbers are called beside those of the paper."""
+        """Label of its numbers in reports: that of the recipe, or `imported weights`."""
         return str(self.recipe.get("label", "imported weights"))
 
-    def network_with_fresh_weights(self) -> StagedNet:
-        """The network of this run, before any training."""
+    def build_network(self) -> StagedNet:
+        """Return the network of this run with fresh weights, including what the method adds to it."""
         net = build(self.network, input_shape=self.input_shape, num_classes=self.num_classes)
         net = net if self.spec is None else cut(net, net.topology.parse(self.spec))
-        return restored(self.method, self.options).network(net) if self.method in METHODS else net
+        return restore(self.method, self.options).wrap(net) if self.method in METHODS else net
 
-    def write(self, run_dir: Path) -> None:
-        """Writes `run.json`."""
-        files.write_json(run_dir / "run.json", asdict(self))
+    def write(self, folder: Path) -> None:
+        """Write `run.json`."""
+        files.write_json(folder / "run.json", asdict(self))
 
     @classmethod
-    def read(cls, run_dir: Path) -> Self:
-        """Reads `run.json`.
+    def read(cls, folder: Path) -> Self:
+        """Read `run.json`.
 
         Raises:
-            CheckpointError: The folder is no run folder, or of another version.
+            CheckpointError: The folder is not a run folder, or its `run.json` is broken or of another version.
         """
-        path = run_dir / "run.json"
+        path = folder / "run.json"
         if not path.exists():
             raise CheckpointError(
-                f"{run_dir} is not a run folder: it has no run.json", todo="'python -m stimcore.train' makes one."
+                f"{folder} is not a run folder: it has no run.json", todo="'python -m stimcore.train' makes one."
             )
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
@@ -111,16 +121,16 @@ def dataset_of(run: Run, data_root: Path | None = None) -> Dataset:
     """Return the images that a run was trained and evaluated on.
 
     Args:
-        run: Says how many images per class it was trained on.
-        data_root: Where the data set is, when not where the run found it.
+        run: The run; its recipe has the number of training images per class.
+        data_root: Folder of the data set, where it is another one than during the run.
 
     Raises:
-        UsageError: The data set is missing, or holds other training images than the run saw.
+        UsageError: The data set is missing, or holds other training images than the run used.
     """
     whole = load(run.dataset, data_root or (Path(run.data_root) if run.data_root else None))
     dataset = reduce_dataset(whole, run.recipe.get("train_per_class"), holdout=run.holdout)
-    there = images_of(dataset).get("train_sha256")
-    if run.images.get("train_sha256") not in (None, there):
+    # Batch norms would be calibrated on other images, and accuracies would differ without any sign of why.
+    if run.images.get("train_sha256") not in (None, describe_images(dataset)["train_sha256"]):
         raise UsageError(
             f"{run.dataset} holds other training images than those that the run was trained on",
             todo="Give the folder of the same data set with --data-root.",
@@ -128,43 +138,49 @@ def dataset_of(run: Run, data_root: Path | None = None) -> Dataset:
     return dataset
 
 
-def images_of(dataset: Dataset) -> dict[str, Any]:
-    """Return how many images a data set has to train and evaluate on, and their hashes (not of those left in files)."""
-    found: dict[str, Any] = {}
+def describe_images(dataset: Dataset) -> dict[str, Any]:
+    """Return the numbers of training and evaluation images, and their hashes (None for images that stay in files)."""
+    description: dict[str, Any] = {}
     for name, images in (("train", dataset.train), ("evaluation", dataset.test)):
-        found[name] = len(images)
-        found[f"{name}_sha256"] = None if isinstance(images.pixels, FilePixels) else images.sha256
-    return found
+        description[name] = len(images)
+        description[f"{name}_sha256"] = None if isinstance(images.pixels, FilePixels) else images.sha256
+    return description
 
 
 @contextmanager
-def only_writer(run_dir: Path) -> Iterator[None]:
-    """Hold a run folder for this process; a process that died holds nothing.
+def writer_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run folder, so that only this process trains in it; a killed process releases it.
 
     Raises:
-        UsageError: Another process trains in this folder.
+        UsageError: Another process holds the lock.
     """
-    note = run_dir / "writer.pid"
+    pid_file = folder / "writer.pid"
 
     def refuse() -> None:
-        number = note.read_text(encoding="ascii").strip() if note.exists() else "of an unknown number"
+        pid = pid_file.read_text(encoding="ascii").strip() if pid_file.exists() else "of an unknown number"
         raise UsageError(
-            f"{run_dir} is being written by process {number}", todo="Wait until it ends, or give another folder with --run-dir."
+            f"{folder} is being written by process {pid}", todo="Wait until it ends, or give another folder with --run-dir."
         )
 
-    with files.locked(run_dir, refuse):
-        files.write_text(note, f"{os.getpid()}\n")
+    with files.locked(folder, on_wait=refuse):
+        files.write_text(pid_file, f"{os.getpid()}\n")
         try:
             yield
         finally:
-            note.unlink(missing_ok=True)
+            pid_file.unlink(missing_ok=True)
 
 
-def records(run_dir: Path) -> list[dict[str, Any]]:
-    """Return the records of the finished epochs, from `training.jsonl`."""
-    return files.read_jsonl(run_dir / "training.jsonl")
+def training_records(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of the finished epochs, oldest first; none when the run has not finished an epoch."""
+    return files.read_jsonl(folder / RECORDS)
 
 
-def recipe_of(run: Run) -> Recipe:
-    """The recipe of a run that was trained here."""
-    return Recipe.from_dict(run.recipe)
+def append_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Append the record of a finished epoch."""
+    files.append_jsonl(folder / RECORDS, [record])
+
+
+def trim_records(folder: Path, epochs: int) -> None:
+    """Remove the records of epochs after `epochs`, which a resumed run trains again."""
+    records = [record for record in training_records(folder) if record["epoch"] <= epochs]
+    files.write_jsonl(folder / RECORDS, records)

@@ -48,10 +48,10 @@ def open_run(folder: Path) -> TrainedRun:
         UsageError: The run was evaluated on a holdout of training images, so it has no test accuracy.
 
     Example:
-        >>> open_run(Path("runs/none"))
+        >>> open_run(Path("none"))
         Traceback (most recent call last):
             ...
-        stimcore.errors.CheckpointError: runs/none is not a run folder: it has no run.json. 'python -m stimcore.train' makes one.
+        stimcore.errors.CheckpointError: none is not a run folder: it has no run.json. 'python -m stimcore.train' makes one.
     """
     run = Run.read(folder)
     if run.holdout:
@@ -63,7 +63,7 @@ def open_run(folder: Path) -> TrainedRun:
     if newest is None:
         raise CheckpointError(f"{folder} has no checkpoint yet", todo="Train at least one epoch first.")
     path, state, _ = newest
-    net = run.network_with_fresh_weights()
+    net = run.build_network()
     load_weights(net, state.network, str(path))
     return TrainedRun(folder=folder, run=run, net=net.eval(), checkpoint=path)
 

@@ -1,10 +1,10 @@
-"""Augmentation: shifts and mirror images of whole batches (CIFAR), random crops of single images (ImageNet)."""
+"""Augmentation: shifts and reflections of whole batches (CIFAR), random crops of single images (ImageNet)."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import pad
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
@@ -12,17 +12,18 @@ from stimcore.data.normalise import Normalisation
 from stimcore.train.seeds import cpu_seeded
 
 PADDING = 4
-"""Pixels on every side for random crops (the CIFAR standard)."""
+"""Pixels of padding on every side for random crops (the CIFAR standard)."""
 
 
 def flip_crop(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Shifts every image by up to `PADDING` pixels (black outside) and mirrors half of them.
+    """Shift every image by up to `PADDING` pixels, with black outside, and mirror half of them.
 
-    The whole batch at once, as torchvision's `RandomCrop` and `RandomHorizontalFlip` would treat all its images alike.
+    It works on the whole batch at once. torchvision's `RandomCrop` and `RandomHorizontalFlip` would give all images of a batch
+    the same shift.
 
     Args:
         pixels: uint8 `[B, C, H, W]`.
-        generator: On the CPU, so that every device and every rank draws the same.
+        generator: A CPU generator, so that every device and every rank draws the same numbers.
 
     Returns:
         uint8 `[B, C, H, W]` in channels_last memory order.
@@ -33,14 +34,15 @@ def flip_crop(pixels: Tensor, generator: torch.Generator) -> Tensor:
     rows = top[:, None] + torch.arange(height, device=pixels.device)
     columns = left[:, None] + torch.arange(width, device=pixels.device)
     columns = torch.where(mirror[:, None], columns.flip(1), columns)
-    padded = F.pad(pixels, (PADDING,) * 4)
+    # every image reads its own rows and columns of the padded batch: one gather instead of a loop over images
+    padded = pad(pixels, (PADDING,) * 4)
     index = torch.arange(count, device=pixels.device)[:, None, None]
     return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A rectangle of one image, mirrored or not; it can be taken at any side without drawing again.
+    """A rectangle of one image, mirrored or not; it can be resized to several sides without a new draw.
 
     Attributes:
         top: First row, from 0.
@@ -56,8 +58,8 @@ class Crop:
     width: int
     mirror: bool
 
-    def taken(self, pixels: Tensor, side: int) -> Tensor:
-        """uint8 `[C, H, W]` to `[C, side, side]`, resized once (bilinear, antialiased)."""
+    def apply(self, pixels: Tensor, side: int) -> Tensor:
+        """Return the crop of an image, uint8 `[C, H, W]` to `[C, side, side]`, resized once (bilinear, antialiased)."""
         out: Tensor = vision.resized_crop(pixels, self.top, self.left, self.height, self.width, [side, side], antialias=True)
         return vision.horizontal_flip(out) if self.mirror else out
 
@@ -65,21 +67,21 @@ class Crop:
 _IMAGENET = v2.RandomResizedCrop(1)
 
 
-def imagenet_crop(pixels: Tensor, *seed: object) -> Crop:
-    """The ImageNet standard: 8 to 100 % of the area, sides 3:4 to 4:3, mirrored every second time.
+def imagenet_crop(pixels: Tensor, *place: object) -> Crop:
+    """Return the standard random crop of ImageNet: 8 to 100 % of the area, sides 3:4 to 4:3, mirrored with probability 1/2.
 
     Args:
-        pixels: uint8 `[C, H, W]` at its own size.
-        seed: All that the draw depends on.
+        pixels: uint8 `[C, H, W]` in the original size.
+        place: What the draw depends on: seed, step and place in the batch.
     """
-    with cpu_seeded(*seed):
+    with cpu_seeded(*place):
         box = _IMAGENET.make_params([pixels])
         mirror = bool(torch.rand(()) < 0.5)
     return Crop(box["top"], box["left"], box["height"], box["width"], mirror)
 
 
 def resized(pixels: Tensor, side: int) -> Tensor:
-    """uint8 `[B, C, H, W]` to `[B, C, side, side]` (bilinear, antialiased)."""
+    """Return uint8 images `[B, C, H, W]` resized to `[B, C, side, side]` (bilinear, antialiased)."""
     out: Tensor = vision.resize(pixels, [side, side], antialias=True)
     return out
 

@@ -1,7 +1,7 @@
-"""Where a step's images come from: resident on the device, or read from files by worker processes.
+"""Loaders of training images: from memory, or from files that worker processes read.
 
-Both give the same images for the same seed where the files have the size that is trained on: every draw depends on seed, step
-and place in the batch alone.
+Both give the same images for the same seed if the files have the size that is trained on, because every draw depends only on
+the seed, the step and the place in the batch.
 """
 
 from abc import ABC, abstractmethod
@@ -16,183 +16,200 @@ from torch.utils.data import Dataset as TorchDataset
 
 from stimcore.data.images import Dataset
 from stimcore.data.pictures import FilePixels
+from stimcore.methods.base import Method, StepContext
 from stimcore.train.augment import Normalise, flip_crop, imagenet_crop, resized
 from stimcore.train.parallel import World
-from stimcore.train.seeds import generator
+from stimcore.train.seeds import generator, spec_rng
 
-Sides = Callable[[int], tuple[int, ...]]
-"""Global step -> sides of the smaller images that it wants."""
+Key = tuple[int, int, int]
+"""An image to read: global step, place in the batch, index in the data set."""
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """One rank's part of one batch.
+class SmallerSides:
+    """The sides of the smaller images of a step, drawn by the method; it can be sent to worker processes.
 
     Attributes:
-        images: `[B, C, H, W]`, augmented and normalised.
-        labels: `[B]`, int64.
-        smaller: The same crops at other sides.
+        method: The training method.
+        seed: Seed of the run.
+        crop: Side of the full-size images in pixels.
     """
 
-    images: Tensor
-    labels: Tensor
-    smaller: tuple[Tensor, ...] = ()
+    method: Method
+    seed: int
+    crop: int
+
+    def __call__(self, step: int) -> tuple[int, ...]:
+        """Return the sides for a global step; every rank and every worker process gets the same."""
+        return self.method.draw_sides(self.crop, spec_rng(self.seed, "side", step))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What both kinds of feed have to know.
+class LoaderConfig:
+    """What a loader needs to know besides the images.
 
     Attributes:
-        seed: Of the run.
+        seed: Seed of the run.
         augmentation: `none`, `flip_crop` or `imagenet`.
-        device: Where images are wanted.
-        world: Whose share of a batch is wanted.
-        sides: Which smaller images a step wants.
+        device: Device that the images are sent to.
+        world: The processes that share a batch.
+        sides: Global step -> sides of the smaller images of that step.
     """
 
     seed: int
     augmentation: str
     device: torch.device
     world: World
-    sides: Sides
+    sides: Callable[[int], tuple[int, ...]]
 
 
-class Feed(ABC):
-    """Gives the batches of an epoch.
+class Loader(ABC):
+    """Base of both loaders.
 
     Args:
-        dataset: Whose training images are given.
-        plan: How.
+        dataset: The data set with the training images.
+        config: Seed, augmentation, device and processes.
     """
 
-    def __init__(self, dataset: Dataset, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, dataset: Dataset, config: LoaderConfig) -> None:
+        self.config = config
         self.side = dataset.image_shape[1]
-        self.normalise = Normalise(dataset.normalisation, plan.device)
+        self._normalise = Normalise(dataset.normalisation, config.device)
 
     @abstractmethod
-    def epoch(self, batches: Sequence[Tensor], first_step: int) -> Iterator[Loaded]:
-        """The batches of an epoch in order.
+    def epoch(self, batches: Sequence[Tensor], first_step: int) -> Iterator[StepContext]:
+        """Yield this rank's part of every batch of an epoch, in order.
 
         Args:
-            batches: Per step the indices of all ranks' images together.
+            batches: For every step the indices of the images of all ranks together.
             first_step: Global number of the first step.
         """
 
-    def finished(self, pixels: Tensor, smaller: Sequence[Tensor], labels: Tensor) -> Loaded:
-        """Normalises what was cropped."""
-        return Loaded(self.normalise(pixels), labels, tuple(self.normalise(small) for small in smaller))
+    def _context(self, step: int, pixels: Tensor, smaller: Sequence[Tensor], labels: Tensor) -> StepContext:
+        """Return the context of a step from augmented uint8 images `[B, C, H, W]`."""
+        return StepContext(
+            images=self._normalise(pixels),
+            labels=labels,
+            rng=spec_rng(self.config.seed, "spec", step),
+            smaller=tuple(self._normalise(images) for images in smaller),
+        )
 
-    def shifted(self, pixels: Tensor, step: int) -> tuple[Tensor, list[Tensor]]:
-        """Whole batches `[B, C, H, W]` of all ranks, shifted and mirrored where the plan says so; this rank's share of them."""
-        if self.plan.augmentation == "flip_crop":
-            pixels = flip_crop(pixels, generator(self.plan.seed, "augment", step))
-        mine = pixels[self.plan.world.share(torch.arange(len(pixels), device=pixels.device))]
-        return mine, [resized(mine, side) for side in self.plan.sides(step)]
+    def _augmented_share(self, pixels: Tensor, step: int) -> tuple[Tensor, list[Tensor]]:
+        """Return this rank's share of a whole batch `[B, C, H, W]`, shifted and mirrored, and its smaller copies.
+
+        The draw is made for the whole batch before it is shared, so that an image gets the same shift for any number of ranks.
+        """
+        if self.config.augmentation == "flip_crop":
+            pixels = flip_crop(pixels, generator(self.config.seed, "augment", step))
+        share = pixels[self.config.world.share(torch.arange(len(pixels), device=pixels.device))]
+        return share, [resized(share, side) for side in self.config.sides(step)]
 
 
-class Resident(Feed):
-    """All images in memory, on the device when they fit there beside the network.
+class InMemoryLoader(Loader):
+    """Loads from images in memory, which are kept on the device if they fit there.
 
     Args:
-        dataset: In memory.
-        plan: How.
+        dataset: A data set in memory.
+        config: Seed, augmentation, device and processes.
     """
 
-    def __init__(self, dataset: Dataset, plan: Plan) -> None:
-        super().__init__(dataset, plan)
+    def __init__(self, dataset: Dataset, config: LoaderConfig) -> None:
+        super().__init__(dataset, config)
         self.pixels, self.labels = torch.from_numpy(dataset.train.pixels), torch.from_numpy(dataset.train.labels)
-        if fits(plan.device, self.pixels.nbytes):
-            self.pixels = self.pixels.to(plan.device)
-        elif plan.device.type == "cuda":
+        if fits(config.device, self.pixels.nbytes):
+            self.pixels = self.pixels.to(config.device)
+        elif config.device.type == "cuda":
             self.pixels = self.pixels.pin_memory()
-        self.labels = self.labels.to(plan.device)
+        self.labels = self.labels.to(config.device)
 
-    def epoch(self, batches: Sequence[Tensor], first_step: int) -> Iterator[Loaded]:
-        """As in `Feed`."""
+    def epoch(self, batches: Sequence[Tensor], first_step: int) -> Iterator[StepContext]:
+        """Yield this rank's part of every batch; see `Loader.epoch`."""
         for step, index in enumerate(batches, first_step):
             yield self.batch(index, step)
 
-    def batch(self, index: Tensor, step: int) -> Loaded:
-        """One batch; `index` are all ranks' images."""
-        pixels = self.pixels[index.to(self.pixels.device)].to(self.plan.device, non_blocking=True)
+    def batch(self, index: Tensor, step: int) -> StepContext:
+        """Return this rank's part of one batch; `index` has the images of all ranks."""
+        pixels = self.pixels[index.to(self.pixels.device)].to(self.config.device, non_blocking=True)
         labels = self.labels[index.to(self.labels.device)]
-        places = self.plan.world.share(torch.arange(len(index)))
-        mine = labels[places.to(labels.device)]
-        if self.plan.augmentation != "imagenet":
-            return self.finished(*self.shifted(pixels, step), mine)
+        places = self.config.world.share(torch.arange(len(index)))
+        share = labels[places.to(labels.device)]
+        if self.config.augmentation != "imagenet":
+            return self._context(step, *self._augmented_share(pixels, step), share)
         crops = [
-            (pixels[place], imagenet_crop(pixels[place], self.plan.seed, "augment", step, place)) for place in places.tolist()
+            (pixels[place], imagenet_crop(pixels[place], self.config.seed, "augment", step, place)) for place in places.tolist()
         ]
-        taken = [
-            torch.stack([crop.taken(image, side) for image, crop in crops]) for side in (self.side, *self.plan.sides(step))
-        ]
-        return self.finished(taken[0], taken[1:], mine)
+        full, *smaller = (
+            torch.stack([crop.apply(image, side) for image, crop in crops]) for side in (self.side, *self.config.sides(step))
+        )
+        return self._context(step, full, smaller, share)
 
 
-class Streamed(Feed):
-    """Images are read, cropped and resized from their original size by worker processes while the device computes.
+class FileLoader(Loader):
+    """Loads from image files; worker processes read, crop and resize them while the device computes.
 
     Args:
-        dataset: Whose training pixels are a `FilePixels`.
-        plan: How.
-        workers: Processes; 0 reads in this one.
+        dataset: A data set whose training pixels are a `FilePixels`.
+        config: Seed, augmentation, device and processes.
+        workers: Number of worker processes; 0 reads in this process.
     """
 
-    def __init__(self, dataset: Dataset, plan: Plan, workers: int) -> None:
-        super().__init__(dataset, plan)
+    def __init__(self, dataset: Dataset, config: LoaderConfig, workers: int) -> None:
+        super().__init__(dataset, config)
         assert isinstance(dataset.train.pixels, FilePixels)
         self.dataset: Dataset = dataset
         self.workers: int = workers
 
-    def epoch(self, batches: Sequence[Tensor], first_step: int) -> Iterator[Loaded]:
-        """As in `Feed`."""
-        whole = self.plan.augmentation != "imagenet"  # shifts are drawn for the whole batch, so every rank reads all of it
-        jobs: list[list[tuple[int, int, int]]] = []
+    def epoch(self, batches: Sequence[Tensor], first_step: int) -> Iterator[StepContext]:
+        """Yield this rank's part of every batch; see `Loader.epoch`."""
+        # shifts are drawn for the whole batch, so every rank reads all of it; crops are drawn per image, so it reads its share
+        whole = self.config.augmentation != "imagenet"
+        keys: list[list[Key]] = []
         for step, index in enumerate(batches, first_step):
-            places = torch.arange(len(index)) if whole else self.plan.world.share(torch.arange(len(index)))
-            jobs.append([(step, place, int(index[place])) for place in places.tolist()])
+            places = torch.arange(len(index)) if whole else self.config.world.share(torch.arange(len(index)))
+            keys.append([(step, place, int(index[place])) for place in places.tolist()])
         loader: DataLoader[list[Tensor]] = DataLoader(
-            _Reader(self.dataset, self.plan.seed, self.plan.augmentation, self.side, self.plan.sides),
-            batch_sampler=jobs,
+            _ImageReader(self.dataset, self.config, self.side),
+            batch_sampler=keys,
             num_workers=self.workers,
-            pin_memory=self.plan.device.type == "cuda",
-            generator=generator(self.plan.seed, "loader"),  # or it would draw from torch's own, which heads' dropout uses
+            pin_memory=self.config.device.type == "cuda",
+            # without it the loader draws a number from torch's global generator, which dropout in a head draws from too
+            generator=generator(self.config.seed, "loader"),
         )
         for step, (labels, pixels, *smaller) in enumerate(loader, first_step):
-            pixels, labels, *smaller = (value.to(self.plan.device, non_blocking=True) for value in (pixels, labels, *smaller))
+            pixels, labels, *smaller = (value.to(self.config.device, non_blocking=True) for value in (pixels, labels, *smaller))
             if whole:
-                labels = labels[self.plan.world.share(torch.arange(len(labels), device=labels.device))]
-                pixels, smaller = self.shifted(pixels, step)
-            yield self.finished(pixels, smaller, labels)
+                labels = labels[self.config.world.share(torch.arange(len(labels), device=labels.device))]
+                pixels, smaller = self._augmented_share(pixels, step)
+            yield self._context(step, pixels, smaller, labels)
 
 
-class _Reader(TorchDataset[list[Tensor]]):
-    """Reads one image: label, crop, smaller crops. Its key is (step, place in the batch, index)."""
+class _ImageReader(TorchDataset[list[Tensor]]):
+    """Reads one image in a worker process: its label, the crop, and the smaller crops."""
 
-    def __init__(self, dataset: Dataset, seed: int, augmentation: str, side: int, sides: Sides) -> None:
+    def __init__(self, dataset: Dataset, config: LoaderConfig, side: int) -> None:
         self.pixels, self.labels = dataset.train.pixels, dataset.train.labels
-        self.seed, self.augmentation, self.side, self.sides = seed, augmentation, side, sides
+        self.seed, self.augmentation, self.side, self.sides = config.seed, config.augmentation, side, config.sides
 
-    def __getitem__(self, key: tuple[int, int, int]) -> list[Tensor]:
+    def __getitem__(self, key: Key) -> list[Tensor]:
         step, place, index = key
         label = torch.tensor(int(self.labels[index]))
         if self.augmentation != "imagenet":
             return [label, torch.from_numpy(self.pixels[index])]
         image = torch.from_numpy(np.ascontiguousarray(self.pixels.original(index)))  # type: ignore[attr-defined]  # FilePixels
         crop = imagenet_crop(image, self.seed, "augment", step, place)
-        return [label, *(crop.taken(image, side) for side in (self.side, *self.sides(step)))]
+        return [label, *(crop.apply(image, side) for side in (self.side, *self.sides(step)))]
 
 
 def fits(device: torch.device, num_bytes: int) -> bool:
-    """Whether images may lie on the device: always in main memory, on a GPU when they take at most half of what is free."""
+    """Return whether images may be kept on the device: always on the CPU, on a GPU if half of its free memory is enough."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return num_bytes <= free // 2
 
 
-def feed_for(dataset: Dataset, plan: Plan, workers: int) -> Feed:
-    """The feed that suits the data set."""
-    return Streamed(dataset, plan, workers) if isinstance(dataset.train.pixels, FilePixels) else Resident(dataset, plan)
+def make_loader(dataset: Dataset, config: LoaderConfig, workers: int) -> Loader:
+    """Return the loader for a data set in memory or in files."""
+    if isinstance(dataset.train.pixels, FilePixels):
+        return FileLoader(dataset, config, workers)
+    return InMemoryLoader(dataset, config)

@@ -1,4 +1,4 @@
-"""Number formats of training: fp32, bf16 autocast, fp16 autocast with loss scaling (CUDA only)."""
+"""Number formats of training: fp32, bf16 with autocast, fp16 with autocast and loss scaling (CUDA only)."""
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -10,7 +10,14 @@ from stimcore.errors import UsageError
 
 
 class Precision:
-    """Autocast context, backward and optimiser step of one number format.
+    """Autocast context, backward pass and optimiser step of one number format.
+
+    The order in a step is: `autocast` around the forwards, any number of `backward` calls, `unscale`, reduction over processes,
+    `step`. Gradients are unscaled before they are averaged, so that every process sees true magnitudes.
+
+    Args:
+        name: `fp32`, `bf16` or `fp16`.
+        device: Where training runs.
 
     Raises:
         UsageError: fp16 without CUDA.
@@ -23,48 +30,26 @@ class Precision:
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context in which forwards run."""
+        """Return the context for forwards."""
         if self.name == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16 if self.name == "bf16" else torch.float16)
 
     def backward(self, loss: Tensor) -> None:
-        """Accumulates gradients, scaled where the format wants it."""
+        """Accumulate the gradients of a scalar loss, scaled for fp16."""
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch has no annotation there
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
-        """Takes the scale out of accumulated gradients."""
-        self.scaler.unscale_(optimizer) if self.scaler.is_enabled() else None
+        """Divide accumulated gradients by the loss scale; does nothing without fp16."""
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(optimizer)
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """One optimiser step; fp16 skips it when gradients overflowed."""
+        """Make one optimiser step; with fp16 it is skipped if gradients overflowed."""
         self.scaler.step(optimizer)
         self.scaler.update()
 
 
-def pick_device(name: str) -> torch.device:
-    """`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`.
-
-    Raises:
-        UsageError: Another name, or CUDA where there is none.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"there is no device '{name}'", allowed="auto, cpu, cuda, cuda:0, ...")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device '{name}' is not on this machine", allowed="cpu" + _cuda_names())
-    return device
-
-
-def _cuda_names() -> str:
-    return "".join(f", cuda:{i}" for i in range(torch.cuda.device_count()))
-
-
 def finite(values: Iterable[Tensor]) -> bool:
-    """Whether every number is finite."""
+    """Return whether all numbers are finite."""
     return all(bool(torch.isfinite(value).all()) for value in values)

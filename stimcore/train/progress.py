@@ -1,4 +1,4 @@
-"""How long a run still takes, reckoned from the epochs that passed."""
+"""Time that a run still needs, estimated from the epochs that are done."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -8,53 +8,61 @@ from typing import Any
 from stimcore.recipes.recipe import Recipe
 
 RECENT = 5
-"""Measurements that count: a machine that becomes busy, or idle again, is noticed within so many."""
+"""Number of measurements that are averaged: the estimate follows within 5 epochs when the machine becomes busy or idle."""
 PARTS = ("seconds", "checkpoint_seconds", "evaluate_seconds", "watch_seconds")
-"""Keys of a record, for the parts of an epoch."""
+"""Keys of a record with the seconds of the parts of an epoch."""
 
 
 class TimeLeft:
-    """Seconds that a run still needs: training and checkpoint of every epoch, evaluation and watching where they are due.
+    """Estimates the seconds that a run still needs.
+
+    Every epoch has training and a checkpoint; evaluation and the measurement of watched sub-networks count only in the epochs
+    in which the recipe has them.
 
     Args:
-        recipe: Says in which epochs the network is evaluated and watched.
-        guesses: Part -> its share of the training seconds of an epoch, until it was measured.
-        rows: Records of epochs that are done.
+        recipe: The number of epochs, and in which of them the network is evaluated and watched.
+        guesses: Part -> its seconds as a share of the training seconds of an epoch, until it was measured.
+        records: Records of the epochs that are done.
     """
 
-    def __init__(self, recipe: Recipe, guesses: Mapping[str, float], rows: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, recipe: Recipe, guesses: Mapping[str, float], records: Iterable[Mapping[str, Any]] = ()) -> None:
         self.recipe, self.guesses = recipe, dict(guesses)
         self._measured: dict[str, deque[float]] = {part: deque(maxlen=RECENT) for part in PARTS}
-        for row in rows:
-            self.add(row)
+        for record in records:
+            self.add(record)
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Count the record of a finished epoch."""
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Add the record of a finished epoch."""
         for part, values in self._measured.items():
-            if part in row:
-                values.append(float(row[part]))
+            if part in record:
+                values.append(float(record[part]))
 
     def after(self, epoch: int) -> float | None:
-        """Seconds from the end of an epoch (counted from 1) to the end of the run; None before anything was measured."""
+        """Return the seconds from the end of an epoch, counted from 1, to the end of the run; None before the first record."""
         if not self._measured["seconds"]:
             return None
         ahead = range(epoch + 1, self.recipe.epochs + 1)
-        times = {
+        counts = {
             "seconds": len(ahead),
             "checkpoint_seconds": len(ahead),
             "evaluate_seconds": sum(map(self.recipe.evaluates, ahead)),
             "watch_seconds": sum(map(self.recipe.watches, ahead)),
         }
-        return sum(count * self._of(part) for part, count in times.items())
+        return sum(count * self._seconds(part) for part, count in counts.items())
 
-    def _of(self, part: str) -> float:
-        """Seconds of one part of an epoch."""
+    def _seconds(self, part: str) -> float:
+        """Return the seconds of one part of an epoch."""
         values = self._measured[part]
         return fmean(values) if values else self.guesses.get(part, 0.0) * fmean(self._measured["seconds"])
 
 
 def in_words(seconds: float) -> str:
-    """A duration for people: `about 40 s left`, `about 16.4 min left`, `about 3.1 h left`."""
+    """Return a duration in words.
+
+    Example:
+        >>> in_words(40), in_words(984)
+        ('about 40 s left', 'about 16.4 min left')
+    """
     for unit, size in (("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"about {seconds / size:.1f} {unit} left"

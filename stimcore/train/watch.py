@@ -1,4 +1,4 @@
-"""Sub-networks that are followed while a network trains: which, by name, and how accurate they are."""
+"""Watched sub-networks: those whose accuracy is recorded while a network trains, and what is recorded of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,40 +11,48 @@ from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 
 FAMILIES = ("smallest", "half", "ordered")
-"""Names that stand for sub-networks of any network."""
+"""Names that mean sub-networks of any network."""
 
 
 def watched(topology: Topology, names: Sequence[str]) -> dict[str, Spec]:
-    """Return the sub-networks that the names of a recipe stand for, by name, each once and without the main network.
+    """Return the sub-networks that the names in a recipe mean, each once and without the main network.
 
     Args:
-        topology: Of the network that is trained.
-        names: `smallest`, `half` (of every stage half of its blocks, rounded up), `ordered` (all of them, each under its short
-            form), or specs.
+        topology: Topology of the network that is trained.
+        names: `smallest`, `half` (half of the blocks of every stage, rounded up), `ordered` (every ordered sub-network, under
+            its short form), or specs.
+
+    Returns:
+        Name -> sub-network.
 
     Raises:
-        UsageError: A name that stands for nothing, or a spec that is not an ordered sub-network of this one.
+        UsageError: A name has no meaning, or a spec is not an ordered sub-network of this network.
+
+    Example:
+        >>> topology = Topology.of("net", [3, 2])
+        >>> {name: str(spec) for name, spec in watched(topology, ["smallest", "half", "d3-1"]).items()}
+        {'smallest': '1.4', 'half': '1-2.4', 'd3-1': '1-2-3.4'}
     """
-    found: dict[Spec, str] = {}
+    labels: dict[Spec, str] = {}
     for name in names:
-        for label, spec in _meant(topology, name).items():
+        for label, spec in _specs_by_label(topology, name).items():
             if spec != topology.full:
-                found.setdefault(spec, label)
-    return {label: spec for spec, label in found.items()}
+                labels.setdefault(spec, label)
+    return {label: spec for spec, label in labels.items()}
 
 
-def those_that_exist(topology: Topology, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names that stand for sub-networks of this network: a recipe's specs may not fit a twin."""
+def existing_names(topology: Topology, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that mean sub-networks of this network: the specs of a recipe may not exist in a twin."""
     return tuple(name for name in names if _exists(topology, name))
 
 
-def row(name: str, spec: Spec, predictions: Predictions) -> dict[str, Any]:
-    """Return what `training.jsonl` records of one sub-network."""
-    return {"name": name, "spec": str(spec)} | accuracy(predictions)
+def watched_record(name: str, spec: Spec, predictions: Predictions) -> dict[str, Any]:
+    """Return the record of one watched sub-network for `training.jsonl`."""
+    return {"name": name, "spec": str(spec)} | accuracy_record(predictions)
 
 
-def accuracy(predictions: Predictions) -> dict[str, Any]:
-    """Return images, correct ones, accuracy and its 95% interval in percent."""
+def accuracy_record(predictions: Predictions) -> dict[str, Any]:
+    """Return the numbers of images and of correct ones, the accuracy and its 95% Wilson interval in percent."""
     images = len(predictions.labels)
     return {
         "correct": predictions.correct,
@@ -54,7 +62,8 @@ def accuracy(predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def _meant(topology: Topology, name: str) -> Mapping[str, Spec]:
+def _specs_by_label(topology: Topology, name: str) -> Mapping[str, Spec]:
+    """Return the sub-networks that one name means, each with the label under which it is recorded."""
     match name:
         case "smallest":
             return {name: topology.ordered([1] * len(topology.sizes))}
@@ -75,8 +84,9 @@ def _meant(topology: Topology, name: str) -> Mapping[str, Spec]:
 
 
 def _exists(topology: Topology, name: str) -> bool:
+    """Return whether a name means sub-networks of this network."""
     try:
-        _meant(topology, name)
+        _specs_by_label(topology, name)
     except UsageError:
         return False
     return True

@@ -14,7 +14,8 @@ from stimcore.nets.catalogue import build
 from stimcore.recipes.recipe import REDUCED, Recipe
 from stimcore.runs import checkpoint
 from stimcore.train.seeds import layers_seeded
-from stimcore.train.trainer import Settings, Trainer
+from stimcore.train.settings import Settings
+from stimcore.train.trainer import Trainer
 
 
 def pictures(count: int, *, channels: int = 1, side: int = 10, classes: int = 3, seed: int = 0) -> Images:

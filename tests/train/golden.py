@@ -4,6 +4,7 @@
 change nothing must leave them alone.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import numpy as np
 import torch
 
 from stimcore.data.images import Dataset
+from stimcore.methods.base import StepContext
 from stimcore.methods.table import METHODS, make
 from stimcore.nets.catalogue import build
 from stimcore.recipes.recipe import REDUCED, Recipe
-from stimcore.train.loader import Loaded
 from stimcore.train.seeds import generator, layers_seeded
-from stimcore.train.trainer import Settings, Trainer
+from stimcore.train.settings import Settings
+from stimcore.train.trainer import Trainer
 from tests.train.conftest import pictures
 
 FOLDER = Path(__file__).parent / "golden"
@@ -71,16 +73,17 @@ def curve(name: str) -> list[dict[str, float]]:
         batches = [*order.split(recipe.batch_size), *order.flip(0).split(recipe.batch_size)]
         trainer.net.train()
         rows = [
-            {key: float(value) for key, value in trainer.train_step(_double(loaded), step).items()}
-            for step, loaded in enumerate(trainer.feed.epoch(batches, 0))
+            {key: float(value) for key, value in trainer.train_step(_double(context), step).items()}
+            for step, context in enumerate(trainer.loader.epoch(batches, 0))
         ]
     finally:
         torch.set_num_threads(threads)
     return rows
 
 
-def _double(loaded: Loaded) -> Loaded:
-    return Loaded((loaded.images.double() * 1000).round() / 1000, loaded.labels)
+def _double(context: StepContext) -> StepContext:
+    """Return the images in double precision, rounded to where the normalisation of all processors agrees."""
+    return dataclasses.replace(context, images=(context.images.double() * 1000).round() / 1000, smaller=())
 
 
 def main() -> None:

@@ -19,9 +19,10 @@ from stimcore.errors import UsageError
 from stimcore.export import __main__ as export
 from stimcore.recipes import __main__ as recipes
 from stimcore.recipes import recipe
-from stimcore.runs.run import Run, dataset_of, records
+from stimcore.runs.run import Run, dataset_of, training_records
 from stimcore.runs.trained_run import open_run
 from stimcore.train import __main__ as train
+from stimcore.train.request import TrainRequest
 
 FROZEN = Path(__file__).parent / "frozen"
 
@@ -86,7 +87,10 @@ def run(command, *argv: str) -> int:
         ),
         (["resnet20-fashion", "--train-per-class", "-1"], "train_per_class -1 in recipe resnet20-fashion; allowed: 1 and more"),
         (["resnet20-fashion", "--train-per-class", "9", "--holdout"], "a holdout of the same size, where class 'class0'"),
-        (["resnet20-fashion", "--holdout"], "a holdout of training images although all of them are trained on. Give the number"),
+        (
+            ["resnet20-fashion", "--holdout"],
+            "a holdout of training images although all of them are trained on. Give the number",
+        ),
         (["resnet20-fashion", "--watch", "largest"], "'largest' can't be watched: 'largest' in stage 1 is no block"),
         (["resnet20-fashion", "--watch", "d9-1-1"], "'d9-1-1' can't be watched: d9-1-1 is no ordered sub-network of resnet20"),
         (["resnet20-fashion", "--watch", "1-2.4-6.7"], "'1-2.4-6.7' can't be watched: it is not ordered; allowed: the first"),
@@ -215,7 +219,7 @@ def test_a_run_on_fewer_images_records_them_and_is_calibrated_on_them(folder, tm
 
 def test_a_run_on_a_holdout_says_so_and_is_never_exported(folder, tmp_path, capsys):
     path = trained(folder, tmp_path / "run", capsys, "--train-per-class", "8", "--holdout", "--watch", "smallest")
-    (row,) = records(path)
+    (row,) = training_records(path)
     assert "test" not in row and row["holdout"]["images"] == 24 and row["watched"][0]["images"] == 24
     asked = Run.read(path)
     assert asked.holdout and asked.name.endswith("-holdout") and "holdout" in capsys.readouterr().out
@@ -235,11 +239,11 @@ def test_a_run_on_a_holdout_says_so_and_is_never_exported(folder, tmp_path, caps
 
 def test_the_watched_are_printed_and_a_twin_leaves_out_what_it_lacks(folder, tmp_path, capsys):
     path = trained(folder, tmp_path / "run", capsys, "--train-per-class", "0")
-    assert [one["name"] for one in records(path)[0]["watched"]] == ["smallest", "half", "d1-2-3", "d3-2-1", "d2-3-2"]
+    assert [one["name"] for one in training_records(path)[0]["watched"]] == ["smallest", "half", "d1-2-3", "d3-2-1", "d2-3-2"]
     out = capsys.readouterr().out
     assert "smallest " in out and "d2-3-2 " in out
     twin = trained(folder, tmp_path / "twin", capsys, "--train-per-class", "0", "--spec", "d2-2-2")
-    assert [one["spec"] for one in records(twin)[0]["watched"]] == ["1.3.5"]
+    assert [one["spec"] for one in training_records(twin)[0]["watched"]] == ["1.3.5"]
     assert Run.read(twin).recipe["watch"] == ["smallest", "half"]
 
 
@@ -259,14 +263,12 @@ def test_the_watched_are_printed_and_a_twin_leaves_out_what_it_lacks(folder, tmp
     ],
 )
 def test_runs_that_differ_have_different_folders(argv, name, monkeypatch, tiny):
-    found: list[tuple[Path, str]] = []
-    monkeypatch.setattr(train, "load", lambda *_: tiny)
-    monkeypatch.setattr(train, "reduce_dataset", lambda dataset, *_, **__: dataset)
-    monkeypatch.setattr(
-        train, "_one", lambda plan, method, dataset, settings, run_dir, name, options: found.append((run_dir, name))
-    )
+    requests: list[TrainRequest] = []
+    monkeypatch.setattr(train, "load_dataset", lambda _: tiny)
+    monkeypatch.setattr(train, "train_run", lambda request, *_: requests.append(request))
     assert train.main(["resnet20-fashion", "--device", "cpu", *argv]) == 0
-    assert found == [(Path("runs/resnet20-fashion") / name, name.rpartition("-")[0])]
+    assert [request.folder for request in requests] == [Path("runs/resnet20-fashion") / name]
+    assert [request.name for request in requests] == [name.rpartition("-")[0]]
 
 
 @pytest.mark.parametrize(
@@ -288,12 +290,12 @@ def test_runs_that_differ_have_different_folders(argv, name, monkeypatch, tiny):
     ],
 )
 def test_the_papers_label_is_lost_with_its_settings(argv, label, monkeypatch, tiny):
-    found: list[str] = []
-    monkeypatch.setattr(train, "load", lambda *_: tiny)
-    monkeypatch.setattr(train, "reduce_dataset", lambda dataset, *_, **__: dataset)
-    monkeypatch.setattr(train, "_one", lambda plan, *_: found.append(plan.label))
+    labels: list[str] = []
+    monkeypatch.setattr(train, "load_dataset", lambda _: tiny)
+    monkeypatch.setattr(train, "train_run", lambda request, *_: labels.append(request.recipe.label))
     assert train.main(["mobilenetv3-cifar100", "--device", "cpu", *argv]) == 0
-    assert found == [label] and paper.LABEL != recipe.PAPER
+    assert labels == [label]
+    assert paper.LABEL != recipe.PAPER
 
 
 def test_bench_step_reports_the_keys_that_others_rely_on(tmp_path, capsys):
@@ -322,7 +324,7 @@ def test_records_of_a_run_are_where_others_look_for_them(folder, tmp_path):
         "cpu",
     ]
     assert run(train.main, "resnet20-fashion", *where, "--epochs", "1", "--batch-size", "16", "--method", "common") == 0
-    (row,) = records(tmp_path / "run")
+    (row,) = training_records(tmp_path / "run")
     assert set(row) == {
         "epoch",
         "losses",

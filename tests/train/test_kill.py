@@ -15,7 +15,7 @@ import pytest
 from stimcore import cli
 from stimcore.errors import CheckpointError
 from stimcore.runs import checkpoint
-from stimcore.runs.run import only_writer, records
+from stimcore.runs.run import training_records, writer_lock
 from stimcore.runs.trained_run import open_run
 from stimcore.train import __main__ as train
 from tests.train.conftest import digest
@@ -52,7 +52,7 @@ def _killed_again_and_again(folder: Path, run_dir: Path, whole: Path, kills: int
     rng = random.Random(seed)
     seconds = float((whole.parent / "seconds").read_text())
     for attempt in range(kills):
-        before = {path.name for path in checkpoint.listed(run_dir)}
+        before = {path.name for path in checkpoint.list_paths(run_dir)}
         process = subprocess.Popen(
             command(folder, run_dir, *(["--resume"] if attempt else [])),
             env=environment(),
@@ -63,7 +63,7 @@ def _killed_again_and_again(folder: Path, run_dir: Path, whole: Path, kills: int
         deadline = time.monotonic() + 60
         if rng.random() < 0.5:
             while process.poll() is None and time.monotonic() < deadline:
-                if {path.name for path in checkpoint.listed(run_dir)} - before or list(run_dir.glob(".checkpoint*.part")):
+                if {path.name for path in checkpoint.list_paths(run_dir)} - before or list(run_dir.glob(".checkpoint*.part")):
                     break
                 time.sleep(0.001)
             pause = rng.uniform(0, 0.15)
@@ -75,8 +75,8 @@ def _killed_again_and_again(folder: Path, run_dir: Path, whole: Path, kills: int
     done = trained(folder, run_dir, "--resume")
     assert done.returncode == 0, done.stderr
     assert final(run_dir) == final(whole)
-    assert [row["epoch"] for row in records(run_dir)] == [row["epoch"] for row in records(whole)]
-    assert [row["losses"] for row in records(run_dir)] == [row["losses"] for row in records(whole)]
+    assert [row["epoch"] for row in training_records(run_dir)] == [row["epoch"] for row in training_records(whole)]
+    assert [row["losses"] for row in training_records(run_dir)] == [row["losses"] for row in training_records(whole)]
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +108,13 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_finished(reference, tmp_
     """A limit on the size of files stands for the full disk: no checkpoint can be written."""
     run_dir = tmp_path
     shutil.copytree(reference / "whole", run_dir, dirs_exist_ok=True)
-    checkpoint.listed(run_dir)[-1].unlink()
+    checkpoint.list_paths(run_dir)[-1].unlink()
     limited = f"ulimit -f 200; exec {' '.join(command(reference / 'pictures', run_dir, '--resume'))}"
     done = subprocess.run(["bash", "-c", limited], env=environment(), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: File too large") and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
     assert not list(run_dir.glob(".*"))  # nothing half written is left
-    assert [path.name for path in checkpoint.listed(run_dir)] == ["checkpoint-0005.pt"]
+    assert [path.name for path in checkpoint.list_paths(run_dir)] == ["checkpoint-0005.pt"]
     assert trained(reference / "pictures", run_dir, "--resume").returncode == 0
     assert final(run_dir) == final(reference / "whole")
 
@@ -130,7 +130,7 @@ def here(capsys, *argv: str) -> tuple[int, str]:
 def test_a_truncated_checkpoint_is_named_and_the_one_before_is_used(reference, tmp_path, capsys):
     argv = command(reference / "pictures", tmp_path)[3:]
     shutil.copytree(reference / "whole", tmp_path, dirs_exist_ok=True)
-    newest = checkpoint.listed(tmp_path)[-1]
+    newest = checkpoint.list_paths(tmp_path)[-1]
     newest.write_bytes(newest.read_bytes()[:5000])
     code, said = here(capsys, *argv, "--resume")
     assert code == 0
@@ -141,7 +141,7 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_is_used(reference, t
 
 def test_when_no_checkpoint_can_be_read_it_says_so(reference, tmp_path, capsys):
     shutil.copytree(reference / "whole", tmp_path, dirs_exist_ok=True)
-    for path in checkpoint.listed(tmp_path):
+    for path in checkpoint.list_paths(tmp_path):
         path.write_bytes(b"not a checkpoint")
     code, said = here(capsys, *command(reference / "pictures", tmp_path, "--resume")[3:])
     assert code == 1 and said.count("\n") == 1
@@ -173,7 +173,7 @@ def test_a_run_of_before_there_were_some_options_is_resumed(reference, tmp_path,
         del asked["recipe"][key]
     (tmp_path / "run.json").write_text(json.dumps(asked))
     assert open_run(tmp_path).net.topology.network == "resnet20"
-    checkpoint.listed(tmp_path)[-1].unlink()
+    checkpoint.list_paths(tmp_path)[-1].unlink()
     former = ["--evaluate-every", "1", "--watch", "--watch-every", "1"]  # what there was before recipes could say so
     code, said = here(capsys, *command(reference / "pictures", tmp_path, "--resume", *former)[3:])
     assert code == 0, said
@@ -186,7 +186,7 @@ def test_one_process_at_a_time_writes_a_run_folder(reference, tmp_path, capsys):
         command(pictures, run_dir, epochs=500), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 60
-    while not checkpoint.listed(run_dir) and first.poll() is None and time.monotonic() < deadline:
+    while not checkpoint.list_paths(run_dir) and first.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     code, said = here(capsys, *command(pictures, run_dir, "--resume", epochs=500)[3:])
     assert code == 2 and said.count("\n") == 1
@@ -196,10 +196,10 @@ def test_one_process_at_a_time_writes_a_run_folder(reference, tmp_path, capsys):
     first.communicate(timeout=60)
     assert (run_dir / "writer.pid").read_text().strip() == str(first.pid)  # what a killed process leaves holds nobody
     epochs = checkpoint.newest(run_dir)[1].epoch
-    with only_writer(run_dir):
+    with writer_lock(run_dir):
         assert (run_dir / "writer.pid").read_text().strip() == str(os.getpid())
     assert not (run_dir / "writer.pid").exists()
-    assert [row["epoch"] for row in records(run_dir)][:epochs] == list(range(1, epochs + 1))
+    assert [row["epoch"] for row in training_records(run_dir)][:epochs] == list(range(1, epochs + 1))
 
 
 def test_ctrl_c_ends_with_130_and_what_was_finished_is_kept(reference, tmp_path):
@@ -208,7 +208,7 @@ def test_ctrl_c_ends_with_130_and_what_was_finished_is_kept(reference, tmp_path)
         command(reference / "pictures", run_dir, epochs=500), env=environment(), stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 60
-    while not checkpoint.listed(run_dir) and time.monotonic() < deadline:
+    while not checkpoint.list_paths(run_dir) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)

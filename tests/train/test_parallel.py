@@ -14,7 +14,7 @@ from stimcore.methods.base import StepContext
 from stimcore.methods.table import METHODS, make
 from stimcore.nets.catalogue import build
 from stimcore.runs import checkpoint
-from stimcore.runs.run import records
+from stimcore.runs.run import training_records
 from stimcore.train.parallel import World
 from stimcore.train.seeds import layers_seeded
 from tests.train.conftest import digest
@@ -62,7 +62,7 @@ def built(method: str):
     """A network in double precision with the method's heads."""
     with layers_seeded(0, "weights"):
         net = build("resnet20", input_shape=(1, 8, 8), num_classes=3).double().train()
-        heads = make(method, {}).auxiliary(net)
+        heads = make(method, {}).make_auxiliary(net)
     return net, None if heads is None else heads.double()
 
 
@@ -142,7 +142,7 @@ def test_the_command_under_torchrun(folder, tmp_path):
     done = launch("-m", "stimcore.train", "resnet20-fashion", *where, *options, port=free_port())
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("epoch 1/1") == 1
-    assert len(records(tmp_path / "two")) == 1 and len(checkpoint.listed(tmp_path / "two")) == 1
+    assert len(training_records(tmp_path / "two")) == 1 and len(checkpoint.list_paths(tmp_path / "two")) == 1
 
 
 @pytest.mark.slow
@@ -153,13 +153,13 @@ def test_resumed_under_torchrun_it_ends_with_the_same_weights(folder, tmp_path):
     done = launch(*common, *more, "--run-dir", str(tmp_path / "two"), "--epochs", "2", port=free_port())
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("epoch 2/2") == 1
-    assert len(records(tmp_path / "two")) == 2
+    assert len(training_records(tmp_path / "two")) == 2
     (tmp_path / "two" / "checkpoint-0002.pt").rename(tmp_path / "whole.pt")
     done = launch(*common, *more, "--run-dir", str(tmp_path / "two"), "--epochs", "2", "--resume", port=free_port())
     assert done.returncode == 0, done.stderr[-3000:]
     whole, resumed = checkpoint.load(tmp_path / "whole.pt"), checkpoint.newest(tmp_path / "two")[1]
     assert digest(whole) == digest(resumed)
-    assert np.isfinite(records(tmp_path / "two")[-1]["losses"]["loss"])
+    assert np.isfinite(training_records(tmp_path / "two")[-1]["losses"]["loss"])
 
 
 def test_a_batch_that_can_not_be_shared_is_refused(trainer_for):

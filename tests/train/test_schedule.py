@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from stimcore.errors import UsageError
-from stimcore.train.precision import Precision, pick_device
+from stimcore.runs.machine import pick_device
+from stimcore.train.precision import Precision
 from stimcore.train.schedule import learning_rate
 from stimcore.train.seeds import cpu_seeded, derived, generator, layers_seeded, spec_rng
 

@@ -12,9 +12,9 @@ from stimcore.errors import CheckpointError, TrainingFailed, UsageError
 from stimcore.methods.base import Method
 from stimcore.methods.table import METHODS
 from stimcore.nets.cut import cut
-from stimcore.nets.norms import batch_norms, synchronised
+from stimcore.nets.norms import batch_norms, to_synchronised
 from stimcore.runs import checkpoint
-from stimcore.runs.run import records
+from stimcore.runs.run import training_records
 from stimcore.train.trainer import Trainer
 from tests.train.conftest import digest
 
@@ -34,7 +34,7 @@ def test_resumed_in_the_middle_it_ends_bit_identical(method, trainer_for, tmp_pa
     later.resume(state, str(path))
     list(later.run(first))
     assert digest(checkpoint.newest(first)[1]) == digest(checkpoint.newest(whole)[1])
-    for one, other in zip(records(whole), records(first), strict=True):
+    for one, other in zip(training_records(whole), training_records(first), strict=True):
         for key in ("epoch", "losses", "learning_rate", "test"):
             assert one[key] == other[key]
 
@@ -51,14 +51,14 @@ def test_another_seed_leads_elsewhere(trainer_for, tmp_path):
 
 def test_a_run_learns_and_says_so(trainer_for, recipe, tmp_path):
     rows = list(trainer_for("stimulative", plan=dataclasses.replace(recipe, epochs=12, augmentation="none")).run(tmp_path))
-    assert rows == records(tmp_path) and [row["epoch"] for row in rows] == list(range(1, 13))
+    assert rows == training_records(tmp_path) and [row["epoch"] for row in rows] == list(range(1, 13))
     assert rows[-1]["losses"]["main_ce"] < 0.7 * rows[0]["losses"]["main_ce"]
     assert rows[-1]["test"]["correct"] > 6 and rows[-1]["test"]["images"] == 12
     low, high = rows[-1]["test"]["interval_pct"]
     assert 0 <= low <= rows[-1]["test"]["accuracy_pct"] <= high <= 100
     for key in ("seconds", "cpu_seconds", "images_per_second", "peak_memory_bytes", "learning_rate"):
         assert rows[0][key] > 0
-    assert [path.name for path in checkpoint.listed(tmp_path)] == ["checkpoint-0011.pt", "checkpoint-0012.pt"]
+    assert [path.name for path in checkpoint.list_paths(tmp_path)] == ["checkpoint-0011.pt", "checkpoint-0012.pt"]
 
 
 def test_training_leaves_the_global_generators_alone(trainer_for, tmp_path):
@@ -86,7 +86,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_epoch(trainer
     trainer = Trainer(plain.net, Breaking(from_step=4), recipe, tiny, plain.settings)
     with pytest.raises(TrainingFailed, match="the loss was nan in epoch 2, step 2.*The last finished epoch is kept"):
         list(trainer.run(tmp_path))
-    assert [row["epoch"] for row in records(tmp_path)] == [1]
+    assert [row["epoch"] for row in training_records(tmp_path)] == [1]
     _, state, complaints = checkpoint.newest(tmp_path)
     assert state.epoch == 1 and not complaints
     assert all(torch.isfinite(value.float()).all() for value in state.network.values())
@@ -106,7 +106,7 @@ def test_a_network_that_only_guesses_is_stopped_early(trainer_for, recipe, tiny,
         parameter.data.zero_()
     with pytest.raises(TrainingFailed, match="collapsed: its cross entropy was 1.10 in epoch 67, 1.10 is guessing"):
         list(trainer.run(tmp_path))
-    assert len(records(tmp_path)) == 67 and len(checkpoint.listed(tmp_path)) == 2
+    assert len(training_records(tmp_path)) == 67 and len(checkpoint.list_paths(tmp_path)) == 2
 
 
 def test_checkpoints_of_others_are_refused(trainer_for, recipe, tmp_path):
@@ -145,7 +145,7 @@ def test_synchronised_norms_take_every_place_and_keep_every_name(trainer_for):
     net = trainer_for().net
     names, count = list(net.state_dict()), len(batch_norms(net))
     ends = dict(net.branch_ends)
-    net.replace(synchronised)
+    net.replace(to_synchronised)
     assert list(net.state_dict()) == names
     reached = {id(module) for part in net.route(net.topology.full) for module in part.module.modules()}
     found = [norm for norm in net.modules() if isinstance(norm, torch.nn.SyncBatchNorm)]

@@ -9,10 +9,10 @@ from stimcore.data.subset import stratified
 from stimcore.errors import UsageError
 from stimcore.nets.cut import cut
 from stimcore.reference.evaluate import evaluate
-from stimcore.runs.run import records
+from stimcore.runs.run import training_records
 from stimcore.subnets.topology import Topology
 from stimcore.train.trainer import Trainer
-from stimcore.train.watch import those_that_exist, watched
+from stimcore.train.watch import existing_names, watched
 from tests.train.conftest import pictures
 
 TOPOLOGY = Topology.of("net", [3, 2, 4])
@@ -36,7 +36,7 @@ def test_names_that_stand_for_nothing_are_refused_or_left_out():
     for name in ("largest", "d4-1-1", "1-3.4.6", "d1-1"):
         with pytest.raises(UsageError, match="can't be watched"):
             watched(TOPOLOGY, [name])
-    assert those_that_exist(TOPOLOGY, ("smallest", "d1-2-3", "d4-1-1", "1-3.4.6")) == ("smallest", "d1-2-3")
+    assert existing_names(TOPOLOGY, ("smallest", "d1-2-3", "d4-1-1", "1-3.4.6")) == ("smallest", "d1-2-3")
 
 
 def test_every_count_is_that_of_a_plain_evaluation(trainer_for, recipe, tiny, tmp_path):
@@ -49,12 +49,12 @@ def test_every_count_is_that_of_a_plain_evaluation(trainer_for, recipe, tiny, tm
         assert ("test" in row) == ("evaluate_seconds" in row) == (row["epoch"] in (2, 4, 5))
         if "watched" in row:
             counted.append({one["spec"]: one["correct"] for one in row["watched"]})
-    rows = records(tmp_path)
+    rows = training_records(tmp_path)
     sample = stratified(data.test, 40)
     assert len(counted) == 3 and len(counted[-1]) == 26 and len(set(counted[-1].values())) > 1
     for one in rows[-1]["watched"]:
         spec = trainer.net.topology.parse(one["spec"])
-        plain = evaluate(trainer.net, spec, sample, data.normalisation, calibration=trainer.calibration)
+        plain = evaluate(trainer.net, spec, sample, data.normalisation, calibration=trainer.evaluator.calibration)
         assert one["correct"] == plain.correct and one["images"] == 40 and one["name"] == trainer.net.topology.short(spec)
         assert one["accuracy_pct"] == 100 * plain.correct / 40
         assert one["interval_pct"] == list(wilson(plain.correct, 40))

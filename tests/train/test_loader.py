@@ -9,9 +9,9 @@ import torch
 from stimcore.data.folder import image_folder
 from stimcore.data.normalise import Normalisation
 from stimcore.data.pictures import FilePixels
-from stimcore.runs.run import records
+from stimcore.runs.run import training_records
 from stimcore.train.augment import Crop, Normalise, flip_crop, imagenet_crop, resized
-from stimcore.train.loader import Plan, Resident, Streamed, feed_for, fits
+from stimcore.train.loader import FileLoader, InMemoryLoader, LoaderConfig, fits, make_loader
 from stimcore.train.parallel import World
 
 CPU = torch.device("cpu")
@@ -19,7 +19,7 @@ BATCHES = [torch.tensor([5, 1, 9, 30]), torch.tensor([2, 2, 40, 7])]
 
 
 def _plan(augmentation, *, world=None, sides=lambda step: ()):
-    return Plan(seed=3, augmentation=augmentation, device=CPU, world=world or World(), sides=sides)
+    return LoaderConfig(seed=3, augmentation=augmentation, device=CPU, world=world or World(), sides=sides)
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def two_sides(step: int) -> tuple[int, ...]:
 def test_streamed_images_are_the_resident_ones(augmentation, workers, both):
     small, large = both
     plan = _plan(augmentation, sides=two_sides)
-    here = list(Resident(small, plan).epoch(BATCHES, 7))
-    there = list(Streamed(large, plan, workers).epoch(BATCHES, 7))
+    here = list(InMemoryLoader(small, plan).epoch(BATCHES, 7))
+    there = list(FileLoader(large, plan, workers).epoch(BATCHES, 7))
     assert len(here) == len(there) == 2
     for one, other in zip(here, there, strict=True):
         assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
@@ -54,24 +54,24 @@ def test_streamed_images_are_the_resident_ones(augmentation, workers, both):
 @pytest.mark.parametrize("augmentation", ["none", "flip_crop", "imagenet"])
 def test_ranks_get_the_parts_of_what_one_process_would_get(augmentation, both):
     for dataset in both:
-        whole = next(feed_for(dataset, _plan(augmentation, sides=two_sides), 0).epoch(BATCHES, 0))
+        whole = next(make_loader(dataset, _plan(augmentation, sides=two_sides), 0).epoch(BATCHES, 0))
         for rank in (0, 1):
             world = World(rank=rank, size=2)
-            part = next(feed_for(dataset, _plan(augmentation, world=world, sides=two_sides), 0).epoch(BATCHES, 0))
+            part = next(make_loader(dataset, _plan(augmentation, world=world, sides=two_sides), 0).epoch(BATCHES, 0))
             assert torch.equal(part.images, whole.images[rank::2]) and torch.equal(part.labels, whole.labels[rank::2])
             assert torch.equal(part.smaller[0], whole.smaller[0][rank::2])
 
 
 def test_draws_depend_on_the_step_and_on_nothing_else(both):
-    feed = Resident(both[0], _plan("imagenet"))
-    first, again, later = feed.batch(BATCHES[0], 1), feed.batch(BATCHES[0], 1), feed.batch(BATCHES[0], 2)
+    loader = InMemoryLoader(both[0], _plan("imagenet"))
+    first, again, later = (loader.batch(BATCHES[0], step) for step in (1, 1, 2))
     assert torch.equal(first.images, again.images) and not torch.equal(first.images, later.images)
 
 
 @pytest.mark.parametrize("dataset", [0, 1])
 def test_feeding_draws_nothing_from_the_global_generators(dataset, both):
     before = torch.random.get_rng_state()
-    list(feed_for(both[dataset], _plan("imagenet", sides=two_sides), 0).epoch(BATCHES, 0))
+    list(make_loader(both[dataset], _plan("imagenet", sides=two_sides), 0).epoch(BATCHES, 0))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -83,7 +83,7 @@ def test_a_streamed_run_is_the_resident_one(both, recipe, trainer_for, tmp_path)
         plan = dataclasses.replace(recipe, augmentation="imagenet", epochs=1)
         options = {"smallest_side": 0.6}
         list(trainer_for("stimulative", options=options, plan=plan, data=dataset, workers=1).run(run_dir))
-        losses.append([row["losses"] for row in records(run_dir)])
+        losses.append([row["losses"] for row in training_records(run_dir)])
     assert losses[0] == losses[1]
 
 
@@ -116,14 +116,14 @@ def test_imagenet_crops_stay_inside_and_cover_the_standard_range():
 
 def test_a_crop_taken_at_its_own_size_is_the_image_itself():
     pixels = torch.arange(48, dtype=torch.uint8).reshape(1, 6, 8)
-    assert torch.equal(Crop(1, 2, 4, 4, False).taken(pixels, 4), pixels[:, 1:5, 2:6])
-    assert torch.equal(Crop(1, 2, 4, 4, True).taken(pixels, 4), pixels[:, 1:5, 2:6].flip(-1))
+    assert torch.equal(Crop(1, 2, 4, 4, False).apply(pixels, 4), pixels[:, 1:5, 2:6])
+    assert torch.equal(Crop(1, 2, 4, 4, True).apply(pixels, 4), pixels[:, 1:5, 2:6].flip(-1))
 
 
 def test_a_smaller_crop_is_resized_from_the_original_and_not_from_the_crop():
     pixels = torch.randint(0, 256, (1, 90, 90), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     crop = Crop(0, 0, 90, 90, False)
-    once, twice = crop.taken(pixels, 10), resized(crop.taken(pixels, 20)[None], 10)[0]
+    once, twice = crop.apply(pixels, 10), resized(crop.apply(pixels, 20)[None], 10)[0]
     exact = pixels.float().reshape(1, 10, 9, 10, 9).mean((2, 4))
     assert (once.float() - exact).abs().mean() < (twice.float() - exact).abs().mean() + 2
     assert not torch.equal(once, twice)

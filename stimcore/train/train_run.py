@@ -1,0 +1,143 @@
+"""One training run from a request to a finished run folder."""
+
+import dataclasses
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from typing import Any
+
+from stimcore.data.images import Dataset
+from stimcore.data.sources import load
+from stimcore.data.subset import reduce_dataset
+from stimcore.errors import UsageError
+from stimcore.methods.base import Method
+from stimcore.nets.catalogue import build
+from stimcore.nets.cut import cut
+from stimcore.nets.staged import StagedNet
+from stimcore.runs import checkpoint
+from stimcore.runs.compare import differences
+from stimcore.runs.machine import describe, flush_denormals
+from stimcore.runs.run import Run, describe_images, trim_records, writer_lock
+from stimcore.train.request import TrainRequest
+from stimcore.train.seeds import layers_seeded
+from stimcore.train.trainer import Trainer
+from stimcore.train.watch import existing_names
+
+
+class TrainListener:
+    """Receives the events of a run on rank 0; each method does nothing unless a subclass overrides it."""
+
+    def warn(self, message: str) -> None:
+        """Receive a sentence about something that was wrong but does not stop the run."""
+
+    def start(self, request: TrainRequest, trainer: Trainer) -> None:
+        """Receive the trainer before its first epoch in this process."""
+
+    def epoch(self, record: dict[str, Any], trainer: Trainer) -> None:
+        """Receive the record of a finished epoch."""
+
+
+def load_dataset(request: TrainRequest) -> Dataset:
+    """Return the images for a run: those of the recipe's data set, reduced as the recipe says.
+
+    Raises:
+        UsageError: The data set does not exist or has too few images.
+        DataMissing: The data set is not on this machine and can't be downloaded.
+    """
+    dataset = load(request.recipe.dataset, request.data_root)
+    return reduce_dataset(dataset, request.recipe.train_per_class, holdout=request.settings.holdout)
+
+
+@flush_denormals()
+def train_run(request: TrainRequest, dataset: Dataset, listener: TrainListener | None = None) -> None:
+    """Train one run to its last epoch, from its start or from its newest checkpoint.
+
+    Args:
+        request: The run.
+        dataset: Images of the run, from `load_dataset`.
+        listener: Receives warnings, the start and the record of every epoch.
+
+    Raises:
+        UsageError: Something in the request doesn't exist or doesn't fit together, the folder holds another run, or another
+            process trains in it.
+        CheckpointError: No checkpoint of a run that is to be resumed can be read.
+        TrainingFailed: A loss was not finite, or the network collapsed.
+    """
+    listener = listener or TrainListener()
+    settings, method = request.settings, request.make_method()
+    net, spec = _fresh_network(request, dataset)
+    recipe = request.recipe
+    if not request.strict_watch:
+        recipe = dataclasses.replace(recipe, watch=existing_names(net.topology, recipe.watch))
+    request = dataclasses.replace(request, recipe=recipe, spec=spec)
+    run = _run(request, method, dataset)
+    trainer = Trainer(net, method, recipe, dataset, settings)
+    writes = settings.world.rank == 0
+    if writes:
+        request.folder.mkdir(parents=True, exist_ok=True)
+    settings.world.barrier()  # the other ranks read the folder too
+    with writer_lock(request.folder) if writes else nullcontext():
+        _start_or_resume(trainer, request, run, listener)
+        if writes:
+            listener.start(request, trainer)
+        for record in trainer.run(request.folder):
+            if writes:
+                listener.epoch(record, trainer)
+
+
+def _fresh_network(request: TrainRequest, dataset: Dataset) -> tuple[StagedNet, str | None]:
+    """Return the network with fresh weights, and the spec of a twin in long form."""
+    # The weights depend on the seed alone, not on the method, so that all methods of an experiment start from the same ones.
+    with layers_seeded(request.settings.seed, "weights"):
+        net = build(request.recipe.network, input_shape=dataset.image_shape, num_classes=len(dataset.classes))
+        if request.spec is None:
+            return net, None
+        spec = net.topology.parse(request.spec)
+        return cut(net, spec), str(spec)
+
+
+def _run(request: TrainRequest, method: Method, dataset: Dataset) -> Run:
+    """Return what `run.json` stores of a request."""
+    return Run(
+        network=request.recipe.network,
+        input_shape=dataset.image_shape,
+        num_classes=len(dataset.classes),
+        method=request.method,
+        seed=request.settings.seed,
+        dataset=request.recipe.dataset,
+        mean=dataset.mean,
+        std=dataset.std,
+        spec=request.spec,
+        options=dataclasses.asdict(method),  # type: ignore[call-overload]  # every method is a dataclass
+        recipe=request.recipe.to_dict(),
+        data_root=None if request.data_root is None else str(request.data_root),
+        machine=describe(request.settings.device),
+        name=request.name,
+        holdout=request.settings.holdout,
+        images=describe_images(dataset),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _start_or_resume(trainer: Trainer, request: TrainRequest, run: Run, listener: TrainListener) -> None:
+    """Bring the trainer and the run folder to the point where training goes on."""
+    folder, world = request.folder, request.settings.world
+    newest = checkpoint.newest(folder) if request.resume else None
+    if not request.resume and checkpoint.list_paths(folder):
+        raise UsageError(
+            f"{folder} already holds a run", todo="Add --resume to continue it, or give another folder with --run-dir."
+        )
+    if newest is not None:
+        path, state, problems = newest
+        if differing := differences(Run.read(folder), run):
+            raise UsageError(
+                f"{folder} was started with other settings: {'; '.join(differing)}",
+                todo="Give the old ones to continue it, or another folder with --run-dir (another --name).",
+            )
+        for problem in problems if world.rank == 0 else []:
+            listener.warn(f"{problem} Continuing from {path.name}.")
+        trainer.resume(state, str(path))
+    if world.rank == 0:
+        trim_records(folder, trainer.epoch)
+        if newest is None:
+            run.write(folder)
+    world.barrier()  # no rank trains before all have read the checkpoint
