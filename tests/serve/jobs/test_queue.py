@@ -156,10 +156,9 @@ def test_a_job_of_5832_results_is_a_types_job_and_its_text_is_made_once(exported
         state="running",
         phase="evaluate",
     )
-    began = time.perf_counter()
+    began = time.process_time()
     text = job.snapshot()
-    first_s = time.perf_counter() - began
-    assert first_s < 2, "a bound for a busy machine; it takes less than a tenth of a second on an idle one"
+    assert time.process_time() - began < 2, "a bound for a busy machine; usually it takes 0.05 s"
     assert job.snapshot() is text
     value = types.Job.model_validate_json(text)
     assert list(value.results) == [result(spec) for spec in specs]
