@@ -34,27 +34,40 @@ def write_text(target: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def json_text(value: Any) -> str:
+    """Return indented JSON as it is written to files.
+
+    Raises:
+        ValueError: The value holds NaN or an infinity, for which JSON has no number.
+    """
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(target: Path, value: Any) -> None:
     """Write indented JSON, whole or not at all.
 
     Raises:
         ValueError: The value holds NaN or an infinity, for which JSON has no number.
     """
-    write_text(target, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(target, json_text(value))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file of JSON objects, one a line; none when the file is missing.
+    """Return the rows of a file of JSON objects, one a line; none when the file is missing."""
+    try:
+        return parse_jsonl(path.read_bytes())
+    except FileNotFoundError:
+        return []
+
+
+def parse_jsonl(content: bytes) -> list[dict[str, Any]]:
+    """Return the rows of JSON objects, one a line.
 
     A process that is killed while it appends leaves a torn last line. Rows are objects, and the beginning of an object is never
     valid JSON, so that reading ends at the first line that is not an object.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
     rows: list[dict[str, Any]] = []
-    for line in lines:
+    for line in content.splitlines():
         row = _row(line)
         if row is None:
             break

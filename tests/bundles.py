@@ -83,10 +83,11 @@ def write_run(
 def export_run(run_dir: Path, experiment_dir: Path, specs: list[Spec], *, name: str | None = None) -> Bundle:
     """Exports a run with the real exporter and opens the bundle."""
     trained = open_run(run_dir)
-    run, net = trained.run, trained.net
+    run = trained.run
     dataset = image_folder(Path(run.dataset.removeprefix("folder:")))
-    experiment = shared_experiment(experiment_dir, dataset, net.topology, mean=run.mean, std=run.std, twin=False)
-    exporter = Exporter(run, net, trained.checkpoint, run_dir, experiment, name or run.method)
+    normalisation = Normalisation(run.mean, run.std)
+    experiment = shared_experiment(experiment_dir, dataset, trained.net.topology, normalisation, twin=False)
+    exporter = Exporter(trained, experiment, name or run.method)
     assert exporter.export(specs) == []
     return open_bundle(exporter.target)
 
@@ -97,14 +98,15 @@ def small_experiment(
     """An experiment with two methods in `ROOT/exported/small`, and its run folders in `ROOT/runs/small`."""
     pictures = root / "pictures"
     write_pictures(pictures, random_net(network, side, 0), side=side, train=train, test=test)
-    bundles = []
+    paths = []
     for seed, method in enumerate(("common", "stimulative")):
         run_dir = root / "runs" / "small" / f"{method}-0"
         write_run(run_dir, pictures, network, method=method, side=side, seed=seed)
         net = open_run(run_dir).net
         specs = list(ordered(net.topology)) if subnets else []
-        bundles.append(export_run(run_dir, root / "exported" / "small", specs))
-    return bundles
+        paths.append(export_run(run_dir, root / "exported" / "small", specs).path)
+    # the second export wrote the model card of both
+    return [open_bundle(path) for path in paths]
 
 
 def reference_inputs(bundle: Bundle) -> tuple[torch.Tensor, torch.Tensor]:

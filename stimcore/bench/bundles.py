@@ -8,6 +8,10 @@ from onnx import numpy_helper
 
 from stimcore import files
 from stimcore.bundle import Bundle, Experiment, FileEntry, Manifest, open_bundle
+from stimcore.bundle.bundle import STATISTICS
+from stimcore.bundle.manifest import MAIN
+from stimcore.data.normalise import Normalisation
+from stimcore.data.preprocessing import Preprocessing
 from stimcore.export.graphs import OPSET, network_graph
 from stimcore.nets.cost import Costs
 from stimcore.nets.norms import batch_norms
@@ -36,25 +40,25 @@ def random_bundle(folder: Path, net: StagedNet, *, images: int, calibration: int
         pixels = rng.integers(0, 256, (count, *net.input_shape), dtype=np.uint8)
         np.savez(path.parent / name, pixels=pixels, labels=rng.integers(0, net.num_classes, count))
         hashes[name] = files.sha256(path.parent / name)
-    Experiment(
+    channels = net.input_shape[0]
+    experiment = Experiment(
         path=path.parent,
         dataset="random",
         licence="",
         classes=tuple(map(str, range(net.num_classes))),
-        mean=(0.5,) * net.input_shape[0],
-        std=(0.25,) * net.input_shape[0],
-        image_shape=net.input_shape,
+        preprocessing=Preprocessing.without_resize(net.input_shape, Normalisation((0.5,) * channels, (0.25,) * channels)),
         topology=net.topology,
         hashes=hashes,
-    ).write()
+    )
+    files.write_json(path.parent / "experiment.json", experiment.to_dict())
     model, parts = network_graph(net)
     statistics = [t for t in model.graph.initializer if t.name.endswith((".mean", ".var"))]
-    np.savez(path / "statistics.npz", **{t.name: numpy_helper.to_array(t) for t in statistics})  # type: ignore[arg-type]  # numpy's stub
-    onnx.save(model, str(path / "main.onnx"))
+    np.savez(path / STATISTICS, **{t.name: numpy_helper.to_array(t) for t in statistics})  # type: ignore[arg-type]  # numpy's stub
+    onnx.save(model, str(path / MAIN))
     cost = Costs(net).main
     entry = FileEntry(
-        sha256=files.sha256(path / "main.onnx"),
-        bytes=(path / "main.onnx").stat().st_size,
+        sha256=files.sha256(path / MAIN),
+        bytes=(path / MAIN).stat().st_size,
         spec="",  # no sub-network is listed, so that the engine measures all statistics itself
         accuracy_pct=0.0,
         correct=0,
@@ -63,6 +67,7 @@ def random_bundle(folder: Path, net: StagedNet, *, images: int, calibration: int
         agreement=0.0,
         parameters=cost.parameters,
         macs=cost.macs,
+        checked_images=images,
     )
     manifest = Manifest(
         topology=net.topology,
@@ -76,9 +81,10 @@ def random_bundle(folder: Path, net: StagedNet, *, images: int, calibration: int
         opset=OPSET,
         versions={},
         parts=parts,
-        hashes={},
-        networks={"main.onnx": entry},
+        hashes={STATISTICS: files.sha256(path / STATISTICS)},
+        networks={MAIN: entry},
         images=images,
+        experiment_sha256=experiment.sha256,
     )
     files.write_json(path / "manifest.json", manifest.to_dict())
     return open_bundle(path, verify=False)

@@ -22,9 +22,9 @@ from stimcore.methods.table import METHODS, make
 from stimcore.nets.catalogue import build
 from stimcore.nets.cost import Costs
 from stimcore.nets.staged import StagedNet
-from stimcore.runs.machine import describe
+from stimcore.runs.machine import describe, flush_denormals, pick_device
 from stimcore.subnets.sampling import draw_ordered
-from stimcore.train.precision import Precision, pick_device
+from stimcore.train.precision import Precision
 from stimcore.train.seeds import generator, layers_seeded, spec_rng
 
 BASE = "common"
@@ -76,10 +76,10 @@ class Variant:
     """
 
     def __init__(self, net: StagedNet, method: Method, batch_size: int, precision: str, device: torch.device) -> None:
-        self.net = method.network(net).to(device).train()
+        self.net = method.wrap(net).to(device).train()
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's annotation leaves it out
         with layers_seeded("bench"):
-            self.auxiliary: nn.Module | None = method.auxiliary(self.net)
+            self.auxiliary: nn.Module | None = method.make_auxiliary(self.net)
         if self.auxiliary is not None:
             self.auxiliary.to(device)
         self.method, self.device, self.precision = method, device, Precision(precision, device)
@@ -131,6 +131,7 @@ class Variant:
         return int(live.peak_bytes)
 
 
+@flush_denormals()
 def run(settings: Settings) -> dict[str, Any]:
     """Measure, and return the report.
 
@@ -139,7 +140,6 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     at_least(settings, batch_size=2, pixels=8, classes=2, rounds=1, memory_rounds=1)
     device = pick_device(settings.device)
-    torch.set_flush_denormal(True)
     variants = dict(VARIANTS)
     if settings.every_method:
         variants |= {name: (name, {}) for name in METHODS if name not in ("common", "stimulative")}

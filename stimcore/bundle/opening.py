@@ -1,79 +1,99 @@
-"""Opens bundles: reads, checks the schema, re-hashes; broken ones are told in a sentence."""
+"""Opening bundles: read, check the schema, hash every listed file. A broken bundle is an error in one sentence."""
 
+import hashlib
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stimcore import files
-from stimcore.bundle.schema import VERSION, Bundle, Experiment, FileEntry, Manifest, PartEntry
+from stimcore.bundle.bundle import Bundle, network_fingerprint
+from stimcore.bundle.experiment import VERSION, Experiment
+from stimcore.bundle.integrity import check_file
+from stimcore.bundle.manifest import Manifest
 from stimcore.errors import BundleError, StimcoreError
-from stimcore.subnets.topology import Topology
 
-_MISFITS = (AttributeError, KeyError, TypeError, ValueError, StimcoreError)
-"""What reading a value of another shape raises."""
+MISFITS = (AttributeError, KeyError, TypeError, ValueError, OverflowError, StimcoreError)
+"""What the reading of a value of another shape raises."""
+ATTEMPTS, PAUSE_S = 3, 0.1
+"""How often a bundle is opened in which files are being replaced, and the seconds between two attempts."""
 
 
 def open_experiment(path: Path) -> Experiment:
-    """Reads `experiment.json`.
+    """Open the folder of an experiment.
 
     Raises:
-        BundleError: It is missing, broken or of another version.
+        BundleError: `experiment.json` is missing, broken or of a newer version.
     """
-    value = _read(path / "experiment.json")
+    value, _ = _read_json(path / "experiment.json")
     try:
-        topology = Topology.from_dict(value.pop("topology"))
-        lists: dict[str, Any] = {key: tuple(value.pop(key)) for key in ("classes", "mean", "std", "image_shape")}
-        return Experiment(path=path, topology=topology, **lists, **value)
-    except _MISFITS as reason:
+        return Experiment.from_dict(path, value)
+    except MISFITS as reason:
         raise BundleError(f"{path / 'experiment.json'} does not fit the schema: {reason}") from reason
 
 
 def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
-    """Opens a method's folder.
+    """Open a method's folder.
 
     Args:
         path: `exported/EXPERIMENT/METHOD`.
-        verify: Re-hash every file that the manifest names.
+        verify: Hash every listed file now. Without, files are hashed when they are read.
 
     Raises:
-        BundleError: Something is missing, broken or does not have the hash that the manifest says.
+        BundleError: A file is missing, broken, of a newer version, or does not have the hash that is listed for it.
+
+    Example:
+        >>> bundle = open_bundle(Path("exported/resnet20-fashion/stimulative"))
+        >>> bundle.method, bundle.topology.sizes, bundle.main.spec
+        ('stimulative', (3, 3, 3), '1-2-3.4-5-6.7-8-9')
     """
-    experiment = open_experiment(path.parent)
-    value = _read(path / "manifest.json")
-    try:
-        manifest = Manifest(
-            topology=Topology.from_dict(value.pop("topology")),
-            parts=[PartEntry.from_dict(part) for part in value.pop("parts")],
-            networks={name: FileEntry(**entry) for name, entry in value.pop("networks").items()},
-            **value,
+    if path.name.startswith("."):
+        raise BundleError(
+            f"{path} is not a bundle: its name begins with a dot", todo="An export that was stopped leaves such folders."
         )
-    except _MISFITS as reason:
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return open_folder(path, verify=verify)
+        except BundleError:
+            # a sweep that is stored, or an export, replaces files and then the manifest: by now it may be done
+            if attempt == ATTEMPTS or not (path / "manifest.json").is_file():
+                raise
+            time.sleep(PAUSE_S)
+    raise AssertionError("unreachable")
+
+
+def open_folder(path: Path, *, verify: bool) -> Bundle:
+    """Open a bundle in a folder of any name, also in one that an export or a migration has not finished; see `open_bundle`."""
+    experiment = open_experiment(path.parent)
+    value, sha256 = _read_json(path / "manifest.json")
+    try:
+        manifest = Manifest.from_dict(value)
+    except MISFITS as reason:
         raise BundleError(f"{path / 'manifest.json'} does not fit the schema: {reason}") from reason
-    bundle = Bundle(path=path, experiment=experiment, manifest=manifest, fingerprint=files.sha256(path / "manifest.json"))
+    if manifest.experiment_sha256 not in (None, experiment.sha256):
+        raise BundleError(
+            f"{path} was exported into another experiment: its experiment.json has changed", todo="Export the run again."
+        )
+    # version 1 took the hash of the manifest's bytes, and its stored sweeps name this hash
+    fingerprint = sha256 if manifest.version == 1 else network_fingerprint(experiment, manifest)
+    bundle = Bundle(path=path, experiment=experiment, manifest=manifest, fingerprint=fingerprint)
     if verify:
         check_hashes(bundle)
     return bundle
 
 
 def check_hashes(bundle: Bundle) -> int:
-    """Re-hashes every file; returns how many.
+    """Hash every file that a bundle and its experiment list; return how many.
 
     Raises:
-        BundleError: Names the first that differs.
+        BundleError: A file is missing, or has another hash; the message names the first.
     """
-    try:
-        expected = {bundle.path / name: value for name, value in bundle.manifest.hashes.items()}
-        expected |= {bundle.path / name: entry.sha256 for name, entry in bundle.manifest.networks.items()}
-        expected |= {bundle.experiment.path / name: value for name, value in bundle.experiment.hashes.items()}
-    except _MISFITS as reason:
-        raise BundleError(f"the hashes of {bundle.path} do not fit the schema: {reason}") from reason
-    for file, value in expected.items():
-        if not file.is_file():
-            raise BundleError(f"{file} is missing", todo="Export the run again.")
-        if files.sha256(file) != value:
-            raise BundleError(f"{file} is not what was exported: its sha256 differs", todo="Export the run again.")
-    return len(expected)
+    listed = [(bundle.path, bundle.manifest.file_hashes), (bundle.experiment.path, bundle.experiment.hashes)]
+    for folder, hashes in listed:
+        for name, sha256 in hashes.items():
+            check_file(folder, name, sha256)
+    return sum(len(hashes) for _, hashes in listed)
 
 
 @dataclass(frozen=True)
@@ -85,23 +105,41 @@ class Problem:
 
 
 def scan(folder: Path) -> tuple[list[Bundle], list[Problem]]:
-    """Every bundle under a folder of experiments; broken ones are told, not raised."""
+    """Open every bundle under a folder of experiments; return the bundles, and a problem for each broken one."""
     bundles, problems = [], []
-    for manifest in sorted(folder.glob("*/*/manifest.json")):
+    for path in bundle_folders(folder, depth=2):
         try:
-            bundles.append(open_bundle(manifest.parent))
+            bundles.append(open_bundle(path))
         except StimcoreError as reason:
-            problems.append(Problem(f"{manifest.parent.parent.name}/{manifest.parent.name}", str(reason)))
+            problems.append(Problem(f"{path.parent.name}/{path.name}", str(reason)))
     return bundles, problems
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise BundleError(f"{path} is missing", todo="'python -m stimcore.export' writes bundles.")
+def bundle_folders(folder: Path, *, depth: int) -> Iterator[Path]:
+    """Yield the folders with a manifest below a folder, by name; folders whose names begin with a dot are left out.
+
+    Args:
+        folder: Where to look.
+        depth: How many levels below: 2 for a folder of experiments, 1 for an experiment.
+    """
+    for manifest in sorted(folder.glob("*/" * depth + "manifest.json")):
+        if not any(part.startswith(".") for part in manifest.relative_to(folder).parts):
+            yield manifest.parent
+
+
+def _read_json(path: Path) -> tuple[dict[str, Any], str]:
+    """Return the JSON object in a file, and the hash of the bytes that were parsed."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as reason:
+        raise BundleError(f"{path} is missing", todo="'python -m stimcore.export' writes bundles.") from reason
+    try:
+        value = json.loads(content)
     except (ValueError, RecursionError) as reason:
         raise BundleError(f"{path} is not JSON") from reason
-    if not isinstance(value, dict) or value.pop("version", None) != VERSION:
-        raise BundleError(f"{path} has another version", allowed=str(VERSION))
-    return value
+    version = value.get("version") if isinstance(value, dict) else None
+    if type(version) is int and version > VERSION:
+        raise BundleError(f"{path} has version {version}", allowed=f"1 to {VERSION}", todo="A newer stimcore can open it.")
+    if type(version) is not int or version < 1:
+        raise BundleError(f"{path} has no version", allowed=f"1 to {VERSION}")
+    return value, hashlib.sha256(content).hexdigest()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stimcore.data.images import Dataset, Images, calibration_subset
 from stimcore.data.normalise import channel_statistics
 from stimcore.data.pictures import FilePixels, read_header
+from stimcore.data.preprocessing import Preprocessing, Resize
 from stimcore.errors import DataMissing
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
@@ -72,6 +73,14 @@ def image_folder(
         classes=classes,
         mean=normalisation.mean,
         std=normalisation.std,
+        preprocessing=Preprocessing(
+            exif_orientation=False,
+            bit_depth="clip",
+            mode="L" if grey else "RGB",
+            resize=Resize(shorter=round((size or shortest) * enlarge), filter="bicubic"),
+            crop=(size or shortest, size or shortest),
+            normalisation=normalisation,
+        ),
     )
 
 

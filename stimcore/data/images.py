@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimcore.data.normalise import Normalisation
+from stimcore.data.preprocessing import Preprocessing
 from stimcore.errors import DataMissing
 
 CALIBRATION_IMAGES = 2048
@@ -58,6 +59,7 @@ class Dataset:
         mean: Mean per channel, of pixels scaled to [0, 1].
         std: Standard deviation per channel, of pixels scaled to [0, 1].
         licence: Licence of the images; empty when unknown.
+        preprocessing: How the images were made from files; None where they are what the data set holds.
 
     Raises:
         DataMissing: A part has no images, or a label has no class.
@@ -70,6 +72,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     licence: str = ""
+    preprocessing: Preprocessing | None = None
 
     def __post_init__(self) -> None:
         for part, images in (("training", self.train), ("test", self.test)):

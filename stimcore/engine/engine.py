@@ -19,10 +19,12 @@ from stimcore.bundle import Bundle, Experiment
 from stimcore.engine.cache import LRUCache
 from stimcore.engine.calibrator import CALIBRATION_BATCH, CalibrationImages, Calibrator
 from stimcore.engine.executor import Stopped
+from stimcore.engine.graph.external import load_model
 from stimcore.engine.graph.fold import folded_graph
 from stimcore.engine.graph.main_graph import MainGraph, Statistics
 from stimcore.engine.graph.slice import sliced_graph
 from stimcore.engine.inference import Budget, Floats, Progress
+from stimcore.engine.metadata import Measured, add_metadata
 from stimcore.engine.prefix_tree import Node, Unit, prefix_tree
 from stimcore.engine.provider import Provider, pick, to_array
 from stimcore.engine.scorer import EvaluationRequest, Scorer, longest_fitting
@@ -56,15 +58,13 @@ class Engine:
     ) -> None:
         self.bundle, self.budget = bundle, budget or Budget()
         self.threads = threads or _usable_cores()
-        self.graph = MainGraph.load(bundle.path / "main.onnx", bundle.manifest.parts, bundle.topology)
+        self.graph = MainGraph.load(bundle.read, bundle.manifest.parts, bundle.topology)
         self._provider = pick(device)
         workers = 1 if self._provider.on_gpu else self.threads
         self._main = self.route(bundle.topology.full)
         self._removable = frozenset(map(PartName.block, bundle.topology.removable))
         self._session_cache = SessionCache(self._provider, self.budget.sessions)
-        with np.load(bundle.path / "statistics.npz", allow_pickle=False) as arrays:
-            trained = {key: arrays[key] for key in arrays.files}
-        self._sessions = EvaluationSessions(self.graph, self._session_cache, trained)
+        self._sessions = EvaluationSessions(self.graph, self._session_cache, bundle.trained_statistics())
         # nothing that the engine holds refers back to it. In a circle its memory would only be freed by the next garbage
         # collection, and a worker that replaces one engine by another would need the memory of both
         cost = functools.partial(_cost, self.graph, self.budget)
@@ -96,7 +96,7 @@ class Engine:
 
     @property
     def provider(self) -> str:
-        """onnxruntime's name of the provider that runs networks."""
+        """The name that onnxruntime gives to the provider that runs networks."""
         return self._provider.name
 
     @property
@@ -120,6 +120,7 @@ class Engine:
         chunk_images: int = 1000,
         should_stop: Callable[[], bool] | None = None,
         max_images: int | None = None,
+        collect_hits: bool = False,
     ) -> Iterator[Progress]:
         """Evaluate specs and the main network on the bundle's evaluation images; yield a report after every chunk.
 
@@ -129,6 +130,7 @@ class Engine:
             chunk_images: Images between two reports; the first report comes after one batch per thread.
             should_stop: Called between runs, from several threads; the evaluation ends early when it returns True.
             max_images: Evaluate only the first images; all when None.
+            collect_hits: Report with the last chunk which images each sub-network classifies correctly: a byte per image.
 
         Raises:
             SpecError: The network has no such sub-network.
@@ -160,6 +162,7 @@ class Engine:
                 chunk_images=chunk_images,
                 max_images=max_images,
                 should_stop=stopped,
+                collect_hits=collect_hits,
             )
             yield from self._scorer.score(request)
         except Stopped:
@@ -184,7 +187,11 @@ class Engine:
         Raises:
             SpecError: The network has no such sub-network.
         """
-        serialised: bytes = self.network(spec, self.calibrated([spec]), folded=True).SerializeToString()
+        model = self.network(spec, self.calibrated([spec]), folded=True)
+        hits = self.bundle.hits(spec)
+        measured = None if hits is None else Measured(correct=int(hits.sum()), images=len(hits))
+        add_metadata(model, self.bundle.experiment, self.bundle.manifest, spec, measured)
+        serialised: bytes = model.SerializeToString()
         return serialised
 
     def network(self, spec: Spec, statistics: Mapping[Route, Statistics], *, folded: bool) -> onnx.ModelProto:
@@ -261,14 +268,19 @@ class Engine:
         return {route[:end] for route in routes for end in range(1, len(route)) if route[end].whole in self._removable}
 
     def _add_listed_statistics(self, routes: Mapping[Route, Spec]) -> None:
-        """Read statistics from listed files: they were measured on the same images when the bundle was made."""
+        """Read statistics from listed files: they were measured on the same images when the bundle was made.
+
+        Raises:
+            BundleError: A listed file has changed since the bundle was opened.
+        """
         for route, spec in routes.items():
             prefixes = [route[: i + 1] for i in range(len(route)) if self.graph.norms(route[i])]
             if all(prefix in self._calibrator.statistics for prefix in prefixes):
                 continue
             if (name := self.bundle.listed(spec)) is None:
                 continue
-            model = onnx.load(str(self.bundle.path / name), load_external_data=False)
+            # read long after the bundle was opened: a file that was replaced since then has another hash, and is an error
+            model = load_model(self.bundle.read, name)
             values = {t.name: t for t in model.graph.initializer if t.name.endswith((".mean", ".var"))}
             self._calibrator.add(
                 {

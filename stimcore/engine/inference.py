@@ -47,12 +47,15 @@ class Progress:
         images: Calibration or evaluation images done so far.
         images_total: Images of this phase.
         results: Spec -> result on the images so far, the main network included; empty while calibrating.
+        hits: Spec -> bool `[images]`, set for images that were classified correctly; only in the last report, and only where the
+            evaluation was asked to collect them.
     """
 
     phase: Phase
     images: int
     images_total: int
     results: Mapping[Spec, Result] = field(default_factory=dict)
+    hits: Mapping[Spec, NDArray[np.bool_]] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:

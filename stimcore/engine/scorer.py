@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnxruntime as ort
 
 from stimcore.bundle import Experiment
@@ -37,6 +38,7 @@ class EvaluationRequest:
         chunk_images: Images between two reports.
         max_images: Evaluate only the first images; all when None.
         should_stop: Called between runs; True ends the evaluation.
+        collect_hits: Whether the last report holds the hits of every sub-network.
     """
 
     routes: Mapping[Route, Spec]
@@ -45,6 +47,7 @@ class EvaluationRequest:
     chunk_images: int
     max_images: int | None
     should_stop: Callable[[], bool]
+    collect_hits: bool = False
 
 
 class Scorer:
@@ -108,14 +111,19 @@ class Scorer:
             )
 
         tallies = {route: Tally() for route in request.routes}
+        hits = {route: np.zeros(total, np.bool_) for route in request.routes} if request.collect_hits else {}
         for chunk in _chunks(len(spans), self._workers, max(1, request.chunk_images // self._size)):
             logits_by_batch = self._logits({batch: spans[batch] for batch in chunk}, request, keep, units)
             for batch, logits in logits_by_batch.items():
                 reference = Reference(logits[self._main], labels[slice(*spans[batch])])
                 for route, tally in tallies.items():
-                    tally.add(logits[route], reference)
+                    right = tally.add(logits[route], reference)
+                    if request.collect_hits:
+                        hits[route][slice(*spans[batch])] = right
             results = {spec: tallies[route].result(spec) for route, spec in request.routes.items()}
-            yield Progress("evaluate", spans[chunk[-1]][1], total, results)
+            seen = spans[chunk[-1]][1]
+            finished = {spec: hits[route] for route, spec in request.routes.items()} if hits and seen == total else {}
+            yield Progress("evaluate", seen, total, results, finished)
 
     def _logits(
         self,

@@ -41,7 +41,8 @@ class Tally:
     Example:
         >>> reference = Reference(np.array([[2, 0], [0, 1]], np.float32), labels=np.array([0, 0]))
         >>> tally = Tally()
-        >>> tally.add(np.array([[0, 3], [1, 0]], np.float32), reference)
+        >>> tally.add(np.array([[0, 3], [1, 0]], np.float32), reference).tolist()
+        [False, True]
         >>> tally.images, tally.correct, tally.lost, tally.won
         (2, 1, 1, 1)
         >>> tally.result(Spec.from_text("1.3")).accuracy_pct
@@ -56,9 +57,13 @@ class Tally:
     kl: float = 0.0
     max_ce: float = 0.0
 
-    def add(self, logits: Floats, main: Reference) -> None:
-        """Add one batch of logits `[B, K]`, compared with the main network's on the same images."""
-        right = logits.argmax(1) == main.labels
+    def add(self, logits: Floats, main: Reference) -> NDArray[np.bool_]:
+        """Add one batch of logits `[B, K]`, compared with the main network's on the same images.
+
+        Returns:
+            Bool `[B]`: the images that were classified correctly.
+        """
+        right: NDArray[np.bool_] = logits.argmax(1) == main.labels
         log_p = log_softmax(logits)
         ce = -log_p[np.arange(len(main.labels)), main.labels]
         self.images += len(main.labels)
@@ -68,6 +73,7 @@ class Tally:
         self.ce += float(ce.sum())
         self.kl += float((main.p * (main.log_p - log_p)).sum())
         self.max_ce = max(self.max_ce, float(ce.max()))
+        return right
 
     def result(self, spec: Spec) -> Result:
         """Return the result on the images so far; at least one image was added."""

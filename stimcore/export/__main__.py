@@ -1,9 +1,9 @@
-"""`python -m stimcore.export`: run folder to bundle."""
+"""`python -m stimcore.export`: write a run folder as a bundle."""
 
+import argparse
 import re
 import sys
-from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,20 @@ from stimcore import cli
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.errors import UsageError
 from stimcore.export import latency
-from stimcore.export.experiment import shared_experiment
-from stimcore.export.exporter import Exporter
-from stimcore.export.standalone import write_standalone
+from stimcore.export.exporter import OnProgress
+from stimcore.export.request import ExportRequest, prepare
+from stimcore.export.standalone import FOLDER, write_standalone
 from stimcore.export.triton import write_repository
-from stimcore.runs.trained_run import open_run
-from stimcore.subnets.families import ordered
+from stimcore.runs.machine import flush_denormals
 from stimcore.subnets.spec import Spec
-from stimcore.subnets.topology import Topology
 
 
 def parser() -> cli.Parser:
-    """The command line; its help text is frozen by a test."""
+    """Return the command line; a test compares its help text with a stored one."""
     line = cli.Parser(prog="python -m stimcore.export", description="Write a trained run as a bundle of ONNX networks.")
     line.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="what stimcore.train or stimcore.convert wrote")
     line.add_argument("--out", type=Path, required=True, metavar="DIR", help="exported/EXPERIMENT")
-    line.add_argument("--name", help="folder of the bundle in the experiment (default: the method, or twin-SPEC)")
+    line.add_argument("--name", help="folder of the bundle in the experiment (default: the run's name, and its seed unless 0)")
     line.add_argument(
         "--subnets", nargs="+", default=["ordered"], metavar="WHICH", help="ordered, main, or specs (default: ordered)"
     )
@@ -47,58 +45,81 @@ def parser() -> cli.Parser:
     return line
 
 
+@flush_denormals()
 def main(argv: Sequence[str]) -> int:
-    """Exports; 1 when a network failed its parity gate and is not listed."""
+    """Export, and return the exit code: 1 when a network failed its parity check and is therefore not listed."""
     options = parser().parse_args(argv)
     for name in ("jobs", "threads"):
         if getattr(options, name) < 1:
             raise UsageError(f"--{name} {getattr(options, name)}", allowed="1 and more")
     budget_ms = None if options.best_under is None else milliseconds(options.best_under)
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    exporter, specs = prepare(options)
+    exporter, specs = prepare(_request(options))
     with tqdm(unit="file", disable=options.quiet or not sys.stderr.isatty()) as bar:
-        tell = _teller(bar, options.json != "-")
-        complaints = exporter.export(specs, tell)
+        on_progress = _progress_lines(bar, loud=options.json != "-")
+        complaints = exporter.export(specs, on_progress)
         for complaint in complaints:
             print(f"not listed: {complaint}", file=sys.stderr)
         bundle = open_bundle(exporter.target)
         report = _sizes(bundle)
         listed = [bundle.topology.parse(entry.spec) for entry in bundle.manifest.networks.values()]
         if options.standalone or options.fp16:
-            rows = write_standalone(bundle, listed, half=options.fp16, tell=tell)
+            rows = write_standalone(bundle, listed, half=options.fp16, on_progress=on_progress)
             report["standalone_bytes"] = sum(row.bytes for row in rows if row.precision == "float32")
         if options.triton is not None:
             report["triton"] = [str(path) for path in write_repository(bundle, listed, options.triton)]
-        if options.latency or (budget_ms is not None and latency.read(bundle) is None):
-            measured = latency.measure(bundle, threads=options.threads, tell=lambda done, total: tell(done, total, "timed"))
+        # what was stored just now is only in a bundle that is opened anew
+        bundle = open_bundle(exporter.target, verify=False)
+        measured = None if options.latency or budget_ms is None else latency.read(bundle)
+        if options.latency or (budget_ms is not None and measured is None):
+            measured = latency.measure(
+                bundle, threads=options.threads, report=lambda done, total: on_progress(done, total, "timed")
+            )
             latency.write(bundle, measured)
         if budget_ms is not None:
-            name = latency.best_under(bundle, latency.read(bundle) or {}, budget_ms)
-            (row,) = write_standalone(bundle, [bundle.topology.parse(bundle.manifest.networks[name].spec)])
-            report["best"] = {"network": name, "file": str(bundle.path / "standalone" / row.file), "correct": row.correct}
+            name = latency.best_under(bundle, measured or {}, budget_ms)
+            report["best"] = _write_best(bundle, name, bundle.topology.parse(bundle.manifest.networks[name].spec))
     if options.json != "-":
-        print(
-            f"{bundle.path}: {report['bytes'] / 1e6:.2f} MB in all, {report['main_bytes'] / 1e6:.2f} MB of it the main network"
-        )
+        whole, main_network = report["bytes"] / 1e6, report["main_bytes"] / 1e6
+        print(f"{bundle.path}: {whole:.2f} MB in all, {main_network:.2f} MB of it the main network")
         if "best" in report:
             print(f"best under {options.best_under}: {report['best']['file']}")
     cli.write_report(options.json, report)
     return 1 if complaints else 0
 
 
-def _teller(bar: "tqdm[None]", loud: bool) -> Callable[[int, int, str], None]:
-    def tell(done: int, total: int, line: str) -> None:
+def _request(options: argparse.Namespace) -> ExportRequest:
+    return ExportRequest(
+        run_dir=options.run_dir,
+        out=options.out,
+        name=options.name,
+        subnets=options.subnets,
+        twin=options.twin,
+        data_root=options.data_root,
+        jobs=options.jobs,
+    )
+
+
+def _progress_lines(bar: "tqdm[None]", *, loud: bool) -> OnProgress:
+    """Return a function that moves a bar, or prints a line per file where there is no bar."""
+
+    def on_progress(done: int, total: int, line: str) -> None:
         bar.total = total
         bar.update(done - bar.n)
         if bar.disable and loud and line != "timed":
             print(f"{done}/{total} {line}", flush=True)
 
-    return tell
+    return on_progress
+
+
+def _write_best(bundle: Bundle, name: str, spec: Spec) -> dict[str, Any]:
+    """Write a listed network as a self-contained file, and return what the report says of it."""
+    (row,) = write_standalone(bundle, [spec])
+    return {"network": name, "file": str(bundle.path / FOLDER / row.file), "correct": row.correct}
 
 
 def _sizes(bundle: Bundle) -> dict[str, Any]:
-    """What the bundle's networks weigh, together and the main one by itself."""
+    """Return the bytes of the bundle's networks: all together, and the main one alone."""
     shared = (bundle.path / "weights.bin").stat().st_size
     graphs = {name: entry.bytes for name, entry in bundle.manifest.networks.items()}
     return {
@@ -110,50 +131,20 @@ def _sizes(bundle: Bundle) -> dict[str, Any]:
 
 
 def milliseconds(text: str) -> float:
-    """A time such as `2ms`, `1.5 ms` or `0.002s`, in milliseconds.
+    """Return a time such as `2ms`, `1.5 ms` or `0.002s` in milliseconds.
 
     Raises:
-        UsageError: Anything else, or nothing.
+        UsageError: The text is not a time above zero.
+
+    Example:
+        >>> milliseconds("500us"), milliseconds("0.1 s")
+        (0.5, 100.0)
     """
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|us)\s*", text)
     value = float(match[1]) * {"ms": 1.0, "s": 1e3, "us": 1e-3}[match[2]] if match else 0.0
     if value <= 0:
         raise UsageError(f"a time of '{text}'", allowed="more than nothing, as in 2ms, 500us or 0.1s")
     return value
-
-
-def prepare(options: Namespace) -> tuple[Exporter, list[Spec]]:
-    """Reads the run and its data set, and opens or makes the experiment.
-
-    Raises:
-        StimcoreError: Something of it is missing or does not fit.
-    """
-    trained = open_run(options.run_dir)
-    run, net, checkpoint = trained.run, trained.net, trained.checkpoint
-    twin = options.twin or run.spec
-    dataset = trained.dataset(options.data_root)
-    experiment = shared_experiment(options.out, dataset, net.topology, mean=run.mean, std=run.std, twin=twin is not None)
-    name = run.method
-    if twin is not None:
-        whole = experiment.topology
-        spec = whole.parse(twin)
-        if tuple(map(len, spec.stages)) != net.topology.sizes:
-            raise UsageError(
-                f"a network with {'-'.join(map(str, net.topology.sizes))} blocks as {twin}",
-                allowed="a sub-network with as many blocks per stage",
-            )
-        twin, name = str(spec), f"twin-{whole.short(spec)}"
-    name = options.name or name
-    if name.startswith(".") or Path(name).name != name:
-        raise UsageError(f"a bundle named '{name}'", allowed="letters, digits, dots and dashes, not beginning with a dot")
-    exporter = Exporter(run, net, checkpoint, options.run_dir, experiment, name, spec=twin, jobs=options.jobs)
-    return exporter, _specs(net.topology, options.subnets)
-
-
-def _specs(topology: Topology, wanted: Sequence[str]) -> list[Spec]:
-    if "ordered" in wanted:
-        return list(ordered(topology))
-    return [topology.parse(text) for text in wanted]
 
 
 if __name__ == "__main__":

@@ -1,69 +1,94 @@
-"""What all methods of an experiment share, written once: topology, classes, images for calibration and evaluation."""
+"""Writes the part of a bundle that all methods of an experiment share, once: `experiment.json` and the image files."""
 
-from collections.abc import Sequence
+import dataclasses
+import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from stimcore import files
-from stimcore.bundle import Experiment, open_experiment
-from stimcore.data.images import Dataset, calibration_subset
+from stimcore.bundle import VERSION, Experiment, open_experiment
+from stimcore.bundle.store import recover, writing
+from stimcore.data.images import Dataset, Images, calibration_subset
+from stimcore.data.normalise import Normalisation
+from stimcore.data.preprocessing import Preprocessing
 from stimcore.errors import UsageError
 from stimcore.subnets.topology import Topology
 
 
 def shared_experiment(
-    folder: Path, dataset: Dataset, topology: Topology, *, mean: Sequence[float], std: Sequence[float], twin: bool
+    folder: Path, dataset: Dataset, topology: Topology, normalisation: Normalisation, *, twin: bool
 ) -> Experiment:
-    """Writes what all methods share, or checks that what is there is the same.
+    """Write what all methods of an experiment share, or make sure that what is there is the same.
 
     Args:
         folder: `exported/EXPERIMENT`.
         dataset: Images and classes.
-        topology: Of the network to export.
-        mean: Normalisation that the network was trained with.
-        std: Normalisation that the network was trained with.
-        twin: Whether the network is a sub-network of the experiment's, trained alone.
+        topology: The topology of the network that is exported.
+        normalisation: Mean and standard deviation that the network was trained with.
+        twin: Whether the network is a sub-network of the experiment's network, trained alone.
 
     Raises:
-        UsageError: The folder holds another experiment, or a twin comes before its main network.
+        UsageError: The folder holds another experiment or one of version 1, or it has no main network yet for a twin.
     """
-    calibration = calibration_subset(dataset.train)
-    if (folder / "experiment.json").exists():
-        there = open_experiment(folder)
-        differ = [
-            what
-            for what, same in (
-                ("network", twin or there.topology == topology),
-                ("classes", there.classes == dataset.classes),
-                ("normalisation", (there.mean, there.std) == (tuple(mean), tuple(std))),
-                ("calibration images", np.array_equal(there.calibration, calibration.pixels)),
-                ("evaluation images", np.array_equal(there.evaluation[0], dataset.test.pixels)),
-            )
-            if not same
-        ]
-        if differ:
-            raise UsageError(f"{folder} holds another experiment ({', '.join(differ)} differ)", todo="Give another --out.")
-        return there
-    if twin:
+    if twin and not (folder / "experiment.json").exists():
         raise UsageError(
             f"{folder} has no main network yet", todo="Export a run of the whole network there first, then its twins."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, images in (("calibration.npz", calibration), ("evaluation.npz", dataset.test)):
-        with files.replacing(folder / name) as temporary, temporary.open("wb") as handle:
-            np.savez_compressed(handle, pixels=images.pixels, labels=images.labels)
-        files.store_once(folder / name, folder.parent.glob(f"*/{name}"))
-    experiment = Experiment(
+    preprocessing = dataset.preprocessing or Preprocessing.without_resize(dataset.image_shape, normalisation)
+    wanted = Experiment(
         path=folder,
         dataset=dataset.name,
         licence=dataset.licence,
         classes=dataset.classes,
-        mean=tuple(mean),
-        std=tuple(std),
-        image_shape=dataset.image_shape,
+        preprocessing=dataclasses.replace(preprocessing, normalisation=normalisation),
         topology=topology,
-        hashes={name: files.sha256(folder / name) for name in ("calibration.npz", "evaluation.npz")},
+        hashes={},
     )
-    experiment.write()
-    return experiment
+    images = {"calibration.npz": calibration_subset(dataset.train), "evaluation.npz": dataset.test}
+    folder.mkdir(parents=True, exist_ok=True)
+    # two exports may find an empty folder at the same moment
+    with writing(folder):
+        recover(folder)
+        if (folder / "experiment.json").exists():
+            present = open_experiment(folder)
+            _refuse_differences(present, wanted, images, twin=twin)
+            return present
+        for name, part in images.items():
+            with files.replacing(folder / name) as temporary:
+                temporary.write_bytes(_packed(part))
+            files.store_once(folder / name, folder.parent.glob(f"*/{name}"))
+        experiment = dataclasses.replace(wanted, hashes={name: files.sha256(folder / name) for name in images})
+        files.write_json(folder / "experiment.json", experiment.to_dict())
+        return experiment
+
+
+def _refuse_differences(present: Experiment, wanted: Experiment, images: Mapping[str, Images], *, twin: bool) -> None:
+    if present.version < VERSION:
+        raise UsageError(
+            f"{present.path} holds an experiment of version {present.version}",
+            allowed=f"version {VERSION}",
+            todo=f"'python -m stimcore.bundle migrate {present.path}' brings it to this version.",
+        )
+    stored, given = (dataclasses.replace(e.preprocessing, normalisation=_NEUTRAL) for e in (present, wanted))
+    same = {
+        "network": twin or present.topology == wanted.topology,
+        "classes": present.classes == wanted.classes,
+        "normalisation": present.preprocessing.normalisation == wanted.preprocessing.normalisation,
+        "preprocessing": stored == given,
+        "calibration images": np.array_equal(present.calibration, images["calibration.npz"].pixels),
+        "evaluation images": np.array_equal(present.evaluation[0], images["evaluation.npz"].pixels),
+    }
+    if differing := [name for name, equal in same.items() if not equal]:
+        raise UsageError(f"{present.path} holds another experiment ({', '.join(differing)} differ)", todo="Give another --out.")
+
+
+_NEUTRAL = Normalisation((), ())
+
+
+def _packed(images: Images) -> bytes:
+    """Return images and labels as the content of an npz file; equal images give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, pixels=images.pixels[:], labels=images.labels)
+    return buffer.getvalue()

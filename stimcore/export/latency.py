@@ -1,12 +1,10 @@
-"""How long listed networks take where they run: `latency.json`, the only file of a bundle that is measured in time."""
+"""Latencies of listed networks on the machine at hand: `latency.json`, the only file of a bundle that is measured in time."""
 
-import json
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,96 +13,123 @@ import onnxruntime as ort
 from stimcore import files
 from stimcore.analysis.comparisons import Option, pareto_front
 from stimcore.bundle import Bundle
-from stimcore.engine.provider import file_session
+from stimcore.bundle.bundle import LATENCY
+from stimcore.bundle.store import update_bundle
+from stimcore.engine.graph.external import load_inlined
+from stimcore.engine.provider import CPU, session_options
 from stimcore.errors import UsageError
 
-BATCHES = (1, 32)
+TIMED_BATCHES = (1, 32)
+"""Images per call that are timed."""
 WARM_UP, ROUNDS = 5, 40
-"""Calls that do not count, and calls that do, per network and batch size."""
+"""Calls that do not count, and calls that do, for each network and batch size."""
 
 
 def measure(
-    bundle: Bundle, *, threads: int = 1, rounds: int = ROUNDS, tell: Callable[[int, int], None] = lambda done, total: None
+    bundle: Bundle,
+    *,
+    threads: int = 1,
+    rounds: int = ROUNDS,
+    report: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Times every listed network on the CPU; the networks take turns, so that a busy moment hits all alike.
+    """Time every listed network on the CPU. The networks take turns, so that a busy moment slows all of them alike.
+
+    Args:
+        bundle: The bundle.
+        threads: Threads inside one operator.
+        rounds: Calls that count, for each network and batch size.
+        report: Called after every round with the rounds done and their total.
 
     Returns:
         `latency_ms` (file -> `batch1_p50`, `batch1_p95`, `batch32_p50`, `batch32_p95`), `latency_on` (provider, threads,
-        machine, versions, calls), `pareto` (files that no other one beats in both accuracy and batch-1 median, fastest first).
+        machine, versions, calls), `pareto` (the files on the front of accuracy and batch-1 median, fastest first).
     """
     names = list(bundle.manifest.networks)
-    shape = bundle.experiment.image_shape
-    images = {batch: np.zeros((batch, *shape), np.float32) for batch in BATCHES}
-    times: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in BATCHES} for name in names}
+    images = {batch: np.zeros((batch, *bundle.experiment.image_shape), np.float32) for batch in TIMED_BATCHES}
+    times: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in TIMED_BATCHES} for name in names}
     sessions = {}
     for name in names:
-        sessions[name] = file_session(bundle.path / name, threads)
-        for batch in BATCHES:
+        model = load_inlined(bundle.read, name).SerializeToString()
+        sessions[name] = ort.InferenceSession(model, session_options(threads), providers=[CPU])
+        for batch in TIMED_BATCHES:
             for _ in range(WARM_UP):
                 sessions[name].run(None, {"images": images[batch]})
-    for done in range(rounds):
+    for done in range(1, rounds + 1):
         for name in names:
-            for batch in BATCHES:
+            for batch in TIMED_BATCHES:
                 start = time.perf_counter()
                 sessions[name].run(None, {"images": images[batch]})
                 times[name][batch].append(1e3 * (time.perf_counter() - start))
-        tell(done + 1, rounds)
+        if report is not None:
+            report(done, rounds)
     latency = {
-        name: {f"batch{batch}_p{q}": round(_quantile(times[name][batch], q / 100), 4) for batch in BATCHES for q in (50, 95)}
+        name: {
+            f"batch{batch}_p{percent}": round(_quantile(times[name][batch], percent), 4)
+            for batch in TIMED_BATCHES
+            for percent in (50, 95)
+        }
         for name in names
     }
     return {
         "latency_ms": latency,
         "latency_on": {
-            "provider": "CPUExecutionProvider",
+            "provider": CPU,
             "threads": threads,
             "machine": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
             "onnxruntime": ort.__version__,
             "calls": rounds,
         },
-        "pareto": pareto(bundle, latency),
+        "pareto": [option.name for option in pareto_front(_options(bundle, latency))],
     }
 
 
-def _quantile(values: Sequence[float], share: float) -> float:
-    return statistics.quantiles(values, n=100, method="inclusive")[round(100 * share) - 1]
+def _quantile(values: Sequence[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
-def pareto(bundle: Bundle, latency_ms: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Files that no other one beats in both accuracy and batch-1 median, fastest first."""
+def _options(bundle: Bundle, latency_ms: Mapping[str, Mapping[str, float]]) -> list[Option]:
+    """Return the timed networks with accuracy and batch-1 median."""
     networks = bundle.manifest.networks
-    options = [Option(name, networks[name].accuracy_pct, times["batch1_p50"]) for name, times in latency_ms.items()]
-    return [option.name for option in pareto_front(options)]
+    return [Option(name, networks[name].accuracy_pct, times["batch1_p50"]) for name, times in latency_ms.items()]
 
 
 def write(bundle: Bundle, measured: Mapping[str, Any]) -> None:
-    """Puts `latency.json` into the bundle."""
-    files.write_json(bundle.path / "latency.json", measured)
+    """Store what `measure` returned as `latency.json` in the bundle.
+
+    Raises:
+        BundleError: The bundle is broken.
+    """
+    update_bundle(bundle.path, lambda _: {LATENCY: files.json_text(measured).encode()})
 
 
 def read(bundle: Bundle) -> dict[str, Any] | None:
-    """What was measured before, None when nothing was or when it is of other files."""
-    path: Path = bundle.path / "latency.json"
-    if not path.exists():
-        return None
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return value if set(value["latency_ms"]) == set(bundle.manifest.networks) else None
+    """Return what was measured before, None when nothing was or when it is of other files.
+
+    Raises:
+        BundleError: The file has changed since the bundle was opened.
+    """
+    value = bundle.latency()
+    return value if value is not None and set(value["latency_ms"]) == set(bundle.manifest.networks) else None
 
 
 def best_under(bundle: Bundle, measured: Mapping[str, Any], budget_ms: float) -> str:
-    """The most accurate listed file whose batch-1 median is within a budget.
+    """Return the most accurate listed file whose batch-1 median is within a budget, the fastest among equals.
+
+    Args:
+        bundle: The bundle.
+        measured: What `measure` returned.
+        budget_ms: Milliseconds for one image.
 
     Raises:
-        UsageError: None is; says which the fastest one is.
+        UsageError: No file is within the budget; the message names the fastest one.
     """
-    latency = measured["latency_ms"]
-    fits = [name for name in latency if latency[name]["batch1_p50"] <= budget_ms]
-    if not fits:
-        fastest = min(latency, key=lambda name: latency[name]["batch1_p50"])
+    options = _options(bundle, measured["latency_ms"])
+    affordable = [option for option in options if option.cost <= budget_ms]
+    if not affordable:
+        fastest = min(options, key=lambda option: option.cost)
         raise UsageError(
             f"no listed network answers within {budget_ms:g} ms",
-            allowed=f"{latency[fastest]['batch1_p50']:.3g} ms and more, which {fastest} takes here",
+            allowed=f"{fastest.cost:.3g} ms and more, which {fastest.name} takes here",
         )
-    best: str = max(fits, key=lambda name: (bundle.manifest.networks[name].correct, -latency[name]["batch1_p50"]))
-    return best
+    return max(affordable, key=lambda option: (option.accuracy_pct, -option.cost)).name

@@ -1,69 +1,89 @@
-"""The parity gate: runs a listed file as a stranger would and compares it with the torch reference."""
+"""The parity check: whether two implementations of a network give the same logits for the evaluation images."""
 
-import os
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from stimcore import files
-from stimcore.bundle import Experiment, FileEntry
-from stimcore.engine.provider import file_session
-from stimcore.nets.cost import Cost
-from stimcore.subnets.spec import Spec
+from stimcore.bundle import Experiment
 
-TOLERANCE = 1e-4
-"""Largest difference of logits between torch and onnxruntime, over the largest logit, that is let through."""
-AGREEMENT = 0.999
-"""Smallest share of images on which both must say the same class."""
-BATCH = 500
+CHECK_BATCH = 500
+"""Images that run at once."""
+Floats = NDArray[np.float32]
 
 
-def checked(path: Path, spec: Spec, reference: NDArray[np.float32], experiment: Experiment, cost: Cost) -> FileEntry:
-    """Runs the whole evaluation set through one file.
+@dataclass(frozen=True)
+class Tolerance:
+    """How far two implementations of a network may differ.
+
+    Attributes:
+        error: Largest difference of logits, divided by the largest logit.
+        agreement: Smallest share of images for which both give the same class.
+    """
+
+    error: float
+    agreement: float
+
+
+FLOAT32 = Tolerance(1e-4, 0.999)
+FLOAT16 = Tolerance(2e-2, 0.99)
+"""Half precision rounds weights and activations to 11 bits."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the logits of a network differ from those of its reference.
+
+    Attributes:
+        error: Largest difference of logits, divided by the largest logit of the reference.
+        agreement: Share of images for which both give the same class.
+
+    Example:
+        >>> logits = np.array([[1, 0], [0, 2]], np.float32)
+        >>> Parity.of(logits + np.float32(0.5), logits)
+        Parity(error=0.25, agreement=1.0)
+    """
+
+    error: float
+    agreement: float
+
+    @classmethod
+    def of(cls, logits: Floats, reference: Floats) -> Self:
+        """Return the parity of logits `[N, K]`."""
+        return cls(
+            error=float(np.abs(logits - reference).max() / np.abs(reference).max()),
+            agreement=float((logits.argmax(1) == reference.argmax(1)).mean()),
+        )
+
+    def complaint(self, name: str, tolerance: Tolerance) -> str | None:
+        """Return why a file is not accepted, None when it is.
+
+        Args:
+            name: Name of the file.
+            tolerance: The allowed difference.
+        """
+        # a comparison with NaN is false: written this way round, logits that are not numbers are refused
+        if not self.error <= tolerance.error:
+            return (
+                f"{name} differs from its reference by {self.error:.1e} of the largest logit (allowed: {tolerance.error:.0e})"
+            )
+        if not self.agreement >= tolerance.agreement:
+            return (
+                f"{name} agrees with its reference on {100 * self.agreement:.2f}% of the images "
+                f"(allowed: {100 * tolerance.agreement:g}% and more)"
+            )
+        return None
+
+
+def evaluation_logits(run: Callable[[Floats], Floats], experiment: Experiment) -> Floats:
+    """Return the logits `[N, K]` of a network for all evaluation images.
 
     Args:
-        path: The file, its weights beside it.
-        spec: What it holds.
-        reference: Logits `[N, K]` of torch on the evaluation images.
-        experiment: Has the images.
-        cost: Parameters and MACs.
-
-    Raises:
-        onnx.checker.ValidationError: The file is not valid ONNX.
+        run: Returns the logits of a batch of normalised images `[B, C, H, W]`.
+        experiment: The experiment with the images.
     """
-    onnx.checker.check_model(os.fspath(path), full_check=True)
-    session = file_session(path, threads=1)
-    pixels, labels = experiment.evaluation
-    logits: NDArray[np.float32] = np.concatenate(
-        [
-            session.run(None, {"images": experiment.normalise(pixels[start : start + BATCH])})[0]
-            for start in range(0, len(pixels), BATCH)
-        ]
-    )
-    said, wanted = logits.argmax(1), reference.argmax(1)
-    correct = int((said == labels).sum())
-    return FileEntry(
-        sha256=files.sha256(path),
-        bytes=path.stat().st_size,
-        spec=str(spec),
-        accuracy_pct=100 * correct / len(labels),
-        correct=correct,
-        correct_torch=int((wanted == labels).sum()),
-        parity=float(np.abs(logits - reference).max() / np.abs(reference).max()),
-        agreement=float((said == wanted).mean()),
-        parameters=cost.parameters,
-        macs=cost.macs,
-    )
-
-
-def complaint(name: str, entry: FileEntry) -> str | None:
-    """Why a file can't be listed, None where it can."""
-    if entry.parity > TOLERANCE:
-        return f"{name} differs from torch by {entry.parity:.1e} of its largest logit (allowed: {TOLERANCE:.0e})"
-    if entry.agreement < AGREEMENT:
-        return (
-            f"{name} agrees with torch on {100 * entry.agreement:.2f}% of the images (allowed: {100 * AGREEMENT:g}% and more)"
-        )
-    return None
+    pixels = experiment.evaluation[0]
+    batches = [pixels[start : start + CHECK_BATCH] for start in range(0, len(pixels), CHECK_BATCH)]
+    return np.concatenate([run(experiment.normalise(batch)) for batch in batches])

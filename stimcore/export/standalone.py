@@ -1,36 +1,43 @@
-"""Self-contained files for somebody who wants just one network: batch norms folded, one file, also in half precision."""
+"""Self-contained files, one for each network, for users who want a single one: batch norms folded, also in half precision."""
 
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from stimcore import files
 from stimcore.bundle import Bundle
+from stimcore.bundle.store import Contents, update_bundle
 from stimcore.engine.engine import Engine
+from stimcore.engine.metadata import Measured, add_metadata
 from stimcore.engine.provider import file_session
 from stimcore.errors import ParityError
-from stimcore.export.parity import TOLERANCE
+from stimcore.export.exporter import OnProgress, ignore_progress
+from stimcore.export.parity import FLOAT16, FLOAT32, Floats, Parity, evaluation_logits
 from stimcore.subnets.spec import Spec
 
-HALF_TOLERANCE, HALF_AGREEMENT = 2e-2, 0.99
-"""What half precision may differ: logits over the largest one, and share of images with the same class."""
-BATCH = 500
+FOLDER, INDEX = "standalone", "index.json"
+PART = ".standalone.part"
+"""Hidden folder in the bundle in which the files are written and checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standalone:
-    """One written file and how it compares with the listed network that it was made of.
+    """One written file, compared with the network of the bundle that it was made from.
 
     Attributes:
-        parity: Largest difference of logits over the largest logit.
-        agreement: Share of images on which both say the same class.
-        correct: Images, in onnxruntime.
+        file: Name of the file.
+        spec: The sub-network in its long form.
+        sha256: Hash of the file.
+        bytes: Bytes of the file.
+        precision: `float32` or `float16`.
+        parity: Largest difference of logits, divided by the largest logit.
+        agreement: Share of images for which both give the same class.
+        correct: Evaluation images that the file classifies correctly in onnxruntime.
+        images: Number of evaluation images.
     """
 
     file: str
@@ -45,92 +52,99 @@ class Standalone:
 
 
 def write_standalone(
-    bundle: Bundle,
-    specs: Sequence[Spec],
-    *,
-    half: bool = False,
-    tell: Callable[[int, int, str], None] = lambda done, total, line: None,
+    bundle: Bundle, specs: Sequence[Spec], *, half: bool = False, on_progress: OnProgress = ignore_progress
 ) -> list[Standalone]:
-    """Writes `standalone/NAME.onnx` for every spec into the bundle's folder, and `standalone/index.json`.
+    """Write `standalone/NAME.onnx` for every spec into the bundle's folder, and `standalone/index.json`.
 
     Args:
         bundle: Opened and verified.
         specs: Any sub-networks.
-        half: Also a file in half precision (weights and arithmetic float16, input and output float32).
-        tell: Gets files done, in all, and a line.
+        half: Also write each file in half precision (float16 weights and arithmetic, float32 input and output).
+        on_progress: Called after every file.
 
     Raises:
-        ParityError: A file does not say what the network in the bundle says; it is not kept.
+        ParityError: A file gives other logits than the network in the bundle. Nothing is written then.
     """
-    folder = bundle.path / "standalone"
-    folder.mkdir(exist_ok=True)
-    engine = Engine(bundle, device="cpu")
-    found: list[Standalone] = []
-    total = len(specs) * (1 + half)
-    for spec in specs:
-        truth = _all(partial(engine.logits, spec), bundle)
-        model = onnx.load_from_string(engine.standalone(spec))
-        stem = "main" if spec == bundle.topology.full else f"subnet-{bundle.topology.short(spec)}"
-        variants = [(f"{stem}.onnx", "float32", model)]
-        if half:
-            variants.append((f"{stem}-fp16.onnx", "float16", _half(model)))
-        for name, precision, variant in variants:
-            with files.replacing(folder / name) as temporary:
-                onnx.checker.check_model(variant, full_check=True)
-                temporary.write_bytes(variant.SerializeToString())
-                row = _checked(temporary, name, spec, precision, truth, bundle)
-            found.append(row)
-            tell(len(found), total, f"standalone/{name}: {row.bytes / 1e6:.2f} MB, parity {row.parity:.1e}")
-    _index(folder / "index.json", bundle, found)
-    return found
+    part = bundle.path / PART
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        engine = Engine(bundle, device="cpu")
+        rows: list[Standalone] = []
+        total = len(specs) * (1 + half)
+        for spec in specs:
+            reference = evaluation_logits(partial(engine.logits, spec), bundle.experiment)
+            model = onnx.load_from_string(engine.standalone(spec))
+            stem = "main" if spec == bundle.topology.full else f"subnet-{bundle.topology.short(spec)}"
+            variants = [(f"{stem}.onnx", "float32", model)]
+            if half:
+                variants.append((f"{stem}-fp16.onnx", "float16", _in_half_precision(model)))
+            for name, precision, variant in variants:
+                rows.append(_write(bundle, spec, name, precision, variant, reference))
+                line = f"{FOLDER}/{name}: {rows[-1].bytes / 1e6:.2f} MB, parity {rows[-1].parity:.1e}"
+                on_progress(len(rows), total, line)
+
+        def contents(present: Bundle) -> Contents:
+            written: dict[str, bytes] = {f"{FOLDER}/{INDEX}": _index(present, rows)}
+            return {**written, **{f"{FOLDER}/{row.file}": part / row.file for row in rows}}
+
+        update_bundle(bundle.path, contents)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return rows
 
 
-def _index(path: Path, bundle: Bundle, rows: Sequence[Standalone]) -> None:
-    """Adds rows to the index, in place of older ones of the same files; rows of another bundle go."""
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    kept = before["files"] if before.get("bundle") == bundle.fingerprint else []
-    listed = {row["file"]: row for row in [*kept, *map(asdict, rows)]}
-    files.write_json(path, {"version": 1, "bundle": bundle.fingerprint, "files": [listed[name] for name in sorted(listed)]})
+def _write(bundle: Bundle, spec: Spec, name: str, precision: str, model: onnx.ModelProto, reference: Floats) -> Standalone:
+    """Write a file into the hidden folder, check it, and write the results into its description.
 
-
-def _half(model: onnx.ModelProto) -> onnx.ModelProto:
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-    from onnxruntime.transformers.onnx_model import OnnxModel
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    converted: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True)
-    OnnxModel(converted).topological_sort()  # the converter appends the casts of inputs behind their readers
-    return converted
-
-
-def _all(logits: Callable[[NDArray[np.float32]], NDArray[np.float32]], bundle: Bundle) -> NDArray[np.float32]:
-    pixels = bundle.experiment.evaluation[0]
-    return np.concatenate(
-        [logits(bundle.experiment.normalise(pixels[start : start + BATCH])) for start in range(0, len(pixels), BATCH)]
-    )
-
-
-def _checked(path: Path, name: str, spec: Spec, precision: str, truth: NDArray[np.float32], bundle: Bundle) -> Standalone:
+    Raises:
+        ParityError: The file gives other logits than `reference`.
+    """
+    path = bundle.path / PART / name
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
     session = file_session(path)
-    logits = _all(lambda images: session.run(None, {"images": images})[0], bundle)
+    logits = evaluation_logits(lambda images: session.run(None, {"images": images})[0], bundle.experiment)
+    parity = Parity.of(logits, reference)
+    tolerance = FLOAT32 if precision == "float32" else FLOAT16
+    if (reason := parity.complaint(name, tolerance)) is not None:
+        raise ParityError(reason)
     labels = bundle.experiment.evaluation[1]
-    parity = float(np.abs(logits - truth).max() / np.abs(truth).max())
-    agreement = float((logits.argmax(1) == truth.argmax(1)).mean())
-    tolerance, least = (TOLERANCE, 0.999) if precision == "float32" else (HALF_TOLERANCE, HALF_AGREEMENT)
-    if parity > tolerance or agreement < least:
-        raise ParityError(
-            f"{name} differs from the bundle's network by {parity:.1e} of its largest logit, same class on {agreement:.2%}",
-            allowed=f"at most {tolerance:.0e}, at least {least:.1%}",
-        )
+    correct = int((logits.argmax(1) == labels).sum())
+    measured = Measured(correct=correct, images=len(labels), parity=parity.error)
+    add_metadata(model, bundle.experiment, bundle.manifest, spec, measured)
+    path.write_bytes(model.SerializeToString())
     return Standalone(
         file=name,
         spec=str(spec),
         sha256=files.sha256(path),
         bytes=path.stat().st_size,
         precision=precision,
-        parity=parity,
-        agreement=agreement,
-        correct=int((logits.argmax(1) == labels).sum()),
+        parity=parity.error,
+        agreement=parity.agreement,
+        correct=correct,
         images=len(labels),
     )
+
+
+def _index(bundle: Bundle, rows: Sequence[Standalone]) -> bytes:
+    """Return the index with rows in place of older ones of the same files; rows of another bundle go."""
+    name = f"{FOLDER}/{INDEX}"
+    before = json.loads(bundle.read(name)) if bundle.has(name) else {}
+    present = before["files"] if before.get("bundle") == bundle.fingerprint else []
+    listed = {row["file"]: row for row in [*present, *map(asdict, rows)]}
+    index = {"version": 1, "bundle": bundle.fingerprint, "files": [listed[name] for name in sorted(listed)]}
+    return files.json_text(index).encode()
+
+
+def _in_half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy whose weights and arithmetic are float16."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    converted: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True)
+    # the converter appends the casts of inputs behind the nodes that read them
+    OnnxModel(converted).topological_sort()
+    return converted

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from stimcore import cli, files
+from stimcore import cli
 from stimcore.analysis.result import Sweep
 from stimcore.bundle import open_bundle
 from stimcore.errors import UsageError
@@ -16,7 +16,7 @@ from stimcore.subnets.families import KINDS, count, family
 from stimcore.subnets.sampling import sample
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
-from stimcore.sweep.sweep import Settings, sweep
+from stimcore.sweep.sweep import Settings, measured_sweep, store_sweep
 
 LARGEST_SWEEP = 100_000
 """Sub-networks that one sweep evaluates at most."""
@@ -63,12 +63,12 @@ def main(argv: Sequence[str]) -> int:
             bar.total = total
             bar.update(done - bar.n)
 
-        result = sweep(bundle, specs, options.kind, settings, report=report)
+        result, measured = measured_sweep(bundle, specs, options.kind, settings, report=report)
     if options.json != "-":
         _print(result)
     cli.write_report(options.json, result.to_dict())
     if options.store:
-        files.write_json(options.bundle / f"sweep-{options.kind}.json", result.to_dict())
+        store_sweep(bundle, result, measured)
     return 0
 
 

@@ -1,13 +1,18 @@
 """One process's share of a sweep: a function of plain values that worker processes can import, and the engine it keeps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stimcore.analysis.result import Result
-from stimcore.bundle import open_bundle
+from stimcore.bundle import Answers, open_bundle
+from stimcore.bundle.hits import stored_specs
 from stimcore.engine.engine import Engine
+from stimcore.engine.walls import engine_answers
 from stimcore.subnets.spec import Spec
 
 CHUNK_IMAGES = 2000
@@ -21,10 +26,14 @@ class Measured:
     Attributes:
         result: Counts of one sub-network.
         provider: onnxruntime's name of the provider that ran it.
+        hits: Bool `[images]`, set for images that were classified correctly; None for sub-networks whose hits no bundle stores.
+        answers: Answers on the images of the bundle's picture wall; None where it stores none of this sub-network.
     """
 
     result: Result
     provider: str
+    hits: NDArray[np.bool_] | None = None
+    answers: Answers | None = None
 
 
 @lru_cache(maxsize=1)
@@ -43,7 +52,9 @@ def evaluate_share(path: Path, specs: Sequence[Spec], device: str, threads: int 
         threads: Threads of the `Engine`.
     """
     engine = _engine(path, device, threads)
-    results: Mapping[Spec, Result] = {}
-    for progress in engine.evaluate(specs, chunk_images=CHUNK_IMAGES):
-        results = progress.results
-    return [Measured(result, engine.provider) for result in results.values()]
+    bundle = engine.bundle
+    *_, last = engine.evaluate(specs, chunk_images=CHUNK_IMAGES, collect_hits=True)
+    stored = stored_specs(bundle.topology, last.results) if bundle.manifest.version > 1 else []
+    hits = {spec: last.hits[spec] for spec in stored}
+    answers = {} if bundle.wall is None else engine_answers(engine, bundle.wall.images, stored)
+    return [Measured(result, engine.provider, hits.get(spec), answers.get(spec)) for spec, result in last.results.items()]

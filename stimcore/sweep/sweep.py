@@ -1,16 +1,21 @@
 """Sweeps: a family of sub-networks of one bundle, evaluated share by share."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stimcore import files
 from stimcore.analysis.result import Sweep
 from stimcore.bundle import Bundle
+from stimcore.bundle import hits as hits_file
+from stimcore.bundle import wall as wall_file
+from stimcore.bundle.store import update_bundle
+from stimcore.errors import BundleError
 from stimcore.subnets.spec import Spec
 from stimcore.sweep import parallel
 from stimcore.sweep.journal import Journal
-from stimcore.sweep.share import evaluate_share
+from stimcore.sweep.share import Measured, evaluate_share
 
 SHARE_SPECS = 48
 """Sub-networks in one share: at most what is lost of each process when a sweep is killed."""
@@ -39,8 +44,20 @@ def sweep(
     kind: str,
     settings: Settings | None = None,
     *,
-    report: Callable[[int, int], None] = lambda done, total: None,
+    report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Sweep:
+    """Evaluate specs by walks over the tree of their prefixes; see `measured_sweep`, which returns more."""
+    return measured_sweep(bundle, specs, kind, settings, report=report)[0]
+
+
+def measured_sweep(
+    bundle: Bundle,
+    specs: Sequence[Spec],
+    kind: str,
+    settings: Settings | None = None,
+    *,
+    report: Callable[[int, int], None] = lambda _done, _total: None,
+) -> tuple[Sweep, list[Measured]]:
     """Evaluate specs by walks over the tree of their prefixes.
 
     Args:
@@ -50,12 +67,16 @@ def sweep(
         settings: How the sweep runs.
         report: Called with the number of sub-networks done and their total, after every share.
 
+    Returns:
+        The sweep, and everything that was measured, the main network included: hits and answers for the picture wall, too.
+
     Raises:
         UsageError: The settings name a device or a scheduler that can't be used.
         Unavailable: No scheduler answers, or a share ended its process again and again.
     """
     settings = settings or Settings()
-    journal = Journal(settings.journal, bundle.fingerprint, kind, settings.device)
+    wall = () if bundle.wall is None else bundle.wall.images
+    journal = Journal(settings.journal, bundle.fingerprint, kind, settings.device, wall)
     known = journal.read()
     shares = split([spec for spec in specs if spec not in known], settings.num_jobs)
     # processes on one machine divide its cores; a single process, here or on a dask worker, uses all that it finds
@@ -79,7 +100,37 @@ def sweep(
         bundle=bundle.fingerprint,
     )
     journal.remove()
-    return complete
+    return complete, list(known.values())
+
+
+def store_sweep(bundle: Bundle, sweep: Sweep, measured: Iterable[Measured]) -> None:
+    """Store a sweep in its bundle: `sweep-KIND.json`, and the hits and answers of its sub-networks beside those that are there.
+
+    Args:
+        bundle: The bundle; its files are read anew.
+        sweep: The sweep.
+        measured: What `measured_sweep` returned with it.
+
+    Raises:
+        BundleError: The bundle was exported again since the sweep began, or is broken.
+    """
+    entries = list(measured)
+    wall_images = None if bundle.wall is None else bundle.wall.images
+
+    def contents(present: Bundle) -> dict[str, bytes]:
+        if present.fingerprint != sweep.bundle:
+            raise BundleError(f"{bundle.path} was exported again during the sweep", todo="Sweep it again.")
+        new = {f"sweep-{sweep.kind}.json": files.json_text(sweep.to_dict()).encode()}
+        if present.all_hits is not None:
+            rows = {entry.result.spec: entry.hits for entry in entries if entry.hits is not None}
+            new[hits_file.FILE] = present.all_hits.with_rows(rows).to_bytes()
+        # another method that was exported meanwhile may have changed the images; the answers are of the earlier ones
+        if present.wall is not None and present.wall.images == wall_images:
+            states = {entry.result.spec: entry.answers for entry in entries if entry.answers is not None}
+            new[wall_file.FILE] = present.wall.with_states(states).to_bytes()
+        return new
+
+    update_bundle(bundle.path, contents)
 
 
 def split(specs: Sequence[Spec], num_jobs: int = 1) -> list[list[Spec]]:

@@ -50,7 +50,8 @@ def test_every_ordered_sub_network_is_listed_and_verified(small: list[Bundle]) -
     for entry in bundle.manifest.networks.values():
         assert entry.correct == entry.correct_torch
         assert entry.parity <= 1e-4 and entry.agreement >= 0.999
-    assert check_hashes(bundle) == len(bundle.manifest.networks) + 2 + 2
+    # weights, statistics, hits and wall; images and model card
+    assert check_hashes(bundle) == len(bundle.manifest.networks) + 4 + 3
 
 
 def test_weights_are_stored_once(small: list[Bundle]) -> None:
@@ -73,7 +74,8 @@ def test_a_stranger_with_onnxruntime_alone_gets_the_manifests_accuracy(small: li
         "folder, name = sys.argv[1:]\n"
         "experiment = json.load(open(f'{folder}/../experiment.json'))\n"
         "data = np.load(f'{folder}/../evaluation.npz')\n"
-        "mean, std = (np.array(experiment[key], np.float32)[:, None, None] for key in ('mean', 'std'))\n"
+        "steps = experiment['preprocessing']\n"
+        "mean, std = (np.array(steps[key], np.float32)[:, None, None] for key in ('mean', 'std'))\n"
         "images = (data['pixels'].astype(np.float32) / np.float32(255) - mean) / std\n"
         "logits = ort.InferenceSession(f'{folder}/{name}').run(None, {'images': images})[0]\n"
         "print(int((logits.argmax(1) == data['labels']).sum()))\n"
@@ -170,7 +172,7 @@ def test_another_experiment_in_the_same_folder_is_refused(small: list[Bundle], t
     shutil.copytree(small[0].experiment.path, tmp_path / "other")
     path = tmp_path / "other" / "experiment.json"
     value = json.loads(path.read_text())
-    value["mean"] = [0.1, 0.2, 0.3]
+    value["preprocessing"]["mean"] = [0.1, 0.2, 0.3]
     path.write_text(json.dumps(value))
     done = export(small[0], tmp_path / "other")
     assert done.returncode == 2 and "holds another experiment (normalisation differ)" in done.stderr

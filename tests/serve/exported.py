@@ -18,8 +18,9 @@ from stimcore.nets.staged import StagedNet
 from stimcore.runs import checkpoint
 from stimcore.runs.checkpoint import Checkpoint
 from stimcore.runs.run import Run
+from stimcore.runs.trained_run import TrainedRun
 from stimcore.subnets.families import ordered
-from stimcore.sweep.sweep import Settings, sweep
+from stimcore.sweep.sweep import Settings, measured_sweep, store_sweep
 from stimcore.train.seeds import layers_seeded
 
 CLASSES = ("ash", "birch", "cedar", "dogwood", "elm")
@@ -59,9 +60,7 @@ def export(folder: Path, methods: tuple[str, ...] = ("common", "stimulative"), n
         with layers_seeded(seed, "weights"):
             net = build("resnet20", input_shape=dataset.image_shape, num_classes=len(CLASSES))
         _enliven(net, seed)
-        experiment = shared_experiment(
-            folder / "tiny", dataset, net.topology, mean=normalisation.mean, std=normalisation.std, twin=False
-        )
+        experiment = shared_experiment(folder / "tiny", dataset, net.topology, normalisation, twin=False)
         run = Run(
             network="resnet20",
             input_shape=dataset.image_shape,
@@ -82,11 +81,11 @@ def export(folder: Path, methods: tuple[str, ...] = ("common", "stimulative"), n
         saved = Checkpoint(epoch=1, network=net.module.state_dict(), auxiliary={}, optimizer={}, scaler={})
         path = checkpoint.save(run_dir, saved)
         specs = [net.topology.parse(text) for text in ("d1-1-1", "d2-1-3", "1-3.4-5-6.7-8-9")]
-        complaints = Exporter(run, net, path, run_dir, experiment, method).export(specs)
+        trained = TrainedRun(folder=run_dir, run=run, net=net, checkpoint=path)
+        complaints = Exporter(trained, experiment, method).export(specs)
         assert complaints == []
     bundle = open_bundle(folder / "tiny" / methods[-1])
-    stored = sweep(bundle, list(ordered(bundle.topology)), "ordered", Settings(device="cpu")).to_dict()
-    files.write_json(bundle.path / "sweep-ordered.json", stored)
+    store_sweep(bundle, *measured_sweep(bundle, list(ordered(bundle.topology)), "ordered", Settings(device="cpu")))
     return folder
 
 

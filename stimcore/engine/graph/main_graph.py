@@ -1,7 +1,6 @@
 """The main network of a bundle as an ONNX graph divided into parts: nodes, constants, shapes."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from stimcore.bundle import PartEntry
+from stimcore.engine.graph.external import load_inlined
 from stimcore.errors import BundleError
 from stimcore.subnets.channels import Ranges
 from stimcore.subnets.part_name import PartName
@@ -45,19 +45,18 @@ class MainGraph:
         self._shapes = _shapes(model)
 
     @classmethod
-    def load(cls, path: Path, parts: Sequence[PartEntry], topology: Topology) -> Self:
+    def load(cls, read: Callable[[str], bytes], parts: Sequence[PartEntry], topology: Topology) -> Self:
         """Read `main.onnx` and the file of weights that it names.
 
+        Args:
+            read: Returns the checked content of a file of the bundle.
+            parts: The entries of the manifest, in order.
+            topology: The topology of the network.
+
         Raises:
-            BundleError: onnx refuses the files, or can't infer the shapes of a part.
+            BundleError: A file is missing, changed or broken, or the shapes of a part can't be inferred.
         """
-        try:
-            model = onnx.load(str(path))
-        except onnx.checker.ValidationError as reason:
-            raise BundleError(
-                f"{path} can't be loaded ({reason})", todo="If its folder was copied with hard links (cp -l), copy the files."
-            ) from reason
-        graph = cls(model, parts, topology)
+        graph = cls(load_inlined(read, "main.onnx"), parts, topology)
         graph.check_shapes()
         return graph
 

@@ -1,7 +1,5 @@
 """Results that need no measuring: those of sweeps that bundles store, and those that this server measured before."""
 
-import hashlib
-import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -95,7 +93,7 @@ class ResultCache:
 def conditions_of(bundle: Bundle, recalibrate: bool, max_images: int | None) -> Conditions:
     """Return the conditions of a request; a `max_images` that covers all images counts as None."""
     everything = max_images is None or max_images >= bundle.manifest.images
-    return Conditions(bundle.fingerprint, _data_hash(bundle), recalibrate, None if everything else max_images)
+    return Conditions(bundle.fingerprint, bundle.experiment.sha256, recalibrate, None if everything else max_images)
 
 
 def read_stored(bundles: Iterable[Bundle]) -> dict[Conditions, StoredResults]:
@@ -122,10 +120,3 @@ def _read_sweeps(bundle: Bundle) -> StoredResults | None:
             continue  # a stored sweep only saves work: without it the results are measured
         results |= {result.spec: result for result in of_sweep}
     return StoredResults(provider, results) if results else None
-
-
-def _data_hash(bundle: Bundle) -> str:
-    """Return the sha256 of everything outside the manifest that results depend on: images, normalisation, classes."""
-    experiment = bundle.experiment
-    parts = [sorted(experiment.hashes.items()), experiment.mean, experiment.std, experiment.classes]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -1,6 +1,5 @@
 """Descriptions of bundles for clients: catalogue entries, stored sweeps, listed networks, and the check of a spec."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -109,9 +108,8 @@ def networks_of(bundle: Bundle) -> types.Networks:
     Raises:
         BundleError: `latency.json` is broken.
     """
-    path = bundle.path / "latency.json"
     try:
-        latency: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        latency = bundle.latency() or {}
         times, machine = dict(latency.get("latency_ms", {})), dict(latency.get("latency_on", {}))
     except (ValueError, TypeError, AttributeError) as reason:
         raise BundleError(f"latency.json of {bundle.experiment.name}/{bundle.method} is broken ({reason})") from reason

@@ -1,6 +1,5 @@
 """The engines of a worker: one per open bundle, opened on demand, with equal shares of the worker's memory."""
 
-import json
 import os
 import threading
 from collections import Counter, OrderedDict
@@ -93,5 +92,5 @@ class EngineCache:
 
     def _shared(self, experiment: Experiment) -> Experiment:
         """Return the object that all bundles of an experiment use, so that its images are in memory only once."""
-        key = json.dumps([str(experiment.path), dict(experiment.hashes), experiment.mean, experiment.std])
+        key = f"{experiment.path} {experiment.sha256}"
         return self._experiments.setdefault(key, experiment)

@@ -1,0 +1,98 @@
+"""The model card of an experiment: `README.md`, written from the manifests of its methods."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from stimcore.analysis.intervals import wilson
+from stimcore.bundle.bundle import Bundle
+from stimcore.bundle.experiment import Experiment
+from stimcore.bundle.opening import open_experiment, open_folder
+from stimcore.bundle.store import apply_update
+from stimcore.subnets.families import count
+
+FILE = "README.md"
+
+
+def write_card(path: Path) -> None:
+    """Write the model card of an experiment where it differs from the one that is there. The caller holds the experiment.
+
+    Args:
+        path: `exported/EXPERIMENT`, of version 2.
+
+    Raises:
+        BundleError: A manifest is broken.
+    """
+    experiment = open_experiment(path)
+    bundles = [open_folder(path / method, verify=False) for method in experiment.methods]
+    text = card(experiment, bundles).encode()
+    if FILE not in experiment.hashes or not (path / FILE).is_file() or (path / FILE).read_bytes() != text:
+        apply_update(path, {FILE: text})
+
+
+def card(experiment: Experiment, bundles: Sequence[Bundle]) -> str:
+    """Return the model card in Markdown.
+
+    Args:
+        experiment: The experiment.
+        bundles: Its methods.
+    """
+    topology, shape = experiment.topology, " x ".join(map(str, experiment.image_shape))
+    ordered = count(topology, "ordered")
+    licence = experiment.licence or "unknown"
+    sections = [
+        f"# {_escape(experiment.name)}",
+        f"{_escape(topology.network)} on {_escape(experiment.dataset)}: {len(experiment.classes)} classes, images of {shape} "
+        f"(channels, height, width), {topology.num_blocks} blocks in {len(topology.stages)} stages, {ordered:,} ordered "
+        f"sub-networks, {len(topology.removable)} blocks that can be deleted. Written by stimcore; `docs/bundle.md` of that "
+        "project describes every file.",
+        "## Networks",
+        _table(bundles),
+        "Accuracy is that of the main network in onnxruntime after re-calibration of its batch norms, on all evaluation images of "
+        "this folder, with its 95% interval over images (Wilson). It is the accuracy after the last epoch: no epoch was chosen by "
+        "it. *Parity* is the largest difference of logits between torch and onnxruntime over all listed networks, divided by the "
+        "largest logit.",
+        "## Use",
+        _usage(experiment, bundles),
+        "## Data",
+        f"`evaluation.npz` and `calibration.npz` hold images of {_escape(experiment.dataset)}. Their licence: {_escape(licence)}.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _table(bundles: Sequence[Bundle]) -> str:
+    rows = ["| folder | method | seed | label | accuracy | n | listed networks | parity |", "|" + " --- |" * 8]
+    for bundle in bundles:
+        manifest = bundle.manifest
+        low, high = wilson(bundle.main.correct, manifest.images)
+        parity = max(entry.parity for entry in manifest.networks.values())
+        accuracy = f"{bundle.main.accuracy_pct:.2f}% [{low:.2f}, {high:.2f}]"
+        cells = [f"`{bundle.method}`", _escape(manifest.method), str(manifest.seed), _escape(manifest.label), accuracy]
+        cells += [f"{manifest.images:,}", str(len(manifest.networks)), f"{parity:.1e}"]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _usage(experiment: Experiment, bundles: Sequence[Bundle]) -> str:
+    preprocessing = json.dumps(experiment.preprocessing.to_dict())
+    folder = bundles[0].method if bundles else "METHOD"
+    return f"""Every `.onnx` file runs in any ONNX runtime that finds `weights.bin` in the same folder. Input: `images`, float32
+`[N, {", ".join(map(str, experiment.image_shape))}]`; output: `logits` `[N, {len(experiment.classes)}]`. The input is made from a
+picture by this preprocessing:
+
+    {preprocessing}
+
+```python
+import numpy as np, onnxruntime
+data = np.load("evaluation.npz")
+mean, std = (np.array(values, np.float32)[:, None, None] for values in ({list(experiment.mean)}, {list(experiment.std)}))
+images = (data["pixels"].astype(np.float32) / np.float32(255) - mean) / std
+logits = onnxruntime.InferenceSession("{folder}/main.onnx").run(None, {{"images": images}})[0]
+print((logits.argmax(1) == data["labels"]).mean())
+```"""
+
+
+def _escape(text: str) -> str:
+    """Return a text from outside so that Markdown shows it as it is."""
+    flat = " ".join(text.split())
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+!|~&$" else c for c in flat)

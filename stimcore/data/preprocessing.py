@@ -1,0 +1,192 @@
+"""Preprocessing: the steps from a picture to the numbers that a network takes. One value, stored with every experiment.
+
+Knows numpy and Pillow only, so that the serving half, which must not import torch, can use it too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from stimcore.data.normalise import Normalisation
+from stimcore.errors import UsageError
+
+Mode = Literal["L", "RGB"]
+BitDepth = Literal["scale", "clip"]
+Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resize:
+    """Resizing with the aspect ratio kept.
+
+    Attributes:
+        shorter: Length of the shorter side afterwards, in pixels.
+        filter: Pillow's name of the resampling filter. All but `nearest` average over more pixels when they shrink.
+    """
+
+    shorter: int
+    filter: Filter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """The steps from a picture to the numbers that a network takes, in this order.
+
+    Attributes:
+        exif_orientation: Whether a picture is turned as its EXIF orientation demands.
+        bit_depth: What happens to samples of more than 8 bits: `scale` maps their range to 0 .. 255, `clip` cuts them off at 255.
+        mode: Pillow's colour mode: `L` (grey, one channel) or `RGB`. Transparency is dropped.
+        resize: How the picture is resized; None leaves its size as it is.
+        crop: Height and width in pixels of the centre that is cut out: the size of the network's input.
+        normalisation: Mean and standard deviation per channel, of pixels scaled to [0, 1].
+
+    Example:
+        >>> plain = Preprocessing.without_resize((1, 28, 28), Normalisation((0.5,), (0.25,)))
+        >>> plain.input_shape, plain(np.zeros((2, 1, 28, 28), np.uint8)).max()
+        ((1, 28, 28), np.float32(-2.0))
+        >>> Preprocessing.from_dict(plain.to_dict()) == plain
+        True
+    """
+
+    exif_orientation: bool = True
+    bit_depth: BitDepth = "scale"
+    mode: Mode
+    resize: Resize | None = None
+    crop: tuple[int, int]
+    normalisation: Normalisation
+
+    @classmethod
+    def without_resize(cls, image_shape: tuple[int, int, int], normalisation: Normalisation) -> Self:
+        """Return the preprocessing of images `[C, H, W]` that have the size of the network's input already."""
+        channels, height, width = image_shape
+        return cls(mode="L" if channels == 1 else "RGB", crop=(height, width), normalisation=normalisation)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """The shape `[C, H, W]` of one image as the network takes it."""
+        return (1 if self.mode == "L" else 3, *self.crop)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return decoded pixels as the float32 input `[B, C, H, W]` of a network.
+
+        Args:
+            pixels: uint8 `[B, C, h, w]`, of the network's size or of the size before resize and crop.
+        """
+        return self.normalisation(self.fit(pixels))
+
+    def fit(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return decoded pixels, resized and cropped to the network's size `[B, C, H, W]`.
+
+        Pixels that have this size are returned as they are: they were cropped before they were stored.
+
+        Raises:
+            UsageError: The pixels are smaller than the crop and nothing says how to resize them.
+        """
+        if pixels.shape[2:] == self.crop:
+            return pixels
+        return np.stack([_as_array(self._fit_image(_as_image(image))) for image in pixels])
+
+    def read(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Return an opened picture as pixels of the network's size, uint8 `[C, H, W]`.
+
+        Raises:
+            UsageError: The samples are floating-point numbers, whose range is unknown; or the picture is smaller than the crop and
+                nothing says how to resize it.
+        """
+        if self.exif_orientation:
+            image = ImageOps.exif_transpose(image)
+        if image.mode == "F":
+            raise UsageError("a picture of floating-point samples", allowed="whole numbers of 1, 8 or 16 bits")
+        if image.mode.startswith("I"):  # 16-bit grey files, as `I;16` or `I`
+            samples = np.asarray(image).astype(np.int64).clip(0, 65535)
+            samples = (samples * 255 + 32767) // 65535 if self.bit_depth == "scale" else samples.clip(0, 255)
+            image = Image.fromarray(samples.astype(np.uint8))
+        return _as_array(self._fit_image(image.convert(self.mode)))
+
+    def _fit_image(self, image: Image.Image) -> Image.Image:
+        height, width = self.crop
+        if self.resize is not None:
+            scale = self.resize.shorter / min(image.size)
+            # rounding must not leave less than the crop needs
+            size = max(width, round(image.width * scale)), max(height, round(image.height * scale))
+            image = image.resize(size, Image.Resampling[self.resize.filter.upper()])
+        if image.width < width or image.height < height:
+            raise UsageError(
+                f"a picture of {image.width} x {image.height} pixels", allowed=f"{width} x {height} pixels and more"
+            )
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        return image.crop((left, top, left + width, top + height))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; `from_dict` reads it back."""
+        resize = None if self.resize is None else {"shorter": self.resize.shorter, "filter": self.resize.filter}
+        return {
+            "exif_orientation": self.exif_orientation,
+            "bit_depth": self.bit_depth,
+            "mode": self.mode,
+            "resize": resize,
+            "crop": list(self.crop),
+            "mean": list(self.normalisation.mean),
+            "std": list(self.normalisation.std),
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """Return the value that `to_dict` wrote; unknown keys are ignored.
+
+        Raises:
+            ValueError: A key is missing, or has a value that is not allowed.
+        """
+        try:
+            height, width = value["crop"]
+            resize = value["resize"]
+            if resize is not None:
+                resize = Resize(shorter=_positive(resize["shorter"]), filter=_one_of(Filter, resize["filter"]))
+            mean, std = (tuple(float(number) for number in value[key]) for key in ("mean", "std"))
+            result = cls(
+                exif_orientation=_boolean(value["exif_orientation"]),
+                bit_depth=_one_of(BitDepth, value["bit_depth"]),
+                mode=_one_of(Mode, value["mode"]),
+                resize=resize,
+                crop=(_positive(height), _positive(width)),
+                normalisation=Normalisation(mean, std),
+            )
+        except (KeyError, TypeError) as reason:
+            raise ValueError(f"the preprocessing lacks a key or holds a wrong type ({reason})") from reason
+        channels = result.input_shape[0]
+        if not len(mean) == len(std) == channels or not all(number > 0 for number in std):
+            raise ValueError(f"mean {mean} and std {std}: {channels} numbers each are needed, with std above 0")
+        return result
+
+
+def _positive(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{value!r} is not a number of pixels")
+    return value
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _one_of(allowed: Any, value: object) -> Any:
+    if value not in get_args(allowed):
+        raise ValueError(f"{value!r} is not one of {', '.join(get_args(allowed))}")
+    return value
+
+
+def _as_image(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Return one image `[C, H, W]` as a Pillow image."""
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
+def _as_array(image: Image.Image) -> NDArray[np.uint8]:
+    """Return a Pillow image as a writable array `[C, H, W]`."""
+    values = np.array(image, np.uint8)
+    return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))

@@ -1,0 +1,87 @@
+"""What an export is asked to do, and the checks before it starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stimcore.data.normalise import Normalisation
+from stimcore.errors import UsageError
+from stimcore.export.experiment import shared_experiment
+from stimcore.export.exporter import Exporter
+from stimcore.runs.trained_run import open_run
+from stimcore.subnets.families import ordered
+from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """What an export is asked to do.
+
+    Attributes:
+        run_dir: The run folder.
+        out: `exported/EXPERIMENT`.
+        name: Folder of the bundle in the experiment; None for the default of `bundle_name`.
+        subnets: `ordered`, `main`, or specs: the networks that are listed.
+        twin: The sub-network of the experiment's network that this network equals; None for what the run folder says.
+        data_root: Folder of the data set, where it is another one than during the run.
+        jobs: Files that are checked at once.
+    """
+
+    run_dir: Path
+    out: Path
+    name: str | None = None
+    subnets: Sequence[str] = ("ordered",)
+    twin: str | None = None
+    data_root: Path | None = None
+    jobs: int = 1
+
+
+def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
+    """Open the run and its data set, and open or write the experiment.
+
+    Returns:
+        The exporter, and the sub-networks to list.
+
+    Raises:
+        UsageError: Something that was asked for does not exist or does not fit together.
+        StimcoreError: The run, its data set or the experiment is missing or broken.
+    """
+    trained = open_run(request.run_dir)
+    run, topology = trained.run, trained.net.topology
+    twin = request.twin or run.spec
+    experiment = shared_experiment(
+        request.out,
+        trained.dataset(request.data_root),
+        topology,
+        Normalisation(run.mean, run.std),
+        twin=twin is not None,
+    )
+    spec = None if twin is None else experiment.topology.parse(twin)
+    if spec is not None and tuple(map(len, spec.stages)) != topology.sizes:
+        raise UsageError(
+            f"a network with {'-'.join(map(str, topology.sizes))} blocks as {twin}",
+            allowed="a sub-network with as many blocks per stage",
+        )
+    base = run.method if spec is None else f"twin-{experiment.topology.short(spec)}"
+    name = request.name or bundle_name(run.name or base, run.seed)
+    if name.startswith(".") or Path(name).name != name:
+        raise UsageError(f"a bundle named '{name}'", allowed="letters, digits, dots and dashes, not beginning with a dot")
+    exporter = Exporter(trained, experiment, name, spec=spec, jobs=request.jobs)
+    return exporter, _listed_specs(topology, request.subnets)
+
+
+def bundle_name(run_name: str, seed: int) -> str:
+    """Return the folder of a run's bundle: the name of the run; the seed is added to all but seed 0.
+
+    Example:
+        >>> bundle_name("stimulative-lambda5", 0), bundle_name("common", 2)
+        ('stimulative-lambda5', 'common-seed2')
+    """
+    return run_name if seed == 0 else f"{run_name}-seed{seed}"
+
+
+def _listed_specs(topology: Topology, wanted: Sequence[str]) -> list[Spec]:
+    if "ordered" in wanted:
+        return list(ordered(topology))
+    return [topology.parse(text) for text in wanted]
