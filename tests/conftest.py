@@ -7,7 +7,9 @@ where it is not installed: those of the dashboard on macOS and Windows, for exam
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,20 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
             report.outcome = "skipped"
             report.longrepr = (str(collector.path), 0, f"Skipped: needs {missing[1]}, which is not installed")
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Begin every test with denormal numbers switched on.
+
+    The first onnxruntime session of a process switches them off for good in the thread that makes it, as it would in a
+    program of ours. Hypothesis refuses to draw floats without them, in whatever test comes next.
+    """
+    if sys.float_info.min / 2 == 0:
+        with suppress(ImportError):
+            import torch  # onnxruntime can't switch them on again
+
+            torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
