@@ -32,14 +32,16 @@ def test_train_and_test_folders(tmp_path):
         for label in ("cat", "dog"):
             picture(tmp_path / part / label / "1.png")
     found = image_folder(tmp_path)
-    assert found.classes == ("cat", "dog") and found.image_shape == (3, 10, 10)
+    assert found.classes == ("cat", "dog")
+    assert found.image_shape == (3, 10, 10)
     assert found.train.labels.tolist() == found.test.labels.tolist() == [0, 1]
     assert found.train.pixels.dtype == np.uint8
 
 
 def test_one_level_is_split_by_class_and_seed(flat):
     found = image_folder(flat, test_frac=0.3)
-    assert np.bincount(found.test.labels).tolist() == [3, 3] and np.bincount(found.train.labels).tolist() == [7, 7]
+    assert np.bincount(found.test.labels).tolist() == [3, 3]
+    assert np.bincount(found.train.labels).tolist() == [7, 7]
     assert found.train.sha256 == image_folder(flat, test_frac=0.3).train.sha256
     assert found.train.sha256 != image_folder(flat, test_frac=0.3, seed=1).train.sha256
 
@@ -54,7 +56,8 @@ def test_pictures_are_resized_by_their_shorter_side_and_cut_in_the_middle(tmp_pa
     pixels = picture(tmp_path / "square.png", size=(10, 10))
     assert np.array_equal(cropped(tmp_path / "square.png", False, 10), pixels.transpose(2, 0, 1))
     enlarged = cropped(tmp_path / "square.png", False, 10, enlarge=1.4)
-    assert enlarged.shape == (3, 10, 10) and not np.array_equal(enlarged, pixels.transpose(2, 0, 1))
+    assert enlarged.shape == (3, 10, 10)
+    assert not np.array_equal(enlarged, pixels.transpose(2, 0, 1))
 
 
 def test_grey_pictures_have_one_channel(tmp_path):
@@ -67,14 +70,18 @@ def test_grey_pictures_have_one_channel(tmp_path):
 def test_what_does_not_fit_into_memory_stays_in_its_files_and_looks_the_same(flat):
     small, large = image_folder(flat), image_folder(flat, resident_bytes=10)
     pixels = large.train.pixels
-    assert isinstance(pixels, FilePixels) and isinstance(small.train.pixels, np.ndarray)
-    assert pixels.shape == small.train.pixels.shape and pixels.nbytes == small.train.pixels.nbytes
+    assert isinstance(pixels, FilePixels)
+    assert isinstance(small.train.pixels, np.ndarray)
+    assert pixels.shape == small.train.pixels.shape
+    assert pixels.nbytes == small.train.pixels.nbytes
     assert (len(pixels), pixels.ndim, pixels.dtype) == (16, 4, np.uint8)
     for key in (slice(2, 5), np.array([3, 1, 3]), slice(None)):
         assert np.array_equal(pixels[key], small.train.pixels[key])
-    assert np.array_equal(pixels[-1], small.train.pixels[-1]) and np.array_equal(np.asarray(pixels), small.train.pixels)
+    assert np.array_equal(pixels[-1], small.train.pixels[-1])
+    assert np.array_equal(np.asarray(pixels), small.train.pixels)
     assert np.array_equal(pixels.original(0).shape, (3, 10, 12))
-    assert large.train.sha256 == small.train.sha256 and (large.mean, large.std) == (small.mean, small.std)
+    assert large.train.sha256 == small.train.sha256
+    assert (large.mean, large.std) == (small.mean, small.std)
     with pytest.raises(IndexError):
         pixels[16]
 

@@ -41,8 +41,11 @@ def write_idx(folder: Path, *, packed: bool) -> None:
 def test_fashion_mnist_is_read_from_four_idx_files_lying_in_the_folder(packed, tmp_path):
     write_idx(tmp_path, packed=packed)
     found = fashion_mnist(tmp_path, download=False)
-    assert found.image_shape == (1, 28, 28) and len(found.train) == 20 and len(found.test) == 10
-    assert found.train.labels.tolist() == [i % 10 for i in range(20)] and found.train.pixels[0, 0, 0, :3].tolist() == [0, 1, 2]
+    assert found.image_shape == (1, 28, 28)
+    assert len(found.train) == 20
+    assert len(found.test) == 10
+    assert found.train.labels.tolist() == [i % 10 for i in range(20)]
+    assert found.train.pixels[0, 0, 0, :3].tolist() == [0, 1, 2]
     assert (found.name, len(found.classes), found.licence[:3]) == ("fashion-mnist", 10, "MIT")
     assert len(fashion_mnist(tmp_path, download=False).train) == 20  # a second time from where torchvision looks
 
@@ -101,7 +104,9 @@ def missing(tmp_path_factory) -> tuple[str, dict[str, str]]:
 )
 def test_a_missing_data_set_says_where_it_was_looked_for_and_what_to_do(name, looked, todo, missing):
     folder, sentences = missing
-    assert sentences[name].startswith(looked) and folder in sentences[name] and todo in sentences[name]
+    assert sentences[name].startswith(looked)
+    assert folder in sentences[name]
+    assert todo in sentences[name]
 
 
 def test_unknown_names_and_sides_are_refused(tmp_path):
@@ -124,7 +129,9 @@ def test_imagenet_is_the_custom_of_256_and_224(tmp_path):
             folder.mkdir(parents=True)
             Image.fromarray(np.zeros((300, 400, 3), np.uint8)).save(folder / "1.JPEG")
     found = load("imagenet", tmp_path)
-    assert found.image_shape == (3, 224, 224) and found.mean == (0.485, 0.456, 0.406) and found.name == "imagenet"
+    assert found.image_shape == (3, 224, 224)
+    assert found.mean == (0.485, 0.456, 0.406)
+    assert found.name == "imagenet"
 
 
 def test_labels_out_of_range_and_empty_parts_are_refused():
@@ -141,7 +148,8 @@ def test_the_calibration_sample_is_seeded_sorted_and_no_larger_than_there_is():
     images = Images(pixels=np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1), labels=np.zeros(100, np.int64))
     sample = calibration_subset(images, 10)
     values = sample.pixels.ravel().tolist()
-    assert values == sorted(set(values)) and len(values) == 10
+    assert values == sorted(set(values))
+    assert len(values) == 10
     assert values == calibration_subset(images, 10).pixels.ravel().tolist()
     assert values != calibration_subset(images, 10, seed=1).pixels.ravel().tolist()
     assert len(calibration_subset(images)) == 100

@@ -32,10 +32,13 @@ def numbers(images: Images) -> list[int]:
 
 def test_a_cut_has_so_many_of_every_class_and_is_a_part_of_a_larger_one(data):
     small, large = reduce_dataset(data, 5), reduce_dataset(data, 9)
-    assert np.bincount(small.train.labels).tolist() == [5, 5, 5] and np.bincount(large.train.labels).tolist() == [9, 9, 9]
-    assert set(numbers(small.train)) < set(numbers(large.train)) and numbers(small.train) == sorted(numbers(small.train))
+    assert np.bincount(small.train.labels).tolist() == [5, 5, 5]
+    assert np.bincount(large.train.labels).tolist() == [9, 9, 9]
+    assert set(numbers(small.train)) < set(numbers(large.train))
+    assert numbers(small.train) == sorted(numbers(small.train))
     assert [n % 3 for n in numbers(small.train)] == small.train.labels.tolist()
-    assert small.test is data.test and (small.mean, small.std) == (data.mean, data.std)
+    assert small.test is data.test
+    assert (small.mean, small.std) == (data.mean, data.std)
     assert numbers(reduce_dataset(data, 5).train) == numbers(small.train)
     assert numbers(small.train) != list(range(15))  # a sample, not the first ones
     assert reduce_dataset(data, None) is data
@@ -72,8 +75,10 @@ def test_a_stratified_sample_keeps_the_shares_of_the_classes():
     assert np.bincount(stratified(images, 20).labels, minlength=4).tolist() == [10, 6, 4, 0]
     for count in (1, 7, 33, 99):
         sample = stratified(images, count)
-        assert len(sample) == count and numbers(sample) == sorted(set(numbers(sample)))
-    assert stratified(images, 100) is images and stratified(images, 1000) is images
+        assert len(sample) == count
+        assert numbers(sample) == sorted(set(numbers(sample)))
+    assert stratified(images, 100) is images
+    assert stratified(images, 1000) is images
 
 
 def test_images_in_files_stay_there(tmp_path):
@@ -85,7 +90,9 @@ def test_images_in_files_stay_there(tmp_path):
                 Image.fromarray(np.full((8, 8), 20 * number + ord(label), np.uint8)).save(path)
     resident, large = image_folder(tmp_path), image_folder(tmp_path, resident_bytes=10)
     found = reduce_dataset(large, 2, holdout=True)
-    assert isinstance(found.train.pixels, FilePixels) and isinstance(found.test.pixels, FilePixels)
+    assert isinstance(found.train.pixels, FilePixels)
+    assert isinstance(found.test.pixels, FilePixels)
     same = reduce_dataset(resident, 2, holdout=True)
-    assert np.array_equal(found.train.pixels[:], same.train.pixels) and np.array_equal(found.test.pixels[:], same.test.pixels)
+    assert np.array_equal(found.train.pixels[:], same.train.pixels)
+    assert np.array_equal(found.test.pixels[:], same.test.pixels)
     assert isinstance(stratified(large.test, 4).pixels, FilePixels)

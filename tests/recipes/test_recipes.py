@@ -19,7 +19,8 @@ from stimcore.train.watch import watched
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_complete_and_survives_a_round_trip(name):
     found = recipe(name)
-    assert found.name == name and found.dataset in DATASETS
+    assert found.name == name
+    assert found.dataset in DATASETS
     assert Recipe.from_dict(json.loads(json.dumps(found.to_dict()))).to_dict() == found.to_dict()
     for method, options in found.options.items():
         make(method, options)
@@ -31,7 +32,8 @@ def test_the_papers_settings_of_appendix_c2_and_f2():
     mobile = recipe("mobilenetv3-cifar100")
     assert (mobile.epochs, mobile.batch_size, mobile.learning_rate, mobile.schedule) == (500, 64, 0.05, "cosine")
     assert (mobile.weight_decay, mobile.momentum, mobile.nesterov) == (3e-5, 0.9, False)
-    assert mobile.options["stimulative"] == {"weight": 10.0} and mobile.label == PAPER
+    assert mobile.options["stimulative"] == {"weight": 10.0}
+    assert mobile.label == PAPER
     assert recipe("mobilenetv3-cifar10").options["stimulative"] == {"weight": 5.0}
     dense = recipe("densenet264-cifar100")
     assert (dense.epochs, dense.batch_size, dense.learning_rate, dense.decay) == (200, 128, 0.1, 0.2)
@@ -74,7 +76,9 @@ def test_recipes_of_before_there_were_some_keys_are_read_with_their_defaults():
 def test_recipes_in_committed_bundles_are_read():
     for path in (Path(__file__).parents[2] / "exported").glob("*/*/manifest.json"):
         found = Recipe.from_dict(json.loads(path.read_text(encoding="utf-8"))["recipe"])
-        assert found.label == REDUCED and found.network and found.epochs >= 1
+        assert found.label == REDUCED
+        assert found.network
+        assert found.epochs >= 1
 
 
 def test_when_a_recipe_evaluates_and_watches():
@@ -109,7 +113,8 @@ def test_the_scarce_recipe(name):
 
 def test_the_ablation_of_lambda_has_the_settings_of_what_it_is_compared_with():
     assert recipe("resnet20-fashion-lambda") == recipe("resnet20-fashion")
-    assert set(ALIASES.values()) <= set(RECIPES) and not set(ALIASES) & set(RECIPES)
+    assert set(ALIASES.values()) <= set(RECIPES)
+    assert not set(ALIASES) & set(RECIPES)
 
 
 def test_the_list_says_cost_and_accuracy_or_that_they_are_not_measured(capsys):

@@ -14,7 +14,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from stimcore import convert
 from stimcore.data.folder import image_folder
@@ -38,19 +38,21 @@ def plain_logits(state: Mapping[str, Tensor], images: Tensor) -> Tensor:
     """A CIFAR ResNet straight from its checkpoint: He et al., section 4.2, option A. Shares no code with the program."""
 
     def norm(x: Tensor, name: str) -> Tensor:
-        return F.batch_norm(x, *(state[f"{name}.{key}"] for key in ("running_mean", "running_var", "weight", "bias")))
+        return functional.batch_norm(x, *(state[f"{name}.{key}"] for key in ("running_mean", "running_var", "weight", "bias")))
 
-    x = F.relu(norm(F.conv2d(images, state["conv1.weight"], padding=1), "bn1"))
+    x = functional.relu(norm(functional.conv2d(images, state["conv1.weight"], padding=1), "bn1"))
     for layer in (1, 2, 3):
         for number in range(sum(key.startswith(f"layer{layer}.") and key.endswith("conv1.weight") for key in state)):
             name = f"layer{layer}.{number}"
             stride = 2 if layer > 1 and number == 0 else 1
-            y = F.relu(norm(F.conv2d(x, state[f"{name}.conv1.weight"], stride=stride, padding=1), f"{name}.bn1"))
-            y = norm(F.conv2d(y, state[f"{name}.conv2.weight"], padding=1), f"{name}.bn2")
+            y = functional.relu(
+                norm(functional.conv2d(x, state[f"{name}.conv1.weight"], stride=stride, padding=1), f"{name}.bn1")
+            )
+            y = norm(functional.conv2d(y, state[f"{name}.conv2.weight"], padding=1), f"{name}.bn2")
             missing = y.shape[1] - x.shape[1]
-            shortcut = F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, missing // 2, missing // 2))
-            x = F.relu(y + shortcut)
-    return F.linear(F.avg_pool2d(x, x.shape[-1]).flatten(1), state["linear.weight"], state["linear.bias"])
+            shortcut = functional.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, missing // 2, missing // 2))
+            x = functional.relu(y + shortcut)
+    return functional.linear(functional.avg_pool2d(x, x.shape[-1]).flatten(1), state["linear.weight"], state["linear.bias"])
 
 
 @torch.no_grad()

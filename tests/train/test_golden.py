@@ -4,11 +4,15 @@ import json
 
 import pytest
 
-from tests.train.golden import CASES, FOLDER, STEPS, curve
+from tests.golden import REWRITE
+from tests.train.golden import CASES, FOLDER, STEPS, curve, write
 
 
+@pytest.mark.golden
 @pytest.mark.parametrize("name", CASES)
 def test_the_first_losses_are_the_golden_ones(name):
+    if REWRITE:
+        write(name)
     golden = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     found = curve(name)
     assert len(found) == len(golden) == STEPS

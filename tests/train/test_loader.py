@@ -26,7 +26,8 @@ def _plan(augmentation, *, world=None, sides=lambda step: ()):
 def both(folder):
     """The same folder in memory and in files."""
     small, large = image_folder(folder), image_folder(folder, resident_bytes=100)
-    assert isinstance(small.train.pixels, np.ndarray) and isinstance(large.train.pixels, FilePixels)
+    assert isinstance(small.train.pixels, np.ndarray)
+    assert isinstance(large.train.pixels, FilePixels)
     return small, large
 
 
@@ -44,10 +45,12 @@ def test_streamed_images_are_the_resident_ones(augmentation, workers, both):
     there = list(FileLoader(large, plan, workers).epoch(BATCHES, 7))
     assert len(here) == len(there) == 2
     for one, other in zip(here, there, strict=True):
-        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.labels, other.labels)
         assert len(one.smaller) == len(other.smaller) == 2
         assert all(torch.equal(a, b) for a, b in zip(one.smaller, other.smaller, strict=True))
-    assert here[0].smaller[0].shape == (4, 1, 6, 6) and here[1].smaller[0].shape == (4, 1, 5, 5)
+    assert here[0].smaller[0].shape == (4, 1, 6, 6)
+    assert here[1].smaller[0].shape == (4, 1, 5, 5)
     assert torch.equal(here[0].smaller[1], here[0].images)  # the same crop at its own side
 
 
@@ -58,14 +61,16 @@ def test_ranks_get_the_parts_of_what_one_process_would_get(augmentation, both):
         for rank in (0, 1):
             world = World(rank=rank, size=2)
             part = next(make_loader(dataset, _plan(augmentation, world=world, sides=two_sides), 0).epoch(BATCHES, 0))
-            assert torch.equal(part.images, whole.images[rank::2]) and torch.equal(part.labels, whole.labels[rank::2])
+            assert torch.equal(part.images, whole.images[rank::2])
+            assert torch.equal(part.labels, whole.labels[rank::2])
             assert torch.equal(part.smaller[0], whole.smaller[0][rank::2])
 
 
 def test_draws_depend_on_the_step_and_on_nothing_else(both):
     loader = InMemoryLoader(both[0], _plan("imagenet"))
     first, again, later = (loader.batch(BATCHES[0], step) for step in (1, 1, 2))
-    assert torch.equal(first.images, again.images) and not torch.equal(first.images, later.images)
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images, later.images)
 
 
 @pytest.mark.parametrize("dataset", [0, 1])
@@ -107,9 +112,12 @@ def test_imagenet_crops_stay_inside_and_cover_the_standard_range():
     areas = np.array([crop.height * crop.width / 4800 for crop in crops])
     shapes = np.array([crop.width / crop.height for crop in crops])
     for crop in crops:
-        assert 0 <= crop.top <= 60 - crop.height and 0 <= crop.left <= 80 - crop.width
-    assert 0.06 < areas.min() < 0.12 and areas.max() > 0.85
-    assert shapes.min() > 0.7 and shapes.max() < 1.42
+        assert 0 <= crop.top <= 60 - crop.height
+        assert 0 <= crop.left <= 80 - crop.width
+    assert 0.06 < areas.min() < 0.12
+    assert areas.max() > 0.85
+    assert shapes.min() > 0.7
+    assert shapes.max() < 1.42
     assert 0.45 < np.mean([crop.mirror for crop in crops]) < 0.55
     assert crops[0] == imagenet_crop(pixels, "test", 0)
 
@@ -143,4 +151,5 @@ def test_main_memory_always_holds_what_is_already_in_it():
 @pytest.mark.gpu
 def test_images_that_do_not_fit_stay_off_the_gpu():
     device = torch.device("cuda")
-    assert fits(device, 1) and not fits(device, torch.cuda.mem_get_info(device)[1])
+    assert fits(device, 1)
+    assert not fits(device, torch.cuda.mem_get_info(device)[1])

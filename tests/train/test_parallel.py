@@ -132,7 +132,8 @@ def test_shares_are_a_partition():
     index = torch.arange(12)
     for size in (1, 2, 3):
         parts = [World(rank=rank, size=size).share(index) for rank in range(size)]
-        assert sorted(torch.cat(parts).tolist()) == list(range(12)) and {len(part) for part in parts} == {12 // size}
+        assert sorted(torch.cat(parts).tolist()) == list(range(12))
+        assert {len(part) for part in parts} == {12 // size}
 
 
 def test_the_command_under_torchrun(folder, tmp_path):
@@ -142,7 +143,8 @@ def test_the_command_under_torchrun(folder, tmp_path):
     done = launch("-m", "stimcore.train", "resnet20-fashion", *where, *options, port=free_port())
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("epoch 1/1") == 1
-    assert len(training_records(tmp_path / "two")) == 1 and len(checkpoint.list_paths(tmp_path / "two")) == 1
+    assert len(training_records(tmp_path / "two")) == 1
+    assert len(checkpoint.list_paths(tmp_path / "two")) == 1
 
 
 @pytest.mark.slow

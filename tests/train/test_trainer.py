@@ -51,9 +51,11 @@ def test_another_seed_leads_elsewhere(trainer_for, tmp_path):
 
 def test_a_run_learns_and_says_so(trainer_for, recipe, tmp_path):
     rows = list(trainer_for("stimulative", plan=dataclasses.replace(recipe, epochs=12, augmentation="none")).run(tmp_path))
-    assert rows == training_records(tmp_path) and [row["epoch"] for row in rows] == list(range(1, 13))
+    assert rows == training_records(tmp_path)
+    assert [row["epoch"] for row in rows] == list(range(1, 13))
     assert rows[-1]["losses"]["main_ce"] < 0.7 * rows[0]["losses"]["main_ce"]
-    assert rows[-1]["test"]["correct"] > 6 and rows[-1]["test"]["images"] == 12
+    assert rows[-1]["test"]["correct"] > 6
+    assert rows[-1]["test"]["images"] == 12
     low, high = rows[-1]["test"]["interval_pct"]
     assert 0 <= low <= rows[-1]["test"]["accuracy_pct"] <= high <= 100
     for key in ("seconds", "cpu_seconds", "images_per_second", "peak_memory_bytes", "learning_rate"):
@@ -64,7 +66,8 @@ def test_a_run_learns_and_says_so(trainer_for, recipe, tmp_path):
 def test_training_leaves_the_global_generators_alone(trainer_for, tmp_path):
     before = torch.random.get_rng_state(), random.getstate()
     list(trainer_for("stimulative").run(tmp_path))
-    assert torch.equal(before[0], torch.random.get_rng_state()) and before[1] == random.getstate()
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    assert before[1] == random.getstate()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_epoch(trainer
         list(trainer.run(tmp_path))
     assert [row["epoch"] for row in training_records(tmp_path)] == [1]
     _, state, complaints = checkpoint.newest(tmp_path)
-    assert state.epoch == 1 and not complaints
+    assert state.epoch == 1
+    assert not complaints
     assert all(torch.isfinite(value.float()).all() for value in state.network.values())
 
 
@@ -106,7 +110,8 @@ def test_a_network_that_only_guesses_is_stopped_early(trainer_for, recipe, tiny,
         parameter.data.zero_()
     with pytest.raises(TrainingFailed, match="collapsed: its cross entropy was 1.10 in epoch 67, 1.10 is guessing"):
         list(trainer.run(tmp_path))
-    assert len(training_records(tmp_path)) == 67 and len(checkpoint.list_paths(tmp_path)) == 2
+    assert len(training_records(tmp_path)) == 67
+    assert len(checkpoint.list_paths(tmp_path)) == 2
 
 
 def test_checkpoints_of_others_are_refused(trainer_for, recipe, tmp_path):
@@ -149,13 +154,13 @@ def test_synchronised_norms_take_every_place_and_keep_every_name(trainer_for):
     assert list(net.state_dict()) == names
     reached = {id(module) for part in net.route(net.topology.full) for module in part.module.modules()}
     found = [norm for norm in net.modules() if isinstance(norm, torch.nn.SyncBatchNorm)]
-    assert len(found) == count and all(id(norm) in reached for norm in found)
+    assert len(found) == count
+    assert all(id(norm) in reached for norm in found)
     assert not any(
         type(norm) is torch.nn.BatchNorm2d for part in net.route(net.topology.full) for norm in part.module.modules()
     )
-    assert set(net.branch_ends) == set(ends) and all(
-        isinstance(end, torch.nn.SyncBatchNorm) for end in net.branch_ends.values()
-    )
+    assert set(net.branch_ends) == set(ends)
+    assert all(isinstance(end, torch.nn.SyncBatchNorm) for end in net.branch_ends.values())
 
 
 def test_bf16_autocast_trains(trainer_for, recipe, tmp_path):
@@ -197,4 +202,5 @@ def test_tensorboard_is_written_or_its_absence_said(trainer_for, recipe, tmp_pat
 def test_records_are_json_lines_without_nan(trainer_for, tmp_path):
     list(trainer_for().run(tmp_path))
     lines = (tmp_path / "training.jsonl").read_text().splitlines()
-    assert len(lines) == 3 and all(json.loads(line)["epoch"] == i for i, line in enumerate(lines, 1))
+    assert len(lines) == 3
+    assert all(json.loads(line)["epoch"] == i for i, line in enumerate(lines, 1))

@@ -27,8 +27,10 @@ def test_names_stand_for_sub_networks():
     assert shorts(["smallest", "half"]) == {"smallest": "d1-1-1", "half": "d2-1-2"}
     assert shorts(["d1-2-3", "1.4-5.6"]) == {"d1-2-3": "d1-2-3", "1.4-5.6": "d1-2-1"}
     everything = shorts(["half", "ordered"])
-    assert len(everything) == 3 * 2 * 4 - 1 and everything["half"] == "d2-1-2"  # each once, the main network left out
-    assert shorts(["main", "d3-2-4"]) == {} and shorts([]) == {}
+    assert len(everything) == 3 * 2 * 4 - 1
+    assert everything["half"] == "d2-1-2"
+    assert shorts(["main", "d3-2-4"]) == {}
+    assert shorts([]) == {}
     assert shorts(["smallest", "half"], Topology.of("net", [1, 2])) == {"smallest": "d1-1"}
 
 
@@ -51,11 +53,15 @@ def test_every_count_is_that_of_a_plain_evaluation(trainer_for, recipe, tiny, tm
             counted.append({one["spec"]: one["correct"] for one in row["watched"]})
     rows = training_records(tmp_path)
     sample = stratified(data.test, 40)
-    assert len(counted) == 3 and len(counted[-1]) == 26 and len(set(counted[-1].values())) > 1
+    assert len(counted) == 3
+    assert len(counted[-1]) == 26
+    assert len(set(counted[-1].values())) > 1
     for one in rows[-1]["watched"]:
         spec = trainer.net.topology.parse(one["spec"])
         plain = evaluate(trainer.net, spec, sample, data.normalisation, calibration=trainer.evaluator.calibration)
-        assert one["correct"] == plain.correct and one["images"] == 40 and one["name"] == trainer.net.topology.short(spec)
+        assert one["correct"] == plain.correct
+        assert one["images"] == 40
+        assert one["name"] == trainer.net.topology.short(spec)
         assert one["accuracy_pct"] == 100 * plain.correct / 40
         assert one["interval_pct"] == list(wilson(plain.correct, 40))
     assert rows[-1]["test"]["images"] == 90

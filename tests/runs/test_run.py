@@ -1,0 +1,147 @@
+"""The run folder: `run.json`, records, the lock, checkpoints, and which settings of two runs differ."""
+
+import dataclasses
+import json
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stimcore.data.images import Dataset, Images
+from stimcore.errors import CheckpointError, UsageError
+from stimcore.recipes.catalogue import recipe
+from stimcore.runs import checkpoint
+from stimcore.runs.compare import differences
+from stimcore.runs.run import Run, append_record, describe_images, training_records, trim_records, writer_lock
+from stimcore.runs.trained_run import open_run
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run(
+        network="resnet20",
+        input_shape=(1, 12, 12),
+        num_classes=3,
+        method="stimulative",
+        seed=0,
+        dataset="fashion-mnist",
+        mean=(0.3,),
+        std=(0.25,),
+        options={"weight": 1.0},
+        recipe=recipe("resnet20-fashion").to_dict(),
+        machine={},
+    )
+
+
+def save(folder: Path, run: Run, epoch: int, *, network: Run | None = None) -> Path:
+    """Write a checkpoint with fresh weights of a run, or of another network."""
+    state = (network or run).build_network().module.state_dict()
+    return checkpoint.save(folder, checkpoint.Checkpoint(epoch=epoch, network=state, auxiliary={}, optimizer={}, scaler={}))
+
+
+def test_a_run_is_read_as_it_was_written(run: Run, tmp_path: Path) -> None:
+    run.write(tmp_path)
+    assert Run.read(tmp_path) == run
+    assert run.label == "reduced recipe"
+    assert dataclasses.replace(run, recipe={}).label == "imported weights"
+
+
+def test_folders_that_are_not_run_folders_are_refused(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is not a run folder: it has no run.json"):
+        Run.read(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(CheckpointError, match="run.json can't be read"):
+        Run.read(tmp_path)
+    dataclasses.replace(run, format=9).write(tmp_path)
+    with pytest.raises(CheckpointError, match="has format 9; allowed: 1"):
+        Run.read(tmp_path)
+
+
+def test_a_trained_run_has_the_newest_weights(run: Run, tmp_path: Path) -> None:
+    run.write(tmp_path)
+    with pytest.raises(CheckpointError, match="has no checkpoint yet. Train at least one epoch first"):
+        open_run(tmp_path)
+    for epoch in (1, 2, 3):
+        newest = save(tmp_path, run, epoch)
+    trained = open_run(tmp_path)
+    assert (trained.folder, trained.run, trained.checkpoint) == (tmp_path, run, newest)
+    assert not trained.net.training
+    stored = checkpoint.load(newest).network
+    assert all(torch.equal(value, stored[key]) for key, value in trained.net.module.state_dict().items())
+    assert [path.name for path in checkpoint.list_paths(tmp_path)] == ["checkpoint-0002.pt", "checkpoint-0003.pt"]
+
+
+def test_weights_of_another_network_are_refused_by_name(run: Run, tmp_path: Path) -> None:
+    run.write(tmp_path)
+    save(tmp_path, run, 1, network=dataclasses.replace(run, network="resnet32"))
+    with pytest.raises(CheckpointError, match=r"does not fit resnet20; unknown: layer1\.3\..* and \d+ more"):
+        open_run(tmp_path)
+
+
+def test_a_run_on_a_holdout_has_no_test_accuracy(run: Run, tmp_path: Path) -> None:
+    dataclasses.replace(run, holdout=True).write(tmp_path)
+    save(tmp_path, run, 1)
+    with pytest.raises(UsageError, match="so it has no test accuracy to export. Train again without --holdout"):
+        open_run(tmp_path)
+
+
+def test_records_are_appended_and_trimmed(tmp_path: Path) -> None:
+    assert training_records(tmp_path) == []
+    for epoch in (1, 2, 3):
+        append_record(tmp_path, {"epoch": epoch})
+    with (tmp_path / "training.jsonl").open("a") as handle:
+        handle.write('{"epoch": 4, "los')  # a process was killed here
+    assert [record["epoch"] for record in training_records(tmp_path)] == [1, 2, 3]
+    trim_records(tmp_path, 2)
+    assert (tmp_path / "training.jsonl").read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+
+
+def _refusal(folder: Path, queue: "multiprocessing.Queue[str]") -> None:
+    """Send what another process is refused with."""
+    try:
+        with writer_lock(folder):
+            queue.put("not refused")
+    except UsageError as reason:
+        queue.put(str(reason))
+
+
+def test_one_process_holds_the_lock(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    queue: multiprocessing.Queue[str] = context.Queue()
+    with writer_lock(tmp_path):
+        pid = (tmp_path / "writer.pid").read_text().strip()
+        other = context.Process(target=_refusal, args=(tmp_path, queue))
+        other.start()
+        assert f"is being written by process {pid}. Wait until it ends" in queue.get(timeout=120)
+        other.join(timeout=60)
+    assert not (tmp_path / "writer.pid").exists()
+
+
+def test_settings_that_differ_are_named_with_both_values(run: Run) -> None:
+    assert differences(run, run) == []
+    changed = recipe("resnet20-fashion").with_changes({"epochs": 7, "watch": []}).to_dict()
+    other = dataclasses.replace(run, recipe=changed, options={"weight": 3.0}, seed=1, name="x", machine={"cores": 2})
+    assert differences(run, other) == [
+        "epochs was 60, is now 7",
+        "watch was smallest half d1-2-3 d3-2-1 d2-3-2, is now nothing",
+        "weight was 1.0, is now 3.0",
+        "seed was 0, is now 1",
+    ]
+    assert differences(run, dataclasses.replace(run, method="common", options={})) == ["method was stimulative, is now common"]
+
+
+def test_images_are_compared_where_both_runs_have_hashes(run: Run) -> None:
+    one, other = (dataclasses.replace(run, images={"train_sha256": value}) for value in ("a", "b"))
+    assert differences(one, other) == ["images (train_sha256) was a, is now b"]
+    assert differences(run, other) == []
+
+
+def test_images_are_described_by_number_and_hash() -> None:
+    pixels = Images(pixels=np.zeros((2, 1, 2, 2), np.uint8), labels=np.array([0, 1]))
+    dataset = Dataset(name="x", train=pixels, test=pixels.first(1), classes=("a", "b"), mean=(0.0,), std=(1.0,))
+    description = describe_images(dataset)
+    assert (description["train"], description["evaluation"]) == (2, 1)
+    assert description["train_sha256"] == pixels.sha256
+    assert json.loads(json.dumps(description)) == description
