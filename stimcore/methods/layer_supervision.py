@@ -36,7 +36,7 @@ def layer_coefficients(sizes: list[int]) -> list[float]:
 class LayerSupervision(Method):
     """Loss = CE(main, y) + sum over blocks of coefficient * CE(head of the block, y)."""
 
-    def make_auxiliary(self, net: StagedNet) -> nn.Module:
+    def make_auxiliary(self, net: StagedNet) -> BlockHeads:
         """Return a linear head for the pooled output of every block."""
         shapes = block_shapes(net)
         return BlockHeads(supervised_stages(net, shapes), shapes, net.num_classes)

@@ -100,7 +100,7 @@ class SelfDistillation(Method):
         if self.feature not in FEATURES:
             raise UsageError(f"feature={self.feature}", allowed=", ".join(FEATURES))
 
-    def make_auxiliary(self, net: StagedNet) -> nn.Module:
+    def make_auxiliary(self, net: StagedNet) -> Students:
         """Return an adapter and a head for every stage but the last."""
         shapes = block_shapes(net)
         stages = supervised_stages(net, shapes)

@@ -19,7 +19,7 @@ from stimcore.nets.staged import StagedNet
 class StageSupervision(Method):
     """Loss = CE(main, y) + sum over stages of coefficient * CE(head of the stage, y)."""
 
-    def make_auxiliary(self, net: StagedNet) -> nn.Module:
+    def make_auxiliary(self, net: StagedNet) -> LinearHeads:
         """Return a linear head for the pooled output of the last block of every supervised stage."""
         shapes = block_shapes(net)
         return LinearHeads({stage[-1]: shapes[stage[-1]] for stage in supervised_stages(net, shapes)}, net.num_classes)

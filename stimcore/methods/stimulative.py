@@ -182,7 +182,7 @@ class Stimulative(Method):
 
         if leaf.grad is not None:
             # Not `batch.backward`, which multiplies a loss by the scale of the precision: `leaf.grad` is scaled already.
-            cut.backward(leaf.grad)  # type: ignore[no-untyped-call]  # torch has no annotation there
+            torch.autograd.backward(cut, leaf.grad)
         ce = ce.detach()
         return {"loss": ce + self.weight * second, "main_ce": ce, "sub_ce" if self.target == "labels" else "sub_kl": second}
 

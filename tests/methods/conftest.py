@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from stimcore.methods.base import StepContext
 from stimcore.nets.catalogue import build
@@ -17,7 +18,18 @@ FAMILIES = {
     "resnet18": (3, 16, 16),
     "densenet-2-3-2-k6": (3, 16, 16),
 }
-"""One network per residual family -> the images it is tested on."""
+"""Name of one network per residual family -> shape of the images that it is tested on."""
+
+Fresh = Callable[..., StagedNet]
+"""What the fixture `fresh` returns: a function of the network's name, `dtype` and `shape`."""
+BatchFor = Callable[..., StepContext]
+"""What the fixture `batch_for` returns: a function of a network, `size` and `seed`."""
+
+
+def gradient(tensor: Tensor) -> Tensor:
+    """Return the gradient of a tensor that has one."""
+    assert tensor.grad is not None
+    return tensor.grad
 
 
 @pytest.fixture(params=FAMILIES)
@@ -27,8 +39,8 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def fresh() -> Callable[..., StagedNet]:
-    """Builds a network with seeded weights, ten classes, in training mode, in double precision when asked."""
+def fresh() -> Fresh:
+    """Return a function that builds a network with seeded weights and ten classes, in training mode."""
 
     def make(name: str, *, dtype: torch.dtype = torch.float32, shape: tuple[int, int, int] | None = None) -> StagedNet:
         with layers_seeded(0, name):
@@ -39,8 +51,8 @@ def fresh() -> Callable[..., StagedNet]:
 
 
 @pytest.fixture
-def batch_for() -> Callable[..., StepContext]:
-    """Builds a seeded batch for a network."""
+def batch_for() -> BatchFor:
+    """Return a function that makes a seeded batch for a network."""
 
     def make(net: StagedNet, *, size: int = 4, seed: int = 0) -> StepContext:
         generator = torch.Generator().manual_seed(seed)

@@ -1,19 +1,22 @@
 """Self distillation: the loss put together by hand, and what is a constant in it."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from stimcore.errors import UsageError
+from stimcore.methods.exits import Shape
 from stimcore.methods.self_distillation import Adapter, SelfDistillation
 from stimcore.methods.table import make, restore
 from stimcore.train.seeds import layers_seeded
+from tests.methods.conftest import BatchFor, Fresh, gradient
 
 
 @pytest.mark.parametrize("feature", ["batch", "image"])
-def test_the_loss_by_hand(feature, fresh, batch_for):
+def test_the_loss_by_hand(feature: str, fresh: Fresh, batch_for: BatchFor) -> None:
     net = fresh("resnet20")
     batch = batch_for(net)
     method = SelfDistillation(feature=feature)
@@ -35,7 +38,7 @@ def test_the_loss_by_hand(feature, fresh, batch_for):
     assert method.step(net, students, batch)["loss"].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_main_network_and_heads_that_know_nothing(fresh, batch_for):
+def test_heads_with_weights_of_zero(fresh: Fresh, batch_for: BatchFor) -> None:
     net = fresh("resnet20")
     method = SelfDistillation(beta=0.0)
     with layers_seeded(0):
@@ -46,25 +49,25 @@ def test_a_main_network_and_heads_that_know_nothing(fresh, batch_for):
     assert losses["loss"].item() == pytest.approx(math.log(10) * (1 + 2 * 0.8 + 2 * 0.2), rel=1e-5)
 
 
-def test_the_deepest_head_gets_the_gradient_of_its_cross_entropy_alone(fresh, batch_for):
+def test_the_deepest_head_gets_the_gradient_of_its_cross_entropy_alone(fresh: Fresh, batch_for: BatchFor) -> None:
     net = fresh("resnet20")
     batch = batch_for(net)
     method = SelfDistillation()
     with layers_seeded(0):
         students = method.make_auxiliary(net)
     method.step(net, students, batch)
-    found = net.module.linear.weight.grad.clone()
+    weight = net.module.get_parameter("linear.weight")
+    distilled = gradient(weight).clone()
     net.zero_grad()
-    F.cross_entropy(net(batch.images), batch.labels).backward()
-    assert torch.allclose(found, net.module.linear.weight.grad, rtol=1e-4, atol=1e-6)
-    # and so does everything behind the last shallower stage: the distances hold the deepest features constant
-    assert net.block(9).conv2.weight.grad.abs().max() > 0
+    torch.autograd.backward(F.cross_entropy(net(batch.images), batch.labels))
+    assert torch.allclose(distilled, gradient(weight), rtol=1e-4, atol=1e-6)
+    assert gradient(net.block(9).get_parameter("conv2.weight")).abs().max() > 0
 
 
 @pytest.mark.parametrize(
     ("source", "target"), [((16, 32, 32), (64, 8, 8)), ((24, 7, 7), (40, 2, 2)), ((8, 5, 5), (8, 5, 5)), ((4, 1, 1), (6, 1, 1))]
 )
-def test_adapters_reach_the_deepest_size(source, target):
+def test_adapters_reach_the_deepest_size(source: Shape, target: Shape) -> None:
     with layers_seeded(0):
         adapter = Adapter(source, target)
     sizes = []
@@ -76,12 +79,12 @@ def test_adapters_reach_the_deepest_size(source, target):
 @pytest.mark.parametrize(
     "options", [{"alpha": 1.1}, {"alpha": -0.1}, {"beta": -1}, {"beta": math.nan}, {"temperature": 0}, {"feature": "pixel"}]
 )
-def test_options_out_of_range_are_refused(options):
+def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="allowed"):
         SelfDistillation(**options)
 
 
-def test_a_run_stored_before_the_option_took_the_distance_per_image():
+def test_a_run_stored_before_the_option_took_the_distance_per_image() -> None:
     stored = {"alpha": 0.2, "beta": 0.02, "temperature": 3.0}
     assert restore("self_distillation", stored) == SelfDistillation(feature="image")
     assert make("self_distillation", stored) == SelfDistillation() == SelfDistillation(feature="batch")

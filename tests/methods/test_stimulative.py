@@ -2,6 +2,7 @@
 
 import copy
 import random
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -9,33 +10,38 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.nn import functional as F
 
 from stimcore.errors import UsageError
 from stimcore.export.graphs import network_graph
-from stimcore.methods.base import StepContext
+from stimcore.methods.base import Losses, Method, StepContext
 from stimcore.methods.common import Common
 from stimcore.methods.stimulative import Stimulative
 from stimcore.nets.catalogue import build
 from stimcore.nets.logit_norm import LogitNorm, with_normalised_logits
+from stimcore.nets.staged import StagedNet
 from stimcore.subnets.sampling import draw_ordered
 from stimcore.train.seeds import layers_seeded
+from tests.methods.conftest import BatchFor, Fresh
 
 
-def _no_dropout(net):
+def _no_dropout(net: StagedNet) -> StagedNet:
     for module in net.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     return net
 
 
-def _gradients(net, method, batch):
+def _gradients(net: StagedNet, method: Method, batch: StepContext) -> tuple[Losses, dict[str, Tensor]]:
     net.zero_grad(set_to_none=True)
     losses = method.step(net, None, batch)
-    return losses, {name: parameter.grad.clone() for name, parameter in net.named_parameters()}
+    gradients = {name: parameter.grad.clone() for name, parameter in net.named_parameters() if parameter.grad is not None}
+    assert len(gradients) == len(list(net.parameters()))
+    return losses, gradients
 
 
-def _images(net, size=3, seed=0, dtype=torch.float64):
+def _images(net: StagedNet, size: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn((size, *net.input_shape), generator=generator, dtype=dtype)
     return images, torch.randint(0, net.num_classes, (size,), generator=generator)
@@ -43,27 +49,29 @@ def _images(net, size=3, seed=0, dtype=torch.float64):
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("subnets", [1, 2])
-def test_shared_prefix_has_the_gradients_of_two_forwards(family, seed, subnets, fresh, batch_for):
+def test_shared_prefix_has_the_gradients_of_two_forwards(
+    family: str, seed: int, subnets: int, fresh: Fresh, batch_for: BatchFor
+) -> None:
     """To 1e-5 of the largest gradient of each parameter; in double precision, so that only a wrong formula could differ."""
     net = _no_dropout(fresh(family, dtype=torch.float64))
     images, labels = _images(net)
-    found = []
+    steps = []
     for two_forward in (False, True):
-        own = copy.deepcopy(net)
+        stepped = copy.deepcopy(net)
         method = Stimulative(weight=3.0, subnets=subnets, two_forward=two_forward)
-        found.append(_gradients(own, method, StepContext(images=images, labels=labels, rng=random.Random(seed))))
-        found[-1] += ({key: value.clone() for key, value in own.state_dict().items()},)
-    (losses, gradients, state), (plain_losses, plain, plain_state) = found
+        batch = StepContext(images=images, labels=labels, rng=random.Random(seed))
+        steps.append((*_gradients(stepped, method, batch), stepped.state_dict()))
+    (losses, gradients, state), (plain_losses, plain, plain_state) = steps
     for name, value in plain_losses.items():
         assert losses[name].item() == pytest.approx(value.item(), rel=1e-9), name
     for name, gradient in plain.items():
         assert (gradients[name] - gradient).norm() <= 1e-5 * gradient.norm() + 1e-12, name
-    for name, value in plain_state.items():  # and batch norms have seen the same
+    for name, value in plain_state.items():  # the running statistics are the same too
         assert torch.allclose(state[name].double(), value.double(), rtol=1e-9), name
 
 
 @pytest.mark.parametrize("name", ["resnet20"])
-def test_in_single_precision_too(name, fresh):
+def test_in_single_precision_too(name: str, fresh: Fresh) -> None:
     net = fresh(name)
     images, labels = _images(net, size=16, dtype=torch.float32)
     results = []
@@ -76,7 +84,7 @@ def test_in_single_precision_too(name, fresh):
 
 @settings(deadline=None, max_examples=15)
 @given(seed=st.integers(0, 10**6), weight=st.floats(0, 20))
-def test_the_loss_is_the_papers(seed, weight):
+def test_the_loss_is_the_papers(seed: int, weight: float) -> None:
     with layers_seeded(0):
         net = build("resnet20", input_shape=(1, 8, 8), num_classes=4).double().train()
     images, labels = _images(net, size=4, seed=seed)
@@ -88,7 +96,7 @@ def test_the_loss_is_the_papers(seed, weight):
     assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-9)
 
 
-def test_a_weight_of_zero_is_common_training(family, fresh, batch_for):
+def test_a_weight_of_zero_is_common_training(family: str, fresh: Fresh, batch_for: BatchFor) -> None:
     net = _no_dropout(fresh(family, dtype=torch.float64))
     batch = batch_for(net)
     assert _gradients(net, Stimulative(weight=0.0), batch)[1].keys() == dict(net.named_parameters()).keys()
@@ -98,7 +106,7 @@ def test_a_weight_of_zero_is_common_training(family, fresh, batch_for):
         assert torch.allclose(ours[name], gradient, rtol=1e-9, atol=1e-12), name
 
 
-def test_when_the_full_network_is_drawn_the_kl_is_zero(fresh, batch_for):
+def test_when_the_full_network_is_drawn_the_kl_is_zero(fresh: Fresh, batch_for: BatchFor) -> None:
     net = fresh("resnet20", dtype=torch.float64)
     batch = batch_for(net)
     losses, gradients = _gradients(net, Stimulative(weight=5.0, max_skipped=(0, 0, 0)), batch)
@@ -107,7 +115,7 @@ def test_when_the_full_network_is_drawn_the_kl_is_zero(fresh, batch_for):
         assert torch.allclose(gradients[name], gradient, rtol=1e-7, atol=1e-10), name
 
 
-def test_a_skipped_block_learns_from_the_main_network_alone(fresh, batch_for):
+def test_a_skipped_block_learns_from_the_main_network_alone(fresh: Fresh, batch_for: BatchFor) -> None:
     net = fresh("resnet20", dtype=torch.float64)
     batch = batch_for(net)
     rng = random.Random(0)
@@ -122,7 +130,7 @@ def test_a_skipped_block_learns_from_the_main_network_alone(fresh, batch_for):
         assert same == name.startswith(prefixes), name
 
 
-def test_running_statistics_are_those_of_the_main_network_alone(family, fresh, batch_for):
+def test_running_statistics_are_those_of_the_main_network_alone(family: str, fresh: Fresh, batch_for: BatchFor) -> None:
     nets = [_no_dropout(fresh(family)) for _ in range(2)]
     for net, method in zip(nets, (Stimulative(weight=1.0), Common()), strict=True):
         method.step(net, None, batch_for(net))
@@ -130,7 +138,7 @@ def test_running_statistics_are_those_of_the_main_network_alone(family, fresh, b
         assert torch.allclose(ours.double(), plain.double(), rtol=1e-5, atol=1e-7), name
 
 
-def test_the_sample_space_caps_what_is_skipped():
+def test_the_sample_space_caps_what_is_skipped() -> None:
     with layers_seeded(0):
         net = build("resnet50", input_shape=(3, 32, 32), num_classes=2)
     depths = {net.topology.depths(draw_ordered(net.topology, random.Random(s), (0, 1, 3, 0))) for s in range(300)}
@@ -140,7 +148,7 @@ def test_the_sample_space_caps_what_is_skipped():
         Stimulative(max_skipped=(0, 1)).step(net, None, batch)
 
 
-def test_several_subnets_are_averaged(fresh, batch_for):
+def test_several_subnets_are_averaged(fresh: Fresh, batch_for: BatchFor) -> None:
     net = fresh("resnet20", dtype=torch.float64)
     images, labels = _images(net)
     rng = random.Random(7)
@@ -151,7 +159,7 @@ def test_several_subnets_are_averaged(fresh, batch_for):
     assert losses["sub_kl"].item() == pytest.approx(sum(kls) / 3, rel=1e-9)
 
 
-def test_kl_minus_by_hand():
+def test_kl_minus_by_hand() -> None:
     main, sub = torch.tensor([[1.0, 0.0, -1.0]]), torch.tensor([[0.0, 5.0, 10.0]])
     # both have deviation sqrt(2/3) of their own unit: normalised they are +-sqrt(3/2), 0
     a = 2 * (3 / 2) ** 0.5
@@ -163,14 +171,14 @@ def test_kl_minus_by_hand():
     assert Stimulative(amplitude=2.0).divergence(100 * main, sub).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_normalised_logits_have_mean_zero_and_the_amplitude_as_deviation():
+def test_normalised_logits_have_mean_zero_and_the_amplitude_as_deviation() -> None:
     out = LogitNorm(3.0)(torch.tensor([[1.0, 2.0, 6.0], [5.0, 5.0, 5.0]]))
     assert torch.allclose(out.mean(1), torch.zeros(2), atol=1e-6)
     assert out[0].std(correction=0).item() == pytest.approx(3, rel=1e-5)
     assert torch.isfinite(out).all()  # equal logits: epsilon keeps them finite
 
 
-def test_with_normalised_ce_the_network_carries_the_normalisation(family, fresh, batch_for):
+def test_with_normalised_ce_the_network_carries_the_normalisation(family: str, fresh: Fresh, batch_for: BatchFor) -> None:
     net = _no_dropout(fresh(family))
     method = Stimulative(amplitude=4.0, normalised_ce=True)
     trained = method.wrap(net)
@@ -181,10 +189,11 @@ def test_with_normalised_ce_the_network_carries_the_normalisation(family, fresh,
     assert losses["main_ce"].item() == pytest.approx(F.cross_entropy(normalised, batch.labels).item(), rel=1e-4)
     spec = net.topology.ordered([1] * len(net.topology.sizes))
     assert torch.allclose(trained(batch.images, spec).std(1, correction=0), torch.full((4,), 4.0), rtol=0.01)
-    assert Stimulative(amplitude=4.0).wrap(net) is net and Stimulative().wrap(net) is net
+    assert Stimulative(amplitude=4.0).wrap(net) is net
+    assert Stimulative().wrap(net) is net
 
 
-def test_the_exported_graph_carries_it_too(fresh):
+def test_the_exported_graph_carries_it_too(fresh: Fresh) -> None:
     net = with_normalised_logits(fresh("resnet20"), 4.0)
     images = torch.randn((3, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     net(torch.randn((4, 3, 32, 32), generator=torch.Generator().manual_seed(1)))
@@ -196,7 +205,7 @@ def test_the_exported_graph_carries_it_too(fresh):
     assert np.allclose(logits.std(1), 4.0, rtol=1e-4)
 
 
-def test_smaller_inputs_go_to_the_subnet(fresh):
+def test_smaller_inputs_go_to_the_subnet(fresh: Fresh) -> None:
     net = fresh("resnet20", dtype=torch.float64)
     images, labels = _images(net)
     small = F.interpolate(images, size=14)
@@ -207,11 +216,12 @@ def test_smaller_inputs_go_to_the_subnet(fresh):
     assert method.step(net, None, batch)["sub_kl"].item() == pytest.approx(kl, rel=1e-9)
 
 
-def test_sides_are_uniform_between_the_smallest_and_the_crop():
+def test_sides_are_uniform_between_the_smallest_and_the_crop() -> None:
     method = Stimulative(smallest_side=0.43, subnets=2)
     rng = random.Random(0)
     drawn = [side for _ in range(2000) for side in method.draw_sides(32, rng)]
-    assert len(drawn) == 4000 and set(drawn) == set(range(14, 33))  # 0.43 * 32 = 13.76
+    assert len(drawn) == 4000
+    assert set(drawn) == set(range(14, 33))
     assert max(drawn.count(side) for side in set(drawn)) < 2 * min(drawn.count(side) for side in set(drawn))
     assert Stimulative().draw_sides(32, rng) == ()
 
@@ -230,6 +240,6 @@ def test_sides_are_uniform_between_the_smallest_and_the_crop():
         ({"amplitude": 1.0, "temperature": 2.0}, "a temperature of 2.0 with an amplitude"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options, sentence):
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         Stimulative(**options)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from stimcore.errors import UsageError
-from stimcore.methods.stochastic_depth import StochasticDepth, scale_branches, droppable, survival
+from stimcore.methods.stochastic_depth import StochasticDepth, droppable, scale_branches, survival
 from stimcore.nets.cut import cut
-from tests.methods.conftest import FAMILIES
+from tests.methods.conftest import FAMILIES, BatchFor, Fresh, gradient
 
 ADDING = [name for name in FAMILIES if not name.startswith("densenet")]
 """Families whose blocks add to their input instead of concatenating."""
@@ -26,25 +26,26 @@ class Always(random.Random):
         return self.value
 
 
-def test_survival_falls_linearly_to_the_last(fresh):
+def test_survival_falls_linearly_to_the_last(fresh: Fresh) -> None:
     topology = fresh("resnet20").topology
     assert survival(topology, 9, 0.9) == pytest.approx(0.9)
     assert survival(topology, 3, 0.9) == pytest.approx(1 - 0.1 / 3)
     assert survival(topology, 9, 0.5) == pytest.approx(0.5)
 
 
-def test_the_first_block_of_a_stage_never_drops(fresh):
+def test_the_first_block_of_a_stage_never_drops(fresh: Fresh) -> None:
     assert droppable(fresh("resnet20")) == [2, 3, 5, 6, 8, 9]
     assert droppable(fresh("mobilenetv3-w0.5")) == [2, 4, 5, 7, 8, 9, 11, 13, 14]
 
 
-def test_gates_are_drawn_with_their_probability(fresh):
+def test_gates_are_drawn_with_their_probability(fresh: Fresh) -> None:
     net, rng = fresh("resnet20"), random.Random(0)
     method = StochasticDepth(last_survival=0.5)
     counts = dict.fromkeys(droppable(net), 0)
     for _ in range(4000):
         dropped, factors = method.draw(net, rng)
-        assert not dropped & set(factors) and dropped | set(factors) == set(counts)
+        assert not dropped & set(factors)
+        assert dropped | set(factors) == set(counts)
         for block in dropped:
             counts[block] += 1
         assert all(factor == pytest.approx(1 / survival(net.topology, block, 0.5)) for block, factor in factors.items())
@@ -53,7 +54,7 @@ def test_gates_are_drawn_with_their_probability(fresh):
 
 
 @pytest.mark.parametrize("family", ADDING)
-def test_dropping_everything_runs_the_smallest_ordered_subnet(family, fresh, batch_for):
+def test_dropping_everything_runs_the_smallest_ordered_subnet(family: str, fresh: Fresh, batch_for: BatchFor) -> None:
     net = fresh(family)
     batch = batch_for(net)
     smallest = net.topology.ordered([1] * len(net.topology.sizes))
@@ -68,7 +69,7 @@ def test_dropping_everything_runs_the_smallest_ordered_subnet(family, fresh, bat
 
 
 @pytest.mark.parametrize("family", ADDING)
-def test_a_kept_branch_is_divided_by_its_probability(family, fresh, batch_for):
+def test_a_kept_branch_is_divided_by_its_probability(family: str, fresh: Fresh, batch_for: BatchFor) -> None:
     net = fresh(family)
     block = droppable(net)[0]
     x = net.stem(batch_for(net).images)
@@ -84,7 +85,7 @@ def test_a_kept_branch_is_divided_by_its_probability(family, fresh, batch_for):
     assert torch.allclose(doubled, plain_sum.relu() if family.startswith("resnet") else plain_sum, atol=1e-5)
 
 
-def test_a_survival_of_one_is_common_training(family, fresh, batch_for):
+def test_a_survival_of_one_is_common_training(family: str, fresh: Fresh, batch_for: BatchFor) -> None:
     from stimcore.methods.common import Common
 
     net = fresh(family)
@@ -93,27 +94,27 @@ def test_a_survival_of_one_is_common_training(family, fresh, batch_for):
             module.p = 0.0
     batch = batch_for(net)
     ours = StochasticDepth(last_survival=1.0).step(net, None, batch)
-    gradients = [p.grad.clone() for p in net.parameters()]
+    gradients = [gradient(p).clone() for p in net.parameters()]
     net.zero_grad()
     assert Common().step(net, None, batch)["loss"] == ours["loss"]
-    assert all(torch.equal(a, p.grad) for a, p in zip(gradients, net.parameters(), strict=True))
+    assert all(torch.equal(a, gradient(p)) for a, p in zip(gradients, net.parameters(), strict=True))
 
 
-def test_a_dropped_block_gets_no_gradient(fresh, batch_for):
+def test_a_dropped_block_gets_no_gradient(fresh: Fresh, batch_for: BatchFor) -> None:
     net = fresh("resnet20")
     StochasticDepth(last_survival=1e-9).step(net, None, dataclasses.replace(batch_for(net), rng=Always(1 - 1e-12)))
     for number in range(1, 10):
-        assert (net.block(number).conv1.weight.grad is None) == (number in droppable(net))
+        assert (net.block(number).get_parameter("conv1.weight").grad is None) == (number in droppable(net))
 
 
-def test_hooks_are_gone_even_after_an_error(fresh):
+def test_hooks_are_gone_even_after_an_error(fresh: Fresh) -> None:
     net = fresh("resnet20")
     with pytest.raises(RuntimeError), scale_branches(net, {2: 2.0}):
         net(torch.zeros(1, 1, 1, 1))
     assert not any(module._forward_hooks for module in net.modules())
 
 
-def test_options_and_networks_that_do_not_fit_are_refused(fresh):
+def test_options_and_networks_that_do_not_fit_are_refused(fresh: Fresh) -> None:
     for value in (0, 1.1, float("nan")):
         with pytest.raises(UsageError, match="allowed: more than 0, at most 1"):
             StochasticDepth(last_survival=value)
@@ -123,7 +124,7 @@ def test_options_and_networks_that_do_not_fit_are_refused(fresh):
         StochasticDepth().make_auxiliary(net)
 
 
-def test_a_twin_of_first_blocks_trains_as_usual(fresh, batch_for):
+def test_a_twin_of_first_blocks_trains_as_usual(fresh: Fresh, batch_for: BatchFor) -> None:
     net = fresh("resnet20")
     twin = cut(net, net.topology.ordered([1, 1, 1]))
     method = StochasticDepth()
@@ -131,16 +132,17 @@ def test_a_twin_of_first_blocks_trains_as_usual(fresh, batch_for):
     assert torch.isfinite(method.step(twin, None, batch_for(twin))["loss"])
 
 
-def test_where_layers_concatenate_a_dropped_one_adds_zeros(fresh, batch_for):
+def test_where_layers_concatenate_a_dropped_one_adds_zeros(fresh: Fresh, batch_for: BatchFor) -> None:
     net = fresh("densenet-2-3-2-k6")
     assert droppable(net) == [2, 4, 5, 7]
     x = net.block(1)(net.stem(batch_for(net).images))
     with scale_branches(net, {2: 0.0}):
         out = net.block(2)(x)
-    assert torch.equal(out[:, : x.shape[1]], x) and not out[:, x.shape[1] :].any()
+    assert torch.equal(out[:, : x.shape[1]], x)
+    assert not out[:, x.shape[1] :].any()
 
 
-def test_a_twin_keeps_its_branches(fresh, batch_for):
+def test_a_twin_keeps_its_branches(fresh: Fresh, batch_for: BatchFor) -> None:
     net = fresh("resnet20")
     twin = cut(net, net.topology.ordered([2, 1, 3]))
     assert droppable(twin) == [2, 5, 6]
@@ -148,7 +150,7 @@ def test_a_twin_keeps_its_branches(fresh, batch_for):
     assert torch.isfinite(StochasticDepth().step(twin, None, batch_for(twin))["loss"])
 
 
-def test_a_last_survival_of_one_half_trains_resnet20(fresh, batch_for):
+def test_a_last_survival_of_one_half_trains_resnet20(fresh: Fresh, batch_for: BatchFor) -> None:
     net = fresh("resnet20", shape=(3, 8, 8))
     batch = batch_for(net, size=8)
     method = StochasticDepth(last_survival=0.5)
@@ -158,7 +160,7 @@ def test_a_last_survival_of_one_half_trains_resnet20(fresh, batch_for):
     for step in range(30):
         optimizer.zero_grad(set_to_none=True)
         losses.append(method.step(net, None, dataclasses.replace(batch, rng=random.Random(step)))["loss"].item())
-        dropped |= {block for block in droppable(net) if net.block(block).conv1.weight.grad is None}
+        dropped |= {block for block in droppable(net) if net.block(block).get_parameter("conv1.weight").grad is None}
         optimizer.step()
     assert dropped == set(droppable(net))
-    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])  # one batch over and over: it is learnt
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])  # the same batch in every step is learnt by heart

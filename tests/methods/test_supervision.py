@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from stimcore.methods.base import Method
 from stimcore.methods.layer_supervision import LayerSupervision, layer_coefficients
 from stimcore.methods.stage_supervision import StageSupervision
 from stimcore.train.seeds import layers_seeded
+from tests.methods.conftest import BatchFor, Fresh, gradient
 
 
-def test_layer_coefficients_are_the_stages_over_their_layers():
+def test_layer_coefficients_are_the_stages_over_their_layers() -> None:
     # MobileNetV3's four resolutions
     expected = [0.13 / 2] * 2 + [0.2 / 3] * 3 + [0.27 / 6] * 6 + [0.4 / 3] * 3
     assert layer_coefficients([2, 3, 6, 3]) == pytest.approx(expected)
@@ -17,10 +19,13 @@ def test_layer_coefficients_are_the_stages_over_their_layers():
 
 
 @pytest.mark.parametrize("method", [StageSupervision(), LayerSupervision()])
-def test_heads_that_know_nothing_add_the_log_of_the_classes(method, family, fresh, batch_for):
+def test_heads_with_weights_of_zero_add_the_log_of_the_classes(
+    method: Method, family: str, fresh: Fresh, batch_for: BatchFor
+) -> None:
     net = fresh(family)
     with layers_seeded(0):
         heads = method.make_auxiliary(net)
+    assert heads is not None
     for parameter in heads.parameters():
         parameter.data.zero_()
     losses = method.step(net, heads, batch_for(net))
@@ -28,7 +33,7 @@ def test_heads_that_know_nothing_add_the_log_of_the_classes(method, family, fres
     assert extra.item() == pytest.approx(torch.log(torch.tensor(10.0)).item(), abs=1e-5)
 
 
-def test_stage_supervision_by_hand(fresh, batch_for):
+def test_stage_supervision_by_hand(fresh: Fresh, batch_for: BatchFor) -> None:
     net = fresh("resnet20")
     batch = batch_for(net)
     method = StageSupervision()
@@ -49,8 +54,8 @@ def test_stage_supervision_by_hand(fresh, batch_for):
     assert losses["loss"].item() == pytest.approx(main + expected, rel=1e-5)
 
 
-def test_the_first_stage_feels_its_own_head_only_through_its_coefficient(fresh, batch_for):
-    """With the network's own head cut off, a gradient still reaches the first block: that is what the method is for."""
+def test_a_head_sends_a_gradient_to_the_first_block(fresh: Fresh, batch_for: BatchFor) -> None:
+    """The network's head has weights of zero, so that no gradient of the main cross entropy reaches the blocks."""
     net = fresh("resnet20")
     method = StageSupervision()
     with layers_seeded(0):
@@ -58,4 +63,4 @@ def test_the_first_stage_feels_its_own_head_only_through_its_coefficient(fresh, 
     for parameter in net.head.parameters():
         parameter.data.zero_()
     method.step(net, heads, batch_for(net))
-    assert net.block(1).conv1.weight.grad.abs().max() > 0
+    assert gradient(net.block(1).get_parameter("conv1.weight")).abs().max() > 0

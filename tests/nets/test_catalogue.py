@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -18,6 +17,7 @@ from stimcore.nets.description import describe
 from stimcore.nets.mobilenetv3 import mobilenetv3
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.families import count_ordered
+from tests.golden import REWRITE
 from tests.nets.conftest import SIDE, lively
 
 DOCS = Path(__file__).parents[2] / "docs" / "networks.md"
@@ -54,10 +54,10 @@ def test_the_documented_row_is_what_the_code_counts(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.golden
 def test_the_documented_table_is_what_the_command_writes() -> None:
-    """`STIMCORE_WRITE_FROZEN=1 pytest -m slow tests/nets/test_catalogue.py` writes it anew."""
     table = output_of("--markdown").strip()
-    if os.environ.get("STIMCORE_WRITE_FROZEN"):
+    if REWRITE:
         DOCS.write_text(DOCS.read_text(encoding="utf-8").replace(catalogue_table(), table), encoding="utf-8")
     assert table == catalogue_table()
 

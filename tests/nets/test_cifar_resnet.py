@@ -14,7 +14,8 @@ def weights(name: str) -> int:
 @pytest.mark.parametrize(("name", "size"), [("resnet8", 1), ("resnet14", 2), ("resnet26", 4), ("resnet20-w2", 3)])
 def test_every_depth_of_6n_and_2_from_8_on(name: str, size: int) -> None:
     net = build(name, input_shape=(3, 32, 32), num_classes=10)
-    assert net.topology.network == name and net.topology.sizes == (size, size, size)
+    assert net.topology.network == name
+    assert net.topology.sizes == (size, size, size)
     assert set(net.topology.fixed) == {size + 1, 2 * size + 1}
     assert native_shape(name) == ((3, 32, 32), 10)
 
@@ -31,7 +32,8 @@ def test_parameters_are_those_of_the_definition() -> None:
         return total + 10 * before + 10
 
     assert weights("resnet20") == counted(3, 1) == 269_722
-    assert weights("resnet8") == counted(1, 1) and weights("resnet20-w2") == counted(3, 2)
+    assert weights("resnet8") == counted(1, 1)
+    assert weights("resnet20-w2") == counted(3, 2)
 
 
 @pytest.mark.parametrize("name", ["resnet2", "resnet9", "resnet21", "resnet020", "resnet20-w0", "resnet20-w1.5", "resnet50-w2"])

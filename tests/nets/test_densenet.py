@@ -41,7 +41,8 @@ def test_a_densenet_cut_out_of_a_larger_one(inner: int, outer: int) -> None:
     spec = big.topology.ordered(SIZES[inner])
     inside = cut(big, spec)
     assert [v.shape for v in inside.module.state_dict().values()] == [v.shape for v in small.module.state_dict().values()]
-    assert inside.topology.sizes == small.topology.sizes and inside.topology.channels == small.topology.channels
+    assert inside.topology.sizes == small.topology.sizes
+    assert inside.topology.channels == small.topology.channels
     before = {key: value.clone() for key, value in big.module.state_dict().items()}
     write_into(big, spec, small)
     with torch.no_grad():
@@ -102,7 +103,8 @@ def test_a_part_set_apart_says_its_own_sizes() -> None:
         if isinstance(module, nn.Linear):
             assert module.weight.shape == (module.out_features, module.in_features)
         if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None and module.running_mean.shape == (module.num_features,)
+            assert module.running_mean is not None
+            assert module.running_mean.shape == (module.num_features,)
 
 
 def test_a_cut_densenet_has_subnetworks_of_its_own() -> None:

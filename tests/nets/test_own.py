@@ -1,4 +1,4 @@
-"""Any module as stages of blocks: found out by running it, and refused with the reason where it does not fit."""
+"""Any module as stages of blocks: what a run of it determines, and what is refused with a reason."""
 
 import random
 from collections import OrderedDict
@@ -23,18 +23,20 @@ class Residual(nn.Module):
         self.conv, self.norm = nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.norm(self.conv(x)).relu()
+        out: Tensor = x + self.norm(self.conv(x)).relu()
+        return out
 
 
 class Scaled(Residual):
     """Looks residual, but its shortcut scales."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return 0.5 * x + self.norm(self.conv(x))
+        out: Tensor = 0.5 * x + self.norm(self.conv(x))
+        return out
 
 
 class Plain(nn.Module):
-    """A network as anybody might write it."""
+    """A network as a user might write it."""
 
     def __init__(self, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -55,7 +57,7 @@ def network(middle: type[nn.Module] = Residual) -> Plain:
     return Plain([Residual(4), Residual(4), nn.Conv2d(4, 8, 3, 2, 1), middle(8), Residual(8)])
 
 
-def seen(module: Plain, cuts: Sequence[int] = (2, 5), head: nn.Module | None = None, shape: int = 8) -> StagedNet:
+def in_stages(module: Plain, cuts: Sequence[int] = (2, 5), head: nn.Module | None = None, shape: int = 8) -> StagedNet:
     blocks, stages, start = list(module.blocks), [], 0
     for end in cuts:
         stages.append(blocks[start:end])
@@ -65,11 +67,14 @@ def seen(module: Plain, cuts: Sequence[int] = (2, 5), head: nn.Module | None = N
 
 
 @torch.no_grad()
-def test_what_can_go_is_found_out() -> None:
+def test_removable_blocks_are_determined_by_running_them() -> None:
     module = network(Scaled).train()
-    net = seen(module)
-    assert module.training and all(m.training for m in module.modules())
-    assert net.topology.sizes == (2, 3) and net.topology.network == "mine" and net.num_classes == 5
+    net = in_stages(module)
+    assert module.training
+    assert all(m.training for m in module.modules())
+    assert net.topology.sizes == (2, 3)
+    assert net.topology.network == "mine"
+    assert net.num_classes == 5
     assert net.topology.fixed == {
         3: "it changes the resolution, so there is no skip path around it",
         4: "it has no identity shortcut, so there is no skip path around it",
@@ -85,29 +90,30 @@ def test_what_can_go_is_found_out() -> None:
 
 def test_a_stage_changes_its_shape_at_its_beginning() -> None:
     with pytest.raises(UsageError, match=r"block 3 changes the shape in the middle of stage 1.*stages\[0\]\[:2\]"):
-        seen(network(), cuts=(5,))
+        in_stages(network(), cuts=(5,))
 
 
 def test_parts_make_up_the_module() -> None:
     with pytest.raises(UsageError, match="no part has the parameters blocks.4.conv.weight"):
-        seen(network(), cuts=(2, 4))
+        in_stages(network(), cuts=(2, 4))
     module = network()
+    with_softmax = nn.Sequential(Mean(), module.last, nn.Softmax(1))
     with pytest.raises(UsageError, match="do not compute what the module computes.*Put what its forward does"):
-        doubled = nn.Sequential(Mean(), module.last, nn.Softmax(1))
-        seen(module, head=doubled)
+        in_stages(module, head=with_softmax)
     with pytest.raises(UsageError, match=r"the head does not accept \[2, 8, 4, 4\]"):
-        seen(module, head=module.last)
+        in_stages(module, head=module.last)
     with pytest.raises(UsageError, match="at least one stage, none without blocks"):
-        seen(module, cuts=(0, 5))
+        in_stages(module, cuts=(0, 5))
+    body = nn.Sequential(nn.Conv2d(3, 4, 1), Residual(4), nn.ReLU())
     with pytest.raises(UsageError, match="allowed: logits"):
-        body = nn.Sequential(nn.Conv2d(3, 4, 1), Residual(4), nn.ReLU())
         staged(body, stem=body[0], stages=[[body[1]]], head=body[2], input_shape=(3, 8, 8))
 
 
 def test_your_own_network_by_name() -> None:
     """`MODULE:FUNCTION` names it wherever the command line takes a network."""
     net = build("tests.nets.own_network:residual", input_shape=(3, 8, 8), num_classes=7)
-    assert net.topology.network == "residual" and net.num_classes == 7
+    assert net.topology.network == "residual"
+    assert net.num_classes == 7
     with pytest.raises(UsageError, match="no network 'nowhere_at_all:build'.*PYTHONPATH"):
         build("nowhere_at_all:build", input_shape=(3, 8, 8), num_classes=7)
     with pytest.raises(UsageError, match="no network 'tests.nets.own_network:nothing'"):

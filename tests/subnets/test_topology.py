@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from stimcore.errors import SpecError
 from stimcore.subnets.channels import Channels
 from stimcore.subnets.families import KINDS, count
-from stimcore.subnets.part_name import HEAD, PartName
-from stimcore.subnets.sampling import draw_ordered, sample
+from stimcore.subnets.part_name import PartName
+from stimcore.subnets.sampling import sample
 from stimcore.subnets.spec import MAX_SPEC_CHARS, Spec
 from stimcore.subnets.topology import Topology
 
@@ -57,12 +57,13 @@ def test_topology_reads_back_from_json(topology: Topology) -> None:
 @settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
+    refusal = ""
     try:
         spec = MOBILENET.parse(text)
     except SpecError as reason:
-        assert str(reason).strip().endswith(".")
-    else:
-        assert MOBILENET.parse(str(spec)) == spec
+        refusal, spec = str(reason), MOBILENET.full
+    assert refusal == "" or refusal.endswith(".")
+    assert MOBILENET.parse(str(spec)) == spec
 
 
 def test_deleted_blocks_may_be_marked() -> None:
@@ -73,12 +74,15 @@ def test_deleted_blocks_may_be_marked() -> None:
 def test_a_stage_without_blocks_prints_as_x() -> None:
     topology = Topology.of("two", (2, 2), {1: RES})
     spec = topology.parse("1-2.x")
-    assert spec == Spec(((1, 2), ())) and str(spec) == "1-2.x" and topology.parse(str(spec)) == spec
-    assert topology.depths(spec) is None and topology.kind(spec) == "delete"
+    assert spec == Spec(((1, 2), ()))
+    assert str(spec) == "1-2.x"
+    assert topology.parse(str(spec)) == spec
+    assert topology.depths(spec) is None
+    assert topology.kind(spec) == "delete"
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("1-2", "1 stages were given; allowed: 5 for mobilenetv3"),
         ("1-2.3-4-5.6-7-8-9.10-11.12-13-15", "mobilenetv3 has no block 15; allowed: 1 to 14"),
@@ -96,10 +100,10 @@ def test_a_stage_without_blocks_prints_as_x() -> None:
         ("1" * (MAX_SPEC_CHARS + 1), "a spec of 16,385 characters"),
     ],
 )
-def test_illegal_specs_are_refused_with_the_reason(text: str, says: str) -> None:
+def test_illegal_specs_are_refused_with_the_reason(text: str, message: str) -> None:
     with pytest.raises(SpecError) as caught:
         MOBILENET.parse(text)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_concatenating_networks_are_ordered_only() -> None:
@@ -141,59 +145,3 @@ def test_route_of_blocks_that_add_up() -> None:
     assert MOBILENET.kept_channels(PartName.parse("block3")) is None
     with pytest.raises(SpecError, match="can't be deleted"):
         MOBILENET.route(Spec(((2,), *MOBILENET.stages[1:])))
-
-
-def test_route_of_blocks_that_concatenate() -> None:
-    """Stem 8, growth 4: the stages get 8, (8 + 2*4)/2 = 8, (8 + 3*4)/2 = 10 channels; one block less gives 6 and 9."""
-    assert tuple(map(str, DENSE.route(DENSE.full))) == (
-        *("stem", "block1", "block2", "transition1", "block3", "block4", "block5", "transition2", "block6", "block7", "head"),
-    )
-    assert tuple(map(str, DENSE.route(DENSE.ordered((1, 3, 2))))) == (
-        *("stem", "block1", "transition1@8+1", "block3@6", "block4@6", "block5@6", "transition2@6+3"),
-        *("block6@9", "block7@9", "head@9+2"),
-    )
-    assert tuple(map(str, DENSE.route(DENSE.ordered((2, 3, 1)))[-2:])) == ("block6", "head@10+1")
-    assert DENSE.kept_channels(PartName.parse("block7")) is None
-    block, between, head = (DENSE.kept_channels(PartName.parse(name)) for name in ("block5@6", "transition2@6+3", "head@9+2"))
-    assert block and between and head
-    # block 5 reads 6 of the 8 channels that enter its stage, then what blocks 3 and 4 added: channels 8 to 15
-    assert (block.part, block.reads, block.writes) == (PartName.block(5), ((0, 6), (8, 16)), ())
-    assert (between.part, between.reads, between.writes) == (PartName.transition(2), ((0, 6), (8, 20)), ((0, 9),))
-    assert (head.part, head.reads) == (HEAD, ((0, 9), (10, 18)))
-    with pytest.raises(SpecError, match="no part 'block5@x'"):
-        DENSE.kept_channels(PartName.parse("block5@x"))
-
-
-@settings(deadline=None)
-@given(st.data())
-def test_names_tell_widths(data: st.DataObject) -> None:
-    """What each part of any route reads is exactly what the parts before it hand on; equal names keep equal channels."""
-    topology = data.draw(topologies().filter(lambda t: t.channels is not None))
-    channels = topology.channels
-    assert channels is not None
-    depths = topology.depths(draw_ordered(topology, random.Random(data.draw(st.integers(0, 999)))))
-    assert depths is not None
-    width = channels.stem
-    whole = {name: w for name, w in _widths(topology)}
-    for name in topology.route(topology.ordered(depths))[1:]:
-        kept = topology.kept_channels(name)
-        reads = whole[name] if kept is None else sum(stop - start for start, stop in kept.reads)
-        assert reads == width
-        if kept is not None:
-            assert kept.reads[-1][1] <= whole[kept.part]
-        if name.kind == "block":
-            width += channels.growth
-        elif name.kind == "transition":
-            width //= 2
-            if kept is not None:
-                assert kept.writes == ((0, width),)
-
-
-def _widths(topology: Topology) -> list[tuple[PartName, int]]:
-    """Channels that every part of the main network reads, counted by hand."""
-    assert topology.channels is not None
-    width, found = topology.channels.stem, []
-    for name in topology.route(topology.full)[1:]:
-        found.append((name, width))
-        width = width + topology.channels.growth if name.kind == "block" else width // 2
-    return found
