@@ -42,7 +42,7 @@ class StepContext:
 
 
 class Method(ABC):
-    """A training method: a frozen dataclass, whose fields are its options, with the function `step`.
+    """A training method: a frozen dataclass with the function `step`; its fields are the options of the method.
 
     Attributes:
         compilable: Whether a step computes the same when the blocks are compiled by `torch.compile`.
@@ -55,8 +55,8 @@ class Method(ABC):
     def make_auxiliary(self, net: StagedNet) -> nn.Module | None:
         """Return the heads and adapters that exist in training only, with random weights; None if the method has none.
 
-        They are trained with the network and exported only on request. The trainer calls this once, before the first step, so
-        a method also refuses a network here that it can't train.
+        They are trained with the network and never exported. The trainer calls this once, before the first step, so a method
+        also refuses a network here that it can't train.
 
         Raises:
             UsageError: The method can't train this network.

@@ -191,8 +191,8 @@ class Stimulative(Method):
         if self.two_forward or batch.smaller:
             return 0
         shared = min(prefix_length(main, sub) for sub in subs)
-        # If only the full network was drawn, even the head is shared. It still runs once per loss, so that each loss is
-        # computed by parts of its own, as in separate forwards.
+        # If only the full network was drawn, even the head is shared. It still runs once for each loss, as in separate
+        # forwards, where dropout in the head draws anew for each.
         return min(shared, len(main) - 1)
 
     def sub_loss(self, main: Tensor, sub: Tensor, batch: StepContext) -> Tensor:

@@ -38,7 +38,7 @@ def cut(net: StagedNet, spec: Spec) -> StagedNet:
     topology = net.topology
     topology.check(spec)
     if not all(spec.stages) or topology.kind(spec) not in ("main", "ordered", "delete"):
-        raise UsageError(f"{spec} can't be cut out of {topology.network}", allowed="blocks in their own order, no empty stage")
+        raise UsageError(f"{spec} can't be cut out of {topology.network}", allowed="blocks in ascending order, no empty stage")
     new_number = {block: number for number, block in enumerate(spec.blocks, 1)}
     fixed = {new_number[block]: why for block, why in topology.fixed.items() if block in new_number}
     modules = {part.name.whole: _copy_of(part.module) for part in net.route(spec)}

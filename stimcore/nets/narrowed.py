@@ -54,7 +54,7 @@ class Narrowed(nn.Module):
         general a new tensor, so the update is written back to the channels that it belongs to.
         """
         slices = self.slices()
-        # functional_call runs the module's own forward with `slices` in place of the tensors of the same keys
+        # functional_call runs the module's forward with `slices` in place of the tensors of the same keys
         out = cast(Tensor, functional_call(self.module, slices, (x,)))
         if any(norm.training and norm.track_running_stats for norm in batch_norms(self.module)):
             self.write({key: slices[key] for key, _ in self.module.named_buffers() if key in slices})

@@ -77,8 +77,8 @@ class StagedNet(nn.Module):
         self.module = module
         self.topology = topology
         self.input_shape, self.num_classes = input_shape, num_classes
-        # Kept in plain dicts, which nn.Module does not look into: as registered modules the parts would appear in the state
-        # dict a second time.
+        # Kept in plain dicts, in which nn.Module does not search for modules: as registered modules the parts would appear in
+        # the state dict a second time.
         self._parts = {
             STEM: stem,
             **{PartName.block(number): block for number, block in enumerate(blocks, 1)},

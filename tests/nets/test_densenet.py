@@ -25,13 +25,13 @@ def pictures(count: int, seed: int = 1) -> Tensor:
 
 
 def write_into(big: StagedNet, spec: Spec, small: StagedNet) -> None:
-    """Writes a smaller DenseNet's own weights and statistics into the slices of a larger one."""
-    for there, own in zip(big.route(spec), small.route(small.topology.full), strict=True):
-        state = own.module.state_dict()
-        if isinstance(there.module, Narrowed):
-            there.module.write(state)
+    """Write the weights and statistics of a smaller DenseNet into the slices of a larger one."""
+    for target, source in zip(big.route(spec), small.route(small.topology.full), strict=True):
+        state = source.module.state_dict()
+        if isinstance(target.module, Narrowed):
+            target.module.write(state)
         else:
-            there.module.load_state_dict(state)
+            target.module.load_state_dict(state)
 
 
 @pytest.mark.parametrize(("inner", "outer"), [(121, 264), (121, 169)])
@@ -51,7 +51,7 @@ def test_a_densenet_cut_out_of_a_larger_one(inner: int, outer: int) -> None:
             recalibrated(big, spec, pictures(32), 16)(pictures(2), spec),
             recalibrated(small, small.topology.full, pictures(32), 16)(pictures(2)),
         )
-    # what the smaller one does not have is untouched
+    # weights that the smaller one does not have are unchanged
     last = f"features.denseblock4.denselayer{SIZES[outer][3]}.conv1.weight"
     assert torch.equal(big.module.state_dict()[last], before[last])
 
@@ -94,7 +94,7 @@ def test_training_a_narrowed_part_writes_its_own_channels_statistics() -> None:
     assert torch.equal(norm.running_mean[9:12], before[9:12])
 
 
-def test_a_part_set_apart_says_its_own_sizes() -> None:
+def test_the_layers_of_a_cut_network_report_their_reduced_sizes() -> None:
     net = densenet((2, 2), 4, input_shape=(3, SIDE, SIDE), num_classes=5)
     small = cut(net, net.topology.parse("d1-2"))
     for module in small.modules():
@@ -107,7 +107,7 @@ def test_a_part_set_apart_says_its_own_sizes() -> None:
             assert module.running_mean.shape == (module.num_features,)
 
 
-def test_a_cut_densenet_has_subnetworks_of_its_own() -> None:
+def test_a_cut_densenet_has_sub_networks_too() -> None:
     net = lively(densenet((3, 3, 2), 6, input_shape=(3, SIDE, SIDE), num_classes=5))
     inside, outside = net.topology.parse("d1-2-1"), net.topology.parse("d2-3-2")
     small = cut(net, outside)

@@ -26,18 +26,18 @@ from tests.bundles import export_run, random_net, reference_inputs, write_pictur
 from tests.nets.conftest import SIDE
 
 TOLERANCE = 1e-4
-"""Of the largest logit."""
+"""Largest difference of two logits, as a share of the largest logit."""
 DENSE = "densenet-2-3-2-k6"
 
 
 def run_onnx(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    found: np.ndarray = session.run(None, {session.get_inputs()[0].name: images})[0]
-    return found
+    logits: np.ndarray = session.run(None, {session.get_inputs()[0].name: images})[0]
+    return logits
 
 
 def some_specs(net: StagedNet) -> list[Spec]:
-    """The main network, an ordered sub-network, and where there are such a deletion and a permutation."""
+    """Return the main network and the first member of every family that the network has."""
     kinds = [kind for kind in families.KINDS if families.count(net.topology, kind)]
     return [net.topology.full, *(next(iter(families.family(net.topology, kind))) for kind in kinds)]
 
@@ -89,7 +89,7 @@ def test_all_subnetworks_of_a_densenet_are_exported(dense: tuple[StagedNet, Bund
 
 
 def test_sliced_subnetworks_copy_no_weights(dense: tuple[StagedNet, Bundle]) -> None:
-    """What a listed file holds itself is its statistics and where to slice; every weight lies in the shared store."""
+    """A listed file itself contains its statistics and the bounds of slices; every weight lies in the shared store."""
     net, bundle = dense
     for name, entry in bundle.manifest.networks.items():
         model = onnx.load(str(bundle.path / name), load_external_data=False)
@@ -109,11 +109,11 @@ def test_engine_evaluates_a_densenet_as_torch_does(dense: tuple[StagedNet, Bundl
         *_, last = engine.evaluate(specs, recalibrate=recalibrate)
         assert len(last.results) == len(specs)
         for spec in specs:
-            own = recalibrated(net, spec, calibration) if recalibrate else net
+            calibrated = recalibrated(net, spec, calibration) if recalibrate else net
             with torch.no_grad():
-                expected = own(images, spec).numpy()
-            found = engine.logits(spec, images[:50].numpy(), recalibrate=recalibrate)
-            assert np.abs(found - expected[:50]).max() <= TOLERANCE * np.abs(expected).max()
+                expected = calibrated(images, spec).numpy()
+            logits = engine.logits(spec, images[:50].numpy(), recalibrate=recalibrate)
+            assert np.abs(logits - expected[:50]).max() <= TOLERANCE * np.abs(expected).max()
             assert last.results[spec].correct == int((expected.argmax(1) == labels).sum())
 
 

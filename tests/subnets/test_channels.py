@@ -73,8 +73,8 @@ def test_names_determine_widths(data: st.DataObject) -> None:
 def _widths(topology: Topology) -> list[tuple[PartName, int]]:
     """Channels that every part of the main network reads, counted by hand."""
     assert topology.channels is not None
-    width, found = topology.channels.stem, []
+    width, widths = topology.channels.stem, []
     for name in topology.route(topology.full)[1:]:
-        found.append((name, width))
+        widths.append((name, width))
         width = width + topology.channels.growth if name.kind == "block" else width // 2
-    return found
+    return widths
