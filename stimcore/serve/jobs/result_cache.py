@@ -18,13 +18,13 @@ class Conditions:
 
     Attributes:
         fingerprint: Fingerprint of the bundle.
-        data: Hash of images, normalisation and classes.
+        experiment: Hash of the experiment: images, preprocessing and classes.
         recalibrate: Whether batch norms were re-calibrated.
         max_images: Number of images that were asked for; None for all.
     """
 
     fingerprint: str
-    data: str
+    experiment: str
     recalibrate: bool
     max_images: int | None
 

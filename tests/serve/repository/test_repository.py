@@ -14,7 +14,7 @@ from tests.serve.conftest import Start
 from tests.serve.inference import body
 
 ODD: tuple[Any, ...] = (None, [], {}, -1, 1e308, "x", [1], {"a": 1}, {"a": []}, "../../../etc/passwd")
-ALLOWED = ("...", "model..1", "a b", "Ä-ö", "x" * 255, "%2e%2e")
+ALLOWED = ("model..1", "a...", "a b", "Ä-ö", "x" * 255, "%2e%2e")
 
 
 def changed(value: Any) -> Iterator[tuple[str, Any]]:
@@ -68,8 +68,9 @@ def test_any_name_of_a_folder_works(start: Start, exported: Path, tmp_path: Path
 def test_the_first_of_two_bundles_with_the_same_names_is_served(exported: Path, tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     (folder / "a").mkdir(parents=True)
-    for file in ("experiment.json", "calibration.npz", "evaluation.npz"):
-        (folder / "a" / file).symlink_to(exported / "tiny" / file)
+    for file in (exported / "tiny").iterdir():
+        if file.is_file():
+            (folder / "a" / file.name).symlink_to(file)
     (folder / "a" / "b.common").symlink_to(exported / "tiny" / "common")
     (folder / "a.b").symlink_to(exported / "tiny")
     snapshot = ModelRepository(folder, folder).scan()
