@@ -1,41 +1,124 @@
-"""`python -m stimcore.bundle verify DIR`: every hash, and one network of each bundle run and held against its manifest."""
+"""`python -m stimcore.bundle verify|migrate DIR`: check bundles, or bring them from version 1 to version 2."""
 
 import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from stimcore import cli
-from stimcore.bundle import check_hashes, open_bundle
-from stimcore.engine.spotcheck import spot_check
-from stimcore.errors import BundleError
+from stimcore.bundle import Bundle, check_hashes, open_bundle
+from stimcore.bundle.experiment import Experiment
+from stimcore.bundle.integrity import files_below
+from stimcore.bundle.migrate import migrate_experiment
+from stimcore.bundle.opening import bundle_folders
+from stimcore.engine.spotcheck import SLACK, spot_check
+from stimcore.errors import BundleError, UsageError
 
 
 def parser() -> cli.Parser:
-    """The command line; its help text is frozen by a test."""
-    line = cli.Parser(prog="python -m stimcore.bundle", description="Check that bundles are what was exported.")
-    line.add_argument("what", choices=["verify"])
-    line.add_argument("folder", type=Path, help="exported/EXPERIMENT/METHOD, exported/EXPERIMENT or exported")
-    line.add_argument("--seed", type=int, help="of which network is run (default: another one every time)")
+    """Return the command line; a test compares its help text with a stored one."""
+    line = cli.Parser(
+        prog="python -m stimcore.bundle",
+        description="Check that bundles are what was exported, or migrate them to the newest version of the format.",
+    )
+    line.add_argument("what", choices=["verify", "migrate"])
+    line.add_argument("folder", type=Path, help="exported/EXPERIMENT/METHOD (verify only), exported/EXPERIMENT or exported")
+    line.add_argument("--seed", type=int, help="verify: of which network is run (default: another one every time)")
+    line.add_argument(
+        "--out", type=Path, metavar="DIR", help="migrate: where to write (default: replace what is in the folder)"
+    )
     return line
 
 
 def main(argv: Sequence[str]) -> int:
-    """Verifies; the first thing that does not hold ends it with a sentence."""
+    """Verify or migrate. The first thing that does not hold is printed, and the exit code is 1."""
     options = parser().parse_args(argv)
-    folder: Path = options.folder
-    found = [folder] if (folder / "manifest.json").exists() else sorted({p.parent for p in folder.rglob("manifest.json")})
-    found = [path for path in found if not path.name.startswith(".")]
-    if not found:
+    if options.what == "migrate":
+        if options.seed is not None:
+            raise UsageError("migrate with --seed", allowed="--out alone")
+        return _migrate(options.folder, options.out)
+    if options.out is not None:
+        raise UsageError("verify with --out", allowed="--seed alone")
+    return _verify(options.folder, options.seed)
+
+
+def _verify(folder: Path, seed: int | None) -> int:
+    if (folder / "manifest.json").exists():
+        paths = [folder]
+    else:
+        paths = [path for depth in (1, 2) for path in bundle_folders(folder, depth=depth)]
+    if not paths:
         raise BundleError(f"there is no bundle in {folder}", todo="'python -m stimcore.export' writes bundles.")
-    rng = random.Random(options.seed)
-    for path in found:
+    rng = random.Random(seed)
+    checked: set[Path] = set()
+    for path in paths:
         bundle = open_bundle(path, verify=False)
         count = check_hashes(bundle)
+        _refuse_unlisted(bundle.path, {"manifest.json", *bundle.manifest.file_hashes}, bundle.manifest.version)
+        if path.parent not in checked:
+            _check_experiment(bundle.experiment)
+            checked.add(path.parent)
+        _check_hits(bundle)
         name = rng.choice(sorted(bundle.manifest.networks))
         correct = spot_check(bundle, name)
-        print(
+        line = (
             f"{path}: {count} files are what was exported; {name} gets {correct:,} of {bundle.manifest.images:,} images right"
         )
+        if bundle.unverified:
+            line += f"; unverified, because version 1 stores no hash of them: {', '.join(bundle.unverified)}"
+        print(line)
+    return 0
+
+
+def _check_experiment(experiment: Experiment) -> None:
+    """Make sure that the folder of an experiment holds nothing but its methods and what it lists.
+
+    Raises:
+        BundleError: There is a file that is not listed.
+    """
+    present = {path.name for path in experiment.path.iterdir() if path.is_file() and not path.name.startswith(".")}
+    if experiment.version > 1 and (unlisted := present - {"experiment.json", *experiment.hashes}):
+        raise _unlisted(experiment.path / min(unlisted))
+
+
+def _refuse_unlisted(folder: Path, listed: set[str], version: int) -> None:
+    if version > 1 and (unlisted := files_below(folder) - listed):
+        raise _unlisted(folder / min(unlisted))
+
+
+def _unlisted(path: Path) -> BundleError:
+    return BundleError(f"{path} is not part of the bundle: no hash is stored of it", todo="Remove it.")
+
+
+def _check_hits(bundle: Bundle) -> None:
+    """Compare the stored hits of listed and swept networks with their stored counts.
+
+    Raises:
+        BundleError: They differ by more than two images.
+    """
+    counts = {entry.spec: entry.correct for entry in bundle.manifest.networks.values()}
+    for kind in bundle.sweeps:
+        counts |= {row["spec"]: row["correct"] for row in (bundle.sweep(kind) or {})["results"]}
+    stored = {} if bundle.all_hits is None else bundle.all_hits.packed
+    for spec, packed in stored.items():
+        hits = int(np.unpackbits(packed).sum())
+        if abs(hits - counts.get(str(spec), hits)) > SLACK:
+            raise BundleError(
+                f"{bundle.path / 'hits.npz'} has {hits:,} hits of {spec}, {counts[str(spec)]:,} are stored elsewhere"
+            )
+
+
+def _migrate(folder: Path, out: Path | None) -> int:
+    if (folder / "experiment.json").exists():
+        pairs = [(folder, out)]
+    else:
+        experiments = sorted(path.parent for path in folder.glob("*/experiment.json") if not path.parent.name.startswith("."))
+        pairs = [(path, None if out is None else out / path.name) for path in experiments]
+    if not pairs:
+        raise BundleError(f"there is no experiment in {folder}", todo="'python -m stimcore.export' writes experiments.")
+    for source, target in pairs:
+        print(f"{migrate_experiment(source, target, print)} is of version 2")
     return 0
 
 

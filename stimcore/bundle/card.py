@@ -48,14 +48,15 @@ def card(experiment: Experiment, bundles: Sequence[Bundle]) -> str:
         "project describes every file.",
         "## Networks",
         _table(bundles),
-        "Accuracy is that of the main network in onnxruntime after re-calibration of its batch norms, on all evaluation images of "
-        "this folder, with its 95% interval over images (Wilson). It is the accuracy after the last epoch: no epoch was chosen by "
-        "it. *Parity* is the largest difference of logits between torch and onnxruntime over all listed networks, divided by the "
-        "largest logit.",
+        "Accuracy is that of the main network in onnxruntime after re-calibration of its batch norms, on all evaluation images "
+        "of this folder, with its 95% interval over images (Wilson). It is the accuracy after the last epoch: no epoch was "
+        "chosen by it. *Parity* is the largest difference of logits between torch and onnxruntime over all listed networks, "
+        "divided by the largest logit.",
         "## Use",
         _usage(experiment, bundles),
         "## Data",
-        f"`evaluation.npz` and `calibration.npz` hold images of {_escape(experiment.dataset)}. Their licence: {_escape(licence)}.",
+        f"`evaluation.npz` and `calibration.npz` hold images of {_escape(experiment.dataset)}. Their licence: "
+        f"{_escape(licence)}.",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -77,8 +78,8 @@ def _usage(experiment: Experiment, bundles: Sequence[Bundle]) -> str:
     preprocessing = json.dumps(experiment.preprocessing.to_dict())
     folder = bundles[0].method if bundles else "METHOD"
     return f"""Every `.onnx` file runs in any ONNX runtime that finds `weights.bin` in the same folder. Input: `images`, float32
-`[N, {", ".join(map(str, experiment.image_shape))}]`; output: `logits` `[N, {len(experiment.classes)}]`. The input is made from a
-picture by this preprocessing:
+`[N, {", ".join(map(str, experiment.image_shape))}]`; output: `logits` `[N, {len(experiment.classes)}]`. The input is made
+from a picture by this preprocessing:
 
     {preprocessing}
 

@@ -1,8 +1,8 @@
 """Adding files to a bundle or an experiment: contents and hashes change together, also when the process is killed.
 
-New contents are written into a hidden folder first. When it is complete it gets the name `.update`, and its files are moved into
-place, the JSON file with the hashes last. A process that is killed before the renaming leaves the bundle as it was; one that is
-killed after it leaves work that `recover` finishes.
+New contents are written into a hidden folder first. When it is complete it gets the name `.update`, and its files are moved
+into place, the JSON file with the hashes last. A process that is killed before the renaming leaves the bundle as it was; one
+that is killed after it leaves work that `recover` finishes.
 """
 
 import hashlib

@@ -38,7 +38,8 @@ class Preprocessing:
 
     Attributes:
         exif_orientation: Whether a picture is turned as its EXIF orientation demands.
-        bit_depth: What happens to samples of more than 8 bits: `scale` maps their range to 0 .. 255, `clip` cuts them off at 255.
+        bit_depth: What happens to samples of more than 8 bits: `scale` maps their range to 0 .. 255, `clip` cuts them off at
+            255.
         mode: Pillow's colour mode: `L` (grey, one channel) or `RGB`. Transparency is dropped.
         resize: How the picture is resized; None leaves its size as it is.
         crop: Height and width in pixels of the centre that is cut out: the size of the network's input.
@@ -94,8 +95,8 @@ class Preprocessing:
         """Return an opened picture as pixels of the network's size, uint8 `[C, H, W]`.
 
         Raises:
-            UsageError: The samples are floating-point numbers, whose range is unknown; or the picture is smaller than the crop and
-                nothing says how to resize it.
+            UsageError: The samples are floating-point numbers, whose range is unknown; or the picture is smaller than the crop
+                and nothing says how to resize it.
         """
         if self.exif_orientation:
             image = ImageOps.exif_transpose(image)

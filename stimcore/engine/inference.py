@@ -47,8 +47,8 @@ class Progress:
         images: Calibration or evaluation images done so far.
         images_total: Images of this phase.
         results: Spec -> result on the images so far, the main network included; empty while calibrating.
-        hits: Spec -> bool `[images]`, set for images that were classified correctly; only in the last report, and only where the
-            evaluation was asked to collect them.
+        hits: Spec -> bool `[images]`, set for images that were classified correctly; only in the last report, and only where
+            the evaluation was asked to collect them.
     """
 
     phase: Phase
