@@ -78,7 +78,7 @@ def stratified(images: Images, count: int) -> Images:
 def select(images: Images, index: NDArray[np.int64]) -> Images:
     """Return the images at `index`; images in files stay there, where `Images.take` would read them."""
     if isinstance(images.pixels, FilePixels):
-        return Images(pixels=images.pixels.at(index), labels=images.labels[index])  # type: ignore[arg-type]  # it is indexed like an array
+        return Images(pixels=images.pixels.at(index), labels=images.labels[index])
     return images.take(index)
 
 

@@ -7,7 +7,7 @@ continues bit for bit from its last finished epoch (on the CPU, with the same nu
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -102,7 +102,7 @@ class Trainer:
         """Number of whole batches; a smaller last batch would have noisier statistics, so its images wait for another epoch."""
         return len(self.dataset.train) // self.recipe.batch_size
 
-    def run(self, folder: Path) -> Iterator[dict[str, Any]]:
+    def run(self, folder: Path) -> Generator[dict[str, Any], None, None]:
         """Train to the last epoch; write a checkpoint and a record after every epoch, and yield the records.
 
         Raises:

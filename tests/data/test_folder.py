@@ -1,5 +1,9 @@
 """Folders of images: layouts, sizes, refusals, and the ones that stay on disk."""
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +13,7 @@ from stimcore.data.pictures import FilePixels, cropped, original
 from stimcore.errors import DataMissing
 
 
-def picture(path, size=(12, 10), mode="RGB", seed=0):
+def picture(path: Path, size: tuple[int, int] = (12, 10), mode: str = "RGB", seed: int = 0) -> np.ndarray:
     """Writes one picture of noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     channels = {"RGB": (3,), "L": ()}[mode]
@@ -19,7 +23,7 @@ def picture(path, size=(12, 10), mode="RGB", seed=0):
 
 
 @pytest.fixture
-def flat(tmp_path):
+def flat(tmp_path: Path) -> Path:
     """Two classes of ten pictures on one level."""
     for label in "ab":
         for number in range(10):
@@ -27,7 +31,7 @@ def flat(tmp_path):
     return tmp_path / "flat"
 
 
-def test_train_and_test_folders(tmp_path):
+def test_train_and_test_folders(tmp_path: Path) -> None:
     for part in ("train", "val"):
         for label in ("cat", "dog"):
             picture(tmp_path / part / label / "1.png")
@@ -38,7 +42,7 @@ def test_train_and_test_folders(tmp_path):
     assert found.train.pixels.dtype == np.uint8
 
 
-def test_one_level_is_split_by_class_and_seed(flat):
+def test_one_level_is_split_by_class_and_seed(flat: Path) -> None:
     found = image_folder(flat, test_frac=0.3)
     assert np.bincount(found.test.labels).tolist() == [3, 3]
     assert np.bincount(found.train.labels).tolist() == [7, 7]
@@ -46,7 +50,7 @@ def test_one_level_is_split_by_class_and_seed(flat):
     assert found.train.sha256 != image_folder(flat, test_frac=0.3, seed=1).train.sha256
 
 
-def test_pictures_are_resized_by_their_shorter_side_and_cut_in_the_middle(tmp_path):
+def test_pictures_are_resized_by_their_shorter_side_and_cut_in_the_middle(tmp_path: Path) -> None:
     wide = np.zeros((8, 24), np.uint8)
     wide[:, 8:16] = 255
     Image.fromarray(wide).save(tmp_path / "wide.png")
@@ -60,14 +64,14 @@ def test_pictures_are_resized_by_their_shorter_side_and_cut_in_the_middle(tmp_pa
     assert not np.array_equal(enlarged, pixels.transpose(2, 0, 1))
 
 
-def test_grey_pictures_have_one_channel(tmp_path):
+def test_grey_pictures_have_one_channel(tmp_path: Path) -> None:
     for label in "ab":
         picture(tmp_path / "train" / label / "1.png", mode="L")
         picture(tmp_path / "test" / label / "1.png", mode="L")
     assert image_folder(tmp_path, size=8).image_shape == (1, 8, 8)
 
 
-def test_what_does_not_fit_into_memory_stays_in_its_files_and_looks_the_same(flat):
+def test_what_does_not_fit_into_memory_stays_in_its_files_and_looks_the_same(flat: Path) -> None:
     small, large = image_folder(flat), image_folder(flat, resident_bytes=10)
     pixels = large.train.pixels
     assert isinstance(pixels, FilePixels)
@@ -91,17 +95,17 @@ def test_what_does_not_fit_into_memory_stays_in_its_files_and_looks_the_same(fla
     [
         (lambda root: (root / "a" / "0.png").write_bytes(b"no picture"), "0.png is not an image that can be read"),
         (lambda root: [path.unlink() for path in (root / "a").iterdir()], "the class folders a in .* have no images"),
-        (lambda root: __import__("shutil").rmtree(root / "a"), "has 1 class folders with 10 images; allowed: at least two"),
-        (lambda root: __import__("shutil").rmtree(root), "there is no folder .*Give a folder that has one folder of images"),
+        (lambda root: shutil.rmtree(root / "a"), "has 1 class folders with 10 images; allowed: at least two"),
+        (shutil.rmtree, "there is no folder .*Give a folder that has one folder of images"),
     ],
 )
-def test_broken_folders_are_one_sentence(break_it, sentence, flat):
+def test_broken_folders_are_one_sentence(break_it: Callable[[Path], object], sentence: str, flat: Path) -> None:
     break_it(flat)
     with pytest.raises(DataMissing, match=sentence):
         image_folder(flat)
 
 
-def test_parts_with_different_classes_are_refused(tmp_path):
+def test_parts_with_different_classes_are_refused(tmp_path: Path) -> None:
     for part, labels in (("train", "ab"), ("test", "ac")):
         for label in labels:
             picture(tmp_path / part / label / "1.png")

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def write_idx(folder: Path, *, packed: bool) -> None:
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_fashion_mnist_is_read_from_four_idx_files_lying_in_the_folder(packed, tmp_path):
+def test_fashion_mnist_is_read_from_four_idx_files_lying_in_the_folder(packed: bool, tmp_path: Path) -> None:
     write_idx(tmp_path, packed=packed)
     found = fashion_mnist(tmp_path, download=False)
     assert found.image_shape == (1, 28, 28)
@@ -51,7 +52,7 @@ def test_fashion_mnist_is_read_from_four_idx_files_lying_in_the_folder(packed, t
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
-def test_debians_package_is_found(tmp_path):
+def test_debians_package_is_found(tmp_path: Path) -> None:
     found = load("fashion-mnist", tmp_path)
     assert (len(found.train), len(found.test)) == (60_000, 10_000)
     assert np.bincount(found.train.labels).tolist() == [6000] * 10
@@ -77,7 +78,7 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def missing(tmp_path_factory) -> tuple[str, dict[str, str]]:
+def missing(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
     """What loading says in a process whose network leads nowhere (a proxy that nobody answers), and the folder it looked in."""
     folder = tmp_path_factory.mktemp("empty")
     nowhere = {key: "http://127.0.0.1:9" for key in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
@@ -102,14 +103,16 @@ def missing(tmp_path_factory) -> tuple[str, dict[str, str]]:
         ("imagenet", "ImageNet was looked for in", "Unpack it into train/CLASS/*.JPEG and val/CLASS/*.JPEG"),
     ],
 )
-def test_a_missing_data_set_says_where_it_was_looked_for_and_what_to_do(name, looked, todo, missing):
+def test_a_missing_data_set_says_where_it_was_looked_for_and_what_to_do(
+    name: str, looked: str, todo: str, missing: tuple[str, dict[str, str]]
+) -> None:
     folder, sentences = missing
     assert sentences[name].startswith(looked)
     assert folder in sentences[name]
     assert todo in sentences[name]
 
 
-def test_unknown_names_and_sides_are_refused(tmp_path):
+def test_unknown_names_and_sides_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match="there is no data set 'mnist'; allowed: fashion-mnist, cifar10, cifar100, imagenet, folder"
     ):
@@ -120,7 +123,7 @@ def test_unknown_names_and_sides_are_refused(tmp_path):
     assert set(DATASETS) == {"fashion-mnist", "cifar10", "cifar100", "imagenet"}
 
 
-def test_imagenet_is_the_custom_of_256_and_224(tmp_path):
+def test_imagenet_is_the_custom_of_256_and_224(tmp_path: Path) -> None:
     from PIL import Image
 
     for part in ("train", "val"):
@@ -134,17 +137,17 @@ def test_imagenet_is_the_custom_of_256_and_224(tmp_path):
     assert found.name == "imagenet"
 
 
-def test_labels_out_of_range_and_empty_parts_are_refused():
+def test_labels_out_of_range_and_empty_parts_are_refused() -> None:
     good = Images(pixels=np.zeros((2, 1, 4, 4), np.uint8), labels=np.array([0, 1]))
     empty = good.first(0)
-    make = {"name": "mine", "classes": ("a", "b"), "mean": (0.5,), "std": (0.5,)}
+    make: dict[str, Any] = {"name": "mine", "classes": ("a", "b"), "mean": (0.5,), "std": (0.5,)}
     with pytest.raises(DataMissing, match="mine has no test images"):
         Dataset(train=good, test=empty, **make)
     with pytest.raises(DataMissing, match="training labels from 0 to 1; allowed: 0 to 0"):
         Dataset(train=good, test=good, **{**make, "classes": ("a",)})
 
 
-def test_the_calibration_sample_is_seeded_sorted_and_no_larger_than_there_is():
+def test_the_calibration_sample_is_seeded_sorted_and_no_larger_than_there_is() -> None:
     images = Images(pixels=np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1), labels=np.zeros(100, np.int64))
     sample = calibration_subset(images, 10)
     values = sample.pixels.ravel().tolist()
@@ -155,7 +158,7 @@ def test_the_calibration_sample_is_seeded_sorted_and_no_larger_than_there_is():
     assert len(calibration_subset(images)) == 100
 
 
-def test_hashes_tell_pixels_labels_and_shapes_apart():
+def test_hashes_tell_pixels_labels_and_shapes_apart() -> None:
     images = Images(pixels=np.zeros((2, 1, 2, 2), np.uint8), labels=np.array([0, 1]))
     others = [
         Images(pixels=np.ones((2, 1, 2, 2), np.uint8), labels=np.array([0, 1])),

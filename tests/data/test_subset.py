@@ -1,5 +1,7 @@
 """Cuts and samples: seeded, by class, nested, and refused where there are too few images."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,7 +32,7 @@ def numbers(images: Images) -> list[int]:
     return images.pixels.ravel().tolist()
 
 
-def test_a_cut_has_so_many_of_every_class_and_is_a_part_of_a_larger_one(data):
+def test_a_cut_has_so_many_of_every_class_and_is_a_part_of_a_larger_one(data: Dataset) -> None:
     small, large = reduce_dataset(data, 5), reduce_dataset(data, 9)
     assert np.bincount(small.train.labels).tolist() == [5, 5, 5]
     assert np.bincount(large.train.labels).tolist() == [9, 9, 9]
@@ -44,7 +46,7 @@ def test_a_cut_has_so_many_of_every_class_and_is_a_part_of_a_larger_one(data):
     assert reduce_dataset(data, None) is data
 
 
-def test_the_sample_of_fashion_mnist_never_changes():
+def test_the_sample_of_fashion_mnist_never_changes() -> None:
     """These numbers are in the records of runs: another draw would give other accuracies."""
     images = Images(pixels=np.zeros((60_000, 1, 1, 1), np.uint8), labels=np.arange(60_000, dtype=np.int64) % 10)
     images.pixels[:, 0, 0, 0] = np.arange(60_000) % 251
@@ -53,14 +55,14 @@ def test_the_sample_of_fashion_mnist_never_changes():
     assert stratified(images, 2000).sha256[:16] == "195b0f5ad7a948d7"
 
 
-def test_a_holdout_is_other_training_images(data):
+def test_a_holdout_is_other_training_images(data: Dataset) -> None:
     plain, held = reduce_dataset(data, 10), reduce_dataset(data, 10, holdout=True)
     assert numbers(held.train) == numbers(plain.train)
     assert np.bincount(held.test.labels).tolist() == [10, 10, 10]
     assert set(numbers(held.test)) == set(numbers(data.train)) - set(numbers(held.train))
 
 
-def test_too_few_images_are_refused(data):
+def test_too_few_images_are_refused(data: Dataset) -> None:
     with pytest.raises(UsageError, match="21 training images per class, where class 'a' of mine has 20; allowed: at most 20"):
         reduce_dataset(data, 21)
     with pytest.raises(UsageError, match="and a holdout of the same size, where class 'a' of mine has 20; allowed: at most 10"):
@@ -69,7 +71,7 @@ def test_too_few_images_are_refused(data):
         reduce_dataset(data, None, holdout=True)
 
 
-def test_a_stratified_sample_keeps_the_shares_of_the_classes():
+def test_a_stratified_sample_keeps_the_shares_of_the_classes() -> None:
     labels = np.array([0] * 50 + [1] * 30 + [2] * 19 + [3], np.int64)
     images = Images(pixels=np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1), labels=labels)
     assert np.bincount(stratified(images, 20).labels, minlength=4).tolist() == [10, 6, 4, 0]
@@ -81,7 +83,7 @@ def test_a_stratified_sample_keeps_the_shares_of_the_classes():
     assert stratified(images, 1000) is images
 
 
-def test_images_in_files_stay_there(tmp_path):
+def test_images_in_files_stay_there(tmp_path: Path) -> None:
     for label in "ab":
         for number in range(6):
             for part in ("train", "test"):

@@ -3,11 +3,13 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stimcore.data.sources import DATASETS
 from stimcore.errors import UsageError
+from stimcore.methods.stimulative import Stimulative
 from stimcore.methods.table import METHODS, make
 from stimcore.nets.catalogue import build
 from stimcore.recipes import __main__ as recipes
@@ -17,7 +19,7 @@ from stimcore.train.watch import watched
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_is_complete_and_survives_a_round_trip(name):
+def test_every_recipe_is_complete_and_survives_a_round_trip(name: str) -> None:
     found = recipe(name)
     assert found.name == name
     assert found.dataset in DATASETS
@@ -28,7 +30,7 @@ def test_every_recipe_is_complete_and_survives_a_round_trip(name):
         make(method, found.options.get(method, {}))
 
 
-def test_the_papers_settings_of_appendix_c2_and_f2():
+def test_the_papers_settings_of_appendix_c2_and_f2() -> None:
     mobile = recipe("mobilenetv3-cifar100")
     assert (mobile.epochs, mobile.batch_size, mobile.learning_rate, mobile.schedule) == (500, 64, 0.05, "cosine")
     assert (mobile.weight_decay, mobile.momentum, mobile.nesterov) == (3e-5, 0.9, False)
@@ -38,14 +40,17 @@ def test_the_papers_settings_of_appendix_c2_and_f2():
     dense = recipe("densenet264-cifar100")
     assert (dense.epochs, dense.batch_size, dense.learning_rate, dense.decay) == (200, 128, 0.1, 0.2)
     assert (dense.milestones, dense.weight_decay, dense.nesterov) == ((60, 120, 160), 5e-4, True)
-    assert make("stimulative", recipe("resnet50-imagenet-plus").options["stimulative"]).max_skipped == (0, 1, 3, 0)
+    plus = make("stimulative", recipe("resnet50-imagenet-plus").options["stimulative"])
+    assert isinstance(plus, Stimulative)
+    assert plus.max_skipped == (0, 1, 3, 0)
     assert all(recipe(name).label_smoothing == 0 for name in RECIPES)
 
 
-def test_what_is_refused():
+def test_what_is_refused() -> None:
     with pytest.raises(UsageError, match="there is no recipe 'resnet'; allowed: resnet20-fashion, "):
         recipe("resnet")
     good = recipe("resnet20-fashion")
+    change: dict[str, Any]
     for change, sentence in (
         ({"schedule": "linear"}, "schedule 'linear' in recipe resnet20-fashion; allowed: cosine, step, one_cycle"),
         ({"augmentation": "cutmix"}, "augmentation 'cutmix'"),
@@ -57,15 +62,16 @@ def test_what_is_refused():
         with pytest.raises(UsageError, match=sentence):
             dataclasses.replace(good, **change)
     for key in ("train_per_class", "evaluate_every", "watch_every", "watch_images"):
+        change = {key: 0}
         with pytest.raises(UsageError, match=f"{key} 0 in recipe resnet20-fashion; allowed: 1 and more"):
-            dataclasses.replace(good, **{key: 0})
+            dataclasses.replace(good, **change)
     with pytest.raises(UsageError, match="differs in the keys dropout"):
         Recipe.from_dict(good.to_dict() | {"dropout": 0.5})
     with pytest.raises(UsageError, match="differs in the keys epochs"):
         Recipe.from_dict({key: value for key, value in good.to_dict().items() if key != "epochs"})
 
 
-def test_recipes_of_before_there_were_some_keys_are_read_with_their_defaults():
+def test_recipes_of_before_there_were_some_keys_are_read_with_their_defaults() -> None:
     new = ("train_per_class", "evaluate_every", "watch", "watch_every", "watch_images")
     older = {key: value for key, value in recipe("mobilenetv3-cifar100").to_dict().items() if key not in new}
     found = Recipe.from_dict(older | {"label": "paper"})
@@ -73,7 +79,7 @@ def test_recipes_of_before_there_were_some_keys_are_read_with_their_defaults():
     assert found.label == PAPER
 
 
-def test_recipes_in_committed_bundles_are_read():
+def test_recipes_in_committed_bundles_are_read() -> None:
     for path in (Path(__file__).parents[2] / "exported").glob("*/*/manifest.json"):
         found = Recipe.from_dict(json.loads(path.read_text(encoding="utf-8"))["recipe"])
         assert found.label == REDUCED
@@ -81,7 +87,7 @@ def test_recipes_in_committed_bundles_are_read():
         assert found.epochs >= 1
 
 
-def test_when_a_recipe_evaluates_and_watches():
+def test_when_a_recipe_evaluates_and_watches() -> None:
     plan = dataclasses.replace(recipe("resnet20-fashion"), epochs=11, evaluate_every=4, watch_every=3)
     assert [epoch for epoch in range(1, 12) if plan.watches(epoch)] == [3, 6, 9, 11]
     assert [epoch for epoch in range(1, 12) if plan.evaluates(epoch)] == [3, 4, 6, 8, 9, 11]
@@ -101,7 +107,7 @@ def test_when_a_recipe_evaluates_and_watches():
         "resnet20-cifar10",
     ],
 )
-def test_the_scarce_recipe(name):
+def test_the_scarce_recipe(name: str) -> None:
     plan = recipe(name)
     assert (plan.train_per_class, plan.epochs, plan.batch_size, plan.learning_rate) == (500, 60, 128, 0.1)
     assert (plan.schedule, plan.momentum, plan.nesterov, plan.augmentation) == ("one_cycle", 0.9, True, "flip_crop")
@@ -111,13 +117,13 @@ def test_the_scarce_recipe(name):
     assert len(watched(topology, plan.watch)) == len(plan.watch) >= 2
 
 
-def test_the_ablation_of_lambda_has_the_settings_of_what_it_is_compared_with():
+def test_the_ablation_of_lambda_has_the_settings_of_what_it_is_compared_with() -> None:
     assert recipe("resnet20-fashion-lambda") == recipe("resnet20-fashion")
     assert set(ALIASES.values()) <= set(RECIPES)
     assert not set(ALIASES) & set(RECIPES)
 
 
-def test_the_list_says_cost_and_accuracy_or_that_they_are_not_measured(capsys):
+def test_the_list_says_cost_and_accuracy_or_that_they_are_not_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert recipes.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for name in RECIPES:
@@ -128,7 +134,7 @@ def test_the_list_says_cost_and_accuracy_or_that_they_are_not_measured(capsys):
     assert set(EXPECTED) <= set(RECIPES)
 
 
-def test_the_list_as_json(capsys):
+def test_the_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert recipes.main(["list", "--json", "-"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in rows] == list(RECIPES)

@@ -35,7 +35,9 @@ def test_statistics_are_the_plain_average_of_batch_means_and_unbiased_variances(
     before = {key: value.clone() for key, value in net.state_dict().items()}
     first = batch_norms(recalibrated(net, net.topology.full, images, batch_size=4))[0]
     with torch.no_grad():
-        outputs = [net.module.get_submodule("conv1")(batch) for batch in images.split(4)]  # what the first batch norm receives
+        outputs = [
+            net.module.get_submodule("conv1")(batch) for batch in torch.split(images, 4)
+        ]  # what the first batch norm receives
     assert first.running_mean is not None
     assert first.running_var is not None
     assert torch.allclose(first.running_mean, torch.stack([x.mean((0, 2, 3)) for x in outputs]).mean(0), atol=1e-6)

@@ -1,4 +1,4 @@
-"""Outside checkpoints: what is read and what is refused, and that imported networks say what plain model code says."""
+"""Checkpoints of other programs: what is read, what is refused, and that imported networks give the logits of plain model code."""
 
 import os
 import pickle
@@ -38,7 +38,8 @@ def plain_logits(state: Mapping[str, Tensor], images: Tensor) -> Tensor:
     """A CIFAR ResNet straight from its checkpoint: He et al., section 4.2, option A. Shares no code with the program."""
 
     def norm(x: Tensor, name: str) -> Tensor:
-        return functional.batch_norm(x, *(state[f"{name}.{key}"] for key in ("running_mean", "running_var", "weight", "bias")))
+        mean, var, weight, bias = (state[f"{name}.{key}"] for key in ("running_mean", "running_var", "weight", "bias"))
+        return functional.batch_norm(x, mean, var, weight, bias)
 
     x = functional.relu(norm(functional.conv2d(images, state["conv1.weight"], padding=1), "bn1"))
     for layer in (1, 2, 3):
@@ -251,7 +252,7 @@ def test_a_torn_file_is_refused(tmp_path: Path) -> None:
         read_weights(str(tmp_path / "torn.pt"), "resnet20")
 
 
-def test_wrong_use_is_told(tmp_path: Path, pictures: Path) -> None:
+def test_wrong_use_is_refused_in_one_sentence(tmp_path: Path, pictures: Path) -> None:
     torch.save(weights(), tmp_path / "w.pt")
     argv = [str(tmp_path / "w.pt"), "--run-dir", str(tmp_path / "run"), "--dataset", f"folder:{pictures}"]
     with pytest.raises(UsageError, match="no network 'resnet21'"):

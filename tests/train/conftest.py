@@ -1,7 +1,9 @@
 """A data set and a recipe small enough to train in a second, and the hash of what training led to."""
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -59,11 +61,31 @@ def recipe() -> Recipe:
     )
 
 
-@pytest.fixture
-def trainer_for(tiny, recipe):
-    """Builds a trainer with fresh seeded weights."""
+class MakeTrainer(Protocol):
+    """Makes a trainer with fresh seeded weights; what is not given is the small recipe and data set of these tests."""
 
-    def make_trainer(method: str = "common", *, options=None, plan=recipe, data=tiny, **settings) -> Trainer:
+    def __call__(
+        self,
+        method: str = "common",
+        *,
+        options: Mapping[str, Any] | None = None,
+        plan: Recipe | None = None,
+        data: Dataset | None = None,
+        **settings: Any,
+    ) -> Trainer: ...
+
+
+@pytest.fixture
+def trainer_for(tiny: Dataset, recipe: Recipe) -> MakeTrainer:
+    def make_trainer(
+        method: str = "common",
+        *,
+        options: Mapping[str, Any] | None = None,
+        plan: Recipe | None = None,
+        data: Dataset | None = None,
+        **settings: Any,
+    ) -> Trainer:
+        plan, data = plan or recipe, data or tiny
         with layers_seeded(0, "weights"):
             net = build(plan.network, input_shape=data.image_shape, num_classes=len(data.classes))
         return Trainer(net, make(method, options or {}), plan, data, Settings(progress=False, **settings))
@@ -72,12 +94,19 @@ def trainer_for(tiny, recipe):
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path: Path) -> Path:
     """A folder of images as a user would have one."""
     root = tmp_path / "pictures"
     write_folder(root, pictures(48), "train")
     write_folder(root, pictures(12, seed=1), "test")
     return root
+
+
+def newest(folder: Path) -> tuple[Path, checkpoint.Checkpoint, list[str]]:
+    """Return the newest checkpoint of a folder that has one; see `checkpoint.newest`."""
+    result = checkpoint.newest(folder)
+    assert result is not None
+    return result
 
 
 def digest(state: checkpoint.Checkpoint) -> str:
@@ -92,7 +121,7 @@ def digest(state: checkpoint.Checkpoint) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread() -> Iterator[None]:
     """The same sums in the same order on every machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -70,7 +70,7 @@ def curve(name: str) -> list[dict[str, float]]:
                 spread = (2 / parameter[0].numel()) ** 0.5
                 parameter.data = torch.from_numpy(numbers.standard_normal(parameter.shape)) * spread
         order = torch.randperm(len(data.train), generator=generator(0, "golden order"))
-        batches = [*order.split(recipe.batch_size), *order.flip(0).split(recipe.batch_size)]
+        batches = [*torch.split(order, recipe.batch_size), *torch.split(order.flip(0), recipe.batch_size)]
         trainer.net.train()
         rows = [
             {key: float(value) for key, value in trainer.train_step(_double(context), step).items()}

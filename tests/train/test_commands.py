@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from stimcore import cli
 from stimcore.analysis import paper
 from stimcore.bench import __main__ as bench
-from stimcore.data.images import calibration_subset
+from stimcore.data.images import Dataset, calibration_subset
 from stimcore.errors import UsageError
 from stimcore.export import __main__ as export
 from stimcore.recipes import recipe
@@ -19,11 +20,11 @@ from stimcore.train import __main__ as train
 from stimcore.train.request import TrainRequest
 
 
-def run(command, *argv: str) -> int:
+def run(command: Callable[[Sequence[str]], int], *argv: str) -> int:
     """The exit code of a command in this process."""
     with pytest.raises(SystemExit) as ended:
         cli.run(command, argv)
-    return int(ended.value.code)
+    return int(ended.value.code or 0)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,9 @@ def run(command, *argv: str) -> int:
         (["resnet20-fashion", "--name", "../x"], "--name '../x'; allowed: letters, digits, dots and dashes"),
     ],
 )
-def test_wrong_use_ends_with_2_and_one_sentence(argv, sentence, folder, tmp_path, capsys):
+def test_wrong_use_ends_with_2_and_one_sentence(
+    argv: list[str], sentence: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     if argv and "--dataset" not in argv:
         argv = [*argv, "--dataset", f"folder:{folder}"]
     if "--batch-size" not in argv and argv:
@@ -84,7 +87,7 @@ def test_wrong_use_ends_with_2_and_one_sentence(argv, sentence, folder, tmp_path
     assert sentence in said
 
 
-def test_one_command_trains_a_lambda_each(folder, tmp_path, capsys):
+def test_one_command_trains_a_lambda_each(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = [
         "--dataset",
         f"folder:{folder}",
@@ -110,7 +113,7 @@ def test_one_command_trains_a_lambda_each(folder, tmp_path, capsys):
     assert "test " in out
 
 
-def test_a_twin_is_the_subnet_alone(folder, tmp_path, capsys):
+def test_a_twin_is_the_subnet_alone(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = [
         "--dataset",
         f"folder:{folder}",
@@ -130,7 +133,9 @@ def test_a_twin_is_the_subnet_alone(folder, tmp_path, capsys):
     assert run(train.main, *argv, "--resume") == 0  # nothing is left to do
 
 
-def test_the_head_of_a_run_with_normalised_ce_comes_back_with_its_weights(folder, tmp_path, capsys):
+def test_the_head_of_a_run_with_normalised_ce_comes_back_with_its_weights(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import torch
 
     where = [
@@ -153,7 +158,7 @@ def test_the_head_of_a_run_with_normalised_ce_comes_back_with_its_weights(folder
     assert torch.allclose(out.std(1, correction=0), torch.full((4,), 3.0), rtol=1e-2)
 
 
-def test_options_reach_the_method(folder, tmp_path, capsys):
+def test_options_reach_the_method(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = [
         "--dataset",
         f"folder:{folder}",
@@ -173,7 +178,7 @@ def test_options_reach_the_method(folder, tmp_path, capsys):
     assert (found["max_skipped"], found["subnets"], found["two_forward"], found["weight"]) == ([0, 1, 2], 2, True, 2)
 
 
-def trained(folder, run_dir, capsys, *argv: str) -> Path:
+def trained(folder: Path, run_dir: Path, capsys: pytest.CaptureFixture[str], *argv: str) -> Path:
     """One epoch of common training on the pictures."""
     where = ["--dataset", f"folder:{folder}", "--run-dir", str(run_dir), "--quiet", "--device", "cpu", "--batch-size", "16"]
     code = run(train.main, "resnet20-fashion", "--method", "common", "--epochs", "1", *where, *argv)
@@ -181,7 +186,9 @@ def trained(folder, run_dir, capsys, *argv: str) -> Path:
     return run_dir
 
 
-def test_a_run_on_fewer_images_records_them_and_is_calibrated_on_them(folder, tmp_path, capsys):
+def test_a_run_on_fewer_images_records_them_and_is_calibrated_on_them(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = [trained(folder, tmp_path / f"seed{seed}", capsys, "--train-per-class", "6", "--seed", seed) for seed in ("0", "1")]
     asked = [Run.read(path) for path in runs]
     assert asked[0].images == asked[1].images
@@ -197,7 +204,9 @@ def test_a_run_on_fewer_images_records_them_and_is_calibrated_on_them(folder, tm
         dataset_of(dataclasses.replace(asked[0], images={"train_sha256": "0" * 64}))
 
 
-def test_a_run_on_a_holdout_says_so_and_is_never_exported(folder, tmp_path, capsys):
+def test_a_run_on_a_holdout_says_so_and_is_never_exported(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = trained(folder, tmp_path / "run", capsys, "--train-per-class", "8", "--holdout", "--watch", "smallest")
     (row,) = training_records(path)
     assert "test" not in row
@@ -225,7 +234,9 @@ def test_a_run_on_a_holdout_says_so_and_is_never_exported(folder, tmp_path, caps
     assert "holdout was True, is now False" in capsys.readouterr().err
 
 
-def test_the_watched_are_printed_and_a_twin_leaves_out_what_it_lacks(folder, tmp_path, capsys):
+def test_the_watched_are_printed_and_a_twin_leaves_out_what_it_lacks(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = trained(folder, tmp_path / "run", capsys, "--train-per-class", "0")
     assert [one["name"] for one in training_records(path)[0]["watched"]] == ["smallest", "half", "d1-2-3", "d3-2-1", "d2-3-2"]
     out = capsys.readouterr().out
@@ -251,7 +262,9 @@ def test_the_watched_are_printed_and_a_twin_leaves_out_what_it_lacks(folder, tmp
         (["--precision", "bf16", "--batch-size", "64", "--learning-rate", "0.05"], "stimulative-batch64-rate0.05-bf16-0"),
     ],
 )
-def test_runs_that_differ_have_different_folders(argv, name, monkeypatch, tiny):
+def test_runs_that_differ_have_different_folders(
+    argv: list[str], name: str, monkeypatch: pytest.MonkeyPatch, tiny: Dataset
+) -> None:
     requests: list[TrainRequest] = []
     monkeypatch.setattr(train, "load_dataset", lambda _: tiny)
     monkeypatch.setattr(train, "train_run", lambda request, *_: requests.append(request))
@@ -278,7 +291,9 @@ def test_runs_that_differ_have_different_folders(argv, name, monkeypatch, tiny):
         (["--option", "temperature=2"], recipe.REDUCED),
     ],
 )
-def test_the_papers_label_is_lost_with_its_settings(argv, label, monkeypatch, tiny):
+def test_the_papers_label_is_lost_with_its_settings(
+    argv: list[str], label: str, monkeypatch: pytest.MonkeyPatch, tiny: Dataset
+) -> None:
     labels: list[str] = []
     monkeypatch.setattr(train, "load_dataset", lambda _: tiny)
     monkeypatch.setattr(train, "train_run", lambda request, *_: labels.append(request.recipe.label))
@@ -287,7 +302,7 @@ def test_the_papers_label_is_lost_with_its_settings(argv, label, monkeypatch, ti
     assert paper.LABEL != recipe.PAPER
 
 
-def test_bench_step_reports_the_keys_that_others_rely_on(tmp_path, capsys):
+def test_bench_step_reports_the_keys_that_others_rely_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--network", "resnet20", "--batch-size", "4", "--pixels", "8", "--rounds", "3", "--memory-rounds", "1"]
     assert run(bench.main, "step", *small, "--device", "cpu", "--json", str(tmp_path / "step.json")) == 0
     report = json.loads((tmp_path / "step.json").read_text())
@@ -303,7 +318,7 @@ def test_bench_step_reports_the_keys_that_others_rely_on(tmp_path, capsys):
     assert run(bench.main, "nonsense") == 2
 
 
-def test_records_of_a_run_are_where_others_look_for_them(folder, tmp_path):
+def test_records_of_a_run_are_where_others_look_for_them(folder: Path, tmp_path: Path) -> None:
     where = [
         "--dataset",
         f"folder:{folder}",

@@ -10,7 +10,7 @@ from tests.train.golden import CASES, FOLDER, STEPS, curve, write
 
 @pytest.mark.golden
 @pytest.mark.parametrize("name", CASES)
-def test_the_first_losses_are_the_golden_ones(name):
+def test_the_first_losses_are_the_golden_ones(name: str) -> None:
     if REWRITE:
         write(name)
     golden = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
@@ -20,5 +20,5 @@ def test_the_first_losses_are_the_golden_ones(name):
         assert row == pytest.approx(expected, rel=1e-5, abs=1e-7), f"step {step + 1}"
 
 
-def test_no_golden_curve_is_left_over():
+def test_no_golden_curve_is_left_over() -> None:
     assert {path.stem for path in FOLDER.glob("*.json")} == set(CASES)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from stimcore.runs import checkpoint
 from stimcore.runs.run import training_records, writer_lock
 from stimcore.runs.trained_run import open_run
 from stimcore.train import __main__ as train
-from tests.train.conftest import digest
+from tests.train.conftest import digest, newest
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +36,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def trained(folder: Path, run_dir: Path, *more: str, **options) -> subprocess.CompletedProcess[str]:
+def trained(folder: Path, run_dir: Path, *more: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs to the end."""
     return subprocess.run(
         command(folder, run_dir, *more, **options), env=environment(), capture_output=True, text=True, timeout=300, check=False
@@ -44,7 +45,7 @@ def trained(folder: Path, run_dir: Path, *more: str, **options) -> subprocess.Co
 
 def final(run_dir: Path) -> str:
     """Hash of the newest checkpoint."""
-    return digest(checkpoint.newest(run_dir)[1])
+    return digest(newest(run_dir)[1])
 
 
 def _killed_again_and_again(folder: Path, run_dir: Path, whole: Path, kills: int, seed: int) -> None:
@@ -80,7 +81,7 @@ def _killed_again_and_again(folder: Path, run_dir: Path, whole: Path, kills: int
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of images, and a run on it that nothing disturbed."""
     from tests.train.conftest import pictures, write_folder
 
@@ -94,17 +95,17 @@ def reference(tmp_path_factory):
     return root
 
 
-def test_killed_four_times_it_ends_with_the_same_weights(reference, tmp_path):
+def test_killed_four_times_it_ends_with_the_same_weights(reference: Path, tmp_path: Path) -> None:
     _killed_again_and_again(reference / "pictures", tmp_path / "run", reference / "whole", kills=4, seed=0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_killed_many_times_it_ends_with_the_same_weights(seed, reference, tmp_path):
+def test_killed_many_times_it_ends_with_the_same_weights(seed: int, reference: Path, tmp_path: Path) -> None:
     _killed_again_and_again(reference / "pictures", tmp_path / "run", reference / "whole", kills=10, seed=seed)
 
 
-def test_a_full_disk_is_one_sentence_and_keeps_what_was_finished(reference, tmp_path):
+def test_a_full_disk_is_one_sentence_and_keeps_what_was_finished(reference: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk: no checkpoint can be written."""
     run_dir = tmp_path
     shutil.copytree(reference / "whole", run_dir, dirs_exist_ok=True)
@@ -121,15 +122,17 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_finished(reference, tmp_
     assert final(run_dir) == final(reference / "whole")
 
 
-def here(capsys, *argv: str) -> tuple[int, str]:
+def here(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
     """The same command in this process: exit code and what it says on standard error."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         cli.run(train.main, argv)
-    return int(ended.value.code), capsys.readouterr().err
+    return int(ended.value.code or 0), capsys.readouterr().err
 
 
-def test_a_truncated_checkpoint_is_named_and_the_one_before_is_used(reference, tmp_path, capsys):
+def test_a_truncated_checkpoint_is_named_and_the_one_before_is_used(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     argv = command(reference / "pictures", tmp_path)[3:]
     shutil.copytree(reference / "whole", tmp_path, dirs_exist_ok=True)
     newest = checkpoint.list_paths(tmp_path)[-1]
@@ -142,7 +145,7 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_is_used(reference, t
     assert final(tmp_path) == final(reference / "whole")
 
 
-def test_when_no_checkpoint_can_be_read_it_says_so(reference, tmp_path, capsys):
+def test_when_no_checkpoint_can_be_read_it_says_so(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(reference / "whole", tmp_path, dirs_exist_ok=True)
     for path in checkpoint.list_paths(tmp_path):
         path.write_bytes(b"not a checkpoint")
@@ -154,7 +157,9 @@ def test_when_no_checkpoint_can_be_read_it_says_so(reference, tmp_path, capsys):
         open_run(tmp_path)
 
 
-def test_a_started_run_is_not_overwritten_and_not_continued_as_another(reference, capsys):
+def test_a_started_run_is_not_overwritten_and_not_continued_as_another(
+    reference: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run_dir = reference / "whole"
     code, said = here(capsys, *command(reference / "pictures", run_dir)[3:])
     assert code == 2
@@ -171,7 +176,9 @@ def test_a_started_run_is_not_overwritten_and_not_continued_as_another(reference
     assert "other settings: epochs was 6, is now 8; learning_rate was 0.02, is now 0.5. Give the old ones" in said
 
 
-def test_a_run_of_before_there_were_some_options_is_resumed(reference, tmp_path, capsys):
+def test_a_run_of_before_there_were_some_options_is_resumed(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(reference / "whole", tmp_path, dirs_exist_ok=True)
     asked = json.loads((tmp_path / "run.json").read_text())
     asked["options"] = {"weight": 1.0, "temperature": 1.0, "max_skipped": None, "two_forward": False}
@@ -188,7 +195,7 @@ def test_a_run_of_before_there_were_some_options_is_resumed(reference, tmp_path,
     assert final(tmp_path) == final(reference / "whole")
 
 
-def test_one_process_at_a_time_writes_a_run_folder(reference, tmp_path, capsys):
+def test_one_process_at_a_time_writes_a_run_folder(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir, pictures = tmp_path / "run", reference / "pictures"
     first = subprocess.Popen(
         command(pictures, run_dir, epochs=500), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -204,14 +211,14 @@ def test_one_process_at_a_time_writes_a_run_folder(reference, tmp_path, capsys):
     first.send_signal(signal.SIGKILL)
     first.communicate(timeout=60)
     assert (run_dir / "writer.pid").read_text().strip() == str(first.pid)  # what a killed process leaves holds nobody
-    epochs = checkpoint.newest(run_dir)[1].epoch
+    epochs = newest(run_dir)[1].epoch
     with writer_lock(run_dir):
         assert (run_dir / "writer.pid").read_text().strip() == str(os.getpid())
     assert not (run_dir / "writer.pid").exists()
     assert [row["epoch"] for row in training_records(run_dir)][:epochs] == list(range(1, epochs + 1))
 
 
-def test_ctrl_c_ends_with_130_and_what_was_finished_is_kept(reference, tmp_path):
+def test_ctrl_c_ends_with_130_and_what_was_finished_is_kept(reference: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     process = subprocess.Popen(
         command(reference / "pictures", run_dir, epochs=500), env=environment(), stderr=subprocess.PIPE, text=True

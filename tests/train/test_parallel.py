@@ -5,19 +5,22 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from stimcore.methods.base import StepContext
 from stimcore.methods.table import METHODS, make
 from stimcore.nets.catalogue import build
+from stimcore.nets.staged import StagedNet
 from stimcore.runs import checkpoint
 from stimcore.runs.run import training_records
 from stimcore.train.parallel import World
 from stimcore.train.seeds import layers_seeded
-from tests.train.conftest import digest
+from tests.train.conftest import MakeTrainer, digest, newest
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +61,7 @@ leave()
 """
 
 
-def built(method: str):
+def built(method: str) -> tuple[StagedNet, nn.Module | None]:
     """A network in double precision with the method's heads."""
     with layers_seeded(0, "weights"):
         net = build("resnet20", input_shape=(1, 8, 8), num_classes=3).double().train()
@@ -66,7 +69,7 @@ def built(method: str):
     return net, None if heads is None else heads.double()
 
 
-def half(world: World, step: int):
+def half(world: World, step: int) -> tuple[Tensor, Tensor]:
     """This rank's part of a batch of eight."""
     generator = torch.Generator().manual_seed(step)
     images = torch.randn((8, 1, 8, 8), generator=generator, dtype=torch.float64)
@@ -92,7 +95,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What two gloo processes computed."""
     folder = tmp_path_factory.mktemp("ranks")
     script = folder / "worker.py"
@@ -103,7 +106,7 @@ def ranks(tmp_path_factory):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_gradients_are_the_mean_of_the_half_batches(method, ranks):
+def test_gradients_are_the_mean_of_the_half_batches(method: str, ranks: list[dict[str, Any]]) -> None:
     expected = []
     for rank in (0, 1):
         net, heads = built(method)
@@ -117,18 +120,18 @@ def test_gradients_are_the_mean_of_the_half_batches(method, ranks):
             assert torch.allclose(here, (one + other) / 2, rtol=1e-12, atol=1e-15)
 
 
-def test_weights_stay_equal_over_twenty_steps(ranks):
+def test_weights_stay_equal_over_twenty_steps(ranks: list[dict[str, Any]]) -> None:
     first, second = (rank["weights"] for rank in ranks)
     assert len(first) == 20
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
     assert not torch.equal(first[0], first[-1])
 
 
-def test_a_number_is_averaged_over_all(ranks):
+def test_a_number_is_averaged_over_all(ranks: list[dict[str, Any]]) -> None:
     assert [rank["mean"] for rank in ranks] == [0.5, 0.5]
 
 
-def test_shares_are_a_partition():
+def test_shares_are_a_partition() -> None:
     index = torch.arange(12)
     for size in (1, 2, 3):
         parts = [World(rank=rank, size=size).share(index) for rank in range(size)]
@@ -136,7 +139,7 @@ def test_shares_are_a_partition():
         assert {len(part) for part in parts} == {12 // size}
 
 
-def test_the_command_under_torchrun(folder, tmp_path):
+def test_the_command_under_torchrun(folder: Path, tmp_path: Path) -> None:
     """Two processes, one run folder; rank 0 alone speaks and writes."""
     where = ["--dataset", f"folder:{folder}", "--run-dir", str(tmp_path / "two"), "--device", "cpu"]
     options = ["--batch-size", "16", "--train-per-class", "0", "--epochs", "1", "--learning-rate", "0.02", "--quiet"]
@@ -148,7 +151,7 @@ def test_the_command_under_torchrun(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_resumed_under_torchrun_it_ends_with_the_same_weights(folder, tmp_path):
+def test_resumed_under_torchrun_it_ends_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
     """Batch-norm buffers of the other rank are its own until rank 0's checkpoint is loaded; weights don't depend on them."""
     common = ["-m", "stimcore.train", "resnet20-fashion", "--dataset", f"folder:{folder}", "--batch-size", "16", "--quiet"]
     more = ["--train-per-class", "0", "--device", "cpu", "--learning-rate", "0.02"]
@@ -159,12 +162,12 @@ def test_resumed_under_torchrun_it_ends_with_the_same_weights(folder, tmp_path):
     (tmp_path / "two" / "checkpoint-0002.pt").rename(tmp_path / "whole.pt")
     done = launch(*common, *more, "--run-dir", str(tmp_path / "two"), "--epochs", "2", "--resume", port=free_port())
     assert done.returncode == 0, done.stderr[-3000:]
-    whole, resumed = checkpoint.load(tmp_path / "whole.pt"), checkpoint.newest(tmp_path / "two")[1]
+    whole, resumed = checkpoint.load(tmp_path / "whole.pt"), newest(tmp_path / "two")[1]
     assert digest(whole) == digest(resumed)
     assert np.isfinite(training_records(tmp_path / "two")[-1]["losses"]["loss"])
 
 
-def test_a_batch_that_can_not_be_shared_is_refused(trainer_for):
+def test_a_batch_that_can_not_be_shared_is_refused(trainer_for: MakeTrainer) -> None:
     from stimcore.errors import UsageError
 
     with pytest.raises(UsageError, match="a batch of 16 on 3 processes; allowed: a multiple of the processes"):

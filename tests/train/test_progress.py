@@ -11,7 +11,7 @@ PLAN = dataclasses.replace(recipe("resnet20-fashion"), epochs=20, evaluate_every
 GUESSES = {"evaluate_seconds": 0.8, "watch_seconds": 0.5}
 
 
-def test_whole_epochs_are_counted():
+def test_whole_epochs_are_counted() -> None:
     """Training 5 s, checkpoint 0.5 s, and 5 s of evaluation in every epoch: twice what training alone would need."""
     plan = dataclasses.replace(PLAN, epochs=197, evaluate_every=1, watch=())
     left = TimeLeft(plan, GUESSES, [{"seconds": 5.0, "checkpoint_seconds": 0.5, "evaluate_seconds": 5.0}])
@@ -19,7 +19,7 @@ def test_whole_epochs_are_counted():
     assert left.after(197) == 0
 
 
-def test_parts_are_counted_where_they_are_due():
+def test_parts_are_counted_where_they_are_due() -> None:
     left = TimeLeft(PLAN, GUESSES)
     assert left.after(0) is None
     left.add({"seconds": 10.0, "checkpoint_seconds": 1.0})
@@ -30,12 +30,12 @@ def test_parts_are_counted_where_they_are_due():
     assert left.after(10) == pytest.approx(10 * 11 + 2 * 20 + 1 * 7)
 
 
-def test_what_happened_lately_counts():
+def test_what_happened_lately_counts() -> None:
     left = TimeLeft(PLAN, {}, [{"seconds": 100.0}] * 5 + [{"seconds": 10.0}] * 5)
     assert left.after(10) == pytest.approx(100)
 
 
-def test_durations_in_words():
+def test_durations_in_words() -> None:
     assert [in_words(value) for value in (0.2, 119, 984, 11_160)] == [
         "about 0 s left",
         "about 119 s left",

@@ -4,23 +4,28 @@ import dataclasses
 import json
 import math
 import random
+from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from stimcore.data.images import Dataset
 from stimcore.errors import CheckpointError, TrainingFailed, UsageError
-from stimcore.methods.base import Method
+from stimcore.methods.base import Losses, Method, StepContext
 from stimcore.methods.table import METHODS
 from stimcore.nets.cut import cut
 from stimcore.nets.norms import batch_norms, to_synchronised
+from stimcore.nets.staged import StagedNet
+from stimcore.recipes.recipe import Recipe
 from stimcore.runs import checkpoint
 from stimcore.runs.run import training_records
 from stimcore.train.trainer import Trainer
-from tests.train.conftest import digest
+from tests.train.conftest import MakeTrainer, digest, newest
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_resumed_in_the_middle_it_ends_bit_identical(method, trainer_for, tmp_path):
+def test_resumed_in_the_middle_it_ends_bit_identical(method: str, trainer_for: MakeTrainer, tmp_path: Path) -> None:
     whole, first = tmp_path / "whole", tmp_path / "first"
     whole.mkdir()
     first.mkdir()
@@ -29,27 +34,27 @@ def test_resumed_in_the_middle_it_ends_bit_identical(method, trainer_for, tmp_pa
     next(running)
     running.close()
     later = trainer_for(method)
-    path, state, _ = checkpoint.newest(first)
+    path, state, _ = newest(first)
     assert state.epoch == 1
     later.resume(state, str(path))
     list(later.run(first))
-    assert digest(checkpoint.newest(first)[1]) == digest(checkpoint.newest(whole)[1])
+    assert digest(newest(first)[1]) == digest(newest(whole)[1])
     for one, other in zip(training_records(whole), training_records(first), strict=True):
         for key in ("epoch", "losses", "learning_rate", "test"):
             assert one[key] == other[key]
 
 
-def test_another_seed_leads_elsewhere(trainer_for, tmp_path):
+def test_another_seed_leads_elsewhere(trainer_for: MakeTrainer, tmp_path: Path) -> None:
     found = set()
     for seed in (0, 0, 1):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         list(trainer_for("stimulative", seed=seed).run(folder))
-        found.add(digest(checkpoint.newest(folder)[1]))
+        found.add(digest(newest(folder)[1]))
     assert len(found) == 2
 
 
-def test_a_run_learns_and_says_so(trainer_for, recipe, tmp_path):
+def test_a_run_learns_and_says_so(trainer_for: MakeTrainer, recipe: Recipe, tmp_path: Path) -> None:
     rows = list(trainer_for("stimulative", plan=dataclasses.replace(recipe, epochs=12, augmentation="none")).run(tmp_path))
     assert rows == training_records(tmp_path)
     assert [row["epoch"] for row in rows] == list(range(1, 13))
@@ -63,7 +68,7 @@ def test_a_run_learns_and_says_so(trainer_for, recipe, tmp_path):
     assert [path.name for path in checkpoint.list_paths(tmp_path)] == ["checkpoint-0011.pt", "checkpoint-0012.pt"]
 
 
-def test_training_leaves_the_global_generators_alone(trainer_for, tmp_path):
+def test_training_leaves_the_global_generators_alone(trainer_for: MakeTrainer, tmp_path: Path) -> None:
     before = torch.random.get_rng_state(), random.getstate()
     list(trainer_for("stimulative").run(tmp_path))
     assert torch.equal(before[0], torch.random.get_rng_state())
@@ -76,32 +81,36 @@ class Breaking(Method):
 
     from_step: int
 
-    def step(self, net, auxiliary, batch):
+    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:  # noqa: ARG002  # as in Method
         loss = net(batch.images).square().mean()
-        if net.module.bn1.num_batches_tracked > self.from_step:
+        if net.module.get_buffer("bn1.num_batches_tracked") > self.from_step:
             loss = loss * math.nan
         batch.backward(loss)
         return {"loss": loss.detach()}
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_epoch(trainer_for, recipe, tiny, tmp_path):
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_epoch(
+    trainer_for: MakeTrainer, recipe: Recipe, tiny: Dataset, tmp_path: Path
+) -> None:
     plain = trainer_for()
     trainer = Trainer(plain.net, Breaking(from_step=4), recipe, tiny, plain.settings)
     with pytest.raises(TrainingFailed, match="the loss was nan in epoch 2, step 2.*The last finished epoch is kept"):
         list(trainer.run(tmp_path))
     assert [row["epoch"] for row in training_records(tmp_path)] == [1]
-    _, state, complaints = checkpoint.newest(tmp_path)
+    _, state, complaints = newest(tmp_path)
     assert state.epoch == 1
     assert not complaints
     assert all(torch.isfinite(value.float()).all() for value in state.network.values())
 
 
-def test_a_rate_that_is_far_too_high_does_not_go_unnoticed(trainer_for, recipe, tmp_path):
+def test_a_rate_that_is_far_too_high_does_not_go_unnoticed(trainer_for: MakeTrainer, recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed):
         list(trainer_for(plan=dataclasses.replace(recipe, epochs=80, learning_rate=1e6)).run(tmp_path))
 
 
-def test_a_network_that_only_guesses_is_stopped_early(trainer_for, recipe, tiny, tmp_path):
+def test_a_network_that_only_guesses_is_stopped_early(
+    trainer_for: MakeTrainer, recipe: Recipe, tiny: Dataset, tmp_path: Path
+) -> None:
     """Without a rate nothing is learned: logits of zero guess, for ever."""
     plan = dataclasses.replace(recipe, epochs=80, learning_rate=1e-12, evaluate_every=80)
     plain = trainer_for(plan=plan)
@@ -114,9 +123,9 @@ def test_a_network_that_only_guesses_is_stopped_early(trainer_for, recipe, tiny,
     assert len(checkpoint.list_paths(tmp_path)) == 2
 
 
-def test_checkpoints_of_others_are_refused(trainer_for, recipe, tmp_path):
+def test_checkpoints_of_others_are_refused(trainer_for: MakeTrainer, recipe: Recipe, tmp_path: Path) -> None:
     list(trainer_for("stage_supervision", plan=dataclasses.replace(recipe, epochs=1)).run(tmp_path))
-    path, state, _ = checkpoint.newest(tmp_path)
+    path, state, _ = newest(tmp_path)
     with pytest.raises(CheckpointError, match="of another method"):
         trainer_for("common").resume(state, str(path))
     with pytest.raises(CheckpointError, match="does not fit resnet32; missing"):
@@ -126,7 +135,7 @@ def test_checkpoints_of_others_are_refused(trainer_for, recipe, tmp_path):
         trainer_for("stage_supervision").resume(dataclasses.replace(state, network=broken), str(path))
 
 
-def test_what_does_not_fit_together_is_refused(trainer_for, recipe):
+def test_what_does_not_fit_together_is_refused(trainer_for: MakeTrainer, recipe: Recipe) -> None:
     with pytest.raises(UsageError, match="48 training images; allowed: at least one batch of 64"):
         trainer_for(plan=dataclasses.replace(recipe, batch_size=64))
     with pytest.raises(UsageError, match="--compile with this method"):
@@ -139,14 +148,14 @@ def test_what_does_not_fit_together_is_refused(trainer_for, recipe):
         trainer_for(plan=dataclasses.replace(recipe, precision="fp16"))
 
 
-def test_the_last_incomplete_batch_is_left_out(trainer_for, recipe, tmp_path):
+def test_the_last_incomplete_batch_is_left_out(trainer_for: MakeTrainer, recipe: Recipe, tmp_path: Path) -> None:
     trainer = trainer_for(plan=dataclasses.replace(recipe, batch_size=20, epochs=1))
     assert trainer.steps_per_epoch == 2
     row = next(trainer.run(tmp_path))
     assert row["images_per_second"] == pytest.approx(40 / row["seconds"], rel=0.05)
 
 
-def test_synchronised_norms_take_every_place_and_keep_every_name(trainer_for):
+def test_synchronised_norms_take_every_place_and_keep_every_name(trainer_for: MakeTrainer) -> None:
     net = trainer_for().net
     names, count = list(net.state_dict()), len(batch_norms(net))
     ends = dict(net.branch_ends)
@@ -163,15 +172,17 @@ def test_synchronised_norms_take_every_place_and_keep_every_name(trainer_for):
     assert all(isinstance(end, torch.nn.SyncBatchNorm) for end in net.branch_ends.values())
 
 
-def test_bf16_autocast_trains(trainer_for, recipe, tmp_path):
+def test_bf16_autocast_trains(trainer_for: MakeTrainer, recipe: Recipe, tmp_path: Path) -> None:
     row = next(trainer_for("stimulative", plan=dataclasses.replace(recipe, precision="bf16", epochs=1)).run(tmp_path))
     assert math.isfinite(row["losses"]["loss"])
-    assert all(value.dtype != torch.bfloat16 for value in checkpoint.newest(tmp_path)[1].network.values())
+    assert all(value.dtype != torch.bfloat16 for value in newest(tmp_path)[1].network.values())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["common", "stimulative"])
-def test_compiled_blocks_compute_the_same(method, trainer_for, recipe, tiny, tmp_path):
+def test_compiled_blocks_compute_the_same(
+    method: str, trainer_for: MakeTrainer, recipe: Recipe, tiny: Dataset, tmp_path: Path
+) -> None:
     rows = []
     for compiled in (False, True):
         folder = tmp_path / str(compiled)
@@ -183,11 +194,11 @@ def test_compiled_blocks_compute_the_same(method, trainer_for, recipe, tiny, tmp
         rows.append(next(Trainer(twin, plain.method, plan, tiny, settings).run(folder)))
     assert rows[1]["test"]["correct"] == pytest.approx(rows[0]["test"]["correct"], abs=1)
     assert rows[1]["losses"] == pytest.approx(rows[0]["losses"], rel=1e-3)
-    keys = [list(checkpoint.newest(tmp_path / str(compiled))[1].network) for compiled in (False, True)]
+    keys = [list(newest(tmp_path / str(compiled))[1].network) for compiled in (False, True)]
     assert keys[0] == keys[1]
 
 
-def test_tensorboard_is_written_or_its_absence_said(trainer_for, recipe, tmp_path):
+def test_tensorboard_is_written_or_its_absence_said(trainer_for: MakeTrainer, recipe: Recipe, tmp_path: Path) -> None:
     import importlib.util
 
     running = trainer_for(plan=dataclasses.replace(recipe, epochs=1), tensorboard=True).run(tmp_path)
@@ -199,7 +210,7 @@ def test_tensorboard_is_written_or_its_absence_said(trainer_for, recipe, tmp_pat
         assert any((tmp_path / "tensorboard").iterdir())
 
 
-def test_records_are_json_lines_without_nan(trainer_for, tmp_path):
+def test_records_are_json_lines_without_nan(trainer_for: MakeTrainer, tmp_path: Path) -> None:
     list(trainer_for().run(tmp_path))
     lines = (tmp_path / "training.jsonl").read_text().splitlines()
     assert len(lines) == 3

@@ -1,29 +1,33 @@
 """Watching: which sub-networks, and that every count is the one of a plain evaluation."""
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from stimcore.analysis.intervals import wilson
+from stimcore.data.images import Dataset
 from stimcore.data.subset import stratified
 from stimcore.errors import UsageError
 from stimcore.nets.cut import cut
+from stimcore.recipes.recipe import Recipe
 from stimcore.reference.evaluate import evaluate
 from stimcore.runs.run import training_records
 from stimcore.subnets.topology import Topology
 from stimcore.train.trainer import Trainer
 from stimcore.train.watch import existing_names, watched
-from tests.train.conftest import pictures
+from tests.train.conftest import MakeTrainer, pictures
 
 TOPOLOGY = Topology.of("net", [3, 2, 4])
 
 
-def shorts(names, topology=TOPOLOGY):
+def shorts(names: Sequence[str], topology: Topology = TOPOLOGY) -> dict[str, str]:
     """Names and short forms."""
     return {name: topology.short(spec) for name, spec in watched(topology, names).items()}
 
 
-def test_names_stand_for_sub_networks():
+def test_names_stand_for_sub_networks() -> None:
     assert shorts(["smallest", "half"]) == {"smallest": "d1-1-1", "half": "d2-1-2"}
     assert shorts(["d1-2-3", "1.4-5.6"]) == {"d1-2-3": "d1-2-3", "1.4-5.6": "d1-2-1"}
     everything = shorts(["half", "ordered"])
@@ -34,14 +38,16 @@ def test_names_stand_for_sub_networks():
     assert shorts(["smallest", "half"], Topology.of("net", [1, 2])) == {"smallest": "d1-1"}
 
 
-def test_names_that_stand_for_nothing_are_refused_or_left_out():
+def test_names_that_stand_for_nothing_are_refused_or_left_out() -> None:
     for name in ("largest", "d4-1-1", "1-3.4.6", "d1-1"):
         with pytest.raises(UsageError, match="can't be watched"):
             watched(TOPOLOGY, [name])
     assert existing_names(TOPOLOGY, ("smallest", "d1-2-3", "d4-1-1", "1-3.4.6")) == ("smallest", "d1-2-3")
 
 
-def test_every_count_is_that_of_a_plain_evaluation(trainer_for, recipe, tiny, tmp_path):
+def test_every_count_is_that_of_a_plain_evaluation(
+    trainer_for: MakeTrainer, recipe: Recipe, tiny: Dataset, tmp_path: Path
+) -> None:
     data = dataclasses.replace(tiny, test=pictures(90, seed=1))
     plan = dataclasses.replace(recipe, epochs=5, watch=("ordered",), watch_every=2, watch_images=40, evaluate_every=4)
     trainer = trainer_for("stimulative", plan=plan, data=data)
@@ -67,7 +73,7 @@ def test_every_count_is_that_of_a_plain_evaluation(trainer_for, recipe, tiny, tm
     assert rows[-1]["test"]["images"] == 90
 
 
-def test_watching_changes_nothing_of_the_training(trainer_for, recipe, tmp_path):
+def test_watching_changes_nothing_of_the_training(trainer_for: MakeTrainer, recipe: Recipe, tmp_path: Path) -> None:
     losses = []
     for names in ((), ("ordered",)):
         folder = tmp_path / str(len(names))
@@ -77,7 +83,7 @@ def test_watching_changes_nothing_of_the_training(trainer_for, recipe, tmp_path)
     assert losses[0] == losses[1]
 
 
-def test_a_twin_watches_what_it_has(trainer_for, recipe, tiny, tmp_path):
+def test_a_twin_watches_what_it_has(trainer_for: MakeTrainer, recipe: Recipe, tiny: Dataset, tmp_path: Path) -> None:
     plan = dataclasses.replace(recipe, epochs=1, watch=("smallest", "half"))
     plain = trainer_for(plan=plan)
     twin = cut(plain.net, plain.net.topology.ordered([1, 1, 1]))
@@ -85,7 +91,9 @@ def test_a_twin_watches_what_it_has(trainer_for, recipe, tiny, tmp_path):
     assert "watched" not in row  # its smallest is itself
 
 
-def test_memory_of_an_epoch_is_not_that_of_an_earlier_evaluation(trainer_for, recipe, tiny, tmp_path):
+def test_memory_of_an_epoch_is_not_that_of_an_earlier_evaluation(
+    trainer_for: MakeTrainer, recipe: Recipe, tiny: Dataset, tmp_path: Path
+) -> None:
     data = dataclasses.replace(tiny, test=pictures(12_000, side=20, seed=1))
     rows = list(trainer_for(plan=recipe, data=dataclasses.replace(data, train=pictures(48, side=20))).run(tmp_path))
     assert all(row["peak_memory_bytes"] >= row["start_memory_bytes"] > 10**7 for row in rows)
