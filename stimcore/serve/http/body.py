@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import zlib
 from typing import Any, NoReturn
 
@@ -13,9 +12,9 @@ from stimcore.errors import UsageError
 from stimcore.serve.errors import TooLarge, TooSlow
 from stimcore.serve.limits import Limits
 
-# The possessive quantifier keeps a long text without a closing quote from being matched again from each of its characters.
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
+_LENGTH_DIGITS = 18
+"""Digits of the longest length that is read: `int` refuses thousands of digits with an error of its own."""
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """Content-Encoding -> zlib's window bits; 16 more select the gzip format."""
 
@@ -34,11 +33,12 @@ async def read_body(request: Request, limits: Limits, max_bytes: int | None = No
         UsageError: The compression is unknown or broken, Content-Length is not a number, or the client disconnected.
     """
     limit = max_bytes or limits.body_bytes
-    length = request.headers.get("content-length", "0")
-    if not (length.isascii() and length.isdigit()):
-        raise UsageError(f"Content-Length is '{length[:40]}'", allowed="a number")
-    if int(length) > limit:  # refused before a byte of the body is read
-        raise TooLarge(f"a body of {int(length):,} bytes", allowed=f"at most {limit:,}")
+    header = request.headers.get("content-length", "0")
+    length = parse_length(header)
+    if length is None:
+        raise UsageError(f"Content-Length is '{header[:40]}'", allowed="a number")
+    if length > limit:  # refused before a byte of the body is read
+        raise TooLarge(f"a body of {length:,} bytes", allowed=f"at most {limit:,}")
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", *_WINDOW_BITS):
         raise UsageError(f"Content-Encoding is '{encoding[:40]}'", allowed="gzip, deflate, or none")
@@ -67,24 +67,40 @@ async def read_body(request: Request, limits: Limits, max_bytes: int | None = No
     return bytes(body)
 
 
-def parse_json(text: bytes, limits: Limits) -> Any:
-    """Return the value of a JSON text.
+def parse_length(text: str) -> int | None:
+    """Return the number of bytes that a header announces; None where the text is not such a number.
+
+    Example:
+        >>> parse_length("576"), parse_length("-1"), parse_length("9" * 5000)
+        (576, None, None)
+    """
+    # `isdigit` alone would let digits of other scripts pass, which `int` reads as well.
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LENGTH_DIGITS else None
+
+
+def parse_json(text: bytes, limits: Limits, max_bytes: int | None = None) -> Any:
+    """Return the value of a JSON text in UTF-8.
+
+    Args:
+        text: The text.
+        limits: `json_bytes` and `json_depth` apply.
+        max_bytes: Limit that replaces `limits.json_bytes`.
 
     Raises:
-        TooLarge: The text has more than `limits.json_bytes`.
+        TooLarge: The text has more bytes than allowed.
         UsageError: The text is not JSON, is nested deeper than `limits.json_depth`, or has NaN or Infinity, which JSON lacks.
 
     Example:
         >>> parse_json(b'{"inputs": []}', Limits())
         {'inputs': []}
     """
-    if len(text) > limits.json_bytes:
-        raise TooLarge(
-            f"{len(text):,} bytes of JSON", allowed=f"at most {limits.json_bytes:,}", todo="Send tensors as binary data."
-        )
+    limit = max_bytes or limits.json_bytes
+    if len(text) > limit:
+        raise TooLarge(f"{len(text):,} bytes of JSON", allowed=f"at most {limit:,}", todo="Send tensors as binary data.")
     check_depth(text, limits)
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        # Decoded here, because `json.loads` would also take UTF-16, in which `check_depth` does not see the quotes.
+        return json.loads(text.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as reason:
         raise UsageError(f"failed to parse the request JSON buffer: {str(reason)[:120]}") from reason
 
@@ -102,18 +118,24 @@ def check_depth(text: bytes, limits: Limits) -> None:
 def json_depth(text: bytes) -> int:
     """Return how deeply brackets are nested, not counting those inside of strings.
 
-    The text need not be JSON. Counting with numpy takes about as long as reading the text; a loop over its characters would
-    take longer than parsing.
+    The text need not be JSON; outside of a string, a backslash hides the quote that follows it. Every step is one pass over the
+    text, whatever it holds: a pattern that matches strings would be tried again from every quote of a string that does not end.
 
     Example:
         >>> json_depth(b'{"a": [1, "[[["]}')
         2
     """
-    brackets = np.frombuffer(_STRING.sub(b"", text).translate(None, _NOT_BRACKETS), np.uint8)
+    # Pairs of backslashes go first, so that a backslash before a quote is always one that escapes it.
+    bare = text.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NOT_STRUCTURE)
+    marks = np.frombuffer(bare, np.uint8)
+    quotes = marks == ord('"')
+    # Whether the number of quotes so far is odd; the count may overflow, which does not change its last bit.
+    inside = np.cumsum(quotes, dtype=np.uint8) & 1
+    brackets = marks[(inside == 0) & ~quotes]
     if not len(brackets):
         return 0
-    steps = np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1)
-    return int(steps.cumsum().max())
+    steps = np.where((brackets == ord("[")) | (brackets == ord("{")), np.int8(1), np.int8(-1))
+    return max(0, int(steps.cumsum(dtype=np.int32).max()))
 
 
 def _refuse_constant(name: str) -> NoReturn:

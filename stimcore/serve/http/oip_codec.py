@@ -9,11 +9,13 @@ input tensor:
 
 Every network here has one input and one output, which keeps the format simple: all bytes after the JSON belong to the one
 input. Whatever the protocol allows beyond that is refused with a sentence and never ignored: a client that asks for a sequence,
-a classification or shared memory must not take plain logits for the answer.
+a classification or shared memory must not take plain logits for the answer. Only keys that change no answer are ignored, each
+by its name: `REPEATED_KEYS` and `DESCRIPTIVE_PARAMETERS`, which the clients of KServe and MLServer always send.
 
 Source: Open Inference Protocol v2 (REST) and Triton's binary tensor data extension.
 """
 
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 
 from stimcore.errors import Unavailable, UsageError
 from stimcore.serve.errors import TooLarge
-from stimcore.serve.http.body import parse_json
+from stimcore.serve.http.body import parse_json, parse_length
 from stimcore.serve.limits import Limits
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
@@ -34,6 +36,11 @@ INPUT, OUTPUT, DATATYPE = "images", "logits", "FP32"
 PARAMETERS = ("spec", "recalibrate", "binary_data_output", "timeout", "priority")
 """Parameters of a request: sub-network; whether it is re-calibrated; whether logits are sent as bytes; deadline in
 microseconds; priority."""
+REPEATED_KEYS = ("model_name", "model_version")
+"""Keys of a request that KServe's client sends; they repeat the path, and are ignored."""
+DESCRIPTIVE_PARAMETERS = ("content_type", "headers")
+"""Parameters of a request, an input or an output that MLServer's client sends; they describe how a model of MLServer decodes a
+tensor, and are ignored."""
 MAX_PRIORITY = 2
 """Priority 1 goes before 2, which waits in a queue of its kind; 0 asks for the default as in Triton, which is 1 here."""
 LITTLE_ENDIAN_FLOAT = "<f4"
@@ -88,12 +95,12 @@ def decode_request(body: bytes, header_length: str | None, image_shape: tuple[in
     value = parse_json(text, limits)
     if not isinstance(value, dict):
         raise UsageError("the request is no JSON object", allowed="an object with 'inputs'")
-    _refuse_unknown(value, ("id", "parameters", "inputs", "outputs"), "request")
+    _refuse_unknown(value, ("id", "parameters", "inputs", "outputs"), "request", ignored=REPEATED_KEYS)
     id_ = value.get("id")
     if not (id_ is None or isinstance(id_, str)):
         raise UsageError(f"the request's id is {_shown(id_)}", allowed="a text")
     parameters = _object(value, "parameters")
-    _refuse_unknown(parameters, PARAMETERS, "parameters")
+    _refuse_unknown(parameters, PARAMETERS, "parameters", ignored=DESCRIPTIVE_PARAMETERS)
     spec = _typed(parameters, "spec", str, None)
     timeout = _typed(parameters, "timeout", int, None)
     if timeout is not None and not 1 <= timeout <= 1e6 * limits.call_s:
@@ -177,10 +184,9 @@ def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
     view = memoryview(body)
     if header_length is None:
         return body, view[len(body) :]
-    # `isdigit` alone would let digits of other scripts pass, which `int` reads as well.
-    if not (header_length.isascii() and header_length.isdigit()) or int(header_length) > len(body):
+    length = parse_length(header_length)
+    if length is None or length > len(body):
         raise UsageError(f"{LENGTH_HEADER} is '{header_length[:40]}'", allowed=f"0 to {len(body)}")
-    length = int(header_length)
     return bytes(view[:length]), view[length:]
 
 
@@ -207,7 +213,7 @@ def _images(inputs: Any, tensor_bytes: memoryview, image_shape: tuple[int, ...],
         )
     shape = _shape(tensor.get("shape"), image_shape, limits)
     parameters = _object(tensor, "parameters")
-    _refuse_unknown(parameters, ("binary_data_size",), "input's parameters")
+    _refuse_unknown(parameters, ("binary_data_size",), "input's parameters", ignored=DESCRIPTIVE_PARAMETERS)
     size = _typed(parameters, "binary_data_size", int, None)
     count = math.prod(shape)
     if size is None:
@@ -240,21 +246,29 @@ def _shape(shape: Any, image_shape: tuple[int, ...], limits: Limits) -> tuple[in
 
 
 def _numbers(data: Any, count: int) -> NDArray[np.float32]:
-    """Return the numbers of a list, flat or nested."""
+    """Return the numbers of a list, flat or nested, as an array of `count` values.
+
+    Their types and their count are checked before numpy sees them: of a megabyte of texts, numpy would make an array whose
+    elements are all as wide as the longest text.
+    """
     if not isinstance(data, list):
         raise UsageError("Unable to parse 'data'", allowed="a list of numbers")
-    try:
-        array = np.asarray(data)
-    except (ValueError, OverflowError, RecursionError) as reason:
-        raise UsageError("Unable to parse 'data': it is ragged", allowed="a list of numbers") from reason
-    if array.dtype.kind not in "iuf":  # texts, booleans and null make arrays of other kinds
+    values = data
+    while values and isinstance(values[0], list):
+        if len({len(value) if isinstance(value, list) else None for value in values}) > 1:
+            raise UsageError("Unable to parse 'data': it is ragged", allowed="a list of numbers")
+        values = list(itertools.chain.from_iterable(values))
+    if not {type(value) for value in values} <= {int, float}:  # True is an int, but no number in JSON
         raise UsageError("Unable to parse 'data'", allowed="a list of numbers")
-    if array.size != count:
+    if len(values) != count:
         raise UsageError(
-            f"Unable to parse 'data': Shape does not match true shape of 'data' field: {count} and {array.size} values"
+            f"Unable to parse 'data': Shape does not match true shape of 'data' field: {count} and {len(values)} values"
         )
-    with np.errstate(over="ignore"):  # 1e39 becomes infinite, which `_check_images` refuses
-        return array.astype(np.float32)
+    try:
+        with np.errstate(over="ignore"):  # 1e39 becomes infinite, which `_check_images` refuses
+            return np.array(values, np.float64).astype(np.float32)
+    except OverflowError as reason:
+        raise UsageError("Unable to parse 'data': a number is too large", allowed="finite float32") from reason
 
 
 def _check_images(images: NDArray[np.float32], limits: Limits) -> NDArray[np.float32]:
@@ -278,7 +292,7 @@ def _wants_binary(outputs: Any, default: bool) -> bool:
     if output.get("name") != OUTPUT:
         raise UsageError(f"unexpected inference output {_shown(output.get('name'))}", allowed=f"'{OUTPUT}'")
     parameters = _object(output, "parameters")
-    _refuse_unknown(parameters, ("binary_data",), "output's parameters")
+    _refuse_unknown(parameters, ("binary_data",), "output's parameters", ignored=DESCRIPTIVE_PARAMETERS)
     return bool(_typed(parameters, "binary_data", bool, default))
 
 
@@ -293,8 +307,8 @@ def _object(value: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _typed(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
-    """Return the value under a key, which must be exactly of a type: True is no whole number."""
-    if key not in value:
+    """Return the value under a key, which must be exactly of a type: True is no whole number. Null counts as missing."""
+    if value.get(key) is None:
         return default
     if type(value[key]) is not kind:
         raise UsageError(
@@ -303,8 +317,8 @@ def _typed(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
     return value[key]
 
 
-def _refuse_unknown(value: Mapping[str, Any], keys: tuple[str, ...], what: str) -> None:
-    if unknown := sorted(set(value) - set(keys)):
+def _refuse_unknown(value: Mapping[str, Any], keys: tuple[str, ...], what: str, ignored: tuple[str, ...] = ()) -> None:
+    if unknown := sorted(set(value) - set(keys) - set(ignored)):
         raise UsageError(f"the {what} has {', '.join(map(_shown, unknown[:3]))}", allowed=", ".join(keys))
 
 

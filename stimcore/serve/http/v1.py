@@ -19,7 +19,7 @@ from stimcore.bundle import Bundle
 from stimcore.errors import UsageError
 from stimcore.serve import image_codec, types
 from stimcore.serve.errors import NotStored, TooLarge, TooMany
-from stimcore.serve.http.body import check_depth, read_body
+from stimcore.serve.http.body import parse_json, read_body
 from stimcore.serve.http.error_response import ERROR_RESPONSES, MAX_LISTED
 from stimcore.serve.jobs.job import Job
 from stimcore.serve.repository.describe import check_spec, finite, networks_of, stored_sweep
@@ -59,10 +59,13 @@ async def read_model(model: type[T], request: Request, service: Service, max_byt
         TooLarge: The body has more than `max_bytes`, by default the limit `json_bytes`.
         TooSlow: The body did not arrive in time.
     """
-    raw = await read_body(request, service.limits, max_bytes or service.limits.json_bytes)
-    check_depth(raw, service.limits)
+    limit = max_bytes or service.limits.json_bytes
+    value = parse_json(await read_body(request, service.limits, limit), service.limits, limit)
+    # Unknown keys are refused here, because pydantic would make an error of each of them.
+    if isinstance(value, dict) and (unknown := [key for key in value if key not in model.model_fields]):
+        raise UsageError(f"{unknown[0][:80]!r} is no key of the body", allowed=", ".join(model.model_fields))
     try:
-        return model.model_validate_json(raw, strict=True)
+        return model.model_validate(value, strict=True)
     except ValidationError as reason:
         fields = [
             f"{'.'.join(map(str, error['loc'])) or 'the body'}: {error['msg']}"[:200] for error in reason.errors()[:MAX_LISTED]
