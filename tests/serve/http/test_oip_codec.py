@@ -183,3 +183,54 @@ def test_binary_data_of_the_output_goes_before_the_requests() -> None:
     assert oip_codec.decode_request(body, None, SHAPE, LIMITS).binary
     value = json.loads(body) | {"outputs": [{"name": "logits", "parameters": {"binary_data": False}}]}
     assert not oip_codec.decode_request(json.dumps(value).encode(), None, SHAPE, LIMITS).binary
+
+
+KSERVE = {
+    "id": "3c0c2f6e-8ad0-4b7e-9f6e-1f6f0d9a8a11",
+    "model_name": "tiny.common",
+    "inputs": [{"name": "images", "shape": [1, 1, 3, 2], "datatype": "FP32", "data": [0.5, 1, 2, 3, 4, 5]}],
+}
+KSERVE_BINARY = {
+    "id": "3c0c2f6e-8ad0-4b7e-9f6e-1f6f0d9a8a12",
+    "model_name": "tiny.common",
+    "inputs": [{"name": "images", "shape": [1, 1, 3, 2], "datatype": "FP32", "parameters": {"binary_data_size": 24}}],
+    "outputs": [{"name": "logits", "parameters": {"binary_data": True}}],
+}
+MLSERVER = {
+    "id": None,
+    "parameters": {"content_type": "np", "headers": {"X-Forwarded-Host": "inference.example"}},
+    "inputs": [
+        {
+            "name": "images",
+            "shape": [1, 1, 3, 2],
+            "datatype": "FP32",
+            "parameters": {"content_type": "np", "headers": None},
+            "data": [0.5, 1.0, 2.0, 3.0, 4.0, 5.0],
+        }
+    ],
+    "outputs": None,
+}
+
+
+def test_requests_of_kserve_and_mlserver_are_read() -> None:
+    """Written by hand after `InferRequest.to_rest` of KServe and `InferenceRequest` of MLServer."""
+    images = np.array([0.5, 1, 2, 3, 4, 5], np.float32).reshape(1, *SHAPE)
+    text = json.dumps(KSERVE_BINARY).encode()
+    for body, header in (
+        (json.dumps(KSERVE).encode(), None),
+        (json.dumps(MLSERVER).encode(), None),
+        (text + images.tobytes(), str(len(text))),
+    ):
+        assert np.array_equal(oip_codec.decode_request(body, header, SHAPE, LIMITS).images, images)
+    versioned = KSERVE | {"model_version": "1", "outputs": [{"name": "logits", "parameters": {"content_type": "np"}}]}
+    assert not oip_codec.decode_request(json.dumps(versioned).encode(), None, SHAPE, LIMITS).binary
+
+
+@pytest.mark.parametrize(
+    ("where", "key"), [("request", "model"), ("parameters", "content-type"), ("parameters", "model_name"), ("input", "headers")]
+)
+def test_other_unknown_keys_are_refused_as_before(where: str, key: str) -> None:
+    value = json.loads(json.dumps(MLSERVER))
+    {"request": value, "parameters": value["parameters"], "input": value["inputs"][0]}[where][key] = "x"
+    with pytest.raises(UsageError, match=f"has '{key}'"):
+        oip_codec.decode_request(json.dumps(value).encode(), None, SHAPE, LIMITS)
