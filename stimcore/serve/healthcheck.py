@@ -17,15 +17,20 @@ TIMEOUT_S = 4.0
 """Time for the answer; shorter than the timeout of the container's health check."""
 
 
+def parser() -> cli.Parser:
+    """Return the command line; its help text is frozen by a test."""
+    line = cli.Parser(prog="python -m stimcore.serve.healthcheck", description="Ask a server whether it takes work.")
+    line.add_argument("url", metavar="URL", help="as in http://127.0.0.1:8000")
+    return line
+
+
 def main(argv: Sequence[str]) -> int:
     """Ask the server once; return the exit code.
 
     Raises:
         Unavailable: The server is not ready, or does not answer.
     """
-    line = cli.Parser(prog="python -m stimcore.serve.healthcheck", description="Ask a server whether it takes work.")
-    line.add_argument("url", metavar="URL", help="as in http://127.0.0.1:8000")
-    url = line.parse_args(argv).url.rstrip("/") + "/v2/health/ready"
+    url = parser().parse_args(argv).url.rstrip("/") + "/v2/health/ready"
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             value = json.loads(answer.read(10_000))

@@ -80,11 +80,11 @@ def test_wrong_use_ends_with_2_and_one_sentence(
     if "--train-per-class" not in argv and argv:
         argv = [*argv, "--train-per-class", "0"]
     code = run(train.main, *argv, *(["--run-dir", str(tmp_path / "run")] if argv else []))
-    said = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     assert code == 2
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    assert sentence in said
+    assert stderr.startswith("error: ")
+    assert stderr.count("\n") == 1
+    assert sentence in stderr
 
 
 def test_one_command_trains_a_lambda_each(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,11 +101,11 @@ def test_one_command_trains_a_lambda_each(folder: Path, tmp_path: Path, capsys: 
     ]
     code = run(train.main, "resnet20-fashion", *where, "--epochs", "1", "--batch-size", "16", "--lambda", "0", "0.5", "5")
     assert code == 0, capsys.readouterr().err
-    found = {
+    weights = {
         path.name: Run.read(path).options["weight"] for path in tmp_path.iterdir() if path.is_dir() and path.name != "pictures"
     }
-    assert found == {"stimulative-lambda0": 0.0, "stimulative-lambda0.5": 0.5, "stimulative-lambda5": 5.0}
-    assert len({Run.read(tmp_path / name).recipe["experiment"] for name in found}) == 1
+    assert weights == {"stimulative-lambda0": 0.0, "stimulative-lambda0.5": 0.5, "stimulative-lambda5": 5.0}
+    assert len({Run.read(tmp_path / name).recipe["experiment"] for name in weights}) == 1
     out = capsys.readouterr().out
     assert out.count("epoch 1/1") == 3
     assert "images/s" in out
@@ -174,8 +174,8 @@ def test_options_reach_the_method(folder: Path, tmp_path: Path, capsys: pytest.C
     assert run(train.main, "resnet20-fashion", *where, *options, "--epochs", "1", "--batch-size", "16") == 0, (
         capsys.readouterr()
     )
-    found = Run.read(tmp_path / "run").options
-    assert (found["max_skipped"], found["subnets"], found["two_forward"], found["weight"]) == ([0, 1, 2], 2, True, 2)
+    options = Run.read(tmp_path / "run").options
+    assert (options["max_skipped"], options["subnets"], options["two_forward"], options["weight"]) == ([0, 1, 2], 2, True, 2)
 
 
 def trained(folder: Path, run_dir: Path, capsys: pytest.CaptureFixture[str], *argv: str) -> Path:
@@ -220,10 +220,10 @@ def test_a_run_on_a_holdout_says_so_and_is_never_exported(
     assert len(train_images) == len(held) == 24
     assert not train_images & held
     code = run(export.main, str(path), "--out", str(tmp_path / "exported"))
-    said = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     assert code == 2
-    assert said.count("\n") == 1
-    assert "was evaluated on a holdout of training images, so it has no test" in said
+    assert stderr.count("\n") == 1
+    assert "was evaluated on a holdout of training images, so it has no test" in stderr
     assert not (tmp_path / "exported").exists()
     code = run(
         train.main,

@@ -14,9 +14,9 @@ def test_the_first_losses_are_the_golden_ones(name: str) -> None:
     if REWRITE:
         write(name)
     golden = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    found = curve(name)
-    assert len(found) == len(golden) == STEPS
-    for step, (row, expected) in enumerate(zip(found, golden, strict=True)):
+    rows = curve(name)
+    assert len(rows) == len(golden) == STEPS
+    for step, (row, expected) in enumerate(zip(rows, golden, strict=True)):
         assert row == pytest.approx(expected, rel=1e-5, abs=1e-7), f"step {step + 1}"
 
 
