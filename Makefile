@@ -1,16 +1,22 @@
 # Two commands do everything on a fresh machine: make app, make test.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: app test check setup lint format random docs golden screenshots
+# Processes that share the tests. Two suit two cores; tests start servers, trainings and browsers of their own.
+WORKERS ?= 2
+PARALLEL = -n $(WORKERS) --dist loadfile
+.PHONY: app test slow check setup lint format random docs golden screenshots
 
 app: .venv/serving              ## start the dashboard and the model server behind it (installs no torch and no test tools)
 	$(BIN)/python -m streamlit run app/main.py
 
-test: .venv/ready               ## run the tests
-	$(BIN)/python -m pytest
+test: .venv/ready               ## run the tests, in as many processes as WORKERS says
+	$(BIN)/python -m pytest $(PARALLEL)
+
+slow: .venv/ready               ## run the tests that take minutes, one after the other: some of them measure times
+	$(BIN)/python -m pytest -m "slow and not gpu"
 
 check: .venv/ready lint         ## check format, lint, types and import contracts, run the tests with branch coverage: what CI runs
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered
 
 lint: .venv/ready               ## check format, lint, types and import contracts
 	$(BIN)/ruff format --check .
@@ -54,6 +60,5 @@ ORT = $(shell ls -d .venv/lib/python*/site-packages/onnxruntime_gpu-*.dist-info 
 screenshots: .venv/ready        ## take the pictures in docs/images from the running page
 	$(BIN)/python -m tests.app.screenshots docs/images
 
-golden: .venv/ready             ## rewrite golden curves and frozen help texts; review the difference
-	$(BIN)/python -m tests.train.golden
-	STIMCORE_WRITE_FROZEN=1 STIMCORE_GOLDEN=write $(BIN)/python -m pytest -k "help or frozen"
+golden: .venv/ready             ## rewrite frozen help texts, golden curves and generated tables; review the difference
+	STIMCORE_GOLDEN=write $(BIN)/python -m pytest -m "golden and not gpu"

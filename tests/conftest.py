@@ -6,12 +6,13 @@ where it is not installed: those of the dashboard on macOS and Windows, for exam
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -20,8 +21,14 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from stimcore.bundle import Bundle
+    from tests.scheduling import FolderScheduling
 
 ROOT = Path(__file__).parents[1]
+IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+"""Whether this is one of several processes that share the tests."""
+if IN_WORKER:
+    # They share the cores already: threads of torch would only take turns. It has to be set before torch is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 OPTIONAL = ("onnxruntime", "playwright", "torch", "torchvision")
 """Packages without which part of the tests can still run."""
 
@@ -42,6 +49,25 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
             report.outcome = "skipped"
             report.longrepr = (str(collector.path), 0, f"Skipped: needs {missing[1]}, which is not installed")
     return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling | None:
+    """Divide the tests by folder and file in `pytest -n 2 --dist loadfile`; other ways to divide them stay as they are."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.scheduling import FolderScheduling
+
+    config.option.loadscopereorder = False  # the tests are in order: see `pytest_collection_modifyitems`
+    return FolderScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the folders that take longest begin first, where several processes share the tests."""
+    if IN_WORKER:
+        from tests.scheduling import rank
+
+        items.sort(key=lambda item: rank(item.nodeid))
 
 
 @pytest.hookimpl(tryfirst=True)

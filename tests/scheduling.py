@@ -1,0 +1,26 @@
+"""How the tests are divided among the processes of pytest-xdist.
+
+A process makes its own dashboard, server, browser and bundles: no two processes share a port or a folder. These take seconds to
+make, so that all tests of a folder that shares them run in one process. Everything else is divided by file.
+"""
+
+from xdist.scheduler import LoadScopeScheduling
+
+TOGETHER = ("tests/serve/", "tests/app/")
+"""Folders whose tests stay in one process: they share a server, or a dashboard and a browser."""
+FIRST = (*TOGETHER, "tests/train/", "tests/export/", "tests/engine/")
+"""Folders that begin first, because they take longest: otherwise one process would be busy long after the others are done."""
+
+
+class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """Gives every process one folder or file of tests after another."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """Return the folder or file of a test."""
+        path = nodeid.partition("::")[0]
+        return next((folder for folder in TOGETHER if path.startswith(folder)), path)
+
+
+def rank(nodeid: str) -> int:
+    """Return the place of a test in the order in which folders begin."""
+    return next((place for place, folder in enumerate(FIRST) if nodeid.startswith(folder)), len(FIRST))
