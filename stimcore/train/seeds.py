@@ -46,7 +46,7 @@ def layers_seeded(*place: object) -> Iterator[None]:
     """
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(derived(*place))  # the only place, and undone on leaving
+        torch.manual_seed(derived(*place))  # noqa: TID251  # the only place, and undone on leaving
         yield
 
 

@@ -14,7 +14,7 @@ from stimcore.errors import DataMissing
 
 
 def picture(path: Path, size: tuple[int, int] = (12, 10), mode: str = "RGB", seed: int = 0) -> np.ndarray:
-    """Writes one picture of noise."""
+    """Write one picture of noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     channels = {"RGB": (3,), "L": ()}[mode]
     pixels = np.random.Generator(np.random.PCG64(seed)).integers(0, 256, (size[1], size[0], *channels), dtype=np.uint8)
@@ -35,19 +35,19 @@ def test_train_and_test_folders(tmp_path: Path) -> None:
     for part in ("train", "val"):
         for label in ("cat", "dog"):
             picture(tmp_path / part / label / "1.png")
-    found = image_folder(tmp_path)
-    assert found.classes == ("cat", "dog")
-    assert found.image_shape == (3, 10, 10)
-    assert found.train.labels.tolist() == found.test.labels.tolist() == [0, 1]
-    assert found.train.pixels.dtype == np.uint8
+    dataset = image_folder(tmp_path)
+    assert dataset.classes == ("cat", "dog")
+    assert dataset.image_shape == (3, 10, 10)
+    assert dataset.train.labels.tolist() == dataset.test.labels.tolist() == [0, 1]
+    assert dataset.train.pixels.dtype == np.uint8
 
 
 def test_one_level_is_split_by_class_and_seed(flat: Path) -> None:
-    found = image_folder(flat, test_frac=0.3)
-    assert np.bincount(found.test.labels).tolist() == [3, 3]
-    assert np.bincount(found.train.labels).tolist() == [7, 7]
-    assert found.train.sha256 == image_folder(flat, test_frac=0.3).train.sha256
-    assert found.train.sha256 != image_folder(flat, test_frac=0.3, seed=1).train.sha256
+    dataset = image_folder(flat, test_frac=0.3)
+    assert np.bincount(dataset.test.labels).tolist() == [3, 3]
+    assert np.bincount(dataset.train.labels).tolist() == [7, 7]
+    assert dataset.train.sha256 == image_folder(flat, test_frac=0.3).train.sha256
+    assert dataset.train.sha256 != image_folder(flat, test_frac=0.3, seed=1).train.sha256
 
 
 def test_pictures_are_resized_by_their_shorter_side_and_cut_in_the_middle(tmp_path: Path) -> None:

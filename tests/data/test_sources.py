@@ -1,4 +1,4 @@
-"""Named data sets: found where they are, one sentence where they are not."""
+"""Named data sets: loaded from where they are, refused in one sentence where they are missing."""
 
 import gzip
 import json
@@ -41,24 +41,24 @@ def write_idx(folder: Path, *, packed: bool) -> None:
 @pytest.mark.parametrize("packed", [True, False])
 def test_fashion_mnist_is_read_from_four_idx_files_lying_in_the_folder(packed: bool, tmp_path: Path) -> None:
     write_idx(tmp_path, packed=packed)
-    found = fashion_mnist(tmp_path, download=False)
-    assert found.image_shape == (1, 28, 28)
-    assert len(found.train) == 20
-    assert len(found.test) == 10
-    assert found.train.labels.tolist() == [i % 10 for i in range(20)]
-    assert found.train.pixels[0, 0, 0, :3].tolist() == [0, 1, 2]
-    assert (found.name, len(found.classes), found.licence[:3]) == ("fashion-mnist", 10, "MIT")
+    dataset = fashion_mnist(tmp_path, download=False)
+    assert dataset.image_shape == (1, 28, 28)
+    assert len(dataset.train) == 20
+    assert len(dataset.test) == 10
+    assert dataset.train.labels.tolist() == [i % 10 for i in range(20)]
+    assert dataset.train.pixels[0, 0, 0, :3].tolist() == [0, 1, 2]
+    assert (dataset.name, len(dataset.classes), dataset.licence[:3]) == ("fashion-mnist", 10, "MIT")
     assert len(fashion_mnist(tmp_path, download=False).train) == 20  # a second time from where torchvision looks
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
 def test_debians_package_is_found(tmp_path: Path) -> None:
-    found = load("fashion-mnist", tmp_path)
-    assert (len(found.train), len(found.test)) == (60_000, 10_000)
-    assert np.bincount(found.train.labels).tolist() == [6000] * 10
-    measured = channel_statistics(found.train.pixels)
-    assert found.mean == pytest.approx(measured.mean, abs=1e-3)
-    assert found.std == pytest.approx(measured.std, abs=1e-3)
+    dataset = load("fashion-mnist", tmp_path)
+    assert (len(dataset.train), len(dataset.test)) == (60_000, 10_000)
+    assert np.bincount(dataset.train.labels).tolist() == [6000] * 10
+    measured = channel_statistics(dataset.train.pixels)
+    assert dataset.mean == pytest.approx(measured.mean, abs=1e-3)
+    assert dataset.std == pytest.approx(measured.std, abs=1e-3)
 
 
 OFFLINE = """
@@ -67,19 +67,19 @@ from stimcore.data import fashion
 from stimcore.data.sources import DATASETS, load
 from stimcore.errors import DataMissing
 fashion.DEBIAN = pathlib.Path("/nowhere")
-found = {}
+messages = {}
 for name in DATASETS:
     try:
         load(name, pathlib.Path(sys.argv[1]))
     except DataMissing as reason:
-        found[name] = str(reason)
-print(json.dumps(found))
+        messages[name] = str(reason)
+print(json.dumps(messages))
 """
 
 
 @pytest.fixture(scope="module")
 def missing(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
-    """What loading says in a process whose network leads nowhere (a proxy that nobody answers), and the folder it looked in."""
+    """Return the folder that was searched, and the messages of a process without network (its proxy does not answer)."""
     folder = tmp_path_factory.mktemp("empty")
     nowhere = {key: "http://127.0.0.1:9" for key in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
     done = subprocess.run(
@@ -131,10 +131,10 @@ def test_imagenet_is_the_custom_of_256_and_224(tmp_path: Path) -> None:
             folder = tmp_path / "imagenet" / part / label
             folder.mkdir(parents=True)
             Image.fromarray(np.zeros((300, 400, 3), np.uint8)).save(folder / "1.JPEG")
-    found = load("imagenet", tmp_path)
-    assert found.image_shape == (3, 224, 224)
-    assert found.mean == (0.485, 0.456, 0.406)
-    assert found.name == "imagenet"
+    dataset = load("imagenet", tmp_path)
+    assert dataset.image_shape == (3, 224, 224)
+    assert dataset.mean == (0.485, 0.456, 0.406)
+    assert dataset.name == "imagenet"
 
 
 def test_labels_out_of_range_and_empty_parts_are_refused() -> None:

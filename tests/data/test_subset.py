@@ -1,4 +1,4 @@
-"""Cuts and samples: seeded, by class, nested, and refused where there are too few images."""
+"""Subsets and samples: seeded, by class, nested, and refused where there are too few images."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from stimcore.errors import UsageError
 
 
 def numbered(count: int, classes: int = 3, first: int = 0) -> Images:
-    """Images that are their own numbers; labels in turn."""
+    """Return images whose only pixel is their number; the labels take turns."""
     pixels = np.arange(first, first + count, dtype=np.uint8).reshape(count, 1, 1, 1)
     return Images(pixels=pixels, labels=np.arange(count, dtype=np.int64) % classes)
 
@@ -91,10 +91,10 @@ def test_images_in_files_stay_there(tmp_path: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(np.full((8, 8), 20 * number + ord(label), np.uint8)).save(path)
     resident, large = image_folder(tmp_path), image_folder(tmp_path, resident_bytes=10)
-    found = reduce_dataset(large, 2, holdout=True)
-    assert isinstance(found.train.pixels, FilePixels)
-    assert isinstance(found.test.pixels, FilePixels)
+    reduced = reduce_dataset(large, 2, holdout=True)
+    assert isinstance(reduced.train.pixels, FilePixels)
+    assert isinstance(reduced.test.pixels, FilePixels)
     same = reduce_dataset(resident, 2, holdout=True)
-    assert np.array_equal(found.train.pixels[:], same.train.pixels)
-    assert np.array_equal(found.test.pixels[:], same.test.pixels)
+    assert np.array_equal(reduced.train.pixels[:], same.train.pixels)
+    assert np.array_equal(reduced.test.pixels[:], same.test.pixels)
     assert isinstance(stratified(large.test, 4).pixels, FilePixels)

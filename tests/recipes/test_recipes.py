@@ -1,4 +1,4 @@
-"""Recipes: complete, honest, and the paper's own where they say so."""
+"""Recipes: complete, read back unchanged, and with the paper's settings where their label is the paper's."""
 
 import dataclasses
 import json
@@ -20,14 +20,14 @@ from stimcore.train.watch import watched
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_complete_and_survives_a_round_trip(name: str) -> None:
-    found = recipe(name)
-    assert found.name == name
-    assert found.dataset in DATASETS
-    assert Recipe.from_dict(json.loads(json.dumps(found.to_dict()))).to_dict() == found.to_dict()
-    for method, options in found.options.items():
+    plan = recipe(name)
+    assert plan.name == name
+    assert plan.dataset in DATASETS
+    assert Recipe.from_dict(json.loads(json.dumps(plan.to_dict()))).to_dict() == plan.to_dict()
+    for method, options in plan.options.items():
         make(method, options)
     for method in METHODS:
-        make(method, found.options.get(method, {}))
+        make(method, plan.options.get(method, {}))
 
 
 def test_the_papers_settings_of_appendix_c2_and_f2() -> None:
@@ -74,17 +74,17 @@ def test_what_is_refused() -> None:
 def test_recipes_of_before_there_were_some_keys_are_read_with_their_defaults() -> None:
     new = ("train_per_class", "evaluate_every", "watch", "watch_every", "watch_images")
     older = {key: value for key, value in recipe("mobilenetv3-cifar100").to_dict().items() if key not in new}
-    found = Recipe.from_dict(older | {"label": "paper"})
-    assert (found.train_per_class, found.evaluate_every, found.watch, found.watch_images) == (None, 1, (), 2000)
-    assert found.label == PAPER
+    plan = Recipe.from_dict(older | {"label": "paper"})
+    assert (plan.train_per_class, plan.evaluate_every, plan.watch, plan.watch_images) == (None, 1, (), 2000)
+    assert plan.label == PAPER
 
 
 def test_recipes_in_committed_bundles_are_read() -> None:
     for path in (Path(__file__).parents[2] / "exported").glob("*/*/manifest.json"):
-        found = Recipe.from_dict(json.loads(path.read_text(encoding="utf-8"))["recipe"])
-        assert found.label == REDUCED
-        assert found.network
-        assert found.epochs >= 1
+        plan = Recipe.from_dict(json.loads(path.read_text(encoding="utf-8"))["recipe"])
+        assert plan.label == REDUCED
+        assert plan.network
+        assert plan.epochs >= 1
 
 
 def test_when_a_recipe_evaluates_and_watches() -> None:

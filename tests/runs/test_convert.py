@@ -1,4 +1,4 @@
-"""Checkpoints of other programs: what is read, what is refused, and that imported networks give the logits of plain model code."""
+"""Checkpoints of other programs: what is read, what is refused, and that imported networks equal plain model code."""
 
 import os
 import pickle
@@ -58,7 +58,7 @@ def plain_logits(state: Mapping[str, Tensor], images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def plain_correct(file: Path, pixels: np.ndarray, labels: np.ndarray) -> int:
-    """Images that plain model code gets right, normalised with torchvision's transform."""
+    """Return how many images plain model code classifies correctly, normalised with torchvision's transform."""
     state = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
     state = {key.removeprefix("module."): value for key, value in state.items()}
     normalise = torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -113,7 +113,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def converted(tmp_path: Path, pictures: Path, state: Any, network: str = "resnet20", *extra: str) -> tuple[Run, Any]:
-    """Saves a checkpoint, converts it, and reads the run back."""
+    """Save a checkpoint, convert it, and read the run back."""
     file = tmp_path / "weights.pt"
     torch.save(state, file)
     argv = [str(file), "--network", network, "--run-dir", str(tmp_path / "run"), "--dataset", f"folder:{pictures}", *extra]
@@ -142,7 +142,7 @@ def test_old_checkpoints_without_counters(tmp_path: Path, pictures: Path) -> Non
 
 
 def test_torchvisions_old_densenet_names(tmp_path: Path, pictures: Path) -> None:
-    """Its downloads say `denselayer1.norm.1.weight` where its modules say `denselayer1.norm1.weight`."""
+    """Its files have `denselayer1.norm.1.weight` where its modules have `denselayer1.norm1.weight`."""
     name = "densenet-2-2-k4"
     old = {}
     for key, value in weights(name).items():
@@ -162,16 +162,16 @@ def test_torchvisions_own_networks_load_key_for_key(network: str) -> None:
 
 
 def test_torchvisions_weights_by_name(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchvision finds its file in its own cache and no network is needed; a head of 1,000 classes is then refused by name."""
+    """torchvision reads its cache, so no network is needed; then a head of 1,000 classes is refused by name."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     cache = tmp_path / "hub" / "checkpoints"
     cache.mkdir(parents=True)
     state = torchvision.models.resnet18(weights=None).state_dict()
     torch.save(state, cache / "resnet18-f37072fd.pth")
-    found = read_weights("IMAGENET1K_V1", "resnet18")
-    assert found.tensors.keys() == state.keys()
-    assert not found.left_out
-    assert found.source == "torchvision's resnet18 IMAGENET1K_V1"
+    read = read_weights("IMAGENET1K_V1", "resnet18")
+    assert read.tensors.keys() == state.keys()
+    assert not read.left_out
+    assert read.source == "torchvision's resnet18 IMAGENET1K_V1"
     argv = ["--network", "resnet18", "--run-dir", str(tmp_path / "run"), "--dataset", f"folder:{pictures}"]
     with pytest.raises(CheckpointError, match=r"of another shape: conv1.weight is \(64, 3, 7, 7\).*fc.bias is \(1000,\)"):
         convert.main(["IMAGENET1K_V1", *argv])
@@ -193,17 +193,17 @@ def reshaped(state: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (missing, "missing: layer2.1.bn1.bias"),
         (extra, "unknown: layer9.weight"),
         (reshaped, r"of another shape: linear.weight is \(7, 64\) instead of \(5, 64\)"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path, pictures: Path, change: Any, says: str) -> None:
+def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path, pictures: Path, change: Any, message: str) -> None:
     state = weights()
     change(state)
-    with pytest.raises(CheckpointError, match=says):
+    with pytest.raises(CheckpointError, match=message):
         converted(tmp_path, pictures, state)
     assert not (tmp_path / "run").exists()
 
@@ -232,16 +232,16 @@ def test_a_file_that_would_run_code_is_refused_unrun(tmp_path: Path, how: str) -
 
 
 @pytest.mark.parametrize(
-    ("value", "says"),
+    ("value", "message"),
     [
         ({"a": torch.zeros(1), "lr": 0.1, "name": "x"}, "what is no tensor: lr, name"),
         ([torch.zeros(1)], "holds a list"),
         ({}, "holds no tensors"),
     ],
 )
-def test_anything_else_is_refused(tmp_path: Path, value: Any, says: str) -> None:
+def test_anything_else_is_refused(tmp_path: Path, value: Any, message: str) -> None:
     torch.save(value, tmp_path / "odd.pt")
-    with pytest.raises(CheckpointError, match=says):
+    with pytest.raises(CheckpointError, match=message):
         read_weights(str(tmp_path / "odd.pt"), "resnet20")
 
 

@@ -21,7 +21,7 @@ from stimcore.train.trainer import Trainer
 
 
 def pictures(count: int, *, channels: int = 1, side: int = 10, classes: int = 3, seed: int = 0) -> Images:
-    """Noise with a bright stripe that tells the class."""
+    """Noise with a bright stripe that depends on the class."""
     generator = np.random.Generator(np.random.PCG64(seed))
     pixels = generator.integers(0, 100, (count, channels, side, side), dtype=np.uint8)
     labels = np.arange(count, dtype=np.int64) % classes
@@ -111,13 +111,13 @@ def newest(folder: Path) -> tuple[Path, checkpoint.Checkpoint, list[str]]:
 
 def digest(state: checkpoint.Checkpoint) -> str:
     """Hash of everything in a checkpoint."""
-    found = hashlib.sha256(str(state.epoch).encode())
+    checksum = hashlib.sha256(str(state.epoch).encode())
     momenta = {f"momentum{key}": slot["momentum_buffer"] for key, slot in state.optimizer["state"].items()}
     for part in (state.network, state.auxiliary, momenta):
         for key, value in sorted(part.items()):
-            found.update(key.encode())
-            found.update(b"none" if value is None else value.contiguous().numpy().tobytes())
-    return found.hexdigest()
+            checksum.update(key.encode())
+            checksum.update(b"none" if value is None else value.contiguous().numpy().tobytes())
+    return checksum.hexdigest()
 
 
 @pytest.fixture(autouse=True)

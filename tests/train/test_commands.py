@@ -174,8 +174,8 @@ def test_options_reach_the_method(folder: Path, tmp_path: Path, capsys: pytest.C
     assert run(train.main, "resnet20-fashion", *where, *options, "--epochs", "1", "--batch-size", "16") == 0, (
         capsys.readouterr()
     )
-    options = Run.read(tmp_path / "run").options
-    assert (options["max_skipped"], options["subnets"], options["two_forward"], options["weight"]) == ([0, 1, 2], 2, True, 2)
+    stored = Run.read(tmp_path / "run").options
+    assert (stored["max_skipped"], stored["subnets"], stored["two_forward"], stored["weight"]) == ([0, 1, 2], 2, True, 2)
 
 
 def trained(folder: Path, run_dir: Path, capsys: pytest.CaptureFixture[str], *argv: str) -> Path:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def command(folder: Path, run_dir: Path, *more: str, method: str = "stimulative", epochs: int = 6) -> list[str]:
-    """Trains six short epochs on a folder of images."""
+    """Return the command that trains six short epochs on a folder of images."""
     options = ["--method", method, "--epochs", str(epochs), "--batch-size", "16", "--learning-rate", "0.02", "--quiet"]
     where = ["--dataset", f"folder:{folder}", "--train-per-class", "0", "--run-dir", str(run_dir), "--device", "cpu"]
     return [sys.executable, "-m", "stimcore.train", "resnet20-fashion", *options, *where, *more]
@@ -37,7 +37,7 @@ def environment() -> dict[str, str]:
 
 
 def trained(folder: Path, run_dir: Path, *more: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Runs to the end."""
+    """Run the command to its end."""
     return subprocess.run(
         command(folder, run_dir, *more, **options), env=environment(), capture_output=True, text=True, timeout=300, check=False
     )
@@ -49,7 +49,7 @@ def final(run_dir: Path) -> str:
 
 
 def _killed_again_and_again(folder: Path, run_dir: Path, whole: Path, kills: int, seed: int) -> None:
-    """Kills a run at random moments, resumes it each time, and compares what it ends with."""
+    """Kill a run at random moments, resume it each time, and compare its result with that of a run that nothing disturbed."""
     rng = random.Random(seed)
     seconds = float((whole.parent / "seconds").read_text())
     for attempt in range(kills):
@@ -95,17 +95,20 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_killed_four_times_it_ends_with_the_same_weights(reference: Path, tmp_path: Path) -> None:
-    _killed_again_and_again(reference / "pictures", tmp_path / "run", reference / "whole", kills=4, seed=0)
+def test_killed_twice_it_ends_with_the_same_weights(reference: Path, tmp_path: Path) -> None:
+    # with this seed once at any moment, and once while a checkpoint is being written
+    _killed_again_and_again(reference / "pictures", tmp_path / "run", reference / "whole", kills=2, seed=0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", range(6))
 def test_killed_many_times_it_ends_with_the_same_weights(seed: int, reference: Path, tmp_path: Path) -> None:
     _killed_again_and_again(reference / "pictures", tmp_path / "run", reference / "whole", kills=10, seed=seed)
 
 
-def test_a_full_disk_is_one_sentence_and_keeps_what_was_finished(reference: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_sentence_and_keeps_what_was_finished(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A limit on the size of files stands for the full disk: no checkpoint can be written."""
     run_dir = tmp_path
     shutil.copytree(reference / "whole", run_dir, dirs_exist_ok=True)
@@ -118,12 +121,12 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_finished(reference: Path
     assert "Traceback" not in done.stderr
     assert not list(run_dir.glob(".*"))  # nothing half written is left
     assert [path.name for path in checkpoint.list_paths(run_dir)] == ["checkpoint-0005.pt"]
-    assert trained(reference / "pictures", run_dir, "--resume").returncode == 0
+    assert here(capsys, *command(reference / "pictures", run_dir, "--resume")[3:])[0] == 0
     assert final(run_dir) == final(reference / "whole")
 
 
 def here(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
-    """The same command in this process: exit code and what it says on standard error."""
+    """The same command in this process: its exit code and standard error."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         cli.run(train.main, argv)
@@ -137,11 +140,11 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_is_used(
     shutil.copytree(reference / "whole", tmp_path, dirs_exist_ok=True)
     newest = checkpoint.list_paths(tmp_path)[-1]
     newest.write_bytes(newest.read_bytes()[:5000])
-    code, said = here(capsys, *argv, "--resume")
+    code, stderr = here(capsys, *argv, "--resume")
     assert code == 0
-    assert "checkpoint-0006.pt can't be read as a checkpoint" in said
-    assert "Continuing from checkpoint-0005.pt." in said
-    assert said.count("\n") == 1
+    assert "checkpoint-0006.pt can't be read as a checkpoint" in stderr
+    assert "Continuing from checkpoint-0005.pt." in stderr
+    assert stderr.count("\n") == 1
     assert final(tmp_path) == final(reference / "whole")
 
 
@@ -149,10 +152,10 @@ def test_when_no_checkpoint_can_be_read_it_says_so(reference: Path, tmp_path: Pa
     shutil.copytree(reference / "whole", tmp_path, dirs_exist_ok=True)
     for path in checkpoint.list_paths(tmp_path):
         path.write_bytes(b"not a checkpoint")
-    code, said = here(capsys, *command(reference / "pictures", tmp_path, "--resume")[3:])
+    code, stderr = here(capsys, *command(reference / "pictures", tmp_path, "--resume")[3:])
     assert code == 1
-    assert said.count("\n") == 1
-    assert "No older checkpoint can be read either; start the run again without --resume." in said
+    assert stderr.count("\n") == 1
+    assert "No older checkpoint can be read either; start the run again without --resume." in stderr
     with pytest.raises(CheckpointError):
         open_run(tmp_path)
 
@@ -161,19 +164,19 @@ def test_a_started_run_is_not_overwritten_and_not_continued_as_another(
     reference: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = reference / "whole"
-    code, said = here(capsys, *command(reference / "pictures", run_dir)[3:])
+    code, stderr = here(capsys, *command(reference / "pictures", run_dir)[3:])
     assert code == 2
-    assert "already holds a run. Add --resume to continue it" in said
-    code, said = here(capsys, *command(reference / "pictures", run_dir, "--resume", method="common")[3:])
+    assert "already holds a run. Add --resume to continue it" in stderr
+    code, stderr = here(capsys, *command(reference / "pictures", run_dir, "--resume", method="common")[3:])
     assert code == 2
-    assert "was started with other settings: method was stimulative, is now common" in said
-    code, said = here(capsys, *command(reference / "pictures", run_dir, "--resume", "--lambda", "3")[3:])
+    assert "was started with other settings: method was stimulative, is now common" in stderr
+    code, stderr = here(capsys, *command(reference / "pictures", run_dir, "--resume", "--lambda", "3")[3:])
     assert code == 2
-    assert "was started with other settings: weight was 1.0, is now 3.0. Give the old ones" in said
-    code, said = here(capsys, *command(reference / "pictures", run_dir, "--resume", "--learning-rate", "0.5", epochs=8)[3:])
+    assert "was started with other settings: weight was 1.0, is now 3.0. Give the old ones" in stderr
+    code, stderr = here(capsys, *command(reference / "pictures", run_dir, "--resume", "--learning-rate", "0.5", epochs=8)[3:])
     assert code == 2
-    assert said.count("\n") == 1
-    assert "other settings: epochs was 6, is now 8; learning_rate was 0.02, is now 0.5. Give the old ones" in said
+    assert stderr.count("\n") == 1
+    assert "other settings: epochs was 6, is now 8; learning_rate was 0.02, is now 0.5. Give the old ones" in stderr
 
 
 def test_a_run_of_before_there_were_some_options_is_resumed(
@@ -189,9 +192,15 @@ def test_a_run_of_before_there_were_some_options_is_resumed(
     (tmp_path / "run.json").write_text(json.dumps(asked))
     assert open_run(tmp_path).net.topology.network == "resnet20"
     checkpoint.list_paths(tmp_path)[-1].unlink()
-    former = ["--evaluate-every", "1", "--watch", "--watch-every", "1"]  # what there was before recipes could say so
-    code, said = here(capsys, *command(reference / "pictures", tmp_path, "--resume", *former)[3:])
-    assert code == 0, said
+    former = [
+        "--evaluate-every",
+        "1",
+        "--watch",
+        "--watch-every",
+        "1",
+    ]  # the fixed values of runs that are older than these options
+    code, stderr = here(capsys, *command(reference / "pictures", tmp_path, "--resume", *former)[3:])
+    assert code == 0, stderr
     assert final(tmp_path) == final(reference / "whole")
 
 
@@ -203,10 +212,10 @@ def test_one_process_at_a_time_writes_a_run_folder(reference: Path, tmp_path: Pa
     deadline = time.monotonic() + 60
     while not checkpoint.list_paths(run_dir) and first.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    code, said = here(capsys, *command(pictures, run_dir, "--resume", epochs=500)[3:])
+    code, stderr = here(capsys, *command(pictures, run_dir, "--resume", epochs=500)[3:])
     assert code == 2
-    assert said.count("\n") == 1
-    assert f"run is being written by process {first.pid}. Wait until it ends" in said
+    assert stderr.count("\n") == 1
+    assert f"run is being written by process {first.pid}. Wait until it ends" in stderr
     assert first.poll() is None
     first.send_signal(signal.SIGKILL)
     first.communicate(timeout=60)
@@ -218,10 +227,19 @@ def test_one_process_at_a_time_writes_a_run_folder(reference: Path, tmp_path: Pa
     assert [row["epoch"] for row in training_records(run_dir)][:epochs] == list(range(1, epochs + 1))
 
 
+def with_default_interrupt() -> None:
+    """Let SIGINT end the child: it inherits that the signal is ignored when a shell runs the tests in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_with_130_and_what_was_finished_is_kept(reference: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     process = subprocess.Popen(
-        command(reference / "pictures", run_dir, epochs=500), env=environment(), stderr=subprocess.PIPE, text=True
+        command(reference / "pictures", run_dir, epochs=500),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=with_default_interrupt,
     )
     deadline = time.monotonic() + 60
     while not checkpoint.list_paths(run_dir) and time.monotonic() < deadline:

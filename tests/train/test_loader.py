@@ -1,4 +1,4 @@
-"""Feeds: resident and streamed give the same images, ranks share them, smaller inputs are cut once from the original."""
+"""Loaders: memory and files give the same images, ranks share them, smaller inputs are resized once from the original."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,12 +23,14 @@ CPU = torch.device("cpu")
 BATCHES = [torch.tensor([5, 1, 9, 30]), torch.tensor([2, 2, 40, 7])]
 
 
-def no_sides(step: int) -> tuple[int, ...]:  # noqa: ARG001  # the signature is the loader's
+def no_sides(_step: int) -> tuple[int, ...]:
     """Return no sides: full-size images only."""
     return ()
 
 
-def _plan(augmentation: str, *, world: World | None = None, sides: Callable[[int], tuple[int, ...]] = no_sides) -> LoaderConfig:
+def _config(
+    augmentation: str, *, world: World | None = None, sides: Callable[[int], tuple[int, ...]] = no_sides
+) -> LoaderConfig:
     return LoaderConfig(seed=3, augmentation=augmentation, device=CPU, world=world or World(), sides=sides)
 
 
@@ -48,9 +50,9 @@ def two_sides(step: int) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("augmentation", ["none", "flip_crop", "imagenet"])
 @pytest.mark.parametrize("workers", [0, 1])
-def test_streamed_images_are_the_resident_ones(augmentation: str, workers: int, both: tuple[Dataset, Dataset]) -> None:
+def test_images_from_files_are_those_from_memory(augmentation: str, workers: int, both: tuple[Dataset, Dataset]) -> None:
     small, large = both
-    plan = _plan(augmentation, sides=two_sides)
+    plan = _config(augmentation, sides=two_sides)
     here = list(InMemoryLoader(small, plan).epoch(BATCHES, 7))
     there = list(FileLoader(large, plan, workers).epoch(BATCHES, 7))
     assert len(here) == len(there) == 2
@@ -67,30 +69,30 @@ def test_streamed_images_are_the_resident_ones(augmentation: str, workers: int, 
 @pytest.mark.parametrize("augmentation", ["none", "flip_crop", "imagenet"])
 def test_ranks_get_the_parts_of_what_one_process_would_get(augmentation: str, both: tuple[Dataset, Dataset]) -> None:
     for dataset in both:
-        whole = next(make_loader(dataset, _plan(augmentation, sides=two_sides), 0).epoch(BATCHES, 0))
+        whole = next(make_loader(dataset, _config(augmentation, sides=two_sides), 0).epoch(BATCHES, 0))
         for rank in (0, 1):
             world = World(rank=rank, size=2)
-            part = next(make_loader(dataset, _plan(augmentation, world=world, sides=two_sides), 0).epoch(BATCHES, 0))
+            part = next(make_loader(dataset, _config(augmentation, world=world, sides=two_sides), 0).epoch(BATCHES, 0))
             assert torch.equal(part.images, whole.images[rank::2])
             assert torch.equal(part.labels, whole.labels[rank::2])
             assert torch.equal(part.smaller[0], whole.smaller[0][rank::2])
 
 
 def test_draws_depend_on_the_step_and_on_nothing_else(both: tuple[Dataset, Dataset]) -> None:
-    loader = InMemoryLoader(both[0], _plan("imagenet"))
+    loader = InMemoryLoader(both[0], _config("imagenet"))
     first, again, later = (loader.batch(BATCHES[0], step) for step in (1, 1, 2))
     assert torch.equal(first.images, again.images)
     assert not torch.equal(first.images, later.images)
 
 
 @pytest.mark.parametrize("dataset", [0, 1])
-def test_feeding_draws_nothing_from_the_global_generators(dataset: int, both: tuple[Dataset, Dataset]) -> None:
+def test_loading_draws_nothing_from_the_global_generators(dataset: int, both: tuple[Dataset, Dataset]) -> None:
     before = torch.random.get_rng_state()
-    list(make_loader(both[dataset], _plan("imagenet", sides=two_sides), 0).epoch(BATCHES, 0))
+    list(make_loader(both[dataset], _config("imagenet", sides=two_sides), 0).epoch(BATCHES, 0))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_a_streamed_run_is_the_resident_one(
+def test_a_run_from_files_is_the_run_from_memory(
     both: tuple[Dataset, Dataset], recipe: Recipe, trainer_for: MakeTrainer, tmp_path: Path
 ) -> None:
     losses = []

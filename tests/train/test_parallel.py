@@ -36,14 +36,14 @@ from tests.train.test_parallel import built, half
 torch.set_num_threads(1)
 world = join(torch.device("cpu"))
 assert world.size == 2
-found = {}
+gradients = {}
 for name in METHODS:
     net, heads = built(name)
     parameters = [*net.parameters(), *(heads.parameters() if heads else [])]
     images, labels = half(world, 0)
     make(name, {}).step(net, heads, StepContext(images=images, labels=labels, rng=random.Random(0)))
     world.average(parameters)
-    found[name] = [None if p.grad is None else p.grad.clone() for p in parameters]
+    gradients[name] = [None if p.grad is None else p.grad.clone() for p in parameters]
 net, heads = built("stimulative")
 optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
 weights = []
@@ -55,7 +55,7 @@ for step in range(20):
     optimizer.step()
     weights.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
 mean = world.mean(float(world.rank))
-torch.save({"gradients": found, "weights": weights, "mean": mean}, sys.argv[1] + f"/rank{world.rank}.pt")
+torch.save({"gradients": gradients, "weights": weights, "mean": mean}, sys.argv[1] + f"/rank{world.rank}.pt")
 world.barrier()
 leave()
 """
@@ -70,7 +70,7 @@ def built(method: str) -> tuple[StagedNet, nn.Module | None]:
 
 
 def half(world: World, step: int) -> tuple[Tensor, Tensor]:
-    """This rank's part of a batch of eight."""
+    """Return the part of this rank of a batch of eight."""
     generator = torch.Generator().manual_seed(step)
     images = torch.randn((8, 1, 8, 8), generator=generator, dtype=torch.float64)
     labels = torch.randint(0, 3, (8,), generator=generator)
@@ -79,14 +79,14 @@ def half(world: World, step: int) -> tuple[Tensor, Tensor]:
 
 
 def launch(*command: str, port: int) -> subprocess.CompletedProcess[str]:
-    """Runs a command in two processes through torchrun."""
+    """Run a command in two processes through torchrun."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run([*torchrun, *command], env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def free_port() -> int:
-    """A port that nobody uses right now."""
+    """Return a port that is free now."""
     import socket
 
     with socket.socket() as box:
@@ -152,7 +152,7 @@ def test_the_command_under_torchrun(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_resumed_under_torchrun_it_ends_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
-    """Batch-norm buffers of the other rank are its own until rank 0's checkpoint is loaded; weights don't depend on them."""
+    """Batch-norm buffers of the other rank differ until it loads the checkpoint of rank 0; weights don't depend on them."""
     common = ["-m", "stimcore.train", "resnet20-fashion", "--dataset", f"folder:{folder}", "--batch-size", "16", "--quiet"]
     more = ["--train-per-class", "0", "--device", "cpu", "--learning-rate", "0.02"]
     done = launch(*common, *more, "--run-dir", str(tmp_path / "two"), "--epochs", "2", port=free_port())

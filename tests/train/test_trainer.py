@@ -45,13 +45,13 @@ def test_resumed_in_the_middle_it_ends_bit_identical(method: str, trainer_for: M
 
 
 def test_another_seed_leads_elsewhere(trainer_for: MakeTrainer, tmp_path: Path) -> None:
-    found = set()
+    digests = set()
     for seed in (0, 0, 1):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         list(trainer_for("stimulative", seed=seed).run(folder))
-        found.add(digest(newest(folder)[1]))
-    assert len(found) == 2
+        digests.add(digest(newest(folder)[1]))
+    assert len(digests) == 2
 
 
 def test_a_run_learns_and_says_so(trainer_for: MakeTrainer, recipe: Recipe, tmp_path: Path) -> None:
@@ -81,7 +81,8 @@ class Breaking(Method):
 
     from_step: int
 
-    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:  # noqa: ARG002  # as in Method
+    def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
+        del auxiliary  # there are no heads to train
         loss = net(batch.images).square().mean()
         if net.module.get_buffer("bn1.num_batches_tracked") > self.from_step:
             loss = loss * math.nan
@@ -162,9 +163,9 @@ def test_synchronised_norms_take_every_place_and_keep_every_name(trainer_for: Ma
     net.replace(to_synchronised)
     assert list(net.state_dict()) == names
     reached = {id(module) for part in net.route(net.topology.full) for module in part.module.modules()}
-    found = [norm for norm in net.modules() if isinstance(norm, torch.nn.SyncBatchNorm)]
-    assert len(found) == count
-    assert all(id(norm) in reached for norm in found)
+    synchronised = [norm for norm in net.modules() if isinstance(norm, torch.nn.SyncBatchNorm)]
+    assert len(synchronised) == count
+    assert all(id(norm) in reached for norm in synchronised)
     assert not any(
         type(norm) is torch.nn.BatchNorm2d for part in net.route(net.topology.full) for norm in part.module.modules()
     )
