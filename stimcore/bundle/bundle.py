@@ -131,10 +131,6 @@ class Bundle:
 
         Raises:
             BundleError: `hits.npz` has changed, or can't be read.
-
-        Example:
-            >>> bundle.hits(bundle.topology.parse("d1-2-1")).sum()  # doctest: +SKIP
-            8790
         """
         return None if self.all_hits is None else self.all_hits.of(spec)
 

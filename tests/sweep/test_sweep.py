@@ -49,9 +49,12 @@ def test_two_processes_give_the_same_results(small: list[Bundle], truth: Sweep) 
 
 def test_a_sweep_continues_from_its_journal(small: list[Bundle], truth: Sweep, tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
-    head = {"bundle": small[0].fingerprint, "kind": "ordered", "device": "cpu"}
+    head = {"bundle": small[0].fingerprint, "kind": "ordered", "device": "cpu", "wall": list(small[0].wall.images)}
     # what a killed sweep leaves: some results, recognised here by an impossible accuracy, and half a line
-    known = [{**result.to_dict(), "accuracy_pct": -1.0, "provider": "p"} for result in truth.results[:10]]
+    known = [
+        {**result.to_dict(), "accuracy_pct": -1.0, "provider": "p", "hits": None, "answers": None}
+        for result in truth.results[:10]
+    ]
     journal.write_text("".join(json.dumps(row) + "\n" for row in [head, *known]) + '{"spec": "1-')
     found = ordered_sweep(small[0], journal=journal)
     assert [result.accuracy_pct for result in found.results[:10]] == [-1] * 10

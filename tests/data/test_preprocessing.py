@@ -1,0 +1,103 @@
+"""The steps from a picture to the input of a network, and their JSON form."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stimcore.data.normalise import IMAGENET, Normalisation
+from stimcore.data.preprocessing import Preprocessing, Resize
+from stimcore.errors import UsageError
+
+GREY = Normalisation((0.5,), (0.25,))
+IMAGENET_STEPS = Preprocessing(
+    mode="RGB", resize=Resize(shorter=256, filter="bilinear"), crop=(224, 224), normalisation=IMAGENET
+)
+
+
+def test_imagenet_resizes_the_shorter_side_and_cuts_out_the_centre() -> None:
+    """Against Pillow called by hand, as torchvision's evaluation does it."""
+    pixels = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    resized = picture.resize((341, 256), Image.Resampling.BILINEAR)
+    left, top = (341 - 224) // 2, (256 - 224) // 2
+    expected = np.asarray(resized.crop((left, top, left + 224, top + 224))).transpose(2, 0, 1)
+    np.testing.assert_array_equal(IMAGENET_STEPS.read(picture), expected)
+    stored = pixels.transpose(2, 0, 1)[None]
+    np.testing.assert_array_equal(IMAGENET_STEPS.fit(stored)[0], expected)
+    assert IMAGENET_STEPS(stored).shape == (1, 3, 224, 224) and IMAGENET_STEPS(stored).dtype == np.float32
+
+
+def test_stored_images_are_enlarged_to_the_network() -> None:
+    """CIFAR images of 32 pixels for a network of 224: stored small, enlarged when they are read."""
+    steps = Preprocessing(mode="RGB", resize=Resize(shorter=224, filter="bilinear"), crop=(224, 224), normalisation=IMAGENET)
+    small = np.random.default_rng(1).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
+    large = steps.fit(small)
+    assert large.shape == (3, 3, 224, 224) and large.dtype == np.uint8
+    np.testing.assert_array_equal(steps.fit(large), large)
+    assert np.abs(large.mean((2, 3)) - small.mean((2, 3))).max() < 2
+
+
+def test_images_of_the_networks_size_are_only_normalised() -> None:
+    steps = Preprocessing.without_resize((1, 28, 28), GREY)
+    pixels = np.random.default_rng(2).integers(0, 256, (4, 1, 28, 28), dtype=np.uint8)
+    assert steps.fit(pixels) is pixels
+    np.testing.assert_array_equal(steps(pixels), GREY(pixels))
+
+
+def test_the_orientation_of_a_phone_is_applied() -> None:
+    picture = Image.fromarray(np.array([[10, 200]], np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    picture.getexif().update(exif)
+    upright = Preprocessing(mode="L", crop=(2, 1), normalisation=GREY)
+    assert upright.read(picture).tolist() == [[[10], [200]]]
+    as_stored = Preprocessing(exif_orientation=False, mode="L", crop=(1, 2), normalisation=GREY)
+    assert as_stored.read(picture).tolist() == [[[10, 200]]]
+
+
+@pytest.mark.parametrize(("bit_depth", "expected"), [("scale", [0, 1, 128, 255]), ("clip", [0, 255, 255, 255])])
+def test_sixteen_bits_are_scaled_or_cut_off(bit_depth: Any, expected: list[int]) -> None:
+    picture = Image.fromarray(np.array([[0, 257, 32896, 65535]], np.uint16))
+    steps = Preprocessing(bit_depth=bit_depth, mode="RGB", crop=(1, 4), normalisation=IMAGENET)
+    assert steps.read(picture).tolist() == [[expected]] * 3
+
+
+def test_pictures_that_can_not_be_read_truly_are_refused() -> None:
+    steps = Preprocessing.without_resize((1, 4, 4), GREY)
+    with pytest.raises(UsageError, match="floating-point"):
+        steps.read(Image.fromarray(np.zeros((4, 4), np.float32)))
+    with pytest.raises(UsageError, match=r"3 x 9 pixels; allowed: 4 x 4"):
+        steps.read(Image.fromarray(np.zeros((9, 3), np.uint8)))
+
+
+@pytest.mark.parametrize("steps", [IMAGENET_STEPS, Preprocessing.without_resize((1, 28, 28), GREY)])
+def test_the_json_form_reads_back(steps: Preprocessing) -> None:
+    value = json.loads(json.dumps(steps.to_dict()))
+    assert Preprocessing.from_dict(value) == steps
+    assert Preprocessing.from_dict({**value, "unknown": 1}) == steps
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mode", "CMYK"),
+        ("bit_depth", "guess"),
+        ("crop", [28]),
+        ("crop", [28, 0]),
+        ("resize", {"shorter": 28}),
+        ("resize", {"shorter": 28, "filter": "magic"}),
+        ("std", [0.0]),
+        ("mean", [0.1, 0.2]),
+        ("mean", ["a"]),
+        ("exif_orientation", 1),
+    ],
+)
+def test_other_values_are_refused(key: str, value: object) -> None:
+    good = Preprocessing.without_resize((1, 28, 28), GREY).to_dict()
+    with pytest.raises(ValueError):
+        Preprocessing.from_dict({**good, key: value})
+    with pytest.raises(ValueError):
+        Preprocessing.from_dict({name: item for name, item in good.items() if name != key})
