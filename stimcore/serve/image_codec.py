@@ -1,14 +1,33 @@
-"""Image files (PNG, JPEG) from and to pixels as the networks take them. The size is checked before anything is decoded."""
+"""Image files (PNG, JPEG) from and to pixels as the networks take them.
+
+Whatever makes decoding slow is counted before anything is decoded: pixels, and the scans of a JPEG file. A progressive JPEG
+refines the whole image in every scan, and an empty scan takes ten bytes, so that 70 KB can hold minutes of work.
+"""
 
 import io
+import re
 import warnings
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from stimcore.errors import UsageError
+from stimcore.errors import StimcoreError, UsageError
 from stimcore.serve.errors import TooLarge
+
+MAX_SCANS = 64
+"""Scans of a JPEG file that is decoded; encoders write about ten."""
+MAX_SCANS_AT_MAX_PIXELS = 16
+"""The same for the largest images: pixels times scans, which the time is proportional to, stay below this many times
+`max_pixels`."""
+MAX_SEGMENTS = 4096
+"""Parts of a JPEG file that are looked at; a file with more of them counts as one with too many scans."""
+_START_OF_IMAGE, _START_OF_SCAN, _END_OF_IMAGE = 0xD8, 0xDA, 0xD9
+# Pillow warns of damaged files in texts that hold their bytes, and Python remembers every different text that it has shown.
+# `catch_warnings` would not do: it changes the filters of all threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+# A marker in compressed data. In front of a 0, or of a restart marker (D0 to D7), the 255 belongs to the data.
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
@@ -32,7 +51,7 @@ def decode_image(data: bytes, shape: tuple[int, int, int], max_pixels: int) -> N
 
     Raises:
         UsageError: The file is neither PNG nor JPEG, or is damaged.
-        TooLarge: The image has more than `max_pixels`.
+        TooLarge: The image has more than `max_pixels`, or too many scans.
 
     Example:
         >>> file = encode_png(np.full((1, 30, 40), 7, np.uint8))
@@ -41,18 +60,58 @@ def decode_image(data: bytes, shape: tuple[int, int, int], max_pixels: int) -> N
     """
     channels, height, width = shape
     try:
-        with warnings.catch_warnings():
-            # Pillow warns from 90 million pixels and refuses twice as many; our default limit is lower.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG"])  # reads the header, decodes nothing
-        if image.width * image.height > max_pixels:
-            raise TooLarge(f"an image of {image.width:,} x {image.height:,} pixels", allowed=f"at most {max_pixels:,} pixels")
+        image: Image.Image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG"])  # reads the header, decodes nothing
+        _check_work(data, image.size, max_pixels)
         image = ImageOps.exif_transpose(image)  # phones store photographs turned, with the turn as a tag
         image = image.convert("RGB" if channels == 3 else "L")
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    except StimcoreError:
+        raise
     except Image.DecompressionBombError as reason:
         raise TooLarge("an image of far too many pixels", allowed=f"at most {max_pixels:,}") from reason
-    except (OSError, SyntaxError, ValueError, EOFError) as reason:
+    except Exception as reason:  # a damaged file makes Pillow raise almost anything: struct.error, IndexError, MemoryError
         raise UsageError(f"the image can't be read ({type(reason).__name__})", allowed="PNG or JPEG") from reason
-    image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
     array = np.asarray(image, dtype=np.uint8)
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def count_scans(data: bytes) -> int:
+    """Return the number of scans of a JPEG file, 0 for any other file; counting stops above `MAX_SCANS` or `MAX_SEGMENTS`.
+
+    Thumbnails in the metadata, and images that are appended to the first one, are not counted: they are not decoded.
+
+    Example:
+        >>> out = io.BytesIO()
+        >>> Image.new("L", (8, 8)).save(out, "JPEG", progressive=True)
+        >>> count_scans(out.getvalue())
+        6
+    """
+    if data[:2] != bytes((0xFF, _START_OF_IMAGE)):
+        return 0
+    scans, position = 0, 2
+    for _ in range(MAX_SEGMENTS):
+        marker = _MARKER.search(data, position)
+        if marker is None or scans > MAX_SCANS:
+            return scans
+        kind, position = data[marker.end() - 1], marker.end()
+        if kind == _END_OF_IMAGE:
+            return scans
+        scans += kind == _START_OF_SCAN
+        if kind not in (0x01, _START_OF_IMAGE):  # all others have a length, which includes its two bytes
+            position += max(2, int.from_bytes(data[position : position + 2]))
+    return MAX_SCANS + 1
+
+
+def _check_work(data: bytes, size: tuple[int, int], max_pixels: int) -> None:
+    """Refuse an image that would take long to decode.
+
+    Raises:
+        TooLarge: It has too many pixels, too many scans, or too many of both together.
+    """
+    width, height = size
+    pixels = max(1, width * height)
+    if pixels > max_pixels:
+        raise TooLarge(f"an image of {width:,} x {height:,} pixels", allowed=f"at most {max_pixels:,} pixels")
+    allowed = min(MAX_SCANS, MAX_SCANS_AT_MAX_PIXELS * max_pixels // pixels)
+    if count_scans(data) > allowed:
+        raise TooLarge(f"a JPEG of {width:,} x {height:,} pixels with too many scans", allowed=f"at most {allowed} scans")
