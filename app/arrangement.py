@@ -8,13 +8,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stimcore.analysis.contrast import Contrast, clearest_deletion, clearest_swap
 from stimcore.errors import SpecError
 from stimcore.subnets.sampling import draw_ordered
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
-
-LISTED_BLOCKS = 6
-"""Blocks that a sentence lists one by one; of more it gives the number."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,8 @@ class Presets:
     """The ready-made edits of a network; None for those that it does not have.
 
     Attributes:
-        delete: One block deleted, in the middle stage where that is possible.
-        swap: Two neighbours swapped.
+        delete: One block deleted: the one that shows the difference between the methods best.
+        swap: Two blocks of one stage swapped, likewise.
         half: The first half of every stage.
         smallest: The first block of every stage.
     """
@@ -130,19 +128,60 @@ class Presets:
         return [edit for edit in (self.delete, self.swap, self.half, self.smallest) if edit is not None]
 
 
-def presets(topology: Topology) -> Presets:
-    """Return the ready-made edits of a network."""
+def presets(topology: Topology, contrasts: Sequence[Contrast] = ()) -> Presets:
+    """Return the ready-made edits of a network.
+
+    No edit deletes or moves the first block of a stage where another block can take its place: training never skips these.
+
+    Args:
+        topology: The network.
+        contrasts: What stored states show. Where they have no single deletion or no swap, the edit is one of the middle stage.
+    """
     delete = swap = half = smallest = None
     if topology.removable:
-        middle_stage = len(topology.sizes) // 2
-        block = next((b for b in topology.removable if topology.stage_of(b) == middle_stage), topology.removable[0])
+        block = _clear_block(topology, contrasts) or _middle_block(topology)
         delete = Edit(f"Delete block {block}", without(topology, [block]))
-        if pair := _neighbours(topology):
+        if pair := _clear_pair(contrasts) or _neighbours(topology):
             swap = Edit(f"Swap {pair[0]} and {pair[1]}", _swapped(topology, *pair))
     if topology.num_blocks > len(topology.sizes):
         half = Edit("Half of every stage", _ordered(topology, [-(-n // 2) for n in topology.sizes]))
         smallest = Edit("One per stage", _ordered(topology, [1] * len(topology.sizes)))
     return Presets(delete=delete, swap=swap, half=half, smallest=smallest)
+
+
+def first_blocks(topology: Topology) -> tuple[int, ...]:
+    """Return the first blocks of stages that can be deleted although training never skips them.
+
+    Every ordered sub-network keeps the first block of each stage. Most of these change the resolution and can't be deleted;
+    where one has an identity shortcut, as block 1 of a CIFAR ResNet, it can.
+
+    Example:
+        >>> first_blocks(Topology.of("resnet20", [3, 3, 3], {4: "no skip path", 7: "no skip path"}))
+        (1,)
+    """
+    return tuple(stage[0] for stage in topology.stages if stage[0] in topology.removable)
+
+
+def _middle_block(topology: Topology) -> int:
+    """Return a removable block of the middle stage where it has one, not the first of a stage where another can be deleted."""
+    middle_stage, firsts = len(topology.sizes) // 2, first_blocks(topology)
+    blocks = [b for b in topology.removable if b not in firsts] or list(topology.removable)
+    return next((b for b in blocks if topology.stage_of(b) == middle_stage), blocks[0])
+
+
+def _clear_block(topology: Topology, contrasts: Sequence[Contrast]) -> int | None:
+    """Return the block whose deletion is the clearest stored one."""
+    clear = clearest_deletion(contrasts)
+    return None if clear is None else next(iter(set(topology.full.blocks) - set(clear.spec.blocks)))
+
+
+def _clear_pair(contrasts: Sequence[Contrast]) -> tuple[int, int] | None:
+    """Return the blocks that change places in the clearest stored swap."""
+    clear = clearest_swap(contrasts)
+    if clear is None:
+        return None
+    moved = sorted(b for kept in clear.spec.stages for b, home in zip(kept, sorted(kept), strict=True) if b != home)
+    return moved[0], moved[1]
 
 
 def _neighbours(topology: Topology) -> tuple[int, int] | None:
@@ -170,37 +209,47 @@ def random_ordered(topology: Topology, rng: random.Random) -> Arrangement:
     return read(topology, str(draw_ordered(topology, rng)))
 
 
-def describe(topology: Topology, arrangement: Arrangement) -> str:
-    """Return what was done to the network in words: `without block 5`, `with blocks 2, 3 re-ordered`, `the full network`."""
-    deleted, spec = sorted(arrangement.deleted), arrangement.spec
-    moved = [b for kept in spec.stages for b, home in zip(kept, sorted(kept), strict=True) if b != home]
-    if not deleted and not moved:
-        return "the full network"
+def summarise(topology: Topology, arrangement: Arrangement) -> str:
+    """Return what was done to the network as a sentence: `4 of 9 blocks are gone.`
+
+    Example:
+        >>> net = Topology.of("toy", [3, 2])
+        >>> for text in ("main", "1-3.4-5", "d1-1", "1-3-2.4-5", "3-2-1.5-4", "1-2-3.5"):
+        ...     print(summarise(net, read(net, text)))
+        Nothing is gone yet.
+        Block 2 is gone.
+        3 of 5 blocks are gone.
+        Blocks 2 and 3 have changed places.
+        4 blocks stand in another order.
+        Block 4 is gone.
+    """
+    num_gone = len(arrangement.deleted)
+    moved = sorted(b for kept in arrangement.spec.stages for b, home in zip(kept, sorted(kept), strict=True) if b != home)
     parts = []
-    if len(deleted) == 1:
-        parts.append(f"without block {deleted[0]}")
-    elif 1 < len(deleted) <= LISTED_BLOCKS:
-        parts.append(f"without blocks {', '.join(map(str, deleted[:-1]))} and {deleted[-1]}")
-    elif deleted:
-        parts.append(f"with {len(deleted)} of {topology.num_blocks} blocks deleted")
-    if moved:
-        listed = len(moved) <= LISTED_BLOCKS
-        parts.append(f"with blocks {', '.join(map(str, sorted(moved)))} re-ordered" if listed else "re-ordered")
-    return " and ".join(parts)
+    if num_gone == 1:
+        parts.append(f"Block {min(arrangement.deleted)} is gone")
+    elif num_gone:
+        parts.append(f"{num_gone} of {topology.num_blocks} blocks are gone")
+    if len(moved) == 2:
+        parts.append(f"{'blocks' if parts else 'Blocks'} {moved[0]} and {moved[1]} have changed places")
+    elif moved:
+        parts.append(f"{len(moved)} blocks stand in another order")
+    return f"{', and '.join(parts) or 'Nothing is gone yet'}."
 
 
 def caution(topology: Topology, arrangement: Arrangement) -> str:
-    """Return a note where the first block of a stage is missing or moved; empty elsewhere.
+    """Return a note where a first block that training never skips is missing or moved; empty elsewhere.
 
     Every ordered sub-network keeps these blocks first, so that no training method ever runs without them.
     """
-    firsts = {stage[0] for stage in topology.stages}
-    deleted = sorted(firsts & arrangement.deleted)
-    moved = any(
-        kept and stage[0] in kept and kept[0] != stage[0]
+    firsts = first_blocks(topology)
+    deleted = sorted(set(firsts) & arrangement.deleted)
+    moved = [
+        stage[0]
         for kept, stage in zip(arrangement.spec.stages, topology.stages, strict=True)
-    )
+        if stage[0] in firsts and stage[0] in kept and kept[0] != stage[0]
+    ]
     if not deleted and not moved:
         return ""
-    subject = f"block {deleted[0]}" if len(deleted) == 1 else "the first block of a stage"
-    return f"(No training method practised this: {subject} runs first in every sub-network that stimulative training draws.)"
+    block = (deleted or moved)[0]
+    return f"No method ever trained without block {block} in its place: the first block of a stage is never skipped."

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.resources import files
 
 import streamlit as st
 
@@ -53,7 +54,7 @@ class Frame:
         return f"{self.style(method).glyph} {self.label(method)}"
 
 
-def frame(title: str, lead: str, *, several: bool = True, extra: Callable[[ExperimentInfo], None] | None = None) -> Frame:
+def frame(title: str, lead: str = "", *, several: bool = True, extra: Callable[[ExperimentInfo], None] | None = None) -> Frame:
     """Draw the head of a page and return what the page is about.
 
     Where there is nothing to show, the page ends here with a sentence on what to do.
@@ -65,27 +66,26 @@ def frame(title: str, lead: str, *, several: bool = True, extra: Callable[[Exper
         extra: Draws more controls into the head.
     """
     classroom = is_classroom()
-    st.html(_STYLE + (_LARGE if classroom else "") + (_DARK if st.context.theme.type == "dark" else ""))
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="head"):
+    st.html(f"<style>{_STYLE}{_LARGE if classroom else ''}{_DARK if st.context.theme.type == 'dark' else ''}</style>")
+    head = st.container(horizontal=True, vertical_alignment="center", key="head", gap="small")
+    with head:
         st.title(title, anchor=False, width="content")
-        with st.container(horizontal=True, vertical_alignment="center", width="content", key="head_controls"):
-            more = st.container(width="content", key="more")
-            _view_button(classroom)
-            link = st.container(width="content", key="link")
-    if not classroom:
+    if lead and not classroom:
         st.markdown(lead)
     catalogue = _catalogue()
     # Read before the widgets are drawn: a widget removes from the address what it does not offer.
     asked_experiment, asked_methods = st.query_params.get("experiment", ""), st.query_params.get_all("methods")
-    with st.container(horizontal=True, vertical_alignment="bottom", key="choices", gap="small"):
+    with head, st.container(horizontal=True, vertical_alignment="center", width="content", key="choices", gap="small"):
         experiment = _experiment(catalogue)
         main_networks = tuple(m for m in experiment.methods if m.spec is None)
         methods = _methods(main_networks) if several and len(main_networks) > 2 else main_networks
-    if extra and not classroom:
-        with more:
-            extra(experiment)
-    with link:
-        copy_link(experiment.name)
+    with head, st.container(horizontal=True, vertical_alignment="center", width="content", key="head_controls", gap="small"):
+        if extra and not classroom:
+            with st.container(width="content", key="more"):
+                extra(experiment)
+        _view_button(classroom)
+        with st.container(width="content", key="link"):
+            copy_link(experiment.name)
     if asked_experiment not in ("", *(e.name for e in catalogue.experiments)):
         st.warning(f"This address asks for an experiment that isn't here. Showing {plain(experiment.name)}.")
     elif len(main_networks) > 2 and set(asked_methods) - {"", *(method_style(m.method, m.name).label for m in main_networks)}:
@@ -152,19 +152,13 @@ def _view_button(classroom: bool) -> None:
         )
 
 
-_STYLE = """<style>
-.stMain .block-container { padding-top: 4rem; padding-bottom: 3rem; max-width: 80rem; }
-@media (min-width: 760px) { .stMain .block-container { padding-left: 2rem; padding-right: 2rem; } }
-.js-plotly-plot :is(text[class$="title"], g[class$="tick"] text) { fill: currentColor !important; }
-.stMain [class*="st-key-csv_"] { margin-top: -1.6rem; }
-.stMain [class*="st-key-sample_"] .stElementToolbar { display: none; }
-.stMain :is(.stButton, .stDownloadButton, .stLinkButton, .stButtonGroup) button { min-height: 44px; }
-.stMain h1 { padding: 0; }
-</style>"""
-_DARK = """<style>.stMain button[kind^="primary"] p, .stMain button[kind^="primary"] span { color: #101010; }</style>"""
-_LARGE = """<style>
-.stMain :is(p, li) { font-size: 1.3rem; } .stMain h1 { font-size: 2.4rem; } .stMain button p { font-size: 1.15rem; }
-</style>"""
+_STYLE = (files("app") / "style.css").read_text(encoding="utf-8")
+_DARK = """.stMain button[kind^="primary"] p, .stMain button[kind^="primary"] span { color: #101010; }"""
+_LARGE = """
+.stMain :is(p, li) { font-size: 1.3rem; } .stMain h1 { font-size: 1.9rem; } .stMain button p { font-size: 1.15rem; }
+.st-key-sentence .stMarkdown p { font-size: 1.7rem; } .st-key-sentence .stMarkdown p + p { font-size: 1.2rem; }
+@media (max-width: 759px) { .stMain :is(p, li), .st-key-sentence .stMarkdown p { font-size: 1.15rem; } }
+"""
 
 
 # --- experiment and methods ---
@@ -197,7 +191,8 @@ def _experiment(catalogue: Catalogue) -> ExperimentInfo:
         key="experiment",
         bind="query-params",
         on_change=session.forget_spec,
-        width=340,
+        label_visibility="collapsed",
+        width=260,
         help="One network and one data set, trained in several ways.",
     )
     return by_name[name or first]
@@ -216,17 +211,18 @@ def _instructive(experiment: ExperimentInfo) -> tuple[bool, bool, int]:
 def _methods(main_networks: Sequence[MethodInfo]) -> tuple[MethodInfo, ...]:
     by_name = {m.name: m for m in main_networks}
     names = list(by_name)
-    chosen = st.pills(
-        "Training methods",
-        names,
-        default=names[:2],
-        selection_mode="multi",
-        key="methods",
-        bind="query-params",
-        format_func=lambda name: method_style(by_name[name].method, name).label,
-        wrap=True,
-        help="Every method trained the same network on the same images.",
-    )
+    with st.popover("Methods", key="methods_popover"):
+        chosen = st.pills(
+            "Training methods",
+            names,
+            default=names[:2],
+            selection_mode="multi",
+            key="methods",
+            bind="query-params",
+            format_func=lambda name: method_style(by_name[name].method, name).label,
+            wrap=True,
+            help="Every method trained the same network on the same images.",
+        )
     selected = [by_name[name] for name in names if name in (chosen or [])]
     return tuple(sorted(selected, key=lambda method: method_position(method.method)))
 

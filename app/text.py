@@ -24,18 +24,6 @@ def images(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"
 
 
-def loss(drop_pct: float) -> str:
-    """Return a drop in accuracy as Markdown.
-
-    Example:
-        >>> loss(1.234), loss(-0.5), loss(0.04)
-        ('loses **1.2 points**', 'gains **0.5 points**', 'loses **nothing**')
-    """
-    if abs(drop_pct) < 0.05:
-        return "loses **nothing**"
-    return f"{'loses' if drop_pct >= 0 else 'gains'} **{abs(drop_pct):.1f} points**"
-
-
 def change(points: float) -> str:
     """Return a change of accuracy with its sign.
 

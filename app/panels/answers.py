@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from app import session, sources
-from app.arrangement import Arrangement, caution, describe
+from app.arrangement import Arrangement, caution, summarise
 from app.components import lanes
 from app.frame import Frame
-from app.text import images, loss, plain, provider
+from app.text import images, plain, provider
 from app.watch import WatchedJob, watch
 from stimcore.serve.types import MethodInfo
 from stimcore.web.lanes import Lane
@@ -46,19 +47,19 @@ class Question:
     covered: bool
 
 
-def draw_answers(here: Frame, question: Question, polling: bool) -> None:
+def draw_answers(here: Frame, question: Question, place: DeltaGenerator, polling: bool) -> None:
     """Draw the answers; runs as a fragment that is polled while something is measured.
 
     Args:
         here: The page.
         question: What is asked.
+        place: Where the finding stands, outside of the fragment: above the picture.
         polling: Whether this fragment is polled. When the last job finishes, or one starts, the whole page runs once more and
             switches polling off or on.
     """
     answers = [Answer(method, watch(key)) for method, key in zip(here.methods, question.keys, strict=True)]
     done = all(a.watched.finished for a in answers)
-    if not question.covered:
-        st.markdown(_headline(here, question.arrangement, answers))
+    place.markdown(_headline(here, question, answers))
     rows = [_lane(here, question, answer) for answer in answers]
     lanes(rows, done=done, large=here.classroom, key="lanes")
     _draw_state(here, answers, done)
@@ -66,31 +67,31 @@ def draw_answers(here: Frame, question: Question, polling: bool) -> None:
         st.rerun()
 
 
-def _headline(here: Frame, arrangement: Arrangement, answers: Sequence[Answer]) -> str:
-    """Return the finding in one sentence, as Markdown."""
-    if arrangement.spec == here.topology.full:
-        return (
-            f"Nothing is missing yet. Of all images, the full network gets {_full_accuracies(here)} right. "
-            "**Now click a block to take it out.**"
-        )
-    losses = [(a.method, result.drop_pct) for a in answers if (result := a.watched.result)]
-    if not losses:
+def _headline(here: Frame, question: Question, answers: Sequence[Answer]) -> str:
+    """Return the finding in one sentence, as Markdown, and a second paragraph where a first block is missing."""
+    arrangement = question.arrangement
+    edit, note = summarise(here.topology, arrangement), caution(here.topology, arrangement)
+    return f"{edit} {_finding(here, question, answers)}" + (f"\n\n{note}" if note else "")
+
+
+def _finding(here: Frame, question: Question, answers: Sequence[Answer]) -> str:
+    whole = question.arrangement.spec == here.topology.full
+    if question.covered:
+        return "**Which network still works?** Guess first."
+    known = [(here.label(a.method), result.accuracy_pct) for a in answers if (result := a.watched.result)]
+    if not known:
         return "Measuring …"
-    if len(losses) > MAX_NAMED:
-        ordered = sorted(losses, key=lambda pair: pair[1])
-        losses = [ordered[0], ordered[-1]]
-    parts = [f"{here.label(method).lower()} {loss(drop_pct)}" for method, drop_pct in losses]
-    if len(here.methods) > MAX_NAMED:
-        parts[0], parts[-1] = f"{parts[0]}, least of all", f"{parts[-1]}, most of all"
-    edit, note = describe(here.topology, arrangement), caution(here.topology, arrangement)
-    return f"{edit[0].upper()}{edit[1:]}: {', '.join(parts)}." + (f" {note}" if note else "")
-
-
-def _full_accuracies(here: Frame) -> str:
-    if len(here.methods) > MAX_NAMED:
-        values = [m.main.accuracy_pct for m in here.methods]
-        return f"between **{min(values):.1f} %** and **{max(values):.1f} %**, depending on its training,"
-    return " and ".join(f"**{m.main.accuracy_pct:.1f} %** after {here.label(m).lower()}" for m in here.methods)
+    if len(known) > MAX_NAMED:
+        ordered = sorted(known, key=lambda pair: -pair[1])
+        (best, most), (worst, least) = ordered[0], ordered[-1]
+        text = f"{best} does best: **{most:.0f} of 100** pictures right; {worst.lower()} worst: **{least:.0f}**."
+    else:
+        (name, value), *others = known
+        text = f"{name}: **{value:.0f} of 100** pictures right."
+        text += "".join(f" {label.replace(' training', '')}: **{other:.0f}**." for label, other in others)
+    if len(here.methods) == 1 and not whole:
+        text += f" Whole: **{here.methods[0].main.accuracy_pct:.0f}**."
+    return f"{text} Click a block to take it out." if whole else text
 
 
 def _lane(here: Frame, question: Question, answer: Answer) -> Lane:

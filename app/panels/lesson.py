@@ -1,11 +1,13 @@
 """The lesson: five steps that explain loafing in a student's words, each with a button that moves the page's real controls."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
 
 from app import arrangement, session
 from app.arrangement import Edit
+from stimcore.analysis.contrast import Contrast
 from stimcore.serve.types import ExperimentInfo
 from stimcore.subnets.topology import Topology
 
@@ -25,15 +27,20 @@ class Step:
     edit: Edit | None
 
 
-def lesson(topology: Topology) -> list[Step]:
-    """Return the steps for a network; they use only edits that the network has."""
-    presets, whole = arrangement.presets(topology), arrangement.full(topology)
+def lesson(topology: Topology, contrasts: Sequence[Contrast] = ()) -> list[Step]:
+    """Return the steps for a network; they use only edits that the network has.
+
+    Args:
+        topology: The network.
+        contrasts: What stored states show: they choose the edits that make the point best.
+    """
+    presets, whole = arrangement.presets(topology, contrasts), arrangement.full(topology)
     return [
         Step(
             "A team of blocks",
             f"The boxes are the **{topology.num_blocks} blocks** of one network. An image goes in on the left; every block "
             "improves a little what it gets and passes it on; the answer comes out on the right. The arch over a block is a "
-            "**skip path**: the signal can also go around the block. Below you see two copies, trained in two ways. **Whole, "
+            "**skip path**: the signal can also go around the block. The bars show two copies of it, trained in two ways. **Whole, "
             "both do well.**",
             Edit("Show the full network", whole),
         ),
@@ -85,12 +92,17 @@ def lesson_button(experiment: ExperimentInfo) -> None:
     )
 
 
-def lesson_panel(topology: Topology) -> None:
-    """Draw the open step of the lesson; nothing while the lesson is closed."""
+def lesson_panel(topology: Topology, contrasts: Sequence[Contrast]) -> None:
+    """Draw the open step of the lesson; nothing while the lesson is closed.
+
+    Args:
+        topology: The network.
+        contrasts: What stored states show.
+    """
     number = session.memory(session.LessonProgress).step
     if not number:
         return
-    steps = lesson(topology)
+    steps = lesson(topology, contrasts)
     step = steps[number - 1]
     with st.container(border=True, key="lesson_panel"):
         st.subheader(f"{number} of {len(steps)}: {step.title}", anchor=False)

@@ -1,9 +1,11 @@
 """The page Break it: delete and move blocks, and see which training method's network still works."""
 
 import random
+from collections.abc import Sequence
 from functools import partial
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from app import arrangement, session, sources
 from app.components import diagram
@@ -11,8 +13,10 @@ from app.frame import Frame, footer, frame
 from app.panels.answers import Question, draw_answers
 from app.panels.guess import covered, guess_panel
 from app.panels.lesson import lesson_button, lesson_panel
+from app.story import stored_contrasts, story
 from app.text import plain
 from app.watch import pause_s, watch, watch_only
+from stimcore.analysis.contrast import Contrast
 from stimcore.subnets.topology import Topology
 
 POLL_S = 0.25
@@ -29,21 +33,10 @@ def edit_from_picture(topology: Topology) -> None:
     session.write_spec(topology, session.edited_text("net"))
 
 
-def tools(topology: Topology, classroom: bool) -> None:
-    """Draw the buttons for undo, reset and ready-made edits."""
-    whole = str(arrangement.full(topology))
+def tools(topology: Topology, contrasts: Sequence[Contrast], classroom: bool) -> None:
+    """Draw the buttons for ready-made edits and undo."""
     with st.container(horizontal=True, key="tools", gap="small"):
-        st.button(
-            "Undo",
-            on_click=session.undo_spec,
-            args=(topology,),
-            disabled=not session.memory(session.EditHistory).undo,
-            key="undo_button",
-            icon=":material/undo:",
-            shortcut="Ctrl+Z",
-        )
-        st.button("Reset", on_click=session.write_spec, args=(topology, whole), key="reset", icon=":material/restart_alt:")
-        for edit in arrangement.presets(topology).edits:
+        for edit in arrangement.presets(topology, contrasts).edits:
             edit_args = (topology, str(edit.arrangement))
             st.button(edit.label, on_click=session.write_spec, args=edit_args, key=f"preset {edit.label}")
         if not classroom:
@@ -53,21 +46,50 @@ def tools(topology: Topology, classroom: bool) -> None:
                 key="surprise",
                 help="A random sub-network: of every stage only the first few blocks.",
             )
+        st.button(
+            "Undo",
+            on_click=session.undo_spec,
+            args=(topology,),
+            disabled=not session.memory(session.EditHistory).undo,
+            key="undo_button",
+            icon=":material/undo:",
+            shortcut="Ctrl+Z",
+        )
 
 
-def settings(topology: Topology, classroom: bool) -> tuple[str, bool]:
-    """Draw the fields under the answers; return the text of the arrangement and whether batch norms are re-calibrated."""
+def sentence(topology: Topology, shown: arrangement.Arrangement) -> DeltaGenerator:
+    """Draw the row of the finding and the button that resets the network; return the place of the finding."""
     whole = str(arrangement.full(topology))
+    with st.container(horizontal=True, vertical_alignment="center", key="sentence"):
+        place = st.empty()
+        st.button(
+            "Put everything back",
+            on_click=session.write_spec,
+            args=(topology, whole),
+            disabled=str(shown) == whole,
+            key="reset",
+            icon=":material/restart_alt:",
+        )
+    return place
+
+
+def settings(opening: str, classroom: bool) -> tuple[str, bool]:
+    """Draw the fields under the answers; return the text of the arrangement and whether batch norms are re-calibrated.
+
+    Args:
+        opening: What is shown while the address has no spec.
+        classroom: Only the code is drawn: a projector needs no settings.
+    """
     with st.container(horizontal=True, vertical_alignment="bottom", key="settings", gap="medium"):
         text = st.text_input(
             "Architecture code",
-            value=whole,
+            value=opening,
             key=session.SPEC,
             bind="query-params",
             help="Blocks in running order; a dot between stages, x before a deleted block. The page's address has it too.",
         )
         if classroom:
-            return text or whole, True
+            return text or opening, True
         st.toggle(
             "Guess first",
             key="guess_first",
@@ -85,7 +107,7 @@ def settings(topology: Topology, classroom: bool) -> tuple[str, bool]:
                 "damage comes from stale averages alone."
             ),
         )
-    return text or whole, recalibrate
+    return text or opening, recalibrate
 
 
 def picture(topology: Topology, shown: arrangement.Arrangement, reason: str, large: bool) -> None:
@@ -111,38 +133,56 @@ def picture(topology: Topology, shown: arrangement.Arrangement, reason: str, lar
     )
 
 
-def answers(here: Frame, shown: arrangement.Arrangement, recalibrate: bool) -> None:
-    """Draw the guess and the answers, and start or join the jobs that measure them."""
-    is_covered = covered(here, shown)
+def side(here: Frame, shown: arrangement.Arrangement, contrasts: Sequence[Contrast], is_covered: bool) -> None:
+    """Draw the right column: the guess while the answers are covered, and the open step of the lesson."""
     if is_covered:
         guess_panel(here, shown)
-    keys = [
-        sources.JobKey(here.experiment.name, m.name, m.fingerprint, (shown.spec,), recalibrate=recalibrate)
-        for m in here.methods
-    ]
-    watch_only(keys)
-    polling = not all(watch(key).finished for key in keys)
+    lesson_panel(here.topology, contrasts)
+
+
+def answers(here: Frame, question: Question, place: DeltaGenerator) -> None:
+    """Draw the answers, and start or join the jobs that measure them.
+
+    Args:
+        here: The page.
+        question: What is asked.
+        place: Where the finding stands.
+    """
+    watch_only(question.keys)
+    polling = not all(watch(key).finished for key in question.keys)
     fragment = st.fragment(draw_answers, run_every=pause_s(POLL_S) if polling else None)
-    fragment(here, Question(shown, keys, is_covered), polling)
+    fragment(here, question, place, polling)
 
 
 def page() -> None:
     """Draw the page."""
-    here = frame("Break the network", LEAD, extra=lesson_button)
-    topology = here.topology
-    lesson_panel(topology)
-    tools(topology, here.classroom)
-    # The code is read before the picture is drawn, and stands under the answers.
-    picture_slot, answer_slot, settings_slot = st.container(), st.container(), st.container()
-    with settings_slot:
-        text, recalibrate = settings(topology, here.classroom)
+    here = frame("Break the network", extra=lesson_button)
+    topology, contrasts = here.topology, stored_contrasts(here.experiment)
+    # The code is read before everything that it decides is drawn, and stands below it.
+    top = st.container(key="top")
+    with st.container(key="body", horizontal=True):
+        answer_slot = st.container(key="answers")
+        text, recalibrate = settings(story(here.experiment, topology), here.classroom)
+        side_slot = st.container(key="side")
     shown, reason = arrangement.read_or_full(topology, text)
-    with picture_slot:
-        picture(topology, shown, reason, here.classroom)
+    is_covered = covered(here, shown)
+    keys = [
+        sources.JobKey(here.experiment.name, m.name, m.fingerprint, (shown.spec,), recalibrate=recalibrate)
+        for m in here.methods
+    ]
+    with top:
+        place = sentence(topology, shown)
+        with st.container(key="picture"):
+            picture(topology, shown, reason, here.classroom)
+        tools(topology, contrasts, here.classroom)
     with answer_slot:
-        answers(here, shown, recalibrate)
+        answers(here, Question(shown, keys, is_covered), place)
+    with side_slot:
+        side(here, shown, contrasts, is_covered)
     if not here.classroom:
-        footer(here)
+        with st.container(key="about"):
+            st.markdown(LEAD)
+            footer(here)
 
 
 if __name__ == "__main__":

@@ -38,8 +38,11 @@ export default function ({ data, parentElement, setStateValue }) {
   };
   const usual = data.tail
     ? 'Click a block to cut off the end of its stage from there on; click a deleted block to bring it back.'
-    : 'Click a block to delete it, click again to bring it back.' + (data.movable ? ' Drag it, or press Alt and an arrow key, to move it within its stage.' : '');
-  if (!hint.textContent || edited) say(usual, false);
+    : 'Click a block to delete it, click again to bring it back.';
+  if (!hint.textContent || edited) {
+    say(usual, false);
+    if (data.movable && !data.tail) hint.append(make('span', 'keys', ' Drag it, or press Alt and an arrow key, to move it within its stage.'));
+  }
 
   const emit = (message, id) => {
     view.revision = (view.sent === null ? data.revision : view.revision) + 1;
@@ -161,6 +164,8 @@ export default function ({ data, parentElement, setStateValue }) {
     const total = view.stages.reduce((n, stage) => n + stage.length, 0);
     net.classList.toggle('dark', isDark(net));
     net.classList.toggle('large', data.large);
+    net.style.setProperty('--n', total);
+    net.style.setProperty('--stages', view.stages.length);
     net.setAttribute('aria-label', `Network of ${view.stages.length} stages and ${total} blocks`);
     const parts = [make('div', 'end', 'image in')];
     view.stages.forEach((stage, s) => {

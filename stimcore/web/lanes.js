@@ -1,4 +1,5 @@
 // Draws lanes in place: their elements are made once per method and only changed afterwards, so that movements can be animated.
+const MANY = 3; // with more methods than this, lanes are thinner
 const make = (tag, name, text = '') => Object.assign(document.createElement(tag), { className: name, textContent: text });
 const one = (value) => (Math.abs(value) < 0.05 ? 0 : value).toFixed(1);
 
@@ -63,6 +64,7 @@ export default function ({ data, parentElement }) {
   const before = [...box.querySelectorAll('.lane')].map((lane) => lane.dataset.key);
   if (keys.join('|') !== before.join('|')) box.replaceChildren(...data.rows.map(build), axis());
   box.classList.toggle('large', data.large);
+  box.classList.toggle('many', data.rows.length > MANY);
   data.rows.forEach((row, i) => update(box.querySelectorAll('.lane')[i], row));
   box.setAttribute('aria-label', data.label);
   // The live region changes only when the numbers are final: a screen reader would read out every poll.

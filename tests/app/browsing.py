@@ -44,6 +44,8 @@ FLAGS = [
     f"--disable-features={','.join(DISABLED_FEATURES)}",
 ]
 NO_CHROMIUM = "there is no Chromium on this machine: install it with 'apt-get install chromium', or install Google Chrome"
+FULL = "1-2-3.4-5-6.7-8-9"
+"""The whole ResNet-20. Without a spec in the address, Break it opens on a state with blocks gone."""
 PAGES = {"Break it": "/", "Sub-networks": "/subnetworks", "Damage": "/damage", "Training": "/training", "Use it": "/use-it"}
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
@@ -193,8 +195,13 @@ def lane(page: Page, name: str) -> Locator:
 
 
 def opened(page: Page, url: str) -> None:
-    """Open Break it and wait for its picture and its final numbers."""
-    page.goto(url)
+    """Open Break it and wait for its picture and its final numbers.
+
+    Args:
+        page: The tab.
+        url: Of the page; without a query the whole network is opened.
+    """
+    page.goto(url if "?" in url else f"{url.rstrip('/')}/?spec={FULL}")
     expect(page.locator(".net button").first).to_be_visible(timeout=45_000)
     done(page)
 

@@ -3,7 +3,7 @@
 import http.client
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import quote
 
 import pytest
@@ -45,6 +45,16 @@ HOSTILE = {
     "a page that isn't there": (f"/nobody?spec={IMG}", REFUSED),
 }
 """Case -> the address that is opened, and what the page shows then."""
+ONE_OF_EACH_KIND = (
+    "markup as spec",
+    "script as spec",
+    "markdown as spec",
+    "10 kB of blocks",
+    "unknown names",
+    "a block that is no number",
+    "a page that isn't there",
+)
+"""The cases that every run opens; each takes seconds."""
 
 PATHS = (
     "/../../app/main.py",
@@ -79,10 +89,12 @@ def visit(browser: Browser, served: Dashboard) -> Iterator[Page]:
         yield opened_tab
 
 
-def test_hostile_addresses_get_a_sentence_or_a_usual_page(visit: Page, served: Dashboard) -> None:
+@pytest.mark.parametrize("cases", [ONE_OF_EACH_KIND, pytest.param(tuple(HOSTILE), marks=pytest.mark.slow)], ids=["few", "all"])
+def test_hostile_addresses_get_a_sentence_or_a_usual_page(visit: Page, served: Dashboard, cases: Sequence[str]) -> None:
     visit.on("dialog", lambda dialog: pytest.fail(dialog.message))
     wrong = []
-    for name, (address, seen) in HOSTILE.items():
+    for name in cases:
+        address, seen = HOSTILE[name]
         visit.goto(served.url + address)
         try:
             expect(visit.get_by_text(re.compile(seen)).first).to_be_visible(timeout=45_000)
@@ -205,6 +217,7 @@ def test_an_address_shows_the_same_in_another_browser(browser: Browser, served: 
 def test_experiment_and_methods_go_with_the_address_from_page_to_page(visit: Page, served: Dashboard, browser: Browser) -> None:
     visit.goto(served.url)
     choose(visit, "Experiment", "small")
+    visit.get_by_role("button", name="Methods").click()
     pills = visit.get_by_test_id("stButtonGroup")
     pills.get_by_role("button", name="Stimulative training").click()
     expect(visit).to_have_url(re.compile("experiment=small.*methods=Common\\+training"))
@@ -215,6 +228,7 @@ def test_experiment_and_methods_go_with_the_address_from_page_to_page(visit: Pag
         with tab(browser, served.url) as other:
             other.goto(visit.url)
             expect(other.get_by_role("combobox", name="Experiment")).to_have_value("small")
+            other.get_by_role("button", name="Methods").click()
             chosen = other.get_by_test_id("stButtonGroup").first.locator("button[aria-pressed=true], button[aria-checked=true]")
             expect(chosen).to_have_text(["Common training"])
     choose(visit, "Experiment", "resnet20-fashion")

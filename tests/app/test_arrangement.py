@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app import arrangement
+from stimcore.analysis.contrast import Contrast
 from stimcore.errors import SpecError
+from stimcore.subnets.families import count_operations
 from stimcore.subnets.sampling import sample
 from stimcore.subnets.topology import Topology
 from tests.app.networks import DENSENET, EVERY_NETWORK, MOBILENET, RESNET20, RESNET110, SINGLE
@@ -18,7 +20,7 @@ def test_full_network_round_trip(topology: Topology) -> None:
     whole = arrangement.full(topology)
     assert whole.spec == topology.full
     assert arrangement.read(topology, str(whole)) == whole == arrangement.read(topology, "main")
-    assert arrangement.describe(topology, whole) == "the full network"
+    assert arrangement.summarise(topology, whole) == "Nothing is gone yet."
 
 
 @pytest.mark.parametrize("topology", EVERY_NETWORK, ids=lambda t: t.network)
@@ -40,6 +42,37 @@ def test_presets_by_network() -> None:
     assert str(arrangement.presets(RESNET20).edits[1].arrangement) == "1-3-2.4-5-6.7-8-9"
     assert [e.label for e in arrangement.presets(DENSENET).edits] == ["Half of every stage", "One per stage"]
     assert arrangement.presets(SINGLE).edits == []
+
+
+def contrast(text: str, points: float) -> Contrast:
+    spec = RESNET20.parse(text)
+    return Contrast(spec, RESNET20.num_blocks - len(spec.blocks), count_operations(spec), points)
+
+
+def test_presets_are_chosen_by_what_is_stored() -> None:
+    stored = [
+        contrast("1-2.4-5-6.7-8-9", 2.4),
+        contrast("1-2-3.4-5-6.7-8", 1.8),
+        contrast("1-3-2.4-5-6.7-8-9", 1.0),
+        contrast("1-2-3.4-5-6.7-9-8", 1.5),
+        contrast("1-2.4-5.7", 61.0),
+    ]
+    assert [e.label for e in arrangement.presets(RESNET20, stored).edits] == [
+        "Delete block 3",
+        "Swap 8 and 9",
+        "Half of every stage",
+        "One per stage",
+    ]
+
+
+@pytest.mark.parametrize("topology", EVERY_NETWORK, ids=lambda t: t.network)
+def test_presets_leave_first_blocks_alone(topology: Topology) -> None:
+    for edit in arrangement.presets(topology).edits:
+        assert arrangement.caution(topology, edit.arrangement) == ""
+
+
+def test_first_blocks() -> None:
+    assert [arrangement.first_blocks(t) for t in EVERY_NETWORK] == [(1,), (), (1,), (), ()]
 
 
 @pytest.mark.parametrize("topology", [RESNET20, MOBILENET, RESNET110, DENSENET], ids=lambda t: t.network)
@@ -88,15 +121,16 @@ def test_nonsense_becomes_the_full_network_and_a_reason(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("1-2-3.4-x5-6.7-8-9", "without block 5"),
-        ("1-x2-x3.4-5-6.7-8-9", "without blocks 2 and 3"),
-        ("1-3-2.4-5-6.7-8-9", "with blocks 2, 3 re-ordered"),
-        ("1-3-2.4-x5-6.7-8-9", "without block 5 and with blocks 2, 3 re-ordered"),
-        ("x1-x2-x3.4-x5-x6.7-x8-x9", "with 7 of 9 blocks deleted"),
+        ("1-2-3.4-x5-6.7-8-9", "Block 5 is gone."),
+        ("1-x2-x3.4-5-6.7-8-9", "2 of 9 blocks are gone."),
+        ("1-3-2.4-5-6.7-8-9", "Blocks 2 and 3 have changed places."),
+        ("1-3-2.4-x5-6.7-8-9", "Block 5 is gone, and blocks 2 and 3 have changed places."),
+        ("1-3-2.4-5-6.7-9-8", "4 blocks stand in another order."),
+        ("x1-x2-x3.4-x5-x6.7-x8-x9", "7 of 9 blocks are gone."),
     ],
 )
-def test_describe(text: str, words: str) -> None:
-    assert arrangement.describe(RESNET20, arrangement.read(RESNET20, text)) == words
+def test_summarise(text: str, words: str) -> None:
+    assert arrangement.summarise(RESNET20, arrangement.read(RESNET20, text)) == words
 
 
 def test_caution_where_the_first_block_of_a_stage_is_missing_or_moved() -> None:

@@ -4,9 +4,8 @@ import re
 
 from playwright.sync_api import Browser, Page, expect
 
-from tests.app.browsing import PAGES, Dashboard, block, code, opened, tab
+from tests.app.browsing import FULL, PAGES, Dashboard, block, code, opened, tab
 
-FULL = "1-2-3.4-5-6.7-8-9"
 MOVES = """() => [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.lanes')).shadowRoot
   .querySelector('.track i').computedStyleMap().get('transition-duration').toString()"""
 
