@@ -134,6 +134,17 @@ class Bundle:
         """
         return None if self.all_hits is None else self.all_hits.of(spec)
 
+    def known_correct(self, spec: Spec) -> int | None:
+        """Return how many evaluation images a sub-network classifies correctly, None where neither list nor hits have it.
+
+        Raises:
+            BundleError: `hits.npz` has changed, or can't be read.
+        """
+        if (name := self.listed(spec)) is not None:
+            return self.manifest.networks[name].correct
+        row = self.hits(spec)
+        return None if row is None else int(row.sum())
+
     @cached_property
     def all_hits(self) -> Hits | None:
         """All stored hits; None in bundles of version 1. Raises what `hits` raises."""

@@ -24,7 +24,7 @@ def write_card(path: Path) -> None:
         BundleError: A manifest is broken.
     """
     experiment = open_experiment(path)
-    bundles = [open_folder(path / method, verify=False) for method in experiment.methods]
+    bundles = [open_folder(path / method) for method in experiment.methods]
     text = card(experiment, bundles).encode()
     if FILE not in experiment.hashes or not (path / FILE).is_file() or (path / FILE).read_bytes() != text:
         apply_update(path, {FILE: text})

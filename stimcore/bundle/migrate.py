@@ -19,9 +19,9 @@ from stimcore.bundle.card import write_card
 from stimcore.bundle.experiment import IMAGE_FILES, VERSION, Experiment
 from stimcore.bundle.hits import Hits, stored_specs
 from stimcore.bundle.manifest import FileEntry, Manifest
-from stimcore.bundle.opening import open_bundle, open_experiment, open_folder
+from stimcore.bundle.opening import check_hashes, open_bundle, open_experiment, open_folder
 from stimcore.bundle.store import writing
-from stimcore.bundle.wall import Wall
+from stimcore.bundle.wall import Wall, shown_specs
 from stimcore.engine.engine import Engine
 from stimcore.engine.graph.external import load_model
 from stimcore.engine.metadata import Measured, add_metadata
@@ -109,12 +109,13 @@ def _migrate_bundle(old: Bundle, experiment: Experiment, report: Report) -> None
     # the engine reads a bundle, so that there has to be one: without hits and wall at first
     names = [*old.manifest.hashes, *contents]
     _write_manifest(folder, manifest, names)
-    bundle = open_folder(folder, verify=True)
+    bundle = open_folder(folder)
+    check_hashes(bundle)
     counts = _stored_counts(bundle)
     engine = Engine(bundle, device="cpu")
     hits = _measure_hits(engine, counts)
     images = wall_images(experiment, {folder.name: hits})
-    wall = Wall(images, {}).with_states(engine_answers(engine, images, list(hits.packed)[: wall_file.MOST_STATES]))
+    wall = Wall(images, {}).with_states(engine_answers(engine, images, shown_specs(bundle.topology, counts)))
     (folder / hits_file.FILE).write_bytes(hits.to_bytes())
     (folder / wall_file.FILE).write_bytes(wall.to_bytes())
     _write_manifest(folder, manifest, [*names, hits_file.FILE, wall_file.FILE])

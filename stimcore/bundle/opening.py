@@ -52,19 +52,22 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
         raise BundleError(
             f"{path} is not a bundle: its name begins with a dot", todo="An export that was stopped leaves such folders."
         )
-    for attempt in range(1, ATTEMPTS + 1):
+    bundle = open_folder(path)
+    for attempt in range(1, ATTEMPTS + 1 if verify else 1):
         try:
-            return open_folder(path, verify=verify)
+            check_hashes(bundle)
+            break
         except BundleError:
-            # a sweep that is stored, or an export, replaces files and then the manifest: by now it may be done
-            if attempt == ATTEMPTS or not (path / "manifest.json").is_file():
+            if attempt == ATTEMPTS:
                 raise
+            # a sweep that is being stored replaces files and then the manifest: a moment later both fit together
             time.sleep(PAUSE_S)
-    raise AssertionError("unreachable")
+            bundle = open_folder(path)
+    return bundle
 
 
-def open_folder(path: Path, *, verify: bool) -> Bundle:
-    """Open a bundle in a folder of any name, also in one that an export or a migration has not finished; see `open_bundle`."""
+def open_folder(path: Path) -> Bundle:
+    """Open a bundle in a folder of any name, also in one that is not finished, without hashing its files; see `open_bundle`."""
     experiment = open_experiment(path.parent)
     value, sha256 = _read_json(path / "manifest.json")
     try:
@@ -77,10 +80,7 @@ def open_folder(path: Path, *, verify: bool) -> Bundle:
         )
     # version 1 took the hash of the manifest's bytes, and its stored sweeps name this hash
     fingerprint = sha256 if manifest.version == 1 else network_fingerprint(experiment, manifest)
-    bundle = Bundle(path=path, experiment=experiment, manifest=manifest, fingerprint=fingerprint)
-    if verify:
-        check_hashes(bundle)
-    return bundle
+    return Bundle(path=path, experiment=experiment, manifest=manifest, fingerprint=fingerprint)
 
 
 def check_hashes(bundle: Bundle) -> int:

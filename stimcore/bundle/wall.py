@@ -1,7 +1,7 @@
 """`wall.json`: the answers of many sub-networks on the same few evaluation images, for the dashboard's picture wall."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimcore.bundle.fields import Fields
-from stimcore.bundle.hits import Hits
+from stimcore.bundle.hits import Hits, stored_specs
+from stimcore.subnets.families import count_ordered
 from stimcore.subnets.spec import Spec
+from stimcore.subnets.topology import Topology
 
 FILE = "wall.json"
 WALL_IMAGES = 24
@@ -82,6 +84,15 @@ class Wall:
         images = _wholes(fields.items("images"))
         states = {Spec.from_text(text): _answers(value, len(images)) for text, value in fields.mapping("states").items()}
         return cls(images, states)
+
+
+def shown_specs(topology: Topology, specs: Iterable[Spec]) -> list[Spec]:
+    """Return the specs whose answers a bundle stores: those whose hits it stores, without large families of ordered ones.
+
+    Every state costs a session of the whole sub-network, and nobody looks at thousands of them.
+    """
+    few = count_ordered(topology) <= MOST_STATES
+    return [spec for spec in stored_specs(topology, specs) if few or topology.depths(spec) is None]
 
 
 def choose_images(labels: NDArray[np.int64], first: Hits | None = None, second: Hits | None = None) -> tuple[int, ...]:

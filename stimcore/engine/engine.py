@@ -188,8 +188,8 @@ class Engine:
             SpecError: The network has no such sub-network.
         """
         model = self.network(spec, self.calibrated([spec]), folded=True)
-        hits = self.bundle.hits(spec)
-        measured = None if hits is None else Measured(correct=int(hits.sum()), images=len(hits))
+        correct = self.bundle.known_correct(spec)
+        measured = None if correct is None else Measured(correct=correct, images=self.bundle.manifest.images)
         add_metadata(model, self.bundle.experiment, self.bundle.manifest, spec, measured)
         serialised: bytes = model.SerializeToString()
         return serialised

@@ -49,7 +49,7 @@ def refresh_walls(experiment: Experiment) -> None:
     """
     images = wall_images(experiment, {})
     for method in experiment.methods:
-        bundle = open_folder(experiment.path / method, verify=False)
+        bundle = open_folder(experiment.path / method)
         if bundle.wall is not None and bundle.wall.images != images:
             states = engine_answers(Engine(bundle, device="cpu"), images, bundle.wall.states)
             content = Wall(images, states).to_bytes()
@@ -58,6 +58,6 @@ def refresh_walls(experiment: Experiment) -> None:
 
 def _stored_hits(experiment: Experiment, method: str) -> Hits | None:
     try:
-        return open_folder(experiment.path / method, verify=False).all_hits
+        return open_folder(experiment.path / method).all_hits
     except BundleError:
         return None  # not exported yet, or broken: the images are chosen without it

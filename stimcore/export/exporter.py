@@ -201,7 +201,7 @@ class Exporter:
     def _still_valid(self, manifest: Manifest) -> dict[str, bytes]:
         """Return the results in the bundle that is there, when they were measured of the very same networks."""
         try:
-            old = open_folder(self.target, verify=False)
+            old = open_folder(self.target)
         except BundleError:
             return {}
         if old.fingerprint != network_fingerprint(self._experiment, manifest):

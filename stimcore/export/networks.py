@@ -64,7 +64,7 @@ def write_shared_files(net: StagedNet, folder: Path) -> SharedFiles:
     assert len(inline) == 2 * len(batch_norms(net))
     arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name in inline}
     with files.replacing(folder / STATISTICS) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, **dict(sorted(arrays.items())))  # type: ignore[arg-type]  # numpy's stub confuses the keywords
+        np.savez(handle, **dict(sorted(arrays.items())))
     content = externalise(model, WEIGHTS, inline)
     with files.replacing(folder / WEIGHTS) as temporary:
         temporary.write_bytes(content)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stimcore.analysis.result import Result
 from stimcore.bundle import Answers, open_bundle
 from stimcore.bundle.hits import stored_specs
+from stimcore.bundle.wall import shown_specs
 from stimcore.engine.engine import Engine
 from stimcore.engine.walls import engine_answers
 from stimcore.subnets.spec import Spec
@@ -56,5 +57,5 @@ def evaluate_share(path: Path, specs: Sequence[Spec], device: str, threads: int 
     *_, last = engine.evaluate(specs, chunk_images=CHUNK_IMAGES, collect_hits=True)
     stored = stored_specs(bundle.topology, last.results) if bundle.manifest.version > 1 else []
     hits = {spec: last.hits[spec] for spec in stored}
-    answers = {} if bundle.wall is None else engine_answers(engine, bundle.wall.images, stored)
+    answers = {} if bundle.wall is None else engine_answers(engine, bundle.wall.images, shown_specs(bundle.topology, stored))
     return [Measured(result, engine.provider, hits.get(spec), answers.get(spec)) for spec, result in last.results.items()]

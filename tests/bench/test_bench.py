@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,12 @@ from stimcore.bench import __main__ as bench
 from stimcore.bundle import Bundle
 
 
-def report(tmp_path: Path, *arguments: str) -> dict:
+def report(tmp_path: Path, *arguments: str) -> dict[str, Any]:
     target = tmp_path / "report.json"
     assert bench.main([*arguments, "--json", str(target)]) == 0
-    found: dict = json.loads(target.read_text(encoding="utf-8"))
-    assert found["machine"]["cores"] and found["n"] >= 1
+    found: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
+    assert found["machine"]["cores"]
+    assert found["n"] >= 1
     return found
 
 

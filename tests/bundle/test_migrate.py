@@ -90,16 +90,21 @@ def test_migration_keeps_every_count(version1: Path, tmp_path: Path, capsys: pyt
     assert "unverified" not in capsys.readouterr().out
     for method in ("common", "stimulative"):
         bundle = open_bundle(target / method)
-        assert bundle.manifest.version == 2 and bundle.manifest.name is None and bundle.manifest.exporter is None
+        assert bundle.manifest.version == 2
+        assert bundle.manifest.name is None
+        assert bundle.manifest.exporter is None
         assert bundle.manifest.checkpoint_sha256 == open_bundle(version1 / method).manifest.checkpoint_sha256
         for entry in bundle.manifest.networks.values():
             spec = bundle.topology.parse(entry.spec)
             hits = bundle.hits(spec)
-            assert hits is not None and hits.sum() == entry.correct
-            assert bundle.wall is not None and spec in bundle.wall.states
+            assert hits is not None
+            assert hits.sum() == entry.correct
+            assert bundle.wall is not None
+            assert spec in bundle.wall.states
     assert counts(target / "common") == counts(version1 / "common")
     bundle = open_bundle(target / "common")
-    assert bundle.sweeps == ["delete"] and (bundle.sweep("delete") or {})["bundle"] == bundle.fingerprint
+    assert bundle.sweeps == ["delete"]
+    assert (bundle.sweep("delete") or {})["bundle"] == bundle.fingerprint
     for spec in deletions(bundle.topology, 1):
         assert bundle.hits(spec) is not None
     assert (target / "common" / "weights.bin").read_bytes() == (version1 / "common" / "weights.bin").read_bytes()
@@ -131,7 +136,8 @@ def test_wrong_counts_end_the_migration(version1: Path, tmp_path: Path) -> None:
     files.write_json(path, value)
     with pytest.raises(BundleError, match=r"1\.4\.7 of common gets .* images right here"):
         migrate_experiment(version1, tmp_path / "new" / "small", print)
-    assert not (tmp_path / "new" / "small").exists() and not list((tmp_path / "new").iterdir())
+    assert not (tmp_path / "new" / "small").exists()
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_an_existing_target_is_refused(version1: Path, tmp_path: Path) -> None:

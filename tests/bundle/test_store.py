@@ -27,18 +27,24 @@ def test_a_stored_sweep_is_hashed_and_leaves_the_fingerprint(experiment: Path) -
     after = open_bundle(experiment / "common")
     assert after.fingerprint == before.fingerprint == (after.sweep("delete") or {})["bundle"]
     assert "sweep-delete.json" in after.manifest.hashes
-    assert after.wall is not None and before.wall is not None and after.wall.images == before.wall.images
+    assert after.wall is not None
+    assert before.wall is not None
+    assert after.wall.images == before.wall.images
     for result in swept.results[:-1]:
         hits = after.hits(result.spec)
-        assert hits is not None and hits.sum() == result.correct and result.spec in after.wall.states
+        assert hits is not None
+        assert hits.sum() == result.correct
+        assert result.spec in after.wall.states
     assert after.hits(swept.results[-1].spec) is None  # a larger deletion
     main = after.hits(after.topology.full)
-    assert main is not None and main.sum() == after.main.correct
+    assert main is not None
+    assert main.sum() == after.main.correct
 
 
 def test_latencies_are_hashed(experiment: Path) -> None:
     bundle = open_bundle(experiment / "common")
-    assert bundle.latency() is None and latency.read(bundle) is None
+    assert bundle.latency() is None
+    assert latency.read(bundle) is None
     latency.write(bundle, {"latency_ms": {}, "latency_on": {}, "pareto": []})
     again = open_bundle(experiment / "common")
     assert again.latency() == {"latency_ms": {}, "latency_on": {}, "pareto": []}
@@ -98,8 +104,10 @@ def test_a_reader_waits_for_an_update_that_is_under_way(experiment: Path, monkey
 def test_the_model_card_names_every_method(experiment: Path, small: list[Bundle]) -> None:
     text = (experiment / "README.md").read_text(encoding="utf-8")
     for bundle in small:
-        assert f"`{bundle.method}`" in text and f"{bundle.main.accuracy_pct:.2f}%" in text
-    assert "evaluation.npz" in text and json.dumps(small[0].experiment.preprocessing.to_dict()) in text
+        assert f"`{bundle.method}`" in text
+        assert f"{bundle.main.accuracy_pct:.2f}%" in text
+    assert "evaluation.npz" in text
+    assert json.dumps(small[0].experiment.preprocessing.to_dict()) in text
 
 
 def test_a_bundle_of_version_1_gets_files_without_hashes(tmp_path: Path) -> None:

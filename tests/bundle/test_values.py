@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from stimcore.bundle import Answers, Bundle, Hits, Wall
 from stimcore.bundle.hits import stored_specs
-from stimcore.bundle.wall import DIFFERENT_IMAGES, MOST_STATES, WALL_IMAGES, choose_images
+from stimcore.bundle.wall import DIFFERENT_IMAGES, MOST_STATES, WALL_IMAGES, choose_images, shown_specs
 from stimcore.errors import StimcoreError
 from stimcore.subnets.families import deletions, ordered, permutations
 from stimcore.subnets.spec import Spec
@@ -21,10 +21,12 @@ ONE, OTHER = Spec.from_text("1"), Spec.from_text("2")
 def test_hits_read_back(rows: list[list[bool]]) -> None:
     given_rows = {Spec(((number,),)): np.array(row) for number, row in enumerate(rows, 1)}
     hits = Hits.from_bytes(Hits(13, {}).with_rows(given_rows).to_bytes())
-    assert set(hits.packed) == set(given_rows) and hits.images == 13
+    assert set(hits.packed) == set(given_rows)
+    assert hits.images == 13
     for spec, row in given_rows.items():
         stored = hits.of(spec)
-        assert stored is not None and stored.tolist() == row.tolist()
+        assert stored is not None
+        assert stored.tolist() == row.tolist()
 
 
 def test_the_order_of_adding_does_not_change_the_bytes() -> None:
@@ -52,14 +54,23 @@ def test_which_hits_are_stored() -> None:
     assert set(ordered(topology)) | set(deletions(topology, 1)) == stored
 
 
+def test_a_large_family_is_not_on_the_wall() -> None:
+    small, large = Topology.of("small", [3, 3]), Topology.of("large", [30, 30])
+    for topology, ordered_too in ((small, True), (large, False)):
+        specs = [topology.ordered([1, 2]), next(deletions(topology, 1)), next(deletions(topology, 2))]
+        assert shown_specs(topology, specs) == (specs[:2] if ordered_too else specs[1:2])
+
+
 def test_a_bundle_stores_the_hits_and_answers_of_its_networks(small: list[Bundle]) -> None:
     labels = small[0].experiment.evaluation[1]
     for bundle in small:
-        assert bundle.wall is not None and bundle.wall.images == choose_images(labels)
+        assert bundle.wall is not None
+        assert bundle.wall.images == choose_images(labels)
         for entry in bundle.manifest.networks.values():
             spec = bundle.topology.parse(entry.spec)
             hits = bundle.hits(spec)
-            assert hits is not None and hits.sum() == entry.correct
+            assert hits is not None
+            assert hits.sum() == entry.correct
             answers = bundle.wall.states[spec]
             right = np.array(answers.classes) == labels[list(bundle.wall.images)]
             assert right.tolist() == hits[list(bundle.wall.images)].tolist()
@@ -83,7 +94,9 @@ def test_a_wall_reads_back_and_is_bounded() -> None:
 def test_the_images_of_the_wall_are_stratified_and_stable() -> None:
     labels = np.random.default_rng(0).integers(0, 10, 1000)
     images = choose_images(labels)
-    assert len(set(images)) == WALL_IMAGES and images == choose_images(labels) and list(images) == sorted(images)
+    assert len(set(images)) == WALL_IMAGES
+    assert images == choose_images(labels)
+    assert list(images) == sorted(images)
     counts = np.bincount(labels[list(images)], minlength=10)
     assert set(counts.tolist()) == {2, 3}
     assert choose_images(np.array([0, 1, 1])) == (0, 1, 2)
@@ -102,7 +115,8 @@ def test_images_on_which_two_methods_differ_are_on_the_wall() -> None:
     assert choose_images(labels, hits(), hits(*plain[:DIFFERENT_IMAGES])) == plain
     elsewhere = [image for image in range(1000) if image not in plain][:100]
     chosen = choose_images(labels, hits(), hits(*elsewhere))
-    assert len(set(chosen) & set(elsewhere)) == DIFFERENT_IMAGES and len(set(chosen)) == WALL_IMAGES
+    assert len(set(chosen) & set(elsewhere)) == DIFFERENT_IMAGES
+    assert len(set(chosen)) == WALL_IMAGES
     assert sorted(labels[list(chosen)]) == sorted(labels[list(plain)])
     # no images differ: none can be chosen
     assert choose_images(labels, hits(), hits()) == plain

@@ -27,7 +27,8 @@ def test_imagenet_resizes_the_shorter_side_and_cuts_out_the_centre() -> None:
     np.testing.assert_array_equal(IMAGENET_STEPS.read(picture), expected)
     stored = pixels.transpose(2, 0, 1)[None]
     np.testing.assert_array_equal(IMAGENET_STEPS.fit(stored)[0], expected)
-    assert IMAGENET_STEPS(stored).shape == (1, 3, 224, 224) and IMAGENET_STEPS(stored).dtype == np.float32
+    assert IMAGENET_STEPS(stored).shape == (1, 3, 224, 224)
+    assert IMAGENET_STEPS(stored).dtype == np.float32
 
 
 def test_stored_images_are_enlarged_to_the_network() -> None:
@@ -35,7 +36,8 @@ def test_stored_images_are_enlarged_to_the_network() -> None:
     steps = Preprocessing(mode="RGB", resize=Resize(shorter=224, filter="bilinear"), crop=(224, 224), normalisation=IMAGENET)
     small = np.random.default_rng(1).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
     large = steps.fit(small)
-    assert large.shape == (3, 3, 224, 224) and large.dtype == np.uint8
+    assert large.shape == (3, 3, 224, 224)
+    assert large.dtype == np.uint8
     np.testing.assert_array_equal(steps.fit(large), large)
     assert np.abs(large.mean((2, 3)) - small.mean((2, 3))).max() < 2
 
@@ -96,8 +98,9 @@ def test_the_json_form_reads_back(steps: Preprocessing) -> None:
     ],
 )
 def test_other_values_are_refused(key: str, value: object) -> None:
+    words = "lacks a key|is not one of|is not a number of pixels|numbers each are needed|is neither true nor false|not convert"
     good = Preprocessing.without_resize((1, 28, 28), GREY).to_dict()
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=words):
         Preprocessing.from_dict({**good, key: value})
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=words):
         Preprocessing.from_dict({name: item for name, item in good.items() if name != key})

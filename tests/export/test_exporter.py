@@ -49,7 +49,8 @@ def test_every_ordered_sub_network_is_listed_and_verified(small: list[Bundle]) -
     assert {e.spec for e in bundle.manifest.networks.values()} == {str(s) for s in ordered(bundle.topology)}
     for entry in bundle.manifest.networks.values():
         assert entry.correct == entry.correct_torch
-        assert entry.parity <= 1e-4 and entry.agreement >= 0.999
+        assert entry.parity <= 1e-4
+        assert entry.agreement >= 0.999
     # weights, statistics, hits and wall; images and model card
     assert check_hashes(bundle) == len(bundle.manifest.networks) + 4 + 3
 
@@ -88,12 +89,14 @@ def test_a_stranger_with_onnxruntime_alone_gets_the_manifests_accuracy(small: li
         assert int(done.stdout) == bundle.manifest.networks[name].correct
 
 
+@pytest.mark.slow  # `test_two_exports_at_once_take_turns` has the same proof: it exports anew, and finds a finished bundle
 def test_the_same_run_gives_the_same_bytes(small: list[Bundle], tmp_path: Path) -> None:
     assert export(small[0], tmp_path / "again").returncode == 0
     assert digest(tmp_path / "again" / "common") == digest(small[0].path)
     before = (tmp_path / "again" / "common" / "manifest.json").stat().st_mtime_ns
     done = export(small[0], tmp_path / "again")
-    assert done.returncode == 0 and "already exported" in done.stdout
+    assert done.returncode == 0
+    assert "already exported" in done.stdout
     assert (tmp_path / "again" / "common" / "manifest.json").stat().st_mtime_ns == before
 
 
@@ -117,7 +120,7 @@ def killed_again_and_again(bundle: Bundle, out: Path, times: int, rng: random.Ra
 
 
 def test_a_killed_export_goes_on_and_ends_the_same(small: list[Bundle], tmp_path: Path) -> None:
-    hits = killed_again_and_again(small[0], tmp_path / "killed", 2, random.Random(5))
+    hits = killed_again_and_again(small[0], tmp_path / "killed", 1, random.Random(5))
     assert export(small[0], tmp_path / "killed").returncode == 0
     assert digest(tmp_path / "killed" / "common") == digest(small[0].path)
     assert not list((tmp_path / "killed").glob(".*.part"))
@@ -136,8 +139,7 @@ def test_two_exports_at_once_take_turns(small: list[Bundle], tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_ten_kills_at_random_moments(small: list[Bundle], tmp_path: Path) -> None:
-    rng = random.Random()
-    assert killed_again_and_again(small[0], tmp_path / "killed", 10, rng) > 0
+    assert killed_again_and_again(small[0], tmp_path / "killed", 10, random.Random(10)) > 0
     assert export(small[0], tmp_path / "killed").returncode == 0
     assert digest(tmp_path / "killed" / "common") == digest(small[0].path)
 
@@ -157,7 +159,8 @@ def test_one_flipped_bit_is_found(small: list[Bundle], tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 1 and "weights.bin" in done.stderr
+    assert done.returncode == 1
+    assert "weights.bin" in done.stderr
 
 
 def test_a_torn_manifest_is_told(small: list[Bundle], tmp_path: Path) -> None:
@@ -175,7 +178,8 @@ def test_another_experiment_in_the_same_folder_is_refused(small: list[Bundle], t
     value["preprocessing"]["mean"] = [0.1, 0.2, 0.3]
     path.write_text(json.dumps(value))
     done = export(small[0], tmp_path / "other")
-    assert done.returncode == 2 and "holds another experiment (normalisation differ)" in done.stderr
+    assert done.returncode == 2
+    assert "holds another experiment (normalisation differ)" in done.stderr
 
 
 def test_the_reference_along_the_tree_is_the_plain_reference(small: list[Bundle]) -> None:
@@ -191,7 +195,8 @@ def test_the_reference_along_the_tree_is_the_plain_reference(small: list[Bundle]
 
 def test_the_batch_is_open_and_names_are_plain(small: list[Bundle]) -> None:
     session = ort.InferenceSession(small[0].path / "subnet-d1-1-1.onnx")
-    assert session.get_inputs()[0].name == "images" and session.get_outputs()[0].name == "logits"
+    assert session.get_inputs()[0].name == "images"
+    assert session.get_outputs()[0].name == "logits"
     for batch in (1, 7):
         assert session.run(None, {"images": np.zeros((batch, 3, 12, 12), np.float32)})[0].shape == (batch, 5)
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def timed(small: list[Bundle]) -> dict:
+def timed(small: list[Bundle]) -> dict[str, Any]:
     return latency.measure(small[1], rounds=3)
 
 
@@ -40,7 +41,8 @@ def test_a_standalone_file_opens_anywhere(small: list[Bundle], tmp_path: Path) -
 
 def test_half_precision_is_half_the_size_and_still_agrees(small: list[Bundle]) -> None:
     single, half = write_standalone(small[0], [small[0].topology.full], half=True)
-    assert half.precision == "float16" and half.bytes < 0.6 * single.bytes
+    assert half.precision == "float16"
+    assert half.bytes < 0.6 * single.bytes
     assert half.agreement >= 0.99
     index = json.loads((small[0].path / "standalone" / "index.json").read_text())
     assert {"main.onnx", "main-fp16.onnx"} <= {row["file"] for row in index["files"]}
@@ -52,20 +54,25 @@ def test_a_triton_repository(small: list[Bundle], tmp_path: Path) -> None:
     assert [model.name for model in models] == ["small.common", "small.common.d1-2-1"]
     for model in models:
         config = (model / "config.pbtxt").read_text()
-        assert f'name: "{model.name}"' in config and "dims: [3, 12, 12]" in config and "dims: [5]" in config
-        assert "max_queue_size: 64" in config and config.count("{") == config.count("}")
+        assert f'name: "{model.name}"' in config
+        assert "dims: [3, 12, 12]" in config
+        assert "dims: [5]" in config
+        assert "max_queue_size: 64" in config
+        assert config.count("{") == config.count("}")
         session = ort.InferenceSession(model / "1" / "model.onnx")
         assert session.run(None, {"images": np.zeros((2, 3, 12, 12), np.float32)})[0].shape == (2, 5)
 
 
-def test_latency_has_every_listed_network(small: list[Bundle], timed: dict) -> None:
+def test_latency_has_every_listed_network(small: list[Bundle], timed: dict[str, Any]) -> None:
     assert set(timed["latency_ms"]) == set(small[1].manifest.networks)
     for row in timed["latency_ms"].values():
-        assert 0 < row["batch1_p50"] <= row["batch1_p95"] and 0 < row["batch32_p50"] <= row["batch32_p95"]
-    assert timed["latency_on"]["provider"] == "CPUExecutionProvider" and timed["latency_on"]["calls"] == 3
+        assert 0 < row["batch1_p50"] <= row["batch1_p95"]
+        assert 0 < row["batch32_p50"] <= row["batch32_p95"]
+    assert timed["latency_on"]["provider"] == "CPUExecutionProvider"
+    assert timed["latency_on"]["calls"] == 3
 
 
-def test_nothing_beats_what_is_on_the_front(small: list[Bundle], timed: dict) -> None:
+def test_nothing_beats_what_is_on_the_front(small: list[Bundle], timed: dict[str, Any]) -> None:
     networks, times = small[1].manifest.networks, timed["latency_ms"]
     for name in timed["pareto"]:
         for other in times:
@@ -98,7 +105,18 @@ def test_the_command_picks_and_writes_the_best_one(small: list[Bundle]) -> None:
     bundle = small[1]
     run_dir = bundle.experiment.path.parents[1] / "runs" / "small" / "stimulative-0"
     done = subprocess.run(
-        [sys.executable, "-m", "stimcore.export", str(run_dir), "--out", str(bundle.experiment.path), "--best-under", "10s"]
+        [
+            sys.executable,
+            "-m",
+            "stimcore.export",
+            str(run_dir),
+            "--out",
+            str(bundle.experiment.path),
+            "--name",
+            "stimulative",
+            "--best-under",
+            "10s",
+        ]
         + ["--json", "-", "--quiet"],
         cwd=ROOT,
         capture_output=True,
