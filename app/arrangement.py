@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stimcore.analysis.contrast import Contrast, clearest_deletion, clearest_swap
+from stimcore.analysis.spreads import first_blocks
 from stimcore.errors import SpecError
 from stimcore.subnets.sampling import draw_ordered
 from stimcore.subnets.spec import Spec
@@ -147,19 +148,6 @@ def presets(topology: Topology, contrasts: Sequence[Contrast] = ()) -> Presets:
         half = Edit("Half of every stage", _ordered(topology, [-(-n // 2) for n in topology.sizes]))
         smallest = Edit("One per stage", _ordered(topology, [1] * len(topology.sizes)))
     return Presets(delete=delete, swap=swap, half=half, smallest=smallest)
-
-
-def first_blocks(topology: Topology) -> tuple[int, ...]:
-    """Return the first blocks of stages that can be deleted although training never skips them.
-
-    Every ordered sub-network keeps the first block of each stage. Most of these change the resolution and can't be deleted;
-    where one has an identity shortcut, as block 1 of a CIFAR ResNet, it can.
-
-    Example:
-        >>> first_blocks(Topology.of("resnet20", [3, 3, 3], {4: "no skip path", 7: "no skip path"}))
-        (1,)
-    """
-    return tuple(stage[0] for stage in topology.stages if stage[0] in topology.removable)
 
 
 def _middle_block(topology: Topology) -> int:

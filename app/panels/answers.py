@@ -91,7 +91,7 @@ def _finding(here: Frame, question: Question, answers: Sequence[Answer]) -> str:
         text += "".join(f" {label.replace(' training', '')}: **{other:.0f}**." for label, other in others)
     if len(here.methods) == 1 and not whole:
         text += f" Whole: **{here.methods[0].main.accuracy_pct:.0f}**."
-    return f"{text} Click a block to take it out." if whole else text
+    return f"{text} Now click a block." if whole else text
 
 
 def _lane(here: Frame, question: Question, answer: Answer) -> Lane:

@@ -40,8 +40,8 @@ def lesson(topology: Topology, contrasts: Sequence[Contrast] = ()) -> list[Step]
             "A team of blocks",
             f"The boxes are the **{topology.num_blocks} blocks** of one network. An image goes in on the left; every block "
             "improves a little what it gets and passes it on; the answer comes out on the right. The arch over a block is a "
-            "**skip path**: the signal can also go around the block. The bars show two copies of it, trained in two ways. **Whole, "
-            "both do well.**",
+            "**skip path**: the signal can also go around the block. The bars show two copies of it, trained in two ways. "
+            "**Whole, both do well.**",
             Edit("Show the full network", whole),
         ),
         Step(

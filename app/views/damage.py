@@ -10,7 +10,13 @@ from app.chart import chart
 from app.frame import Frame, footer, frame, open_in_break_it
 from app.panels.family import Family, family
 from stimcore.analysis import paper
-from stimcore.analysis.spreads import deletion_curve, permutation_curve, single_deletions
+from stimcore.analysis.spreads import (
+    deletion_curve,
+    first_blocks,
+    first_blocks_kept,
+    permutation_curve,
+    single_deletions,
+)
 from stimcore.figures import damage as figures
 from stimcore.serve.types import MethodInfo
 from stimcore.subnets.families import count
@@ -45,7 +51,9 @@ def delete_one(here: Frame, damaged: Damaged) -> None:
     block = int(text) if text else None
     series = [figures.MethodDamage(here.style(m), singles=single_deletions(topology, f.sweep)) for m, f in damaged]
     chart(
-        figures.single_deletions_figure(series, topology.num_blocks, locked=list(topology.fixed), chosen=block),
+        figures.single_deletions_figure(
+            series, topology.num_blocks, locked=list(topology.fixed), firsts=first_blocks(topology), chosen=block
+        ),
         "delete-one",
         "Points lost when one block is deleted, by block and training method",
         on_select=choose_clicked,
@@ -56,11 +64,11 @@ def delete_one(here: Frame, damaged: Damaged) -> None:
     if topology.fixed:
         blocks = ", ".join(map(str, sorted(topology.fixed)))
         st.caption(f"🔒 Blocks {blocks} have no skip path around them and can't be deleted.")
-    firsts = [stage[0] for stage in topology.stages if stage[0] in topology.removable]
-    if firsts:
+    if firsts := first_blocks(topology):
         st.caption(
-            f"Block {', '.join(map(str, firsts))}: the first block of a stage runs in every sub-network that stimulative "
-            "training draws, so no method ever practised without it, and losing it can hurt."
+            f"Hatched: block {', '.join(map(str, firsts))}, the first of its stage. It runs in every sub-network that "
+            "stimulative training draws, so that no method ever practised without it. The paper's network can't lose such "
+            "a block."
         )
 
 
@@ -85,16 +93,38 @@ def choose_clicked() -> None:
         session.choose_block(value[0] if isinstance(value, list) else value)
 
 
-def curve(here: Frame, damaged: Damaged, kind: str) -> None:
-    """Draw the median drop over the amount of damage."""
+def curve(here: Frame, damaged: Damaged, kind: str, also_first: bool) -> None:
+    """Draw the median drop over the amount of damage.
+
+    Args:
+        here: The page.
+        damaged: Families per method.
+        kind: `delete` or `permute`.
+        also_first: Whether networks count that miss or move a first block, which training never skips.
+    """
     styles, sweeps = [here.style(method) for method, _ in damaged], [measured.sweep for _, measured in damaged]
+    if not also_first:
+        sweeps = [first_blocks_kept(here.topology, sweep) for sweep in sweeps]
     if kind == "delete":
         x, spreads = figures.DELETED, [deletion_curve(here.topology, sweep) for sweep in sweeps]
     else:
         x, spreads = figures.OPERATIONS, [permutation_curve(sweep) for sweep in sweeps]
     curves = list(zip(styles, spreads, strict=True))
     chart(figures.damage_curve(curves, x), f"{kind}-many", f"Points lost over the number of {x}: median and range")
-    st.caption("● measured here: " + "; ".join(sorted({f.provenance for _, f in damaged})) + ".")
+    without = f", of them the {len(sweeps[0].results):,} that keep all first blocks" if not also_first else ""
+    st.caption("● measured here: " + "; ".join(sorted({f.provenance for _, f in damaged})) + f"{without}.")
+
+
+def first_blocks_switch(here: Frame) -> bool:
+    """Draw the switch that counts first blocks in, where the network has some; return whether they count."""
+    if not first_blocks(here.topology):
+        return True
+    return st.toggle(
+        "also the first blocks",
+        key="first_blocks",
+        bind="query-params",
+        help="Also count networks that miss or move the first block of a stage, which training never skips.",
+    )
 
 
 def paper_figures(here: Frame) -> None:
@@ -118,7 +148,7 @@ def page() -> None:
         st.page_link("views/subnetworks.py", label="Sub-networks")
         footer(here)
         return
-    deletions = families(here, "delete")
+    deletions, also_first = families(here, "delete"), not first_blocks(here.topology)
     if deletions:
         delete_one(here, deletions)
         st.subheader("Delete more and more", anchor=False)
@@ -128,13 +158,14 @@ def page() -> None:
             else f"choose up to {figures.MAX_BANDS} methods to see the mildest and the worst as well."
         )
         st.markdown(f"Every set of removable blocks: the line is the median set, {bands}")
-        curve(here, deletions, "delete")
+        also_first = first_blocks_switch(here)
+        curve(here, deletions, "delete", also_first)
     if count(here.topology, "permute"):
         st.subheader("Change the order", anchor=False)
         st.markdown("Blocks swapped within their stage; 1 operation is one swap.")
         permutations = families(here, "permute")
         if permutations:
-            curve(here, permutations, "permute")
+            curve(here, permutations, "permute", also_first)
     if not here.classroom:
         paper_figures(here)
         footer(here)

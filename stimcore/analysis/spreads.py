@@ -44,6 +44,19 @@ def deleted_blocks(topology: Topology, spec: Spec) -> tuple[int, ...]:
     return tuple(sorted(set(topology.full.blocks) - set(spec.blocks)))
 
 
+def first_blocks(topology: Topology) -> tuple[int, ...]:
+    """Return the first blocks of stages that can be deleted although training never skips them.
+
+    Every ordered sub-network keeps the first block of each stage. Most of these blocks change the resolution and can't be
+    deleted; where one has an identity shortcut, as block 1 of a CIFAR ResNet, it can.
+
+    Example:
+        >>> first_blocks(Topology.of("resnet20", [3, 3, 3], {4: "no skip path", 7: "no skip path"}))
+        (1,)
+    """
+    return tuple(stage[0] for stage in topology.stages if stage[0] in topology.removable)
+
+
 def first_blocks_kept(topology: Topology, sweep: Sweep) -> Sweep:
     """Return the sweep without the results that delete or move the first block of a stage.
 

@@ -1,7 +1,7 @@
 """Figs r4 to r7: what deleting one block, deleting several and permuting blocks costs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -15,6 +15,8 @@ MAX_BANDS = 3
 """With more methods than that in one panel bands would hide each other: only medians are drawn."""
 PATTERNS = {"solid": "", "dash": "/", "dot": ".", "dashdot": "x", "longdash": "\\", "longdashdot": "-"}
 """Dash of a line -> pattern of a bar."""
+HATCHED = {"shape": "x", "fillmode": "replace", "solidity": 0.45, "size": 7}
+"""Pattern of bars of blocks that training never skips."""
 DELETED, OPERATIONS = "deleted blocks", "permuting operations (swaps)"
 """What the horizontal axes of the curves count."""
 DROP = "points lost"
@@ -38,7 +40,12 @@ class MethodDamage:
 
 
 def single_deletions_figure(
-    methods: Sequence[MethodDamage], num_blocks: int, *, locked: Sequence[int] = (), chosen: int | None = None
+    methods: Sequence[MethodDamage],
+    num_blocks: int,
+    *,
+    locked: Sequence[int] = (),
+    firsts: Sequence[int] = (),
+    chosen: int | None = None,
 ) -> go.Figure:
     """Return a bar per deleted block and method with its paired 95% interval; blocks that can't be deleted leave a gap.
 
@@ -46,21 +53,44 @@ def single_deletions_figure(
         methods: One per method.
         num_blocks: Number of blocks of the network.
         locked: Blocks that can't be deleted; they are marked on the axis.
+        firsts: First blocks that training never skips. They stand apart, hatched and with a vertical axis of their own, whose
+            drops would make all others look small.
         chosen: A block whose bars are outlined.
     """
-    figure = go.Figure()
+    figure = make_subplots(rows=1, cols=2 if firsts else 1, column_widths=_widths(num_blocks, firsts), horizontal_spacing=0.1)
     for method in methods:
-        figure.add_trace(_bars(method, chosen))
+        later = replace(method, singles=[(block, result) for block, result in method.singles if block not in firsts])
+        figure.add_trace(_bars(later, chosen).update(legendgroup=method.style.label), row=1, col=1)
+    for method in methods if firsts else ():
+        first = replace(method, singles=[(block, result) for block, result in method.singles if block in firsts])
+        bars = _bars(first, chosen)
+        bars.update(
+            x=[str(block) for block, _ in first.singles],
+            legendgroup=method.style.label,
+            showlegend=False,
+            marker_pattern=HATCHED,
+        )
+        figure.add_trace(bars, row=1, col=2)
     apply_layout(figure, x="deleted block", y=DROP, height=400)
     figure.update_layout(barmode="group", clickmode="event+select", bargap=0.25)
     step = max(1, num_blocks // 30)
-    blocks = list(range(1, num_blocks + 1, step))
+    blocks = [block for block in range(1, num_blocks + 1, step) if block not in firsts]
     figure.update_xaxes(
-        range=[0.4, num_blocks + 0.6],
+        range=[0.4 + (1 in firsts), num_blocks + 0.6],
         tickvals=blocks,
         ticktext=[f"{block} 🔒" if block in locked and step == 1 else str(block) for block in blocks],
+        row=1,
+        col=1,
     )
+    if firsts:
+        figure.update_xaxes(title_text="first", type="category", row=1, col=2)
     return figure
+
+
+def _widths(num_blocks: int, firsts: Sequence[int]) -> list[float]:
+    # At least a sixth of the figure: the title of the narrow axis has to fit on a phone.
+    apart = max(1 / 6, len(firsts) / (num_blocks + 1))
+    return [1 - apart, apart] if firsts else [1.0]
 
 
 def damage_curve(curves: Sequence[tuple[Style, Sequence[Spread]]], x: str) -> go.Figure:

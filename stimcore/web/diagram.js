@@ -8,6 +8,8 @@ const STALE_MS = 1500;
 const DRAG_PX = 6; // a pointer that moves less than this is a click
 const LOCK = 'M4 7V5a4 4 0 0 1 8 0v2h1v7H3V7zm2 0h4V5a2 2 0 0 0-4 0z';
 
+const NEVER = 'It is the first of its stage, which training never skips: no network has learned to do without it.';
+
 const parse = (text) => text.split('.').map((stage) => stage.split('-').map((t) => ({ id: t.replace('x', ''), gone: t[0] === 'x' })));
 const print = (stages) => stages.map((stage) => stage.map((b) => (b.gone ? 'x' : '') + b.id).join('-')).join('.');
 const make = (tag, name, text = '') => Object.assign(document.createElement(tag), { className: name, textContent: text });
@@ -53,6 +55,8 @@ export default function ({ data, parentElement, setStateValue }) {
     setStateValue('text', view.sent);
   };
 
+  const first = (block) => data.firsts.includes(Number(block.id));
+
   const press = (stage, place, toEnd) => {
     const block = stage[place];
     const gone = !block.gone;
@@ -63,7 +67,8 @@ export default function ({ data, parentElement, setStateValue }) {
     }
     if (data.locked[block.id]) return refuse(block);
     block.gone = gone;
-    emit(`Block ${block.id} ${gone ? 'deleted: its input now takes the skip path' : 'is back'}.`, block.id);
+    const never = gone && first(block) ? ' ' + NEVER : '';
+    emit(`Block ${block.id} ${gone ? 'deleted: its input now takes the skip path' : 'is back'}.${never}`, block.id);
   };
 
   const refuse = (block) => say(`Block ${block.id} can't be deleted or moved: ${data.locked[block.id] || 'every stage keeps its first block'}.`);
@@ -151,7 +156,8 @@ export default function ({ data, parentElement, setStateValue }) {
       button.append(svg);
     } else {
       button.setAttribute('aria-pressed', String(block.gone));
-      button.setAttribute('aria-label', `Block ${block.id}, ${block.gone ? 'deleted' : 'running'}. Enter ${block.gone ? 'restores' : 'deletes'} it` + (why || data.tail ? '' : ', Alt and arrow moves it'));
+      button.setAttribute('aria-label', `Block ${block.id}, ${block.gone ? 'deleted' : 'running'}. Enter ${block.gone ? 'restores' : 'deletes'} it` + (why || data.tail ? '' : ', Alt and arrow moves it') + (first(block) ? '; never skipped in training' : ''));
+      if (first(block)) { button.classList.add('first'); button.title = 'The first block of its stage: training never skips it.'; }
       if (!why && !data.tail) { button.classList.add('movable'); drag(button, cell, row, stage, place); }
     }
     button.onclick = (event) => { if (!view.drag) { view.focus = block.id; press(stage, place, event.shiftKey); } };

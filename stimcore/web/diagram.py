@@ -1,12 +1,14 @@
 """The clickable picture of a network: stages of blocks with their skip paths.
 
 A click deletes or restores a block, dragging or Alt with an arrow key moves it within its stage, and locked blocks give the
-reason. The picture keeps no state: it draws the text of the arrangement that it receives and reports the text that
+reason. A first block of a stage that can be deleted has a mark of its own, since training never skips it. The picture keeps
+no state: it draws the text of the arrangement that it receives and reports the text that
 the visitor asks for; the page checks that text and sends the next one.
 """
 
 from typing import Any
 
+from stimcore.analysis.spreads import first_blocks
 from stimcore.subnets.topology import Topology
 
 
@@ -39,6 +41,7 @@ def payload(topology: Topology, text: str, *, revision: int, large: bool) -> dic
     fixed = set(topology.fixed)
     return {
         "text": text,
+        "firsts": list(first_blocks(topology)),
         "locked": {str(block): reason for block, reason in locked(topology).items()},
         "tail": topology.ordered_only,
         "movable": not topology.ordered_only and any(len(set(stage) - fixed) > 1 for stage in topology.stages),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from app import arrangement
 from stimcore.analysis.contrast import Contrast
+from stimcore.analysis.spreads import first_blocks
 from stimcore.errors import SpecError
 from stimcore.subnets.families import count_operations
 from stimcore.subnets.sampling import sample
@@ -72,7 +73,7 @@ def test_presets_leave_first_blocks_alone(topology: Topology) -> None:
 
 
 def test_first_blocks() -> None:
-    assert [arrangement.first_blocks(t) for t in EVERY_NETWORK] == [(1,), (), (1,), (), ()]
+    assert [first_blocks(t) for t in EVERY_NETWORK] == [(1,), (), (1,), (), ()]
 
 
 @pytest.mark.parametrize("topology", [RESNET20, MOBILENET, RESNET110, DENSENET], ids=lambda t: t.network)

@@ -176,17 +176,8 @@ def test_change_while_measuring_never_shows_the_old_number(page: Page, served: D
     assert accuracy(page, "common") < 60 < accuracy(page, "stimulative")
 
 
-def test_hostile_addresses_get_a_sentence(page: Page, served: Dashboard) -> None:
-    for text in (
-        "%3Cimg+src%3Dx+onerror%3Dalert(1)%3E",
-        "1-2",
-        "x4",
-        "9-8-7",
-        "d99-1-1",
-        "1" * 5000,
-        "1-2-3.4-5-6.7-8-9.",
-        "%00",
-    ):
+def test_addresses_without_a_network_get_a_sentence(page: Page, served: Dashboard) -> None:
+    for text in ("1-2", "9-8-7", "1-2-3.4-5-6.7-8-9."):  # test_addresses.py has the hostile ones
         page.goto(f"{served.url}/?spec={text}")
         expect(page.get_by_text("Showing the full network.")).to_be_visible()
         expect(block(page, 5)).to_have_attribute("aria-pressed", "false")

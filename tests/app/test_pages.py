@@ -95,8 +95,10 @@ def test_all_sub_networks_are_drawn_and_saved(page: Page, served: Dashboard, exp
 def test_a_point_and_a_bar_choose_and_so_does_the_keyboard(page: Page, served: Dashboard) -> None:
     ready(page, served.url, "Damage", PAGES["Damage"])
     bars = page.locator(".st-key-figure_delete-one .bars .point path")
-    bars.nth(1).click(force=True)
+    bars.nth(0).click(force=True)
     expect(page.get_by_text(re.compile("without block 2: ")).first).to_be_visible()
+    bars.nth(12).click(force=True)  # six later blocks of two methods; then the first block, apart
+    expect(page.get_by_text(re.compile("without block 1: ")).first).to_be_visible()
     box = page.get_by_role("combobox", name="Block")
     box.click()
     box.fill("5")
@@ -104,6 +106,30 @@ def test_a_point_and_a_bar_choose_and_so_does_the_keyboard(page: Page, served: D
     expect(page.get_by_text(re.compile("without block 5: ")).first).to_be_visible()
     page.get_by_role("button", name="Open in Break it").click()
     expect(code(page)).to_have_value("1-2-3.4-x5-6.7-8-9")
+
+
+def test_first_blocks_count_only_on_request(page: Page, served: Dashboard) -> None:
+    ready(page, served.url, "Damage", PAGES["Damage"])
+    experiment = ROOT / "exported" / "resnet20-fashion"
+
+    def medians(file: str) -> dict[str, float]:
+        with page.expect_download() as waiting:
+            page.locator(f".st-key-csv_{file} button").click()
+        rows = csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text(encoding="utf-8")))
+        return {row["series"]: float(row["y"]) for row in rows if row["x"] == "1"}
+
+    for also_first in (False, True):
+        for label, method in (("Common training", "common"), ("Stimulative training", "stimulative")):
+            stored = json.loads((experiment / method / "sweep-permute.json").read_text(encoding="utf-8"))["results"]
+            swaps = {"1-3-2.4-5-6.7-8-9", "1-2-3.4-6-5.7-8-9", "1-2-3.4-5-6.7-9-8"}
+            if also_first:
+                swaps |= {"2-1-3.4-5-6.7-8-9", "3-2-1.4-5-6.7-8-9"}
+            expected = np.median([result["drop_pct"] for result in stored if result["spec"] in swaps])
+            assert medians("permute-many")[label] == pytest.approx(expected)
+        if not also_first:
+            page.get_by_text("also the first blocks").click()
+            expect(page).to_have_url(re.compile("first_blocks=true"))
+            page.wait_for_timeout(1500)
 
 
 def test_downloaded_network_is_as_good_as_the_page_says(page: Page, served: Dashboard, tmp_path: Path) -> None:

@@ -42,6 +42,18 @@ def test_single_deletions_have_intervals_locks_and_an_outline() -> None:
     assert float(rows_of(figure)[0]["high"]) == pytest.approx(high)
 
 
+def test_first_blocks_stand_apart_and_hatched() -> None:
+    figure = damage.single_deletions_figure([made("common"), made("stimulative")], 6, locked=[4], firsts=[2])
+    later, _, first, _ = figure.data
+    assert list(later.x) == [3]
+    assert list(first.x) == ["2"]
+    assert (later.xaxis, first.xaxis, first.yaxis) == ("x", "x2", "y2")
+    assert first.marker.pattern.shape == "x"
+    assert list(first.customdata) == [2]
+    assert [trace.showlegend for trace in figure.data] == [None, None, False, False]
+    assert {row["x"] for row in rows_of(figure)} == {"2", "3"}
+
+
 def test_curves_show_median_and_range() -> None:
     spreads = [Spread(1, 3, 0.0, 2.0, 5.0, result("1.4", 1)), Spread(2, 1, 7.0, 7.0, 7.0, result("1.4", 1))]
     figure = damage.damage_curve([(STYLES["stimulative"], spreads)], damage.DELETED)
