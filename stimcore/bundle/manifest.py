@@ -131,7 +131,7 @@ class Manifest:
         recipe: The recipe as plain values; empty for imported weights.
         options: Options of the method.
         seed: Seed of the run.
-        label: What its numbers are called beside those of the paper.
+        label: Label of its numbers in reports: `reduced recipe`, `imported weights`, ...
         spec: For a twin the sub-network of the experiment's network that it equals, in long form; None for the whole network.
         checkpoint_sha256: Hash of the checkpoint that was exported.
         opset: ONNX operator set of the graphs.

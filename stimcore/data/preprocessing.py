@@ -85,7 +85,7 @@ class Preprocessing:
         Pixels that have this size are returned as they are: they were cropped before they were stored.
 
         Raises:
-            UsageError: The pixels are smaller than the crop and nothing says how to resize them.
+            UsageError: The pixels are smaller than the crop, and there is no resize.
         """
         if pixels.shape[2:] == self.crop:
             return pixels
@@ -95,8 +95,8 @@ class Preprocessing:
         """Return an opened picture as pixels of the network's size, uint8 `[C, H, W]`.
 
         Raises:
-            UsageError: The samples are floating-point numbers, whose range is unknown; or the picture is smaller than the crop
-                and nothing says how to resize it.
+            UsageError: The samples are floating-point numbers, of unknown range; or the picture is smaller than the crop, and
+                there is no resize.
         """
         if self.exif_orientation:
             image = ImageOps.exif_transpose(image)

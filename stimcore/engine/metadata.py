@@ -38,7 +38,7 @@ def add_metadata(
         experiment: The experiment of the network.
         manifest: The manifest of the network; only what is known before its files are written is used.
         spec: The sub-network.
-        measured: Accuracy and parity; None where nothing was measured, and then nothing is said of them.
+        measured: Accuracy and parity; None where nothing was measured.
     """
     topology = manifest.topology
     short = topology.short(spec)
@@ -47,7 +47,7 @@ def add_metadata(
     text = (
         f"{topology.network}, sub-network {short}, trained on {experiment.dataset} by the method '{manifest.method}' "
         f"(seed {manifest.seed}, {manifest.label}). Input: images [N, {', '.join(map(str, experiment.image_shape))}], float32, "
-        f"preprocessed as the property 'preprocessing' says. Output: logits [N, {len(experiment.classes)}]."
+        f"preprocessed by the steps in the property 'preprocessing'. Output: logits [N, {len(experiment.classes)}]."
     )
     properties = {
         "spec": str(spec),

@@ -113,7 +113,7 @@ def _progress_lines(bar: "tqdm[None]", *, loud: bool) -> OnProgress:
 
 
 def _write_best(bundle: Bundle, name: str, spec: Spec) -> dict[str, Any]:
-    """Write a listed network as a self-contained file, and return what the report says of it."""
+    """Write a listed network as a self-contained file, and return its entry of the report."""
     (row,) = write_standalone(bundle, [spec])
     return {"network": name, "file": str(bundle.path / FOLDER / row.file), "correct": row.correct}
 

@@ -23,7 +23,7 @@ class ExportRequest:
         out: `exported/EXPERIMENT`.
         name: Folder of the bundle in the experiment; None for the default of `bundle_name`.
         subnets: `ordered`, `main`, or specs: the networks that are listed.
-        twin: The sub-network of the experiment's network that this network equals; None for what the run folder says.
+        twin: The sub-network of the experiment's network that this network equals; None for the one that the run names.
         data_root: Folder of the data set, where it is another one than during the run.
         jobs: Files that are checked at once.
     """

@@ -1,6 +1,7 @@
 """What else an engineer takes away: self-contained files, half precision, Triton repositories, latency, a best one."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from stimcore.bundle import Bundle
+from stimcore.bundle import Bundle, open_bundle
 from stimcore.errors import UsageError
 from stimcore.export import latency
 from stimcore.export.__main__ import milliseconds
@@ -22,12 +23,19 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
+def copied(small: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
+    """The small experiment, for tests that add files to its bundles."""
+    folder = Path(shutil.copytree(small[0].experiment.path, tmp_path_factory.mktemp("extras") / "small"))
+    return [open_bundle(folder / bundle.method) for bundle in small]
+
+
+@pytest.fixture(scope="module")
 def timed(small: list[Bundle]) -> dict[str, Any]:
     return latency.measure(small[1], rounds=3)
 
 
-def test_a_standalone_file_opens_anywhere(small: list[Bundle], tmp_path: Path) -> None:
-    bundle = small[0]
+def test_a_standalone_file_opens_anywhere(copied: list[Bundle]) -> None:
+    bundle = copied[0]
     spec = bundle.topology.parse("1-3-2.4-6.7-9")  # not ordered: a permutation with deletions
     (row,) = write_standalone(bundle, [spec])
     data = (bundle.path / "standalone" / row.file).read_bytes()
@@ -39,12 +47,12 @@ def test_a_standalone_file_opens_anywhere(small: list[Bundle], tmp_path: Path) -
     assert (logits.argmax(1) == labels).sum() == row.correct
 
 
-def test_half_precision_is_half_the_size_and_still_agrees(small: list[Bundle]) -> None:
-    single, half = write_standalone(small[0], [small[0].topology.full], half=True)
+def test_half_precision_is_half_the_size_and_still_agrees(copied: list[Bundle]) -> None:
+    single, half = write_standalone(copied[0], [copied[0].topology.full], half=True)
     assert half.precision == "float16"
     assert half.bytes < 0.6 * single.bytes
     assert half.agreement >= 0.99
-    index = json.loads((small[0].path / "standalone" / "index.json").read_text())
+    index = json.loads((copied[0].path / "standalone" / "index.json").read_text())
     assert {"main.onnx", "main-fp16.onnx"} <= {row["file"] for row in index["files"]}
 
 
@@ -101,9 +109,9 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         milliseconds(text)
 
 
-def test_the_command_picks_and_writes_the_best_one(small: list[Bundle]) -> None:
-    bundle = small[1]
-    run_dir = bundle.experiment.path.parents[1] / "runs" / "small" / "stimulative-0"
+def test_the_command_picks_and_writes_the_best_one(small: list[Bundle], copied: list[Bundle]) -> None:
+    bundle = copied[1]
+    run_dir = small[1].experiment.path.parents[1] / "runs" / "small" / "stimulative-0"
     done = subprocess.run(
         [
             sys.executable,
