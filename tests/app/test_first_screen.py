@@ -40,6 +40,15 @@ BOXES = """() => {
 Box = Sequence[float]
 
 
+def screens(sizes: Sequence[tuple[int, int]]) -> list[object]:
+    """Return experiment, width and height: every experiment on the smallest screen, one on all; the others are slow."""
+    return [
+        pytest.param(name, *size, marks=() if size == sizes[0] or name == "resnet20-fashion" else pytest.mark.slow)
+        for name in EXPERIMENTS
+        for size in sizes
+    ]
+
+
 def boxes(page: Page) -> Mapping[str, Sequence[Box]]:
     """Return the boxes of all parts once the page has settled."""
     expect(page.locator(".lane").first).to_be_visible(timeout=60_000)
@@ -78,8 +87,7 @@ def check_desktop(page: Page, width: int, height: int, num_lanes: int | None = N
     assert max(box[3] for box in parts["picture"]) <= min(box[1] for box in parts["lane"])
 
 
-@pytest.mark.parametrize(("width", "height"), DESKTOPS)
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize(("experiment", "width", "height"), screens(DESKTOPS))
 def test_a_desktop_shows_the_finding(browser: Browser, served: Dashboard, experiment: str, width: int, height: int) -> None:
     with tab(browser, served.url, size=(width, height)) as page:
         page.goto(f"{served.url}/?experiment={experiment}")
@@ -109,8 +117,7 @@ def test_six_methods_fit_a_small_desktop(browser: Browser, served: Dashboard) ->
             check_desktop(page, 1366, 768, 6)
 
 
-@pytest.mark.parametrize(("width", "height"), PHONES)
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize(("experiment", "width", "height"), screens(PHONES))
 def test_a_phone_shows_the_finding_before_the_controls(
     browser: Browser, served: Dashboard, experiment: str, width: int, height: int
 ) -> None:
