@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +124,7 @@ class Bundle:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 return {key: arrays[key] for key in arrays.files}
-        except (OSError, ValueError, KeyError, EOFError) as reason:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as reason:
             raise BundleError(f"{self.path / STATISTICS} can't be read ({type(reason).__name__})") from reason
 
     def hits(self, spec: Spec) -> NDArray[np.bool_] | None:

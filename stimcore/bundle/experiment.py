@@ -3,11 +3,12 @@
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,13 +87,21 @@ class Experiment:
     @cached_property
     def calibration(self) -> NDArray[np.uint8]:
         """Stored images for re-calibration, `[N, C, h, w]`."""
-        return self._load("calibration.npz")["pixels"]
+        return self._load_images("calibration.npz")["pixels"]
 
     @cached_property
     def evaluation(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Stored images `[N, C, h, w]` and labels `[N]` for evaluation."""
-        arrays = self._load("evaluation.npz")
+        arrays = self._load_images("evaluation.npz")
         return arrays["pixels"], arrays["labels"]
+
+    def count_images(self, name: str) -> int:
+        """Return the number of images in `calibration.npz` or `evaluation.npz` without decoding them.
+
+        Raises:
+            BundleError: The file has changed, or can't be read.
+        """
+        return len(self._load(name, ("labels",))["labels"])
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return stored images, or images of the networks' size, as the networks' input `[B, C, H, W]`."""
@@ -106,13 +115,16 @@ class Experiment:
         """
         return read_listed(self.path, name, self.hashes)
 
-    def _load(self, name: str) -> dict[str, NDArray[Any]]:
+    def _load(self, name: str, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         content = self.read(name)
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                loaded = {key: arrays[key] for key in ("pixels", "labels")}
-        except (OSError, ValueError, KeyError, EOFError) as reason:
+                return {key: arrays[key] for key in keys}
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as reason:
             raise BundleError(f"{self.path / name} can't be read ({type(reason).__name__})") from reason
+
+    def _load_images(self, name: str) -> dict[str, NDArray[Any]]:
+        loaded = self._load(name, ("pixels", "labels"))
         pixels, labels = loaded["pixels"], loaded["labels"]
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or len(pixels) != len(labels) or not len(labels):
             raise BundleError(f"{self.path / name} holds no images", allowed="uint8 [N, C, h, w] and as many labels")

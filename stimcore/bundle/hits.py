@@ -7,6 +7,7 @@ these bits are needed.
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ class Hits:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 specs, rows, images = arrays["specs"], arrays["hits"], int(arrays["images"])
-        except (OSError, KeyError, TypeError, EOFError) as reason:
+        except (OSError, KeyError, TypeError, EOFError, BadZipFile) as reason:
             raise ValueError(f"not a file of hits ({type(reason).__name__})") from reason
         if rows.dtype != np.uint8 or rows.shape != (len(specs), -(-images // 8)):
             raise ValueError(f"hits of the shape {rows.shape} for {len(specs)} sub-networks and {images} images")

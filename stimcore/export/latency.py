@@ -15,8 +15,8 @@ from stimcore.analysis.comparisons import Option, pareto_front
 from stimcore.bundle import Bundle
 from stimcore.bundle.bundle import LATENCY
 from stimcore.bundle.store import update_bundle
-from stimcore.engine.graph.external import load_inlined
-from stimcore.engine.provider import CPU, session_options
+from stimcore.engine.provider import CPU
+from stimcore.engine.spotcheck import listed_session
 from stimcore.errors import UsageError
 
 TIMED_BATCHES = (1, 32)
@@ -49,8 +49,7 @@ def measure(
     times: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in TIMED_BATCHES} for name in names}
     sessions = {}
     for name in names:
-        model = load_inlined(bundle.read, name).SerializeToString()
-        sessions[name] = ort.InferenceSession(model, session_options(threads), providers=[CPU])
+        sessions[name] = listed_session(bundle, name, threads)
         for batch in TIMED_BATCHES:
             for _ in range(WARM_UP):
                 sessions[name].run(None, {"images": images[batch]})

@@ -1,10 +1,7 @@
 """Descriptions of bundles for clients: catalogue entries, stored sweeps, listed networks, and the check of a spec."""
 
 import math
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from stimcore.analysis.intervals import paired_drop, wilson
 from stimcore.analysis.result import Result
@@ -41,7 +38,7 @@ def main_result(bundle: Bundle) -> Result:
             return Result.from_dict(sweep["main"])
     correct, images = bundle.main.correct, bundle.manifest.images
     return Result(
-        spec=bundle.topology.parse(bundle.main.spec),
+        spec=bundle.topology.full,
         correct=correct,
         images=images,
         accuracy_pct=100 * correct / images,
@@ -91,15 +88,10 @@ def experiment_info(bundle: Bundle, methods: list[types.MethodInfo]) -> types.Ex
         mean=experiment.mean,
         std=experiment.std,
         topology=experiment.topology.to_dict(),
-        evaluation_images=_num_images(experiment.path / "evaluation.npz"),
-        calibration_images=_num_images(experiment.path / "calibration.npz"),
+        evaluation_images=experiment.count_images("evaluation.npz"),
+        calibration_images=experiment.count_images("calibration.npz"),
         methods=methods,
     )
-
-
-def _num_images(path: Path) -> int:
-    with np.load(path, allow_pickle=False) as arrays:
-        return len(arrays["labels"])
 
 
 def networks_of(bundle: Bundle) -> types.Networks:
