@@ -104,7 +104,8 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
         (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
         text = archive.read(metadata).decode()
     assert {name for name in names if not name.startswith(f"{metadata.split('/')[0]}/")} == expected
-    assert "stimcore/py.typed" in names and any(name.startswith("stimcore/methods/") and name.endswith(".md") for name in names)
+    assert "stimcore/py.typed" in names
+    assert any(name.startswith("stimcore/methods/") and name.endswith(".md") for name in names)
     extras = {line.removeprefix("Provides-Extra: ") for line in text.splitlines() if line.startswith("Provides-Extra: ")}
     assert extras == set(EXTRAS)
     asked = [

@@ -21,7 +21,8 @@ def test_the_code_prints_the_manifests_accuracy(monkeypatch: pytest.MonkeyPatch)
     out = io.StringIO()
     with redirect_stdout(out):
         exec(compile(code, "README.md", "exec"), {})
-    assert said is not None and float(out.getvalue()) == pytest.approx(float(said[1]))
+    assert said is not None
+    assert float(out.getvalue()) == pytest.approx(float(said[1]))
 
 
 @pytest.mark.parametrize("method", ["common", "stimulative"])
@@ -37,7 +38,8 @@ def test_the_table_is_what_was_measured(method: str) -> None:
 def test_mobilenetv3s_means_are_what_was_measured(method: str) -> None:
     sweep = json.loads((ROOT / "exported/mobilenetv3-fashion" / method / "sweep-ordered.json").read_text())
     mean, std = mean_std([row["accuracy_pct"] for row in sweep["results"]])
-    assert len(sweep["results"]) == 144 and f"{mean:.2f}% ± {std:.2f} with {method}" in " ".join(README.split())
+    assert len(sweep["results"]) == 144
+    assert f"{mean:.2f}% ± {std:.2f} with {method}" in " ".join(README.split())
 
 
 def test_the_smallest_networks_twin_is_what_was_measured() -> None:

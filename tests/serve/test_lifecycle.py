@@ -225,7 +225,7 @@ def test_the_end_while_loading(start: Start, own_exported: Path) -> None:
 
 def test_ready_means_that_the_next_request_is_answered(start: Start) -> None:
     server = start(wait=False)
-    answers = []
+    answers: list[httpx.Response] = []
     while not answers or answers[-1].status_code != 200:
         answers.append(server.http.get("/v2/health/ready"))
         assert server.live()

@@ -49,7 +49,9 @@ def test_two_processes_give_the_same_results(small: list[Bundle], truth: Sweep) 
 
 def test_a_sweep_continues_from_its_journal(small: list[Bundle], truth: Sweep, tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
-    head = {"bundle": small[0].fingerprint, "kind": "ordered", "device": "cpu", "wall": list(small[0].wall.images)}
+    wall = small[0].wall
+    assert wall is not None
+    head = {"bundle": small[0].fingerprint, "kind": "ordered", "device": "cpu", "wall": list(wall.images)}
     # what a killed sweep leaves: some results, recognised here by an impossible accuracy, and half a line
     known = [
         {**result.to_dict(), "accuracy_pct": -1.0, "provider": "p", "hits": None, "answers": None}
