@@ -143,7 +143,7 @@ class Preprocessing:
             ValueError: A key is missing, or has a value that is not allowed.
         """
         try:
-            height, width = value["crop"]
+            height, width = _pair(value["crop"])
             resize = value["resize"]
             if resize is not None:
                 resize = Resize(shorter=_positive(resize["shorter"]), filter=_one_of(Filter, resize["filter"]))
@@ -162,6 +162,12 @@ class Preprocessing:
         if not len(mean) == len(std) == channels or not all(number > 0 for number in std):
             raise ValueError(f"mean {mean} and std {std}: {channels} numbers each are needed, with std above 0")
         return result
+
+
+def _pair(value: object) -> tuple[object, object]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError(f"crop {value!r}: 2 numbers each are needed, height and width")
+    return value[0], value[1]
 
 
 def _positive(value: object) -> int:
