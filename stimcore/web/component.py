@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from importlib.resources import files
 
-NAMES = ("diagram", "lanes", "link", "wall")
+NAMES = ("diagram", "lanes", "link")
 """The components of this package."""
 
 
