@@ -198,7 +198,7 @@ def random_ordered(topology: Topology, rng: random.Random) -> Arrangement:
 
 
 def summarise(topology: Topology, arrangement: Arrangement) -> str:
-    """Return what was done to the network as a sentence: `4 of 9 blocks are gone.`
+    """Return one sentence that says what was done to the network.
 
     Example:
         >>> net = Topology.of("toy", [3, 2])

@@ -141,7 +141,7 @@ def choose(page: Page, name: str, text: str) -> None:
 def on_break_it(page: Page) -> None:
     """Delete a block, switch re-calibration off and guessing on."""
     block(page, 5).click()
-    expect(page).to_have_url(re.compile("spec=1-2-3.4-x5-6.7-8-9"))
+    expect(page).to_have_url(re.compile("spec=1-2-x3.4-x5-x6.7-x8-x9"))
     page.get_by_text("Re-calibrate", exact=True).click()
     expect(page).to_have_url(re.compile("recalibrate=false"))
     page.get_by_text("Guess first", exact=True).click()

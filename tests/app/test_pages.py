@@ -104,6 +104,7 @@ def test_a_point_and_a_bar_choose_and_so_does_the_keyboard(page: Page, served: D
     bars = page.locator(".st-key-figure_delete-one .bars .point path")
     bars.nth(0).click(force=True)
     expect(page.get_by_text(re.compile("without block 2: ")).first).to_be_visible()
+    expect(bars.nth(12)).to_be_visible()
     bars.nth(12).click(force=True)  # six later blocks of two methods; then the first block, apart
     expect(page.get_by_text(re.compile("without block 1: ")).first).to_be_visible()
     box = page.get_by_role("combobox", name="Block")
