@@ -383,7 +383,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"{start}  {known.two_cores:24}  {known.gpu:15}  {known.accuracy}")
         print(
             "Times are those of common training; stimulative training takes 1.3 to 1.5 times as long.\n"
-            "'about': reckoned from one step in fp32, measured on one core (AMD EPYC, Intel Xeon); the run itself was not made here."
+            "'about': reckoned from one step in fp32, measured on one core (AMD EPYC, Intel Xeon); the run was not made here."
         )
     cli.write_report(options.json, [row.to_dict() | {"expected": dataclasses.asdict(expected(row.name))} for row in rows])
     return 0
