@@ -12,6 +12,7 @@ from app.arrangement import Arrangement
 from stimcore.subnets.topology import Topology
 from stimcore.web import diagram as web_diagram
 from stimcore.web import lanes as web_lanes
+from stimcore.web import wall as web_wall
 from stimcore.web.component import Component
 
 
@@ -20,7 +21,7 @@ def _register(name: str) -> ComponentRenderer:
     return st.components.v2.component(f"stimcore_{name}", html=component.html, css=component.css, js=component.js)
 
 
-_diagram, _lanes, _link = _register("diagram"), _register("lanes"), _register("link")
+_diagram, _lanes, _link, _wall = map(_register, ("diagram", "lanes", "link", "wall"))
 
 
 def diagram(
@@ -50,6 +51,26 @@ def lanes(rows: Sequence[web_lanes.Lane], *, done: bool, large: bool, key: str) 
         key: Of the component.
     """
     _lanes(key=key, data=web_lanes.payload(rows, done=done, large=large))
+
+
+def picture_wall(
+    pictures: Sequence[web_wall.WallPicture],
+    methods: Sequence[web_wall.WallMethod],
+    classes: Sequence[str],
+    *,
+    tinted: bool,
+    key: str,
+) -> None:
+    """Draw the picture wall.
+
+    Args:
+        pictures: The pictures, the same for every method.
+        methods: What each method's network says to them.
+        classes: Names of the classes.
+        tinted: Give the pictures the colour of the method that is right.
+        key: Of the component.
+    """
+    _wall(key=key, data=web_wall.payload(pictures, methods, classes, tinted=tinted))
 
 
 def copy_link(experiment: str) -> None:

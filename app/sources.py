@@ -37,6 +37,7 @@ from stimcore.serve.types import (
     RunInfo,
     Sample,
     Status,
+    WallAnswers,
 )
 from stimcore.subnets.spec import Spec
 
@@ -299,6 +300,42 @@ def samples(experiment: ExperimentInfo, count: int = 8) -> list[Sample]:
     """Return evaluation images, the same ones every time."""
     first = experiment.methods[0]
     return _samples(BundleKey(experiment.name, first.name, first.fingerprint), count)
+
+
+class WallKey(NamedTuple):
+    """What the answers on the picture wall depend on.
+
+    Attributes:
+        experiment: Name of the experiment.
+        method: Folder of the bundle.
+        fingerprint: Of the bundle.
+        spec: The sub-network.
+        recalibrate: Whether batch norms are re-calibrated.
+        images: The evaluation images of the wall, which change when a bundle that has chosen them is added.
+    """
+
+    experiment: str
+    method: str
+    fingerprint: str
+    spec: Spec
+    recalibrate: bool
+    images: tuple[int, ...]
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _wall(experiment: str, fingerprints: tuple[str, ...]) -> list[Sample]:
+    return _client().wall(experiment)
+
+
+def wall(experiment: ExperimentInfo) -> list[Sample]:
+    """Return the evaluation images of the picture wall, the same ones every time."""
+    return _wall(experiment.name, tuple(method.fingerprint for method in experiment.methods))
+
+
+@st.cache_resource(show_spinner=False, max_entries=4096)
+def wall_answers(key: WallKey) -> WallAnswers:
+    """Return the answers of a sub-network on the images of the picture wall."""
+    return _client().wall_answers(key.experiment, key.method, str(key.spec), recalibrate=key.recalibrate)
 
 
 def classify(

@@ -92,6 +92,11 @@ def lesson_button(experiment: ExperimentInfo) -> None:
     )
 
 
+def lesson_open() -> bool:
+    """Whether the lesson is open."""
+    return session.memory(session.LessonProgress).step > 0
+
+
 def lesson_panel(topology: Topology, contrasts: Sequence[Contrast]) -> None:
     """Draw the open step of the lesson; nothing while the lesson is closed.
 

@@ -12,7 +12,8 @@ from app.components import diagram
 from app.frame import Frame, footer, frame
 from app.panels.answers import Question, draw_answers
 from app.panels.guess import covered, guess_panel
-from app.panels.lesson import lesson_button, lesson_panel
+from app.panels.lesson import lesson_button, lesson_open, lesson_panel
+from app.panels.wall import draw_wall
 from app.story import stored_contrasts, story
 from app.text import plain
 from app.watch import pause_s, watch, watch_only
@@ -133,15 +134,8 @@ def picture(topology: Topology, shown: arrangement.Arrangement, reason: str, lar
     )
 
 
-def side(here: Frame, shown: arrangement.Arrangement, contrasts: Sequence[Contrast], is_covered: bool) -> None:
-    """Draw the right column: the guess while the answers are covered, and the open step of the lesson."""
-    if is_covered:
-        guess_panel(here, shown)
-    lesson_panel(here.topology, contrasts)
-
-
-def answers(here: Frame, question: Question, place: DeltaGenerator) -> None:
-    """Draw the answers, and start or join the jobs that measure them.
+def answers(here: Frame, question: Question, place: DeltaGenerator) -> bool:
+    """Draw the answers, and start or join the jobs that measure them; return whether all of them are known.
 
     Args:
         here: The page.
@@ -152,6 +146,7 @@ def answers(here: Frame, question: Question, place: DeltaGenerator) -> None:
     polling = not all(watch(key).finished for key in question.keys)
     fragment = st.fragment(draw_answers, run_every=pause_s(POLL_S) if polling else None)
     fragment(here, question, place, polling)
+    return not polling
 
 
 def page() -> None:
@@ -176,13 +171,18 @@ def page() -> None:
             picture(topology, shown, reason, here.classroom)
         tools(topology, contrasts, here.classroom)
     with answer_slot:
-        answers(here, Question(shown, keys, is_covered), place)
+        measured = answers(here, Question(shown, keys, is_covered), place)
     with side_slot:
-        side(here, shown, contrasts, is_covered)
+        if is_covered:
+            guess_panel(here, shown)
+        lesson_panel(topology, contrasts)
     if not here.classroom:
         with st.container(key="about"):
             st.markdown(LEAD)
             footer(here)
+    if not (is_covered or lesson_open()):
+        with side_slot:  # last: it may wait for the server
+            draw_wall(here, shown, recalibrate=recalibrate, measured=measured)
 
 
 if __name__ == "__main__":

@@ -393,6 +393,22 @@ class Sample(ApiModel):
     png_base64: str
 
 
+class WallAnswers(ApiModel):
+    """Answers of one sub-network on the images of the picture wall, in the order of these images.
+
+    Attributes:
+        spec: Long form of the sub-network.
+        classes: For each image the index of the class with the largest probability.
+        confidence: For each image that probability, in [0, 1].
+        source: `stored` (in the bundle) or `measured`.
+    """
+
+    spec: str
+    classes: Sequence[int]
+    confidence: Sequence[float]
+    source: JobSource
+
+
 class ClassifyRequest(ApiModel):
     """Request to classify one image with several sub-networks. Exactly one of `index` and `image_base64` is given.
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from importlib.resources import files
 
-NAMES = ("diagram", "lanes", "link")
+NAMES = ("diagram", "lanes", "link", "wall")
 """The components of this package."""
 
 

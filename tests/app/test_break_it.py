@@ -187,6 +187,8 @@ def test_guess_then_reveal(page: Page, served: Dashboard) -> None:
     opened(page, f"{served.url}/?view=class")
     expect(page.get_by_text("Accuracies are measured")).to_have_count(0)
     block(page, 9).click()
+    expect(code(page)).to_have_value("1-2-x3.4-5-x6.7-x8-9")
+    page.wait_for_timeout(1000)  # the answers of the state before are hidden too: until this one's button is there
     expect(page.get_by_text("hidden until revealed").first).to_be_visible()
     expect(page.locator(".accuracy").first).to_have_text("?")
     page.get_by_role("slider").first.press("ArrowLeft")

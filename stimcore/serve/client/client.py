@@ -206,6 +206,20 @@ class Client:
         answer = self._send("GET", f"/v1/experiments/{_segment(experiment)}/samples", params)
         return TypeAdapter(list[types.Sample]).validate_json(answer.content)
 
+    def wall(self, experiment: str) -> list[types.Sample]:
+        """Return the evaluation images of the picture wall, the same for all methods of an experiment."""
+        answer = self._send("GET", f"/v1/experiments/{_segment(experiment)}/wall")
+        return TypeAdapter(list[types.Sample]).validate_json(answer.content)
+
+    def wall_answers(self, experiment: str, method: str, spec: str, *, recalibrate: bool = True) -> types.WallAnswers:
+        """Return the answers of a sub-network on the images of the picture wall.
+
+        Raises:
+            SpecError: The network does not have this sub-network.
+        """
+        params = {"spec": spec, "recalibrate": str(recalibrate).lower()}
+        return self._get(types.WallAnswers, _bundle_path(experiment, method, "wall"), params)
+
     def classify(self, experiment: str, request: types.ClassifyRequest) -> types.Classification:
         """Return the predictions of sub-networks for one image.
 

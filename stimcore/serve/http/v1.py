@@ -17,15 +17,16 @@ from pydantic import BaseModel, ValidationError
 
 from stimcore.bundle import Bundle
 from stimcore.errors import UsageError
-from stimcore.serve import image_codec, types
+from stimcore.serve import types
 from stimcore.serve.errors import NotStored, TooLarge, TooMany
 from stimcore.serve.http.body import parse_json, read_body
 from stimcore.serve.http.error_response import ERROR_RESPONSES, MAX_LISTED
 from stimcore.serve.jobs.job import Job
 from stimcore.serve.repository.describe import check_spec, finite, networks_of, stored_sweep
 from stimcore.serve.repository.models import bundle_ref
+from stimcore.serve.repository.wall import image_sample, stored_answers, wall_images
 from stimcore.serve.service import Service
-from stimcore.serve.workers.messages import Classify, Standalone
+from stimcore.serve.workers.messages import AnswerImages, Classify, Standalone
 
 T = TypeVar("T", bound=BaseModel)
 MAX_CLIENT_CHARS = 64
@@ -224,6 +225,34 @@ def _add_image_routes(router: APIRouter, service: Service) -> None:
             raise TooLarge(f"{count:,} samples", allowed=f"at most {service.limits.samples}")
         return await asyncio.to_thread(_samples, bundle, count, seed)
 
+    @router.get("/experiments/{experiment}/wall", summary="Evaluation images of the picture wall, the same for all methods")
+    async def wall(experiment: str) -> list[types.Sample]:
+        bundles = service.repository.bundles_of(experiment)
+
+        def read() -> list[types.Sample]:
+            return [image_sample(bundles[0], index) for index in wall_images(bundles)]
+
+        return await asyncio.to_thread(read)
+
+    @router.get(
+        "/experiments/{experiment}/methods/{method}/wall", summary="Answers of a sub-network on the images of the picture wall"
+    )
+    async def wall_answers(experiment: str, method: str, spec: str, recalibrate: bool = True) -> types.WallAnswers:
+        service.must_take_work()
+        bundle, bundles = service.repository.bundle(experiment, method), service.repository.bundles_of(experiment)
+        images = await asyncio.to_thread(wall_images, bundles)
+        parsed, ref = bundle.topology.parse(spec), bundle_ref(bundle)
+        stored = await asyncio.to_thread(stored_answers, bundle, parsed, images) if recalibrate else None
+        answers = stored or await service.pool.call(
+            lambda number: AnswerImages(number, ref, parsed, recalibrate, images), service.limits.call_s
+        )
+        return types.WallAnswers(
+            spec=str(parsed),
+            classes=answers.classes,
+            confidence=answers.confidence,
+            source="measured" if stored is None else "stored",
+        )
+
     @router.post(
         "/experiments/{experiment}/classify",
         summary="Predictions of sub-networks for one image",
@@ -259,14 +288,6 @@ def _decode_base64(text: str, max_bytes: int) -> bytes:
 
 
 def _samples(bundle: Bundle, count: int, seed: int) -> list[types.Sample]:
-    pixels, labels = bundle.experiment.evaluation
-    chosen = np.random.Generator(np.random.PCG64(seed)).permutation(len(labels))[:count]
-    return [
-        types.Sample(
-            index=int(i),
-            label=int(labels[i]),
-            label_name=bundle.experiment.classes[labels[i]],
-            png_base64=base64.b64encode(image_codec.encode_png(pixels[i])).decode(),
-        )
-        for i in chosen
-    ]
+    num_images = len(bundle.experiment.evaluation[1])
+    chosen = np.random.Generator(np.random.PCG64(seed)).permutation(num_images)[:count]
+    return [image_sample(bundle, int(index)) for index in chosen]

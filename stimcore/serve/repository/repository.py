@@ -131,6 +131,15 @@ class ModelRepository:
         names = ", ".join(dict.fromkeys(e for e, _ in self.snapshot.bundles))
         raise NotFound(f"there is no experiment '{name[:80]}'", allowed=names or "none: nothing is exported yet")
 
+    def bundles_of(self, experiment: str) -> list[Bundle]:
+        """Return all bundles of an experiment, at least one.
+
+        Raises:
+            NotFound: There is no such experiment; the error lists those that exist.
+        """
+        self.experiment(experiment)
+        return [bundle for (name, _), bundle in self.snapshot.bundles.items() if name == experiment]
+
     def model(self, name: str) -> Model:
         """Return a model of the Open Inference Protocol by its name or alias.
 

@@ -5,13 +5,13 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from stimcore.bundle import Experiment
+from stimcore.bundle import Answers, Experiment
 from stimcore.engine.inference import Floats, InferenceEngine
 from stimcore.engine.provider import Provider
-from stimcore.errors import BundleError, UsageError
+from stimcore.errors import BundleError, StimcoreError, UsageError
 from stimcore.serve import image_codec
 from stimcore.serve.workers.engines import EngineCache
-from stimcore.serve.workers.messages import Call, Classify, Forget, Infer, Standalone
+from stimcore.serve.workers.messages import AnswerImages, Call, Classify, Forget, Infer, Standalone
 from stimcore.subnets.spec import Spec
 
 CHECK_IMAGES = 32
@@ -36,6 +36,8 @@ def answer_call(call: Call, engines: EngineCache, provider: Provider) -> object:
             return _infer(call, engines.open(call.bundle))
         case Classify():
             return _classify(call, engines.open(call.bundle))
+        case AnswerImages():
+            return _answer_images(call, engines.open(call.bundle))
         case Standalone():
             return _standalone(call.spec, engines.open(call.bundle), provider)
         case Forget():
@@ -57,6 +59,15 @@ def _classify(call: Classify, engine: InferenceEngine) -> tuple[bytes, list[tupl
     pixels = _pixels(call, experiment)
     images = experiment.normalise(pixels[None])
     return image_codec.encode_png(pixels), [(spec, _probabilities(engine.logits(spec, images)[0])) for spec in call.specs]
+
+
+def _answer_images(call: AnswerImages, engine: InferenceEngine) -> Answers:
+    experiment = engine.bundle.experiment
+    pixels = experiment.normalise(experiment.evaluation[0][np.array(call.images, np.int64)])
+    logits = engine.logits(call.spec, pixels, recalibrate=call.recalibrate)
+    if not np.isfinite(logits).all():
+        raise StimcoreError(f"the logits of {call.spec} are not finite")
+    return Answers.of(logits)
 
 
 def _pixels(call: Classify, experiment: Experiment) -> NDArray[np.uint8]:

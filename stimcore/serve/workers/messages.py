@@ -78,6 +78,21 @@ class Classify(Call):
 
 
 @dataclass(frozen=True)
+class AnswerImages(Call):
+    """Run a sub-network on some of the evaluation images; the answer is `stimcore.bundle.Answers`.
+
+    Attributes:
+        spec: The sub-network.
+        recalibrate: Whether its batch norms are re-calibrated.
+        images: Numbers of evaluation images.
+    """
+
+    spec: Spec
+    recalibrate: bool
+    images: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Standalone(Call):
     """Compose a self-contained ONNX file of a sub-network and check it; the answer is its bytes.
 
