@@ -9,7 +9,9 @@ server's status, runs in progress) for a few seconds, for all visitors together.
 
 import base64
 import os
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +44,10 @@ from stimcore.serve.types import (
 from stimcore.subnets.spec import Spec
 
 ROOT = Path(__file__).resolve().parent.parent
+MAX_WALLS = 4096
+"""Answers on picture walls that are kept for all visitors, about 1 kB each."""
+STORED_WALL_S = 0.15
+"""Time in which the server sends stored answers; for others the page asks again later."""
 JobForgotten = NotFound
 """Raised for a job that the server does not know, for instance after a restart."""
 
@@ -332,10 +338,55 @@ def wall(experiment: ExperimentInfo) -> list[Sample]:
     return _wall(experiment.name, tuple(method.fingerprint for method in experiment.methods))
 
 
-@st.cache_resource(show_spinner=False, max_entries=4096)
-def wall_answers(key: WallKey) -> WallAnswers:
-    """Return the answers of a sub-network on the images of the picture wall."""
-    return _client().wall_answers(key.experiment, key.method, str(key.spec), recalibrate=key.recalibrate)
+@dataclass
+class WallCalls:
+    """Questions for answers on picture walls, shared by all visitors: equal ones are asked once.
+
+    Attributes:
+        pool: Threads that wait for the server.
+        futures: The last `MAX_WALLS` questions.
+        lock: Held while `futures` changes.
+    """
+
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, "wall"))
+    futures: dict[WallKey, Future[WallAnswers]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@st.cache_resource(show_spinner=False)
+def _wall_calls() -> WallCalls:
+    return WallCalls()
+
+
+def wall_answers(key: WallKey, wait_s: float = 0.0) -> WallAnswers | None:
+    """Return the answers of a sub-network on the images of the picture wall; None while the server works on them.
+
+    A run of the page must not wait for a network to be re-calibrated: what the page no longer shows would stay on the screen.
+
+    Args:
+        key: What is asked.
+        wait_s: Time to wait for the answers.
+
+    Raises:
+        StimcoreError: The server has no answer. The next call asks again.
+    """
+    calls, client = _wall_calls(), _client()
+    with calls.lock:
+        future = calls.futures.get(key)
+        if future is None:
+            for old in list(calls.futures)[: max(0, len(calls.futures) + 1 - MAX_WALLS)]:
+                del calls.futures[old]
+            spec, recalibrate = str(key.spec), key.recalibrate
+            future = calls.pool.submit(client.wall_answers, key.experiment, key.method, spec, recalibrate=recalibrate)
+            calls.futures[key] = future
+    try:
+        return future.result(wait_s)
+    except TimeoutError:
+        return None
+    except StimcoreError:
+        with calls.lock:
+            calls.futures.pop(key, None)
+        raise
 
 
 def classify(

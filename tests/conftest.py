@@ -62,6 +62,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderSchedu
     return FolderScheduling(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run of several processes that ends, for whatever reason, before all of its tests have been run."""
+    controller = session.config.pluginmanager.getplugin("dsession")
+    left = getattr(getattr(controller, "sched", None), "num_left", 0)
+    if left and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print(f"\nerror: the run ended although {left} tests have not been run.")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the folders that take longest begin first, where several processes share the tests."""
     if IN_WORKER:

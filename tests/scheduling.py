@@ -4,6 +4,8 @@ A process makes its own dashboard, server, browser and bundles: no two processes
 make, so that all tests of a folder that shares them run in one process. Everything else is divided by file.
 """
 
+from typing import Any
+
 from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER = ("tests/serve/", "tests/app/")
@@ -13,7 +15,23 @@ FIRST = (*TOGETHER, "tests/train/", "tests/export/", "tests/engine/")
 
 
 class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Gives every process one folder or file of tests after another."""
+    """Gives every process one folder or file of tests after another.
+
+    Attributes:
+        num_completed: Tests that have been run.
+    """
+
+    num_completed = 0
+
+    def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+        """Count a test that a process has run."""
+        self.num_completed += 1
+        super().mark_test_complete(node, item_index, duration)
+
+    @property
+    def num_left(self) -> int:
+        """Tests that have not been run."""
+        return len(self.collection or ()) - self.num_completed
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the folder or file of a test."""

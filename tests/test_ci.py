@@ -70,3 +70,35 @@ def test_ci_fails_when_a_checker_complains(project: Path) -> None:
     assert done.returncode != 0
     assert "error: a type" in done.stdout
     assert "passed" not in done.stdout
+
+
+TORN = """
+def pytest_configure(config):
+    config.pluginmanager.register(Torn(config), "torn")
+
+class Torn:
+    def __init__(self, config):
+        self.config = config
+
+    def pytest_runtest_logreport(self, report):
+        controller = self.config.pluginmanager.getplugin("dsession")
+        if controller is not None:
+            controller.sched.workqueue.clear()
+"""
+"""A conftest.py that loses the tests which no process has begun."""
+
+
+@pytest.mark.parametrize(("torn", "code"), [(False, 0), (True, 1)])
+def test_a_run_that_loses_tests_fails(tmp_path: Path, torn: bool, code: int) -> None:
+    (tmp_path / "tests").mkdir()
+    for name in ("__init__.py", "conftest.py", "scheduling.py"):
+        shutil.copy(ROOT / "tests" / name, tmp_path / "tests")
+    for number in range(8):
+        text = "import pytest\n\n\n@pytest.mark.parametrize('n', range(3))\ndef test_it(n):\n    assert n < 3\n"
+        (tmp_path / "tests" / f"test_{number}.py").write_text(text, encoding="utf-8")
+    (tmp_path / "conftest.py").write_text(TORN if torn else "", encoding="utf-8")
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
+    words = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", "tests"]
+    done = subprocess.run(words, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert ("tests have not been run" in done.stdout) is torn

@@ -10,9 +10,13 @@ from app.components import picture_wall
 from app.frame import Frame
 from app.story import compared
 from app.text import plain
+from app.watch import pause_s
 from stimcore.errors import StimcoreError
 from stimcore.serve.types import MethodInfo, WallAnswers
 from stimcore.web.wall import WallMethod, WallPicture
+
+POLL_S = 0.4
+"""Seconds between two polls of a visitor alone."""
 
 
 def wall_methods(here: Frame) -> Sequence[MethodInfo]:
@@ -22,8 +26,8 @@ def wall_methods(here: Frame) -> Sequence[MethodInfo]:
     return chosen if len(chosen) == len(names) else here.methods[:2]
 
 
-def draw_wall(here: Frame, shown: Arrangement, *, recalibrate: bool, measured: bool) -> None:
-    """Draw the pictures, and the answers to them.
+def picture_panel(here: Frame, shown: Arrangement, *, recalibrate: bool, measured: bool) -> None:
+    """Draw the pictures and the answers to them, polled until the server has all of these.
 
     Args:
         here: The page.
@@ -34,25 +38,49 @@ def draw_wall(here: Frame, shown: Arrangement, *, recalibrate: bool, measured: b
     """
     try:
         samples = sources.wall(here.experiment)
-        pictures = [WallPicture(sample.label, sample.png_base64) for sample in samples]
         images = tuple(sample.index for sample in samples)
-        methods = []
-        for method in wall_methods(here):
-            asked = sources.WallKey(here.experiment.name, method.name, method.fingerprint, shown.spec, recalibrate, images)
-            methods.append(_on_wall(here, method, sources.wall_answers(asked) if measured else None))
+        keys = [
+            sources.WallKey(here.experiment.name, method.name, method.fingerprint, shown.spec, recalibrate, images)
+            for method in wall_methods(here)
+        ]
+        polling = measured and any(sources.wall_answers(key, sources.STORED_WALL_S) is None for key in keys)
     except StimcoreError as error:
         st.caption(plain(f"The pictures can't be shown: {error}"))
         return
+    if not measured:
+        st.caption(f"What do they say to {len(samples)} test pictures? The pictures follow the numbers.")
+        return
+    pictures = [WallPicture(sample.label, sample.png_base64) for sample in samples]
+    fragment = st.fragment(_draw_wall, run_every=pause_s(POLL_S) if polling else None)
+    fragment(here, pictures, keys, polling)
+
+
+def _draw_wall(here: Frame, pictures: Sequence[WallPicture], keys: Sequence[sources.WallKey], polling: bool) -> None:
+    """Draw the wall once all answers are there; runs as a fragment. Then the whole page runs once more, which ends the polling.
+
+    The component gets no data before: what follows while the browser still loads its script would not be drawn.
+    """
+    try:
+        answers = [answer for key in keys if (answer := sources.wall_answers(key)) is not None]
+    except StimcoreError as error:
+        st.caption(plain(f"The pictures can't be shown: {error}"))
+        return
+    if len(answers) < len(keys):
+        st.caption(f"Asking the networks about {len(pictures)} test pictures …")
+        return
+    if polling:
+        st.rerun()
     experiment = here.experiment
+    methods = [_on_wall(here, method, answer) for method, answer in zip(wall_methods(here), answers, strict=True)]
     picture_wall(pictures, methods, experiment.classes, tinted=experiment.image_shape[0] == 1, key="wall")
 
 
-def _on_wall(here: Frame, method: MethodInfo, answers: WallAnswers | None) -> WallMethod:
+def _on_wall(here: Frame, method: MethodInfo, answers: WallAnswers) -> WallMethod:
     style = here.style(method)
     return WallMethod(
         name=style.label,
         glyph=style.glyph,
         color=style.color,
-        classes=answers.classes if answers else None,
-        confidence=answers.confidence if answers else None,
+        classes=answers.classes,
+        confidence=answers.confidence,
     )

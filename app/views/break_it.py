@@ -13,7 +13,7 @@ from app.frame import Frame, footer, frame
 from app.panels.answers import Question, draw_answers
 from app.panels.guess import covered, guess_panel
 from app.panels.lesson import lesson_button, lesson_open, lesson_panel
-from app.panels.wall import draw_wall
+from app.panels.wall import picture_panel
 from app.story import stored_contrasts, story
 from app.text import plain
 from app.watch import pause_s, watch, watch_only
@@ -181,8 +181,8 @@ def page() -> None:
             st.markdown(LEAD)
             footer(here)
     if not (is_covered or lesson_open()):
-        with side_slot:  # last: it may wait for the server
-            draw_wall(here, shown, recalibrate=recalibrate, measured=measured)
+        with side_slot:
+            picture_panel(here, shown, recalibrate=recalibrate, measured=measured)
 
 
 if __name__ == "__main__":

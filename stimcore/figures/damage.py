@@ -68,7 +68,7 @@ def single_deletions_figure(
             x=[str(block) for block, _ in first.singles],
             legendgroup=method.style.label,
             showlegend=False,
-            marker_pattern=HATCHED,
+            marker_pattern={**HATCHED, "fgcolor": method.style.color},
         )
         figure.add_trace(bars, row=1, col=2)
     apply_layout(figure, x="deleted block", y=DROP, height=400)

@@ -10,13 +10,15 @@ from pathlib import Path
 from stimcore import cli
 from stimcore.errors import StimcoreError, Unavailable, UsageError
 from stimcore.serve import logs
+from stimcore.serve.http.addresses import parse_networks
+from stimcore.serve.http.app import HttpOptions
 from stimcore.serve.http.uvicorn_server import run
 from stimcore.serve.limits import Limits
 from stimcore.serve.service import Service, ServiceConfig
+from stimcore.serve.tokens import MIN_TOKEN_CHARS, read_tokens
 from stimcore.serve.workers.config import LOCAL_ENGINE, engine_url
 
 HOST, PORT = "127.0.0.1", 8000
-MIN_TOKEN_CHARS = 16
 BACKLOG = 1024
 """Connections that the system accepts before the server does."""
 
@@ -45,6 +47,22 @@ def parser() -> cli.Parser:
     line.add_argument(
         "--engine", default=LOCAL_ENGINE, metavar="E", help="onnxruntime, or triton://HOST:PORT (default: %(default)s)"
     )
+    line.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="address or network of a proxy whose X-Forwarded-For counts; may be repeated",
+    )
+    line.add_argument(
+        "--metrics-port", type=int, metavar="PORT", help="serve /metrics there too, without a token; 0 for a free one"
+    )
+    line.add_argument(
+        "--frame-ancestors",
+        default="'none'",
+        metavar="SOURCES",
+        help="origins that may show a response in a frame, as in Content-Security-Policy (default: %(default)s)",
+    )
     line.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default: %(default)s")
     line.add_argument("--fd", type=int, help="an inherited socket that listens already, instead of --host and --port")
     line.add_argument("--until-input-closes", action="store_true", help="end when standard input closes")
@@ -57,35 +75,58 @@ def main(argv: Sequence[str]) -> int:
     limits = Limits().with_texts(options.limit)
     if not options.folder.is_dir():
         raise UsageError(f"there is no folder {options.folder}", todo="'python -m stimcore.export' makes one.")
-    token = os.environ.get("STIMCORE_TOKEN") or None
-    if token is not None and len(token) < MIN_TOKEN_CHARS:
-        raise UsageError(f"STIMCORE_TOKEN has {len(token)} characters", allowed=f"at least {MIN_TOKEN_CHARS}")
+    tokens = read_tokens(os.environ)
+    http = HttpOptions(
+        read_token=tokens.read,
+        trusted_proxies=parse_networks(options.trusted_proxy),
+        frame_ancestors=_check_sources(options.frame_ancestors),
+    )
     engine_url(options.engine)  # refuses an unknown engine before a socket is opened
-    sock = _listen(options.host, options.port, options.fd, token)
+    sock = _listen(options.host, options.port, options.fd, tokens.admin)
     threads = options.threads if options.threads is not None else len(os.sched_getaffinity(0))
     if threads < 1:
         raise UsageError(f"--threads {threads}", allowed="1 and more")
     logs.configure(options.log_level)
-    host, port = sock.getsockname()[:2]
-    print(f"stimcore serves {options.folder} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    print(f"stimcore serves {options.folder} at {_url(sock)}", flush=True)
+    metrics_sock = None
+    if options.metrics_port is not None:
+        metrics_sock = _bind(sock.getsockname()[0], options.metrics_port, "--metrics-port")
+        print(f"metrics at {_url(metrics_sock)}/metrics", flush=True)
     config = ServiceConfig(
         folder=options.folder,
         runs=options.runs,
         devices=options.device.split(","),
         threads=threads,
         limits=limits,
-        token=token,
+        token=tokens.admin,
         engine=options.engine,
     )
-    reason = asyncio.run(_serve(config, sock, until_input_closes=options.until_input_closes))
+
+    async def serve() -> StimcoreError | None:
+        return await run(Service(config), sock, http, metrics_sock=metrics_sock, watch_input=options.until_input_closes)
+
+    reason = asyncio.run(serve())
     if reason is not None:
         raise reason
     return 0
 
 
-async def _serve(config: ServiceConfig, sock: socket.socket, *, until_input_closes: bool) -> StimcoreError | None:
-    """Serve; return why the server could not go on, None when it was asked to end."""
-    return await run(Service(config), sock, watch_input=until_input_closes)
+def _check_sources(text: str) -> str:
+    """Return the value of `--frame-ancestors`.
+
+    Raises:
+        UsageError: The text would end the header or the directive.
+    """
+    if not text.strip() or not all(" " <= character <= "~" and character not in ";," for character in text):
+        raise UsageError(
+            f"--frame-ancestors {text[:80]!r}", allowed="'none', 'self', or origins such as https://school.example"
+        )
+    return text.strip()
+
+
+def _url(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _require_token(address: str, token: str | None) -> None:
@@ -112,15 +153,33 @@ def _listen(host: str, port: int, fd: int | None, token: str | None) -> socket.s
         if (host, port) != (HOST, PORT):
             raise UsageError("--fd with --host or --port", allowed="--fd alone: the socket has an address already")
         return _inherited(fd, token)
+    return _bind(host, port, "--port", token, guarded=True)
+
+
+def _bind(host: str, port: int, option: str, token: str | None = None, *, guarded: bool = False) -> socket.socket:
+    """Return a socket that listens on an address.
+
+    Args:
+        host: Name or number of the address.
+        port: The port; 0 for a free one.
+        option: Option that chose the port.
+        token: Token that requests need.
+        guarded: Whether an address that other machines can reach needs a token.
+
+    Raises:
+        UsageError: There is no such address, or it needs a token.
+        Unavailable: The port is in use.
+    """
     if not 0 <= port <= 65535:
-        raise UsageError(f"--port {port}", allowed="0 to 65535")
+        raise UsageError(f"{option} {port}", allowed="0 to 65535")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as reason:
         raise UsageError(
             f"there is no address '{host[:80]}'", allowed="127.0.0.1, 0.0.0.0, a name or number of this machine"
         ) from reason
-    _require_token(str(address[0]), token)
+    if guarded:
+        _require_token(str(address[0]), token)
     # asyncio sets TCP_NODELAY only on sockets that name their protocol; without it, small answers wait for acknowledgements
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -129,7 +188,7 @@ def _listen(host: str, port: int, fd: int | None, token: str | None) -> socket.s
     except OSError as reason:
         sock.close()
         raise Unavailable(
-            f"{host}:{port} can't be used ({reason.strerror})", todo="Give another --port, or 0 for a free one."
+            f"{host}:{port} can't be used ({reason.strerror})", todo=f"Give another {option}, or 0 for a free one."
         ) from reason
     sock.listen(BACKLOG)
     return sock

@@ -27,6 +27,12 @@ class Denied(UsageError):
     code = "denied"
 
 
+class Forbidden(UsageError):
+    """A request for which the read-only token is not enough."""
+
+    code = "forbidden"
+
+
 class TooSlow(UsageError):
     """A request whose body did not arrive in time."""
 
@@ -34,7 +40,7 @@ class TooSlow(UsageError):
 
 
 class TooMany(Unavailable):
-    """More jobs or event streams at once than the limits allow."""
+    """More jobs, event streams, calls or bytes at once than the limits allow to one client or address."""
 
     code = "too_many"
 
@@ -63,6 +69,7 @@ _TABLE: tuple[tuple[type[StimcoreError], int], ...] = (
     (SpecError, 400),
     (DataMissing, 400),
     (Denied, 401),
+    (Forbidden, 403),
     (NotFound, 404),
     (NotStored, 404),
     (TooSlow, 408),

@@ -12,27 +12,35 @@ class Limits:
     """Limits of the server. Names that end in `_s` are seconds, in `_bytes` bytes; the others are counts.
 
     Attributes:
-        connections: Open connections; a further one is closed at once.
+        connections: Open connections; on a further one, only the health of the server is answered.
+        connections_per_address: The same for the connections of one address.
+        half_open_per_address: Connections of one address on which no complete request arrived yet; with more, the oldest of
+            them is closed.
         header_s: Time for the whole head of a request.
         body_s: Time for the whole body of a request.
-        write_s: Time for which the server waits until a client reads more of its response.
+        write_s: Time for which the server waits until a client reads more of its response; any progress starts it anew.
         keep_alive_s: Time for which an idle connection stays open.
         body_bytes: Size of a body after decompression.
+        in_flight_bytes: Bytes of the bodies of all requests that are not answered yet, and of large responses.
+        in_flight_bytes_per_address: The same for the requests of one address.
         chunks: Chunks in which a body may arrive.
         json_bytes: Size of the JSON part of a request; larger tensors are sent as binary data.
         json_depth: Nesting depth of JSON.
         batch: Images in one inference request.
         calls: Waiting inferences, classifications and downloads, counted separately for each priority.
+        calls_per_address: Inferences, classifications and downloads of one address that wait or run.
         call_s: Time for an inference or a classification, waiting and a first re-calibration included.
         download_s: Time for the download of a stand-alone network, waiting included.
         jobs: Jobs that wait or run.
-        jobs_per_client: Jobs of one client that wait or run.
+        jobs_per_client: Jobs of one client, by the name that it sends, that wait or run.
+        jobs_per_address: Jobs of one address that wait or run.
         specs: Sub-networks in one job.
         job_s: Time for a job, waiting included.
         lease_s: Time for which a poll counts as watching a job.
         finished_jobs: Finished jobs that the server remembers.
         known_results: Measured results in the result cache.
         streams: Open event streams.
+        streams_per_address: Open event streams of one address.
         heartbeat_s: Time without an event after which a comment is sent on an event stream.
         samples: Images in one answer.
         image_bytes: Size of an image file to classify; `GET /v1/status` reports it.
@@ -41,6 +49,8 @@ class Limits:
         engines: Bundles that a worker keeps open.
         keep_bytes: Memory of a worker for statistics, activations and sessions of these bundles.
         start_s: Time for a worker to start.
+        hang_s: Time after which a worker that does not answer the question whether it is alive is ended and replaced.
+        late_s: Time for which a call may go on in its worker after its deadline; then the worker is ended and replaced.
         silence_s: Time after which a worker that is at work and sends nothing is ended and replaced.
         crashes: Workers that may end within `crash_window_s`; with more, the server is not ready.
         crash_window_s: Time window of `crashes`.
@@ -49,26 +59,33 @@ class Limits:
     """
 
     connections: int = 512
+    connections_per_address: int = 256
+    half_open_per_address: int = 64
     header_s: float = 10
     body_s: float = 60
     write_s: float = 30
     keep_alive_s: float = 20
     body_bytes: int = 64 << 20
+    in_flight_bytes: int = 256 << 20
+    in_flight_bytes_per_address: int = 128 << 20
     chunks: int = 65_536
     json_bytes: int = 1 << 20
     json_depth: int = 100
     batch: int = 1024
     calls: int = 64
+    calls_per_address: int = 48
     call_s: float = 30
     download_s: float = 120
-    jobs: int = 32
+    jobs: int = 64
     jobs_per_client: int = 8
+    jobs_per_address: int = 32
     specs: int = 5832
     job_s: float = 1800
     lease_s: float = 10
     finished_jobs: int = 256
     known_results: int = 50_000
     streams: int = 64
+    streams_per_address: int = 48
     heartbeat_s: float = 15
     samples: int = 64
     image_bytes: int = 2_000_000
@@ -77,6 +94,8 @@ class Limits:
     engines: int = 6
     keep_bytes: int = 6 << 30
     start_s: float = 120
+    hang_s: float = 8
+    late_s: float = 30
     silence_s: float = 300
     crashes: int = 3
     crash_window_s: float = 60
@@ -88,6 +107,9 @@ class Limits:
             value = getattr(self, item.name)
             if not value > 0:
                 raise UsageError(f"limit {item.name}={value}", allowed="more than 0")
+        for name in ("in_flight_bytes", "in_flight_bytes_per_address"):
+            if getattr(self, name) < self.body_bytes:  # a body of the largest size would never be accepted
+                raise UsageError(f"limit {name}={getattr(self, name)}", allowed=f"at least body_bytes, {self.body_bytes}")
 
     def with_texts(self, texts: Sequence[str]) -> Self:
         """Return these limits with changes that are written as `NAME=VALUE`.

@@ -3,7 +3,11 @@
 import json
 import logging
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
+
+TRACEPARENT: ContextVar[str] = ContextVar("traceparent", default="")
+"""`traceparent` of the request that is being answered (W3C Trace Context); empty where it has none."""
 
 
 class JsonFormatter(logging.Formatter):

@@ -77,6 +77,9 @@ class Metrics:
         self._caches = Gauge(
             "stim_engine_cache", "What engines keep: bytes, hits, misses.", ["cache", "what"], registry=registry
         )
+        self.in_flight_bytes = Gauge(
+            "stim_in_flight_bytes", "Bytes of the bodies of requests that are not answered yet.", registry=registry
+        )
         self._ready = Gauge("stim_ready", "1 when the server takes work.", registry=registry)
 
     def allow_models(self, names: Iterable[str]) -> None:

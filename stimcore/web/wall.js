@@ -10,23 +10,21 @@ export default function ({ data, parentElement }) {
   const say = (index) => {
     wall.querySelectorAll('button').forEach((button) => button.classList.toggle('shown', Number(button.dataset.picture) === index));
     if (index === null) { says.textContent = USUAL; return; }
-    const answers = data.methods.filter((method) => method.classes).map((method) => `${method.name}: ${data.classes[method.classes[index]]}, ${percent(method.confidence[index])} sure`);
+    const answers = data.methods.map((method) => `${method.name}: ${data.classes[method.classes[index]]}, ${percent(method.confidence[index])} sure`);
     says.textContent = `This is: ${data.classes[data.pictures[index].label]}. ${answers.join('. ')}.`;
   };
 
   const picture = (method, index) => {
-    const one = data.pictures[index], known = Boolean(method.classes);
-    const right = known && method.classes[index] === one.label;
-    const answer = known ? data.classes[method.classes[index]] : '';
-    const button = make('button', known && !right ? 'wrong' : ''), frame = make('span', data.tinted ? 'frame tinted' : 'frame'), image = make('img', '');
+    const one = data.pictures[index], right = method.classes[index] === one.label, answer = data.classes[method.classes[index]];
+    const button = make('button', right ? '' : 'wrong'), frame = make('span', data.tinted ? 'frame tinted' : 'frame'), image = make('img', '');
     button.type = 'button';
     button.dataset.picture = index;
     button.tabIndex = index ? -1 : 0; // one stop of the Tab key per method; arrow keys walk along the pictures
-    button.setAttribute('aria-label', `${data.classes[one.label]}, ${known ? (right ? 'right' : `answer: ${answer}`) : 'not known yet'}`);
+    button.setAttribute('aria-label', `${data.classes[one.label]}, ${right ? 'right' : `answer: ${answer}`}`);
     image.src = 'data:image/png;base64,' + one.png;
     image.alt = '';
     frame.append(image);
-    button.append(frame, make('span', 'answer', known && !right ? short(answer) : ''));
+    button.append(frame, make('span', 'answer', right ? '' : short(answer)));
     button.onpointerenter = button.onfocus = button.onclick = () => say(index);
     button.onkeydown = (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
@@ -39,14 +37,13 @@ export default function ({ data, parentElement }) {
 
   const group = (method) => {
     const box = make('div', 'group'), title = make('div', 'method'), pictures = make('div', 'pictures'), mark = make('span', 'glyph', method.glyph);
-    const right = method.classes ? data.pictures.filter((one, i) => method.classes[i] === one.label).length : null;
+    const right = data.pictures.filter((one, i) => method.classes[i] === one.label).length;
     mark.style.color = method.color;
     mark.setAttribute('aria-hidden', 'true');
     box.style.setProperty('--method', method.color);
-    pictures.classList.toggle('waiting', right === null);
     pictures.setAttribute('role', 'group');
     pictures.setAttribute('aria-label', `${method.name}: answers to ${data.pictures.length} pictures`);
-    title.append(mark, make('span', '', method.name), make('span', 'count', right === null ? 'asking …' : `${right} of ${data.pictures.length} right`));
+    title.append(mark, make('span', '', method.name), make('span', 'count', `${right} of ${data.pictures.length} right`));
     pictures.append(...data.pictures.map((_, index) => picture(method, index)));
     box.append(title, pictures);
     return box;

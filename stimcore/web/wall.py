@@ -26,15 +26,15 @@ class WallMethod:
         name: The method's name for a reader.
         glyph: The method's symbol.
         color: `#RRGGBB`.
-        classes: For each picture the index of its answer; None while it is not known.
-        confidence: For each picture how sure it is, in [0, 1]; None while it is not known.
+        classes: For each picture the index of its answer.
+        confidence: For each picture how sure it is, in [0, 1].
     """
 
     name: str
     glyph: str
     color: str
-    classes: Sequence[int] | None = None
-    confidence: Sequence[float] | None = None
+    classes: Sequence[int]
+    confidence: Sequence[float]
 
 
 def payload(

@@ -48,7 +48,7 @@ def test_first_blocks_stand_apart_and_hatched() -> None:
     assert list(later.x) == [3]
     assert list(first.x) == ["2"]
     assert (later.xaxis, first.xaxis, first.yaxis) == ("x", "x2", "y2")
-    assert first.marker.pattern.shape == "x"
+    assert (first.marker.pattern.shape, first.marker.pattern.fgcolor) == ("x", STYLES["common"].color)
     assert list(first.customdata) == [2]
     assert [trace.showlegend for trace in figure.data] == [None, None, False, False]
     assert {row["x"] for row in rows_of(figure)} == {"2", "3"}

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,6 +37,7 @@ class Running:
         limits: Values of `--limit`, as `NAME=VALUE`.
         token: Value of STIMCORE_TOKEN; None for none.
         words: Further arguments of the command line.
+        variables: Further environment variables.
         wait: Whether to wait until the server is ready.
     """
 
@@ -48,13 +49,15 @@ class Running:
         limits: Sequence[str] = (),
         token: str | None = None,
         words: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
         wait: bool = True,
     ) -> None:
         self.log, self.token = log, token
         given = [word for limit in limits for word in ("--limit", limit)]
         if "--port" not in words:
             given += ["--port", "0"]
-        environment = {key: value for key, value in os.environ.items() if key != "STIMCORE_TOKEN"}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("STIMCORE_")}
+        environment |= variables or {}
         if token is not None:
             environment["STIMCORE_TOKEN"] = token
         self.process = subprocess.Popen(
@@ -69,6 +72,9 @@ class Running:
         self.url = first.rsplit(" ", 1)[-1].strip()
         assert self.url.startswith("http"), first + log.read_text(encoding="utf-8")
         self.port = int(self.url.rsplit(":", 1)[-1])
+        self.metrics_url = ""
+        if "--metrics-port" in words:
+            self.metrics_url = self.process.stdout.readline().rsplit(" ", 1)[-1].strip()
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self.http = httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
         if wait:

@@ -21,9 +21,11 @@ from tests.serve.inference import URL, binary, body, in_binary, refused, tensor
 from tests.serve.processes import Running
 
 TESTED = (
-    "connections header_s body_s write_s keep_alive_s body_bytes chunks json_bytes json_depth batch calls call_s download_s",
-    "jobs jobs_per_client specs job_s lease_s finished_jobs known_results streams heartbeat_s samples image_bytes image_pixels",
-    "classify_specs engines keep_bytes start_s silence_s crashes crash_window_s drain_s model_labels",
+    "connections connections_per_address half_open_per_address header_s body_s write_s keep_alive_s body_bytes in_flight_bytes",
+    "in_flight_bytes_per_address chunks json_bytes json_depth batch calls calls_per_address call_s download_s jobs",
+    "jobs_per_client jobs_per_address specs job_s lease_s finished_jobs known_results streams streams_per_address heartbeat_s",
+    "samples image_bytes image_pixels",
+    "classify_specs engines keep_bytes start_s hang_s late_s silence_s crashes crash_window_s drain_s model_labels",
 )
 
 
@@ -37,7 +39,7 @@ def test_no_limit_is_forgotten_here() -> None:
 
 def test_limits_are_checked_on_the_command_line() -> None:
     assert Limits().with_texts(["jobs=3", "lease_s=0.5"]) == Limits(jobs=3, lease_s=0.5)
-    for bad in ("job=3", "jobs", "jobs=x", "jobs=0", "lease_s=-1", "jobs=1.5", "lease_s=nan"):
+    for bad in ("job=3", "jobs", "jobs=x", "jobs=0", "lease_s=-1", "jobs=1.5", "lease_s=nan", "in_flight_bytes=1000"):
         with pytest.raises(UsageError):
             Limits().with_texts([bad])
 
@@ -81,7 +83,7 @@ def test_sizes(start: Start) -> None:
 
 def test_queues_are_bounded_ordered_and_given_up_as_asked(start: Start) -> None:
     """A worker that is stopped makes everything countable: it holds two calls, the others wait."""
-    server = start(limits=["calls=4"])
+    server = start(limits=["calls=4", "hang_s=60"])
     images = np.zeros((512, 1, 12, 12), np.float32)
     finished: list[int] = []
 

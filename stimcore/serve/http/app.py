@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Response
@@ -9,11 +10,35 @@ from starlette.middleware import Middleware
 
 from stimcore.serve import types
 from stimcore.serve.http import v1, v2
+from stimcore.serve.http.addresses import AddressCounter, Network
+from stimcore.serve.http.budget import BudgetMiddleware
 from stimcore.serve.http.error_response import add_error_handlers
-from stimcore.serve.http.middleware import AccessMiddleware, ErrorMiddleware, LogMiddleware, RequestIdMiddleware
+from stimcore.serve.http.middleware import (
+    AccessMiddleware,
+    AddressMiddleware,
+    ErrorMiddleware,
+    LogMiddleware,
+    RequestIdMiddleware,
+)
 from stimcore.serve.service import Service
+from stimcore.serve.tokens import Tokens
 
 RESULT_REF = {"$ref": "#/components/schemas/Result"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpOptions:
+    """What concerns the HTTP of a server and not its service.
+
+    Attributes:
+        read_token: Token that opens everything but what changes the server or shows its runs; None for none.
+        trusted_proxies: Proxies whose `X-Forwarded-For` counts.
+        frame_ancestors: Origins whose pages may show a response in a frame, as Content-Security-Policy lists them.
+    """
+
+    read_token: str | None = None
+    trusted_proxies: tuple[Network, ...] = ()
+    frame_ancestors: str = "'none'"
 
 
 class Application(FastAPI):
@@ -36,8 +61,9 @@ class Application(FastAPI):
         return self.openapi_schema
 
 
-def application(service: Service) -> FastAPI:
+def application(service: Service, options: HttpOptions | None = None) -> FastAPI:
     """Return the application that uvicorn runs; its lifespan starts and stops the service."""
+    options = options or HttpOptions()
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -56,22 +82,41 @@ def application(service: Service) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         middleware=[
+            Middleware(AddressMiddleware, options.trusted_proxies),
             Middleware(LogMiddleware, service.metrics),
-            Middleware(RequestIdMiddleware),
+            Middleware(RequestIdMiddleware, options.frame_ancestors),
             Middleware(ErrorMiddleware),
-            Middleware(AccessMiddleware, service.token),
+            Middleware(AccessMiddleware, Tokens(service.token, options.read_token)),
+            Middleware(BudgetMiddleware, service.limits, service.metrics),
         ],
     )
     add_error_handlers(app)
-    app.include_router(v1.routes(service))
-    app.include_router(v2.routes(service))
+    calls = AddressCounter(service.limits.calls_per_address, "inferences, classifications and downloads")
+    app.include_router(v1.routes(service, calls))
+    app.include_router(v2.routes(service, calls))
 
     @app.get("/metrics", response_class=Response, summary="Metrics for Prometheus")
     async def metrics() -> Response:
-        text = service.metrics.text(service.gauges())
-        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+        return _metrics(service)
 
     return app
+
+
+def metrics_application(service: Service) -> FastAPI:
+    """Return an application that serves `/metrics` alone, for a port of its own that needs no token."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    add_error_handlers(app)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return _metrics(service)
+
+    return app
+
+
+def _metrics(service: Service) -> Response:
+    text = service.metrics.text(service.gauges())
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _with_result_ref(schema: Any) -> Any:

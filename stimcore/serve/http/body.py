@@ -10,9 +10,12 @@ from starlette.requests import ClientDisconnect, Request
 
 from stimcore.errors import UsageError
 from stimcore.serve.errors import TooLarge, TooSlow
+from stimcore.serve.http.budget import Share
 from stimcore.serve.limits import Limits
 
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
+_INFLATE_BYTES = 1 << 20
+"""Bytes that are decompressed before other requests get their turn."""
 _LENGTH_DIGITS = 18
 """Digits of the longest length that is read: `int` refuses thousands of digits with an error of its own."""
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
@@ -30,6 +33,8 @@ async def read_body(request: Request, limits: Limits, max_bytes: int | None = No
     Raises:
         TooLarge: The body has more bytes than allowed, as sent or decompressed, or comes in too many chunks.
         TooSlow: The body did not arrive within `body_s`.
+        TooMany: The requests of this address hold too many bytes.
+        Busy: All requests together hold too many bytes.
         UsageError: The compression is unknown or broken, Content-Length is not a number, or the client disconnected.
     """
     limit = max_bytes or limits.body_bytes
@@ -43,7 +48,7 @@ async def read_body(request: Request, limits: Limits, max_bytes: int | None = No
     if encoding not in ("identity", *_WINDOW_BITS):
         raise UsageError(f"Content-Encoding is '{encoding[:40]}'", allowed="gzip, deflate, or none")
     inflate = zlib.decompressobj(_WINDOW_BITS[encoding]) if encoding in _WINDOW_BITS else None
-    body = bytearray()
+    body, share = bytearray(), request.scope["state"]["share"]
     try:
         async with asyncio.timeout(limits.body_s):
             async for piece in request.stream():
@@ -51,11 +56,10 @@ async def read_body(request: Request, limits: Limits, max_bytes: int | None = No
                 # several in one piece.
                 if request.scope["state"].get("chunks", 0) > limits.chunks:
                     raise TooLarge(f"a body in more than {limits.chunks:,} pieces", allowed="fewer and larger ones")
-                # A few kilobytes can inflate to gigabytes, so that the limit bounds the output of every single call: one byte
-                # beyond the limit is enough to know that the body is too large.
-                body += piece if inflate is None else inflate.decompress(piece, limit + 1 - len(body))
-                if len(body) > limit or (inflate is not None and inflate.unconsumed_tail):
-                    raise TooLarge(f"a body of more than {limit:,} bytes", allowed=f"at most {limit:,}, decompressed")
+                if inflate is None:
+                    _extend(body, piece, limit, share)
+                else:
+                    await _inflate(inflate, piece, body, limit, share)
     except TimeoutError as reason:
         raise TooSlow(f"the body did not arrive within {limits.body_s:g} s") from reason
     except zlib.error as reason:
@@ -65,6 +69,34 @@ async def read_body(request: Request, limits: Limits, max_bytes: int | None = No
     if inflate is not None and not inflate.eof:
         raise UsageError(f"the {encoding} body is cut off")
     return bytes(body)
+
+
+def _extend(body: bytearray, piece: bytes, limit: int, share: Share) -> None:
+    """Append a piece to a body, unless the limit or the budget of memory is exceeded."""
+    if len(body) + len(piece) > limit:
+        raise TooLarge(f"a body of more than {limit:,} bytes", allowed=f"at most {limit:,}, decompressed")
+    share.add(len(piece))
+    body += piece
+
+
+async def _inflate(inflate: "zlib._Decompress", piece: bytes, body: bytearray, limit: int, share: Share) -> None:
+    """Append what a compressed piece holds to a body, in steps between which other requests get their turn.
+
+    A few kilobytes can inflate to gigabytes: every step bounds its output, and the limit is checked after each.
+    """
+    if inflate.eof and piece:
+        raise UsageError("bytes follow the compressed body")
+    while True:
+        output = inflate.decompress(piece, _INFLATE_BYTES)
+        _extend(body, output, limit, share)
+        if inflate.eof:  # asked first, because zlib leaves bytes behind the end in `unconsumed_tail` too
+            break
+        piece = inflate.unconsumed_tail
+        if not piece and len(output) < _INFLATE_BYTES:  # a full output may have more behind it, also without further input
+            break
+        await asyncio.sleep(0)
+    if inflate.unused_data:
+        raise UsageError("bytes follow the compressed body")
 
 
 def parse_length(text: str) -> int | None:

@@ -20,6 +20,7 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     for status, text in (
         (400, "wrong use"),
         (401, "no token, or a wrong one"),
+        (403, "the read-only token is not enough"),
         (404, "not served"),
         (405, "another method"),
         (408, "the body came too slowly"),

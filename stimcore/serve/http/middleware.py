@@ -1,7 +1,7 @@
-"""ASGI middleware around every request: log and metrics, request id, error responses, access control.
+"""ASGI middleware around every request: address, log and metrics, request id, headers, error responses, access control.
 
-`MIDDLEWARE` lists them from the outside to the inside. The order matters: a request that access control refuses gets an error
-response with a request id, and is logged and counted as any other.
+`app.application` lists them from the outside to the inside. The order matters: a request that access control refuses gets an
+error response with a request id, and is logged and counted as any other.
 
 They are plain ASGI rather than starlette's `BaseHTTPMiddleware`, which runs the application in a separate task: a client that
 disconnects from an event stream would be noticed late.
@@ -12,23 +12,49 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stimcore.errors import StimcoreError
-from stimcore.serve.errors import Denied
+from stimcore.serve.errors import Busy, Denied, Forbidden
+from stimcore.serve.http.addresses import Network, client_address
 from stimcore.serve.http.error_response import encode_error
+from stimcore.serve.logs import TRACEPARENT
 from stimcore.serve.metrics import Metrics
+from stimcore.serve.tokens import Tokens
 
 log = logging.getLogger("stimcore.serve")
 OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
 """Paths that need no token: a container's health check has none."""
+ADMIN_PATHS = re.compile(r"/v1/rescan|/v1/runs|/v2/repository/models/.*", re.DOTALL)
+"""Paths for which the read-only token is not enough: they change what is served, or show the runs of this machine."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CLIENT_CLOSED = 499
 """Logged as the status of a request whose client disconnected before the response began, as nginx does."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z", re.ASCII)
+# Version, trace, parent and flags of W3C Trace Context; an id of zeros only is invalid.
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z", re.ASCII)
+
+
+class AddressMiddleware:
+    """Notes the address of the client as `address` in the request's state.
+
+    Args:
+        app: The inner application.
+        trusted: Proxies whose `X-Forwarded-For` counts.
+    """
+
+    def __init__(self, app: ASGIApp, trusted: Sequence[Network]) -> None:
+        self.app, self.trusted = app, trusted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "http":
+            scope.setdefault("state", {})["address"] = client_address(scope, self.trusted)
+        await self.app(scope, receive, send)
 
 
 class LogMiddleware:
@@ -47,7 +73,6 @@ class LogMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scope.setdefault("state", {})
         status = CLIENT_CLOSED
 
         async def send_noting_status(message: Message) -> None:
@@ -70,11 +95,14 @@ class LogMiddleware:
             self.metrics.seconds.labels(route).observe(seconds)
         fields: dict[str, Any] = {
             "request": scope["state"].get("request_id", ""),
+            "address": scope["state"]["address"],
             "method": scope["method"][:16],
             "route": route,
             "status": status,
             "ms": round(1000 * seconds, 2),
         }
+        if traceparent := scope["state"].get("traceparent"):
+            fields["traceparent"] = traceparent
         if code := scope["state"].get("error_code"):
             self.metrics.refused.labels(code).inc()
             fields["code"] = code
@@ -85,12 +113,20 @@ class LogMiddleware:
 class RequestIdMiddleware:
     """Gives every request an id, and sends it back in `X-Request-Id`; a well-formed id of the client is kept.
 
+    A `traceparent` of W3C Trace Context is kept as well: it stands in the log, goes on to the worker that answers the request,
+    and is sent back.
+
     Args:
         app: The inner application.
+        frame_ancestors: Origins that may show a response in a frame, as Content-Security-Policy lists them.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, frame_ancestors: str) -> None:
         self.app = app
+        self._headers = [
+            (b"content-security-policy", f"frame-ancestors {frame_ancestors}".encode()),
+            (b"x-content-type-options", b"nosniff"),
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -100,13 +136,24 @@ class RequestIdMiddleware:
         given = _header(scope, b"x-request-id")
         request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
         scope["state"]["request_id"] = request_id
+        headers = [*self._headers, (b"x-request-id", request_id.encode())]
+        traceparent = _header(scope, b"traceparent")
+        if _TRACEPARENT.match(traceparent):
+            scope["state"]["traceparent"] = traceparent
+            headers.append((b"traceparent", traceparent.encode()))
+        else:
+            traceparent = ""
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), (b"x-request-id", request_id.encode())]}
+                message = {**message, "headers": [*message.get("headers", ()), *headers]}
             await send(message)
 
-        await self.app(scope, receive, send_with_id)
+        reset = TRACEPARENT.set(traceparent)
+        try:
+            await self.app(scope, receive, send_with_headers)
+        finally:
+            TRACEPARENT.reset(reset)
 
 
 class ErrorMiddleware:
@@ -145,39 +192,52 @@ class ErrorMiddleware:
 
 
 class AccessMiddleware:
-    """Access control: a bearer token where the server has one; else only programs on this machine.
+    """Access control: bearer tokens where the server has them; else only programs on this machine.
 
     Without a token the server listens on loopback only, so that other machines can't reach it. A web page in a browser on this
     machine can: it may send requests to 127.0.0.1, directly (its `Origin` gives it away) or through a name of its site that
-    resolves to 127.0.0.1 (DNS rebinding; `Host` gives it away). Both headers must name this machine.
+    resolves to 127.0.0.1 (DNS rebinding; `Host` gives it away). Both headers must name this machine. An image in a page of
+    another site has neither; browsers say in `Sec-Fetch-Site` where such a request comes from.
+
+    On a connection of the reserve (see `connections.py`) only the paths about health are open.
 
     Args:
         app: The inner application.
-        token: Token that requests carry; None without access control by token.
+        tokens: Tokens that requests carry.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
-        self.app, self.token = app, token
+    def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
+        self.app, self.tokens = app, tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request.
 
         Raises:
             Denied: The token is missing or wrong, or a web page sent the request.
+            Forbidden: The read-only token is not enough for this path.
+            Busy: There are too many connections.
         """
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            if self.token is not None:
-                self._check_token(_header(scope, b"authorization"), self.token)
+            if scope["state"].get("reserved"):
+                raise Busy("too many connections are open", todo="Try again in a moment.")
+            if _header(scope, b"sec-fetch-site") == "cross-site":
+                raise Denied("a page of another site sent this request", allowed="programs, and pages of this machine")
+            if self.tokens.admin is not None:
+                self._check_token(_header(scope, b"authorization"), scope["path"], self.tokens.admin)
             else:
                 self._check_loopback("Host", f"//{_header(scope, b'host')}")
                 self._check_loopback("Origin", _header(scope, b"origin"))
         await self.app(scope, receive, send)
 
-    def _check_token(self, authorization: str, token: str) -> None:
-        given = authorization.removeprefix("Bearer ").strip()
-        # compare_digest takes the same time wherever the texts differ, so that answers don't reveal the token byte by byte.
-        if not hmac.compare_digest(given.encode(), token.encode()):
+    def _check_token(self, authorization: str, path: str, admin: str) -> None:
+        given = authorization.removeprefix("Bearer ").strip().encode()
+        # compare_digest takes the same time wherever the texts differ, so that answers don't reveal a token byte by byte.
+        if hmac.compare_digest(given, admin.encode()):
+            return
+        if self.tokens.read is None or not hmac.compare_digest(given, self.tokens.read.encode()):
             raise Denied("the token is missing or wrong", allowed="the header 'Authorization: Bearer TOKEN'")
+        if ADMIN_PATHS.fullmatch(path):
+            raise Forbidden("the read-only token does not open this path", allowed="the admin token")
 
     def _check_loopback(self, name: str, url: str) -> None:
         if url and _host(url) not in LOOPBACK:

@@ -13,32 +13,47 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from stimcore.errors import StimcoreError
-from stimcore.serve.http.app import application
+from stimcore.errors import StimcoreError, UsageError
+from stimcore.serve.http.addresses import UNKNOWN
+from stimcore.serve.http.app import HttpOptions, application, metrics_application
+from stimcore.serve.http.connections import RESERVE_HEADER_S, ConnectionTable
+from stimcore.serve.http.error_response import encode_error
 from stimcore.serve.limits import Limits
 from stimcore.serve.service import Service
 
+SEND_BUFFER_BYTES = 128 << 10
+"""Bytes that the system buffers for a connection. With buffers of megabytes, the server would see no progress for minutes while
+a slow client reads."""
+
 
 class ChunkCountingConnection(h11.Connection):
-    """HTTP/1.1 parser that counts the chunks in which a body arrives.
+    """HTTP/1.1 parser that counts the chunks in which a body arrives, and refuses requests with two lengths.
 
-    uvicorn joins what has arrived before the application reads it, so that only the parser sees the chunks.
+    uvicorn joins what has arrived before the application reads it, so that only the parser sees the chunks. Content-Length
+    next to Transfer-Encoding is refused, because a proxy in front of the server may follow the other one of the two, and would
+    then take a part of the body for the next request.
     """
 
     chunks = 0
 
     def next_event(self) -> Any:
-        """Return the next event of the connection; see h11."""
+        """Return the next event of the connection; see h11.
+
+        Raises:
+            RemoteProtocolError: The request is not valid, or has two lengths.
+        """
         event = super().next_event()
         if isinstance(event, h11.Request):
             self.chunks = 0
+            if {b"content-length", b"transfer-encoding"} <= {name for name, _ in event.headers}:
+                raise h11.RemoteProtocolError("Content-Length next to Transfer-Encoding")
         elif isinstance(event, h11.Data):
             self.chunks += event.chunk_start
         return event
 
 
 class LimitedProtocol(H11Protocol):
-    """HTTP/1.1 protocol that closes connections slower than `header_s` and `write_s`, and refuses those above `connections`.
+    """HTTP/1.1 protocol that closes connections slower than `header_s` and `write_s`, and bounds their number.
 
     uvicorn has a time limit for idle connections only. A client that sends one byte a second, or reads one, would hold its
     connection, and the memory of its response, for hours. Two timers close such connections:
@@ -46,10 +61,11 @@ class LimitedProtocol(H11Protocol):
     - `_head_timer` runs while the head of a request is awaited: from the opening of a connection, and from the first byte of
       every further request. It stops when the head is complete. `body.read_body` limits the time for the body, and uvicorn's
       keep-alive timer the time between requests.
-    - `_write_timer` runs while there is more to send than the client has read and the system buffers.
+    - `_write_timer` runs while there is more to send than the client has read and the system buffers. It starts anew when the
+      client has read something, so that it ends connections that stand still and not those that are slow.
 
     All timers abort the connection instead of closing it: closing waits until everything written is sent, which takes forever
-    if the client does not read.
+    if the client does not read. `ConnectionTable` decides which connections are accepted.
 
     Args:
         config: Configuration that holds the limits.
@@ -58,18 +74,20 @@ class LimitedProtocol(H11Protocol):
 
     def __init__(self, config: "ServerConfig", **state: Any) -> None:
         super().__init__(config, **state)
-        self._limits = config.limits
+        self._limits, self._table = config.limits, config.connections
+        self._reserved = False
         self.conn = self._counting = ChunkCountingConnection(h11.SERVER)
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Start the clock of a new connection, or close it where too many are open."""
+        """Start the clock of a new connection."""
         super().connection_made(transport)
-        if len(self.connections) > self._limits.connections:
-            transport.abort()
-            return
-        self._head_timer = self.loop.call_later(self._limits.header_s, transport.abort)
+        if (sock := transport.get_extra_info("socket")) is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        self._reserved = not self._table.add(self, self.client[0] if self.client else UNKNOWN)
+        seconds = min(RESERVE_HEADER_S, self._limits.header_s) if self._reserved else self._limits.header_s
+        self._head_timer = self.loop.call_later(seconds, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived; a complete head stops the clock, the start of another one starts it."""
@@ -77,6 +95,7 @@ class LimitedProtocol(H11Protocol):
         super().data_received(data)
         if self.cycle is not previous:  # uvicorn makes a cycle of request and response for every complete head
             self._stop_head_timer()
+            self._table.head_complete(self)
         elif self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
             # Bytes after a response that do not complete a head are the beginning of the next head. Bytes before the response
             # is complete belong to the body, which `body.read_body` limits.
@@ -84,14 +103,38 @@ class LimitedProtocol(H11Protocol):
 
     def handle_events(self) -> None:
         """Handle parsed events, and pass the number of chunks on to the application."""
+        previous = self.cycle
         super().handle_events()
         if self.scope is not None:
             self.scope["state"]["chunks"] = self._counting.chunks
+            self.scope["state"]["reserved"] = self._reserved
+        if self._reserved and self.cycle is not previous:
+            self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]  # it is for one request
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse a request that is not HTTP/1.1, in the form of all other refusals, and close the connection."""
+        _, headers, body = encode_error(UsageError(msg))
+        headers |= {"content-length": str(len(body)), "connection": "close"}
+        head = [(name.encode(), value.encode()) for name, value in headers.items()]
+        for event in (h11.Response(status_code=400, headers=head), h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """Start the clock of a client that does not read: the system's buffers are full."""
         super().pause_writing()
-        self._write_timer = self.loop.call_later(self._limits.write_s, self.transport.abort)
+        self._watch_writing()
+
+    def _watch_writing(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(self._limits.write_s, self._end_if_stuck, left)
+
+    def _end_if_stuck(self, left: int) -> None:
+        """End the connection if the client has read nothing since the clock was started."""
+        if self.transport.get_write_buffer_size() < left:
+            self._watch_writing()
+        else:
+            self.transport.abort()
 
     def resume_writing(self) -> None:
         """Stop that clock: the client has read."""
@@ -106,6 +149,7 @@ class LimitedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop both clocks, which would keep the connection in memory."""
+        self._table.remove(self)
         self._stop_head_timer()
         if self._write_timer is not None:
             self._write_timer.cancel()
@@ -123,21 +167,25 @@ class ServerConfig(uvicorn.Config):
     Args:
         app: The application.
         limits: Limits of the server.
+        options: `trusted_proxies` applies.
+        lifespan: Whether the application has a lifespan that starts it.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, options: HttpOptions, *, lifespan: bool = True) -> None:
         super().__init__(
             app,
             http=LimitedProtocol,
             ws="none",
-            lifespan="on",
+            lifespan="on" if lifespan else "off",
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # uvicorn would believe every X-Forwarded-For that comes from this machine
             timeout_keep_alive=int(limits.keep_alive_s),
             timeout_graceful_shutdown=max(1, int(limits.drain_s)),
         )
         self.limits = limits
+        self.connections = ConnectionTable(limits, options.trusted_proxies)
 
 
 class UvicornServer(uvicorn.Server):
@@ -149,7 +197,14 @@ class UvicornServer(uvicorn.Server):
         yield
 
 
-async def run(service: Service, sock: socket.socket, *, watch_input: bool = False) -> StimcoreError | None:
+async def run(
+    service: Service,
+    sock: socket.socket,
+    options: HttpOptions | None = None,
+    *,
+    metrics_sock: socket.socket | None = None,
+    watch_input: bool = False,
+) -> StimcoreError | None:
     """Serve until SIGTERM or SIGINT, until the workers can't go on, or until standard input closes.
 
     The end has an order. First the service takes no new work and ends jobs and event streams, while connections are still
@@ -160,12 +215,16 @@ async def run(service: Service, sock: socket.socket, *, watch_input: bool = Fals
     Args:
         service: The service.
         sock: A listening socket.
+        options: What concerns HTTP alone.
+        metrics_sock: A second listening socket, for `/metrics` alone and without a token; None for none.
         watch_input: Whether to end when standard input closes.
 
     Returns:
         Why the server could not go on; None when it was asked to end.
     """
-    server = UvicornServer(ServerConfig(application(service), service.limits))
+    options = options or HttpOptions()
+    server = UvicornServer(ServerConfig(application(service, options), service.limits, options))
+    metrics = UvicornServer(ServerConfig(metrics_application(service), service.limits, options, lifespan=False))
     tasks: set[asyncio.Task[Any]] = set()  # the event loop itself keeps only weak references to tasks
 
     def end() -> None:
@@ -191,7 +250,11 @@ async def run(service: Service, sock: socket.socket, *, watch_input: bool = Fals
     tasks.add(asyncio.create_task(end_after_failure()))
     if watch_input:
         tasks.add(asyncio.create_task(end_after_input()))
+    scrapes = None if metrics_sock is None else asyncio.create_task(metrics.serve(sockets=[metrics_sock]))
     await server.serve(sockets=[sock])
+    if scrapes is not None:
+        metrics.should_exit = True
+        await scrapes
     for task in list(tasks):
         task.cancel()
     return service.pool.fatal

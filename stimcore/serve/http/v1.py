@@ -19,10 +19,12 @@ from stimcore.bundle import Bundle
 from stimcore.errors import UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import NotStored, TooLarge, TooMany
+from stimcore.serve.http.addresses import AddressCounter, address_group
 from stimcore.serve.http.body import parse_json, read_body
 from stimcore.serve.http.error_response import ERROR_RESPONSES, MAX_LISTED
+from stimcore.serve.http.responses import CountedStream, PiecewiseResponse
 from stimcore.serve.jobs.job import Job
-from stimcore.serve.repository.describe import check_spec, finite, networks_of, stored_sweep
+from stimcore.serve.repository.describe import check_spec, networks_of, safe_json, stored_sweep
 from stimcore.serve.repository.models import bundle_ref
 from stimcore.serve.repository.wall import image_sample, stored_answers, wall_images
 from stimcore.serve.service import Service
@@ -35,13 +37,18 @@ ClientId = Annotated[
 ]
 
 
-def routes(service: Service) -> APIRouter:
-    """Return the router of all routes under /v1."""
+def routes(service: Service, calls: AddressCounter) -> APIRouter:
+    """Return the router of all routes under /v1.
+
+    Args:
+        service: The service.
+        calls: Counts the downloads and classifications of each address.
+    """
     router = APIRouter(prefix="/v1", responses=ERROR_RESPONSES)
     _add_server_routes(router, service)
     _add_job_routes(router, service)
-    _add_bundle_routes(router, service)
-    _add_image_routes(router, service)
+    _add_bundle_routes(router, service, calls)
+    _add_image_routes(router, service, calls)
     return router
 
 
@@ -90,11 +97,12 @@ def _add_server_routes(router: APIRouter, service: Service) -> None:
 
     @router.get("/runs", summary="Run folders on the server's machine, the last written one first")
     async def runs() -> list[types.RunInfo]:
-        infos = await asyncio.to_thread(service.repository.runs)
-        return [info.model_copy(update={"rows": finite(list(info.rows))}) for info in infos]
+        return await asyncio.to_thread(service.repository.runs)
 
 
 def _add_job_routes(router: APIRouter, service: Service) -> None:
+    streams = AddressCounter(service.limits.streams_per_address, "event streams")
+
     @router.get("/experiments/{experiment}/spec", summary="Whether a text names a sub-network, and why not")
     async def spec(experiment: str, text: str, method: str | None = None) -> types.SpecCheck:
         bundle = None if method is None else service.repository.bundle(experiment, method)
@@ -109,7 +117,8 @@ def _add_job_routes(router: APIRouter, service: Service) -> None:
     )
     async def submit(request: Request, client: ClientId = "") -> Response:
         service.must_take_work()
-        job = service.jobs.submit(await read_model(types.JobRequest, request, service), client)
+        asked = await read_model(types.JobRequest, request, service)
+        job = service.jobs.submit(asked, client, address_group(request.scope["state"]["address"]))
         return _job_response(job, 202, {"Location": f"/v1/jobs/{job.id}"})
 
     @router.get("/jobs", summary="All jobs that the server remembers, without their results")
@@ -136,8 +145,9 @@ def _add_job_routes(router: APIRouter, service: Service) -> None:
             raise UsageError(f"Last-Event-ID is '{last[:40]}'", allowed="a number that this stream sent")
         if sum(len(job.streams) for job in service.jobs.all()) >= service.limits.streams:
             raise TooMany(f"{service.limits.streams} event streams are open", todo="Poll, or try again in a moment.")
-        return StreamingResponse(
+        return CountedStream(
             _event_stream(service, job, client, int(last)),
+            streams,
             media_type="text/event-stream",
             # Without these headers, proxies (nginx reads the second one) would collect events before they pass them on.
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
@@ -145,7 +155,7 @@ def _add_job_routes(router: APIRouter, service: Service) -> None:
 
 
 def _job_response(job: Job, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(job.snapshot(), status, media_type="application/json", headers=headers)
+    return PiecewiseResponse(job.snapshot(), status, media_type="application/json", headers=headers)
 
 
 def _line(job: Job) -> types.JobLine:
@@ -170,13 +180,13 @@ async def _event_stream(service: Service, job: Job, client: str, last: int) -> A
             yield b"id: %d\nevent: %s\ndata: %s\n\n" % (number, type_.encode(), text)
 
 
-def _add_bundle_routes(router: APIRouter, service: Service) -> None:
+def _add_bundle_routes(router: APIRouter, service: Service, calls: AddressCounter) -> None:
     base = "/experiments/{experiment}/methods/{method}"
 
     @router.get(base + "/training", summary="Records of the training's epochs")
     async def training(experiment: str, method: str) -> list[dict[str, Any]]:
         bundle = service.repository.bundle(experiment, method)
-        return list(finite(await asyncio.to_thread(bundle.training)))
+        return list(safe_json(await asyncio.to_thread(bundle.training)))
 
     @router.get(base + "/sweeps/{kind}", summary="Stored accuracies of a family of sub-networks")
     async def sweep(experiment: str, method: str, kind: str) -> dict[str, Any]:
@@ -185,7 +195,7 @@ def _add_bundle_routes(router: APIRouter, service: Service) -> None:
             raise NotStored(
                 f"{experiment}/{method} has no stored sweep '{kind}'", todo="'python -m stimcore.sweep --store' makes one."
             )
-        return dict(finite(stored))
+        return dict(safe_json(stored))
 
     @router.get(base + "/networks", summary="The listed ONNX files")
     async def networks(experiment: str, method: str) -> types.Networks:
@@ -202,20 +212,21 @@ def _add_bundle_routes(router: APIRouter, service: Service) -> None:
         },
         summary="A sub-network as one self-contained, verified ONNX file",
     )
-    async def onnx(experiment: str, method: str, spec: str) -> Response:
+    async def onnx(experiment: str, method: str, spec: str, request: Request) -> Response:
         service.must_take_work()
         bundle = service.repository.bundle(experiment, method)
         parsed, ref = bundle.topology.parse(spec), bundle_ref(bundle)
-        model = await service.pool.call(lambda number: Standalone(number, ref, parsed), service.limits.download_s)
+        with calls.one(request.scope["state"]["address"]):
+            model = await service.pool.call(lambda number: Standalone(number, ref, parsed), service.limits.download_s)
         name = f"{experiment}.{method}.{bundle.topology.short(parsed)}"[:120]
         # Names come from folders, which may hold quotes, line breaks or letters that a header can't.
         safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
-        return Response(
+        return PiecewiseResponse(
             model, media_type="application/onnx", headers={"Content-Disposition": f'attachment; filename="{safe}.onnx"'}
         )
 
 
-def _add_image_routes(router: APIRouter, service: Service) -> None:
+def _add_image_routes(router: APIRouter, service: Service, calls: AddressCounter) -> None:
     @router.get("/experiments/{experiment}/samples", summary="Evaluation images, drawn with a seed")
     async def samples(
         experiment: str, count: Annotated[int, Query(ge=1)] = 12, seed: Annotated[int, Query(ge=0, lt=2**63)] = 0
@@ -237,15 +248,20 @@ def _add_image_routes(router: APIRouter, service: Service) -> None:
     @router.get(
         "/experiments/{experiment}/methods/{method}/wall", summary="Answers of a sub-network on the images of the picture wall"
     )
-    async def wall_answers(experiment: str, method: str, spec: str, recalibrate: bool = True) -> types.WallAnswers:
+    async def wall_answers(
+        experiment: str, method: str, spec: str, request: Request, recalibrate: bool = True
+    ) -> types.WallAnswers:
         service.must_take_work()
         bundle, bundles = service.repository.bundle(experiment, method), service.repository.bundles_of(experiment)
         images = await asyncio.to_thread(wall_images, bundles)
         parsed, ref = bundle.topology.parse(spec), bundle_ref(bundle)
         stored = await asyncio.to_thread(stored_answers, bundle, parsed, images) if recalibrate else None
-        answers = stored or await service.pool.call(
-            lambda number: AnswerImages(number, ref, parsed, recalibrate, images), service.limits.call_s
-        )
+        answers = stored
+        if answers is None:
+            with calls.one(request.scope["state"]["address"]):
+                answers = await service.pool.call(
+                    lambda number: AnswerImages(number, ref, parsed, recalibrate, images), service.limits.call_s
+                )
         return types.WallAnswers(
             spec=str(parsed),
             classes=answers.classes,
@@ -270,9 +286,10 @@ def _add_image_routes(router: APIRouter, service: Service) -> None:
             raise TooLarge(f"{len(asked.specs)} specs", allowed=f"1 to {limits.classify_specs}")
         image = None if asked.image_base64 is None else _decode_base64(asked.image_base64, limits.image_bytes)
         ref, specs = bundle_ref(bundle), [bundle.topology.parse(text) for text in asked.specs]
-        png, predictions = await service.pool.call(
-            lambda number: Classify(number, ref, specs, asked.index, image, limits.image_pixels), limits.call_s
-        )
+        with calls.one(request.scope["state"]["address"]):
+            png, predictions = await service.pool.call(
+                lambda number: Classify(number, ref, specs, asked.index, image, limits.image_pixels), limits.call_s
+            )
         results = [types.Classified(spec=str(spec), probabilities=probabilities) for spec, probabilities in predictions]
         return types.Classification(png_base64=base64.b64encode(png).decode(), results=results)
 

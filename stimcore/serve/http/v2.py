@@ -6,7 +6,7 @@ Source: Open Inference Protocol v2 (REST), and Triton's extensions for the model
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from fastapi.responses import JSONResponse
 
 from stimcore.errors import BundleError, StimcoreError, UsageError
 from stimcore.serve.errors import RETRY_AFTER_S, Busy, NotFound
+from stimcore.serve.http.addresses import AddressCounter
 from stimcore.serve.http.body import parse_json, read_body
 from stimcore.serve.http.error_response import ERROR_RESPONSES
 from stimcore.serve.http.oip_codec import LENGTH_HEADER, decode_request, encode_response
+from stimcore.serve.http.responses import PiecewiseResponse
 from stimcore.serve.repository.models import Model, bundle_ref
 from stimcore.serve.service import Service
 from stimcore.serve.workers.messages import Infer
@@ -102,14 +104,19 @@ class Inference:
     compute_ns: int
 
 
-def routes(service: Service) -> APIRouter:
-    """Return the router of all routes under /v2."""
+def routes(service: Service, calls: AddressCounter) -> APIRouter:
+    """Return the router of all routes under /v2.
+
+    Args:
+        service: The service.
+        calls: Counts the inferences of each address.
+    """
     router = APIRouter(prefix="/v2", responses=ERROR_RESPONSES)
     by_model: dict[str, ModelStatistics] = {}
     _add_health_routes(router, service)
     _add_statistics_routes(router, service, by_model)  # first: `/models/{name}` would read /models/stats as a model's name
     _add_model_routes(router, service)
-    _add_inference_route(router, service, by_model)
+    _add_inference_route(router, service, by_model, calls)
     _add_repository_routes(router, service)
     return router
 
@@ -213,7 +220,9 @@ _INFER_BODY: dict[str, Any] = {
 }
 
 
-def _add_inference_route(router: APIRouter, service: Service, by_model: dict[str, ModelStatistics]) -> None:
+def _add_inference_route(
+    router: APIRouter, service: Service, by_model: dict[str, ModelStatistics], calls: AddressCounter
+) -> None:
     @router.post("/models/{name}/infer", summary="Logits of normalised images", openapi_extra=_INFER_BODY)
     @router.post("/models/{name}/versions/{version}/infer", include_in_schema=False)
     async def infer(name: str, request: Request, version: str = VERSION) -> Response:
@@ -221,7 +230,7 @@ def _add_inference_route(router: APIRouter, service: Service, by_model: dict[str
         label = metrics.model(name)  # bounded: clients can make up any number of names
         statistics = by_model.setdefault(label, ModelStatistics())
         try:
-            inference = await _infer(service, _model(service, name, version), request)
+            inference = await _infer(service, _model(service, name, version), request, calls)
         except StimcoreError:
             statistics.add_failure(time.perf_counter_ns() - started)
             metrics.inferences.labels(label, "refused").inc()
@@ -234,7 +243,7 @@ def _add_inference_route(router: APIRouter, service: Service, by_model: dict[str
         return inference.response
 
 
-async def _infer(service: Service, model: Model, request: Request) -> Inference:
+async def _infer(service: Service, model: Model, request: Request, calls: AddressCounter) -> Inference:
     """Run the network that a request names on its images."""
     service.must_take_work()
     body = await read_body(request, service.limits)
@@ -246,17 +255,21 @@ async def _infer(service: Service, model: Model, request: Request) -> Inference:
         )
     spec = model.spec or topology.parse(asked.spec or "main")
     ref, shape, data = bundle_ref(model.bundle), asked.images.shape, asked.images.tobytes()
-    values, compute_ns = await service.pool.call(
-        lambda number: Infer(number, ref, spec, asked.recalibrate, shape, data),
-        asked.timeout_s or service.limits.call_s,
-        asked.priority,
-    )
+    # The body may have 64 MiB, and the images are a view of it; neither is needed while the call waits.
+    asked = replace(asked, images=np.empty((0, *shape[1:]), np.float32))
+    del body
+    with calls.one(request.scope["state"]["address"]):
+        values, compute_ns = await service.pool.call(
+            lambda number: Infer(number, ref, spec, asked.recalibrate, shape, data),
+            asked.timeout_s or service.limits.call_s,
+            asked.priority,
+        )
     logits = np.frombuffer(values, np.float32).reshape(shape[0], -1)
     content, json_length = encode_response(asked, model.name, str(spec), logits)
     if json_length is None:
-        response = Response(content, media_type="application/json")
+        response = PiecewiseResponse(content, media_type="application/json")
     else:
-        response = Response(content, media_type="application/octet-stream", headers={LENGTH_HEADER: str(json_length)})
+        response = PiecewiseResponse(content, media_type="application/octet-stream", headers={LENGTH_HEADER: str(json_length)})
     return Inference(response, images=shape[0], compute_ns=compute_ns)
 
 

@@ -53,7 +53,8 @@ class Job:
         conditions: What its results depend on besides the specs.
         main: The main network's spec.
         images_total: Images that are evaluated in all; steps of calibration are not counted.
-        owner: The client that submitted it.
+        owner: The client that submitted it, by the name that it sent.
+        address: The address that it was submitted from, as `http.addresses.address_group` returns it; empty where unknown.
         created_at: Time of the submission, in seconds of the queue's clock.
         results: The results so far; of `missing` specs they grow with every report.
         missing: Specs that have to be measured.
@@ -90,6 +91,7 @@ class Job:
     provider: str = ""
     error: types.JobError | None = None
     interactive: bool = True
+    address: str = ""
     watchers: dict[str, float] = field(default_factory=dict)
     streams: list[str] = field(default_factory=list)
     attempts: int = 0

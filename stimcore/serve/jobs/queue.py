@@ -68,19 +68,20 @@ class JobQueue:
         self._waiting: deque[Job] = deque()
         self._last_number = 0
 
-    def submit(self, request: types.JobRequest, client: str) -> Job:
+    def submit(self, request: types.JobRequest, client: str, address: str = "") -> Job:
         """Return a new job, or the unfinished one that does the same already.
 
         Args:
             request: The request.
             client: The client, which watches the job from now on.
+            address: The address that the request comes from; empty where no bound per address applies.
 
         Raises:
             NotFound: There is no such experiment or method.
             SpecError: The network has no such sub-network.
             UsageError: There are no specs, or no images.
             TooLarge: There are too many specs.
-            TooMany: The client has too many jobs in progress.
+            TooMany: The client or its address has too many jobs in progress.
             Busy: The queue is full.
         """
         bundle = self._repository.bundle(request.experiment, request.method)
@@ -100,7 +101,8 @@ class JobQueue:
         job = self._make(request, bundle, conditions, specs, client)
         self._answer_from_cache(job)
         if not job.final:
-            self._check_room(client)
+            self._check_room(client, address)
+            job.address = address
             self._waiting.append(job)
             job.announce_progress(job.images, job.images_total)
             self._workers.job_waiting()
@@ -162,11 +164,15 @@ class JobQueue:
             self._finish(job)
             self._workers.job_answered(job)
 
-    def _check_room(self, client: str) -> None:
+    def _check_room(self, client: str, address: str) -> None:
         unfinished = [job for job in self._jobs.values() if not job.final]
         if sum(job.owner == client for job in unfinished) >= self._limits.jobs_per_client:
             raise TooMany(
                 f"this client has {self._limits.jobs_per_client} evaluations in progress", todo="Wait for one, or cancel one."
+            )
+        if address and sum(job.address == address for job in unfinished) >= self._limits.jobs_per_address:
+            raise TooMany(
+                f"this address has {self._limits.jobs_per_address} evaluations in progress", todo="Wait for one, or cancel one."
             )
         if len(unfinished) >= self._limits.jobs:
             raise Busy(f"{self._limits.jobs} evaluations wait or run: the queue is full", todo="Try again in a moment.")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from stimcore.serve.client.client import Client
-from stimcore.serve.errors import Denied
+from stimcore.serve.errors import Denied, Forbidden
 from stimcore.serve.http.app import application
 from stimcore.serve.service import Service, ServiceConfig
 from tests.serve.conftest import Start
@@ -53,18 +54,143 @@ def test_every_line_of_the_log_is_json_with_the_request_id(server: Running) -> N
     assert re.fullmatch("[0-9a-f]{32}", id_)
     server.until(lambda: id_ in server.log.read_text(encoding="utf-8"))
     lines = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines()]
+    assert "traceparent" not in answer.headers
     requests: dict[str, Any] = {line.get("request"): line for line in lines if line["event"] == "request"}
     assert requests["my-id-7"] | {"time": 0, "ms": 0} == {
         "time": 0,
         "level": "info",
         "event": "request",
         "request": "my-id-7",
+        "address": "127.0.0.1",
         "method": "GET",
         "route": "/v1/status",
         "status": 200,
         "ms": 0,
     }
     assert (requests[id_]["status"], requests[id_]["code"], requests[id_]["route"]) == (400, "usage", "/v2/models/{name}/infer")
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_a_trace_is_in_the_log_and_in_the_answer(server: Running) -> None:
+    headers = {"traceparent": TRACE, "X-Request-Id": "traced"}
+    assert server.http.post(URL, content=json.dumps(body()), headers=headers).headers["traceparent"] == TRACE
+    server.until(lambda: any(line.get("request") == "traced" for line in server.lines()))
+    (line,) = [line for line in server.lines() if line.get("request") == "traced"]
+    assert line["traceparent"] == TRACE
+    for bad in ("", "x", TRACE[:-1], TRACE + "0", "ff" + TRACE[2:], TRACE.upper(), TRACE.replace(TRACE[3:35], "0" * 32)):
+        assert "traceparent" not in server.http.get("/v2", headers={"traceparent": bad}).headers
+
+
+ADMIN, READER = "correct-horse-battery", "only-for-reading-1"
+
+
+@pytest.fixture(scope="module")
+def guarded(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server with both tokens, a trusted proxy, a port for metrics, and a page that may frame it."""
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "token").write_text(ADMIN + "\n")
+    words = ["--trusted-proxy", "127.0.0.1", "--metrics-port", "0", "--frame-ancestors", "https://school.example"]
+    variables = {"STIMCORE_TOKEN_FILE": str(folder / "token"), "STIMCORE_READ_TOKEN": READER}
+    with Running(
+        exported, folder / "server.log", words=words, variables=variables, limits=["jobs_per_address=1", "hang_s=60"]
+    ) as running:
+        running.token = ADMIN
+        running.http.headers["Authorization"] = f"Bearer {ADMIN}"
+        yield running
+
+
+def test_the_read_only_token_opens_everything_but_what_changes_the_server(guarded: Running) -> None:
+    paths = guarded.http.get("/openapi.json").json()["paths"]
+    admin = {
+        ("/v1/rescan", "post"),
+        ("/v1/runs", "get"),
+        ("/v2/repository/models/{name}/load", "post"),
+        ("/v2/repository/models/{name}/unload", "post"),
+    }
+    seen = set()
+    for path, operations in paths.items():
+        for method in operations:
+            answer = guarded.http.request(
+                method, path.replace("{name}", "tiny.common"), headers={"Authorization": f"Bearer {READER}"}, content=b"x"
+            )
+            assert answer.status_code != 401
+            if answer.status_code == 403:
+                assert answer.json()["code"] == "forbidden"
+                seen.add((path, method))
+    assert seen == admin
+    for sneaky in (
+        "/v1/%72uns",
+        "/v2/repository/models/tiny.common%0A/load",
+        "/v2/repository/models/../models/tiny.common/load",
+    ):
+        answer = guarded.http.request("POST", sneaky, headers={"Authorization": f"Bearer {READER}"})
+        assert answer.status_code in (403, 404)
+    reader = Client(guarded.url, READER)
+    with pytest.raises(Forbidden, match="read-only token"):
+        reader.runs()
+    assert reader.catalogue().experiments
+    assert guarded.http.get("/v1/runs").status_code == 200
+    for wrong in (ADMIN[:-1], READER + "x", "x"):
+        assert httpx.get(f"{guarded.url}/v1/catalogue", headers={"Authorization": f"Bearer {wrong}"}).status_code == 401
+
+
+def test_metrics_have_a_port_of_their_own_without_a_token(guarded: Running) -> None:
+    assert guarded.metrics_url.endswith("/metrics")
+    answer = httpx.get(guarded.metrics_url)
+    assert answer.status_code == 200
+    assert "stim_ready 1.0" in answer.text
+    base = guarded.metrics_url.removesuffix("/metrics")
+    for path in ("/v1/catalogue", "/v2/health/ready", "/openapi.json", "/"):
+        refused = httpx.get(base + path)
+        assert refused.status_code == 404
+        assert set(refused.json()) == {"error", "code"}
+    assert httpx.get(f"{guarded.url}/metrics").status_code == 401, "the other port asks for the token as before"
+
+
+def test_pages_of_other_sites_may_not_frame_a_response(server: Running, guarded: Running) -> None:
+    assert server.http.get("/v2").headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+    assert guarded.http.get("/v2").headers["Content-Security-Policy"] == "frame-ancestors https://school.example"
+
+
+def test_forwarded_addresses_count_only_from_trusted_proxies(server: Running, guarded: Running) -> None:
+    forwarded = {"X-Forwarded-For": "198.51.100.1, 203.0.113.9"}
+    for which, address in ((server, "127.0.0.1"), (guarded, "203.0.113.9")):
+        id_ = which.http.get("/v1/status", headers=forwarded).headers["X-Request-Id"]
+        which.until(lambda which=which, id_=id_: any(line.get("request") == id_ for line in which.lines()))
+        (line,) = [line for line in which.lines() if line.get("request") == id_]
+        assert line["address"] == address
+
+
+def test_bounds_per_address_hold_whatever_name_a_client_sends(guarded: Running) -> None:
+    value = {"experiment": "tiny", "method": "common", "specs": ["main"], "fresh": True, "interactive": False}
+    worker = guarded.workers()[0]
+    worker.suspend()
+    try:
+        jobs = []
+        for address, spec, status in (
+            ("203.0.113.1", "d1-1-1", 202),
+            ("203.0.113.1", "d1-1-2", 429),
+            ("203.0.113.2", "d1-1-3", 202),
+        ):
+            headers = {"X-Stimcore-Client": spec, "X-Forwarded-For": address}
+            answer = guarded.http.post("/v1/jobs", json=value | {"specs": [spec]}, headers=headers)
+            assert answer.status_code == status, answer.text
+            jobs.append(answer.json().get("id", ""))
+        assert answer.json()["state"] in ("queued", "running")
+    finally:
+        worker.resume()
+    for job, name in ((jobs[0], "d1-1-1"), (jobs[2], "d1-1-3")):
+        guarded.http.delete(f"/v1/jobs/{job}", headers={"X-Stimcore-Client": name})
+
+
+def test_a_page_of_another_site_composes_nothing(server: Running) -> None:
+    """An image in such a page sends neither Origin nor a foreign Host, only `Sec-Fetch-Site`."""
+    path = "/v1/experiments/tiny/methods/common/onnx?spec=d1-1-1"
+    for site, status in (("cross-site", 401), ("same-site", 200), ("same-origin", 200), ("none", 200)):
+        assert server.http.get(path, headers={"Sec-Fetch-Site": site}).status_code == status
+    assert server.http.get("/v2/health/live", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
 
 
 def test_a_defect_of_the_server_is_a_json_error_with_the_request_id(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,10 +6,13 @@ import socket
 import threading
 import time
 
+import httpx
 import psutil
+import pytest
 
 from tests.serve.conftest import Start
 from tests.serve.inference import URL, body
+from tests.serve.processes import Running
 
 
 def closed_after(connection: socket.socket) -> float:
@@ -98,20 +101,107 @@ def test_one_byte_a_second_blocks_nobody(start: Start) -> None:
     assert sorted(set(ended)) == ["body", "head"]
 
 
-def test_connections_are_bounded(start: Start) -> None:
-    server = start(limits=["connections=10"])
-    held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(30)]
-    time.sleep(0.3)
-    ended = 0
-    for connection in held:
+def num_closed(connections: list[socket.socket]) -> int:
+    """Return how many connections the server has closed."""
+    closed = 0
+    for connection in connections:
         connection.settimeout(0.01)
         try:
-            ended += connection.recv(1) == b""
+            closed += connection.recv(1) == b""
         except TimeoutError:
             pass
         except ConnectionError:
-            ended += 1
-    assert 15 <= ended <= 21
-    for connection in held:
-        connection.close()
-    server.until(lambda: server.live())
+            closed += 1
+    return closed
+
+
+def get(server: Running, path: str) -> httpx.Response:
+    """Ask on a new connection."""
+    return httpx.get(server.url + path, timeout=10)
+
+
+@pytest.mark.parametrize("limit", ["connections=10", "connections_per_address=10"])
+def test_connections_are_bounded_and_health_is_answered_above_the_bound(start: Start, limit: str) -> None:
+    server = start(limits=[limit, "header_s=30"])
+    server.http.close()
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(100)]
+        for _ in range(3):
+            assert get(server, "/v2/health/live").json() == {"live": True}
+            assert get(server, "/v2/health/ready").status_code == 200
+        refused = get(server, "/v1/catalogue")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert "too many connections" in refused.json()["error"]
+        deadline = time.monotonic() + 10
+        while (closed := num_closed(held)) < 90:
+            assert time.monotonic() < deadline, closed
+        assert closed == 90, "those within the bound stay"
+        for _ in range(20):  # a health check on the same connection would keep a place that is meant for all
+            assert get(server, "/v2/health/live").headers["Connection"] == "close"
+    server.until(lambda: get(server, "/v1/catalogue").status_code == 200)
+
+
+def test_half_open_connections_of_an_address_are_bounded(start: Start) -> None:
+    server = start(limits=["half_open_per_address=5", "header_s=30"])
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(40)]
+        for connection in held[:20]:
+            connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n")
+        time.sleep(1.2)
+        assert num_closed(held) == 0, "accepted at once, they are no burden yet"
+        for _ in range(3):
+            assert get(server, "/v1/catalogue").status_code == 200
+        assert num_closed(held) >= 34
+        assert num_closed(held[-4:]) == 0, "the oldest go first"
+
+
+def test_a_slow_but_steady_download_is_not_cut(start: Start) -> None:
+    server = start(limits=["write_s=1"])
+    whole = server.http.get("/v1/experiments/tiny/methods/common/onnx?spec=main").content
+    assert len(whole) > 800_000
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(b"GET /v1/experiments/tiny/methods/common/onnx?spec=main HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer, began = b"", time.monotonic()
+        while len(answer) < len(whole):
+            piece = connection.recv(16384)
+            assert piece, f"cut after {len(answer):,} bytes and {time.monotonic() - began:.1f} s"
+            answer += piece
+            time.sleep(len(piece) / 150_000)
+        head, _, content = answer.partition(b"\r\n\r\n")
+        while len(content) < len(whole):
+            content += connection.recv(65536)
+    assert time.monotonic() - began > 3, "longer than the time that a client may stand still"
+    assert content == whole
+    assert b"content-length" in head.lower()
+
+
+def test_large_responses_are_sent_piece_by_piece(start: Start) -> None:
+    """A client that reads nothing must not make the server copy its whole response."""
+    server = start()
+    whole = len(server.http.get("/v1/experiments/tiny/methods/common/onnx?spec=main").content)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(b"GET /v1/experiments/tiny/methods/common/onnx?spec=main HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        server.until(lambda: server.metric("stim_in_flight_bytes") == whole)
+    server.until(lambda: server.metric("stim_in_flight_bytes") == 0)
+
+
+def test_two_lengths_are_refused(server: Running) -> None:
+    text = json.dumps(body()).encode()
+    chunk = f"{len(text):x}\r\n".encode() + text + b"\r\n0\r\n\r\n"
+    head = f"POST {URL} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(chunk)}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(head.encode() + chunk + b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := connection.recv(65536):
+                answer += piece
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1, "what follows is not answered: nobody knows where it begins"
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {
+        "error": "Invalid HTTP request received.",
+        "code": "usage",
+    }
