@@ -211,6 +211,12 @@ def done(page: Page) -> None:
     expect(page.get_by_text(re.compile("^Done: "))).to_be_visible(timeout=60_000)
 
 
+def at_rest(page: Page) -> None:
+    """Wait until the page's script has run and its figures are drawn: a click on a figure that is redrawn is lost."""
+    expect(page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]')).to_have_count(1)
+    page.wait_for_timeout(300)  # plotly draws after the script has ended, and tells nobody when
+
+
 def violations(page: Page) -> list[tuple[str, list[str]]]:
     """Return what axe-core reports against WCAG 2.2 A and AA."""
     page.evaluate(AXE)

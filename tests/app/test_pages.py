@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from stimcore.bundle import open_bundle
-from tests.app.browsing import PAGES, ROOT, Dashboard, block, code, done, opened, tab, violations
+from tests.app.browsing import PAGES, ROOT, Dashboard, at_rest, block, code, done, opened, tab, violations
 
 EXPERIMENT = ROOT / "exported" / "resnet20-fashion"
 
@@ -32,9 +32,9 @@ def ready(page: Page, url: str, name: str, path: str) -> None:
     page.goto(url + path + ("?spec=main" if name == "Break it" else ""))  # without a spec it opens with blocks gone
     expect(page.get_by_text(re.compile("Accuracies are measured on 10,000 images"))).to_be_visible(timeout=60_000)
     if name == "Break it":
-        block(page, 9).click()  # one of the blocks that are gone when the page opens
+        block(page, 9).click()
         done(page)
-        expect(block(page, 9)).to_have_attribute("aria-pressed", "false")
+        expect(block(page, 9)).to_have_attribute("aria-pressed", "true")
         expect(page.locator(".wall .count")).to_have_count(2)
     else:
         expect(page.locator(".js-plotly-plot").first).to_be_visible()
@@ -103,8 +103,10 @@ def test_all_sub_networks_are_drawn_and_saved(page: Page, served: Dashboard, exp
 def test_a_point_and_a_bar_choose_and_so_does_the_keyboard(page: Page, served: Dashboard) -> None:
     ready(page, served.url, "Damage", PAGES["Damage"])
     bars = page.locator(".st-key-figure_delete-one .bars .point path")
+    at_rest(page)
     bars.nth(0).click(force=True)
     expect(page.get_by_text(re.compile("without block 2: ")).first).to_be_visible()
+    at_rest(page)
     page.locator(".st-key-figure_delete-one .x2y2 .bars .point path").last.click(force=True)  # the first block, apart
     expect(page.get_by_text(re.compile("without block 1: ")).first).to_be_visible()
     box = page.get_by_role("combobox", name="Block")

@@ -22,7 +22,7 @@ from stimcore.errors import Unavailable
 from tests.serve.conftest import Start
 from tests.serve.evaluations import job_request, submit_long
 from tests.serve.exported import export, make_heavy
-from tests.serve.inference import URL, body, in_binary
+from tests.serve.inference import URL, binary, body, in_binary, tensor
 from tests.serve.processes import Running, in_session
 
 
@@ -126,9 +126,39 @@ def test_a_silent_worker_is_replaced(start: Start) -> None:
     assert any(line["event"] == "worker silent" for line in server.lines())
 
 
+def test_a_worker_that_hangs_is_replaced_and_the_server_is_not_ready_meanwhile(start: Start) -> None:
+    """A stopped process neither ends nor answers; nothing is asked of it, so that only the question whether it lives tells."""
+    server = start(limits=["hang_s=3"])
+    (worker,) = server.workers()
+    began = time.monotonic()
+    worker.send_signal(signal.SIGSTOP)
+    server.until(lambda: server.http.get("/v2/health/ready").status_code == 503, 20)
+    server.until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 20)
+    assert time.monotonic() - began < 10
+    server.wait_ready()
+    assert server.http.post(URL, content=json.dumps(body())).status_code == 200
+    assert any(line["event"] == "worker hung" for line in server.lines())
+
+
+def test_a_call_that_goes_on_after_its_deadline_is_ended(start: Start) -> None:
+    """Five in a row: the server ends its workers for that, and does not count it as crashes of them."""
+    server = start(limits=["late_s=0.01", "crashes=1"])
+    images = np.ones((1024, 1, 12, 12), np.float32)
+    assert server.http.post(URL, content=json.dumps(body())).status_code == 200
+    for number in range(5):
+        specs = {"spec": f"d{number % 3 + 1}-{number // 3 + 1}-2", "timeout": 1_000}
+        tensor_ = tensor(data=..., shape=list(images.shape), parameters={"binary_data_size": images.nbytes})
+        words = binary(body(inputs=[tensor_], parameters=specs), images.tobytes())
+        assert server.http.post(URL, **words).status_code in (200, 504)
+        server.wait_ready()
+    assert any(line["event"] == "call overdue" for line in server.lines())
+    assert server.http.post(URL, content=json.dumps(body())).status_code == 200
+    server.until(lambda: server.metric("stim_calls_at_workers") == 0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_the_end_finishes_what_is_in_flight_and_ends_streams(start: Start, number: int) -> None:
-    server = start(limits=["drain_s=8"])
+    server = start(limits=["drain_s=8", "hang_s=60"])
     client = server.client()
     images = np.ones((64, 1, 12, 12), np.float32)
     words = in_binary(images.tobytes(), images.nbytes, shape=list(images.shape))
@@ -174,7 +204,7 @@ def hammer(server: Running, stop: threading.Event) -> None:
 
 
 def test_the_end_waits_neither_for_a_stuck_worker_nor_for_a_busy_connection(start: Start) -> None:
-    server = start(limits=["drain_s=1"])
+    server = start(limits=["drain_s=1", "hang_s=60"])
     (worker,) = server.workers()
     worker.send_signal(signal.SIGSTOP)
     stop = threading.Event()

@@ -1,5 +1,6 @@
 """The client of a model server: methods that return the API's types and raise `stimcore.errors`. Threads may share one."""
 
+import os
 import ssl
 import time
 import uuid
@@ -27,9 +28,19 @@ MAX_BREAKS = 3
 def _ssl_context() -> ssl.SSLContext:
     """Return the trusted certificate authorities.
 
-    httpx would read them again for every client, which takes longer than the whole page of a visitor otherwise does.
+    `SSL_CERT_FILE` names a file with those of a company, which then count in place of the usual ones. httpx would read them
+    again for every client, which takes longer than the whole page of a visitor otherwise does.
+
+    Raises:
+        UsageError: The file can't be read, or holds no certificates.
     """
-    return httpx.create_ssl_context(trust_env=False)
+    file = os.environ.get("SSL_CERT_FILE", "")
+    if not file:
+        return httpx.create_ssl_context(trust_env=False)
+    try:
+        return ssl.create_default_context(cafile=file)
+    except OSError as reason:  # ssl's own errors are among them
+        raise UsageError(f"SSL_CERT_FILE {file} can't be used ({reason.strerror or reason})", allowed="a PEM file") from reason
 
 
 class Client:
@@ -244,13 +255,15 @@ class Client:
             Unavailable: The server does not answer.
             StimcoreError: The server refuses the request; of the type that belongs to its code.
         """
-        until, pause = time.monotonic() + RETRY_S, 0.1
+        until, pause = 0.0, 0.1
         while True:
             try:
                 answer = self._http.request(method, path, params=params, content=content)
             except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as reason:
                 # The connection was open, so a process holds the socket: a server that is ending, or a parent that starts
                 # another one. A connection that can't be opened is an error at once.
+                # The time runs from the first break: a server that hung for a while before it was killed is starting now.
+                until = until or time.monotonic() + RETRY_S
                 if time.monotonic() > until:
                     raise self._unavailable(reason) from reason
             except httpx.TransportError as reason:

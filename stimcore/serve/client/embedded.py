@@ -30,12 +30,20 @@ MAX_PAUSE_S = 5.0
 """Pause before a server that failed soon is started again; it doubles from the shortest to the longest."""
 READY_TIMEOUT_S = 1.0
 """Time for one answer to the question whether the server is ready."""
+PROBE_S = 1.0
+"""Time between two questions whether the server is alive."""
+PROBE_TIMEOUT_S = 1.5
+"""Time for an answer to one of them."""
+MISSED_PROBES = 3
+"""Questions in a row without an answer after which the server hangs: it is killed and started again."""
 END_S = 12
 """Time for a server to drain after its input has closed, before it is killed; longer than its limit `drain_s`."""
 
 
 class EmbeddedServer:
-    """Runs `python -m stimcore.serve` until `stop`, or until this process ends; a server that dies is started again.
+    """Runs `python -m stimcore.serve` until `stop`, or until this process ends.
+
+    A server that dies is started again, as is one that has answered before and hangs.
 
     Args:
         folder: Folder of experiments, as `stimcore.export` writes it.
@@ -126,7 +134,7 @@ class EmbeddedServer:
         pause = MIN_PAUSE_S
         while not self._ending.is_set():
             started = time.monotonic()
-            code = self._process.wait()
+            code = self._wait_for_end()
             if self._process.stdin is not None:
                 self._process.stdin.close()
             if code == UsageError.exit_code:
@@ -140,12 +148,39 @@ class EmbeddedServer:
             if self._ending.is_set():
                 _end(self._process)
 
+    def _wait_for_end(self) -> int:
+        """Wait until the server's process has ended, and kill it when it hangs; return its exit code.
+
+        A server that starts answers nobody, for minutes if it has much to hash, so that only one that has answered can hang.
+        """
+        answered, missed = False, 0
+        with httpx.Client(base_url=self.url, timeout=PROBE_TIMEOUT_S, trust_env=False) as http:
+            while True:
+                try:
+                    return self._process.wait(timeout=PROBE_S)
+                except subprocess.TimeoutExpired:
+                    pass
+                if self._ending.is_set():
+                    return self._process.wait()  # `stop` ends it, and kills it when that takes too long
+                if _answers(http, "/v2/health/live"):
+                    answered, missed = True, 0
+                else:
+                    missed += answered
+                if missed >= MISSED_PROBES:
+                    self._process.kill()
+                    return self._process.wait()
+
 
 def _ready(http: httpx.Client) -> bool:
+    return _answers(http, "/v2/health/ready")
+
+
+def _answers(http: httpx.Client, path: str) -> bool:
+    """Return whether the server answers a path with 200."""
     try:
-        return http.get("/v2/health/ready").status_code == 200
+        return http.get(path).status_code == 200
     except httpx.TransportError:
-        return False  # the socket is open, but no server answers on it yet
+        return False  # the socket is open, but no server answers on it
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -116,7 +116,7 @@ def _read_sweeps(bundle: Bundle) -> StoredResults | None:
                 continue
             of_sweep = [Result.from_dict(row) for row in (*sweep["results"], sweep["main"])]
             provider = str(sweep["provider"])
-        except (BundleError, SpecError, KeyError, TypeError, ValueError):
+        except (BundleError, SpecError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
             continue  # a stored sweep only saves work: without it the results are measured
         results |= {result.spec: result for result in of_sweep}
     return StoredResults(provider, results) if results else None

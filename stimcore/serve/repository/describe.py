@@ -11,6 +11,9 @@ from stimcore.serve import types
 from stimcore.serve.errors import NotFound
 from stimcore.subnets.families import KINDS
 
+MAX_DEPTH = 32
+"""Nesting depth of values from files that are sent to clients."""
+
 
 def stored_sweep(bundle: Bundle, kind: str) -> dict[str, Any] | None:
     """Return a stored sweep as its file holds it, None where there is none.
@@ -25,7 +28,7 @@ def stored_sweep(bundle: Bundle, kind: str) -> dict[str, Any] | None:
         sweep = bundle.sweep(kind)
         if sweep is not None and not (isinstance(sweep["results"], list) and isinstance(sweep["main"], dict)):
             raise ValueError("no results")
-    except (ValueError, KeyError, TypeError, OSError) as reason:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as reason:
         raise BundleError(f"sweep-{kind}.json of {bundle.experiment.name}/{bundle.method} is broken ({reason})") from reason
     return sweep
 
@@ -125,13 +128,31 @@ def networks_of(bundle: Bundle) -> types.Networks:
     return types.Networks(networks=networks, latency_on=machine if times else {})
 
 
-def finite(value: Any) -> Any:
-    """Return JSON values with None in place of NaN and infinities, which JSON can't express."""
+def safe_json(value: Any, depth: int = MAX_DEPTH) -> Any:
+    r"""Return JSON values without what JSON or UTF-8 can't express, so that a file of a user can't break an answer.
+
+    NaN, infinities and what is nested deeper than `depth` become None; half of a surrogate pair becomes its escape.
+
+    Example:
+        >>> safe_json([float("nan"), "caf\ud800", [[1]]], depth=2)
+        [None, 'caf\\\\ud800', [None]]
+    """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return safe_text(value)
+    if not isinstance(value, dict | list):
+        return value
+    if depth == 0:
+        return None
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    return [finite(item) for item in value] if isinstance(value, list) else value
+        return {safe_text(key): safe_json(item, depth - 1) for key, item in value.items()}
+    return [safe_json(item, depth - 1) for item in value]
+
+
+def safe_text(text: str) -> str:
+    """Return a text that UTF-8 can express: names of files may hold bytes that are not UTF-8, and JSON half a pair."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def check_spec(bundle: Bundle | None, experiment: Bundle, text: str) -> types.SpecCheck:

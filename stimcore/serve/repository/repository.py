@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stimcore.bundle import Bundle, scan
+from stimcore.bundle import Bundle, open_bundle
+from stimcore.bundle.opening import bundle_folders
 from stimcore.errors import BundleError, StimcoreError
 from stimcore.serve import types
 from stimcore.serve.errors import NotFound
-from stimcore.serve.repository.describe import experiment_info, method_info
+from stimcore.serve.repository.describe import experiment_info, method_info, safe_text
 from stimcore.serve.repository.models import Model, aliases_of, models_of
 from stimcore.serve.repository.runs import runs_under
 
@@ -65,7 +66,7 @@ class ModelRepository:
                 new_models, new_aliases = {model.name: model for model in models_of(bundle)}, aliases_of(bundle)
                 _check_names(new_models, models)
                 info = method_info(bundle)
-                experiment_info(bundle, [info])
+                experiment_info(bundle, [info]).model_dump_json()  # so that what JSON can't express is noticed here
             except StimcoreError as reason:
                 problems.append(types.Problem(path="/".join(key), message=str(reason)))
             except (
@@ -89,16 +90,20 @@ class ModelRepository:
 
     def _open_all(self) -> tuple[dict[BundleKey, Bundle], list[types.Problem]]:
         """Return every bundle, those of the last snapshot in place of broken ones, and what is wrong with the latter."""
-        opened, broken = scan(self.folder)
-        bundles = {(bundle.experiment.name, bundle.method): bundle for bundle in opened}
+        bundles: dict[BundleKey, Bundle] = {}
         problems = []
-        for problem in broken:
-            experiment, _, method = problem.path.partition("/")
-            old = self.snapshot.bundles.get((experiment, method))
-            if old is not None:
-                bundles[experiment, method] = old
-            more = " The version that was opened before is still served." if old is not None else ""
-            problems.append(types.Problem(path=problem.path, message=problem.message + more))
+        for path in bundle_folders(self.folder, depth=2):
+            key = (path.parent.name, path.name)
+            try:
+                _check_encoding(path)
+                bundles[key] = open_bundle(path)
+            except Exception as reason:  # a file that can't be read, or that holds anything, takes away only its bundle
+                message = str(reason) if isinstance(reason, StimcoreError) else f"{path.name} can't be opened ({reason})."
+                old = self.snapshot.bundles.get(key)
+                if old is not None:
+                    bundles[key] = old
+                    message += " The version that was opened before is still served."
+                problems.append(types.Problem(path=safe_text("/".join(key)), message=safe_text(message)))
         return bundles, problems
 
     def put(self, snapshot: Snapshot) -> None:
@@ -175,3 +180,14 @@ def _rank(bundle: Bundle) -> tuple[bool, int, list[tuple[str, float]]]:
     first = {"common": 0, "stimulative": 1}.get(bundle.method, 2)
     parts = re.findall(r"(\D*)(\d+(?:\.\d+)?)?", bundle.method, re.ASCII)
     return bundle.manifest.spec is not None, first, [(text, float(number or 0)) for text, number in parts]
+
+
+def _check_encoding(path: Path) -> None:
+    """Refuse a folder whose name no client can ask for.
+
+    Raises:
+        BundleError: The name holds bytes that are not UTF-8.
+    """
+    names = f"{path.parent.name}/{path.name}"
+    if safe_text(names) != names:
+        raise BundleError("the name of the folder is not UTF-8")

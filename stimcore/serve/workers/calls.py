@@ -1,6 +1,7 @@
 """The answers of a worker to calls: logits, classifications, self-contained ONNX files."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,14 @@ TOLERANCE = 1e-4
 """Largest difference of two logits in this comparison, relative to the largest logit when that exceeds 1."""
 
 
-def answer_call(call: Call, engines: EngineCache, provider: Provider) -> object:
+def answer_call(call: Call, engines: EngineCache, provider: Provider, check_wanted: Callable[[], None]) -> object:
     """Return the answer to a call; the class of the call documents its form.
 
     Args:
         call: The call.
         engines: The engines of this worker.
         provider: The execution provider on which a self-contained file is checked.
+        check_wanted: Called between two steps of the work; raises `Late` when nobody waits for the answer any more.
 
     Raises:
         StimcoreError: The call can't be done.
@@ -35,11 +37,11 @@ def answer_call(call: Call, engines: EngineCache, provider: Provider) -> object:
         case Infer():
             return _infer(call, engines.open(call.bundle))
         case Classify():
-            return _classify(call, engines.open(call.bundle))
+            return _classify(call, engines.open(call.bundle), check_wanted)
         case AnswerImages():
             return _answer_images(call, engines.open(call.bundle))
         case Standalone():
-            return _standalone(call.spec, engines.open(call.bundle), provider)
+            return _standalone(call.spec, engines.open(call.bundle), provider, check_wanted)
         case Forget():
             engines.close(call.bundle)
             return None
@@ -54,11 +56,17 @@ def _infer(call: Infer, engine: InferenceEngine) -> tuple[bytes, int]:
     return logits.tobytes(), time.perf_counter_ns() - started
 
 
-def _classify(call: Classify, engine: InferenceEngine) -> tuple[bytes, list[tuple[Spec, list[float]]]]:
+def _classify(
+    call: Classify, engine: InferenceEngine, check_wanted: Callable[[], None]
+) -> tuple[bytes, list[tuple[Spec, list[float]]]]:
     experiment = engine.bundle.experiment
     pixels = _pixels(call, experiment)
     images = experiment.normalise(pixels[None])
-    return image_codec.encode_png(pixels), [(spec, _probabilities(engine.logits(spec, images)[0])) for spec in call.specs]
+    predictions = []
+    for spec in call.specs:
+        check_wanted()
+        predictions.append((spec, _probabilities(engine.logits(spec, images)[0])))
+    return image_codec.encode_png(pixels), predictions
 
 
 def _answer_images(call: AnswerImages, engine: InferenceEngine) -> Answers:
@@ -89,12 +97,13 @@ def _probabilities(logits: Floats) -> list[float]:
     return [float(value) for value in exponentials / exponentials.sum()]
 
 
-def _standalone(spec: Spec, engine: InferenceEngine, provider: Provider) -> bytes:
+def _standalone(spec: Spec, engine: InferenceEngine, provider: Provider, check_wanted: Callable[[], None]) -> bytes:
     """Compose a file, and return it only when a fresh session of it gives the engine's logits.
 
     The composition folds batch norms and rewires the graph, and nobody can check the file after it was downloaded.
     """
     model = engine.standalone(spec)
+    check_wanted()
     experiment = engine.bundle.experiment
     images = experiment.normalise(experiment.evaluation[0][:CHECK_IMAGES])
     expected = engine.logits(spec, images)

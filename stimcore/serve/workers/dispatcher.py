@@ -12,7 +12,8 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from stimcore.errors import StimcoreError
@@ -20,9 +21,11 @@ from stimcore.serve.errors import Busy, Late, WorkerCrashed
 from stimcore.serve.jobs.job import Job
 from stimcore.serve.jobs.queue import JobQueue
 from stimcore.serve.limits import Limits
+from stimcore.serve.logs import TRACEPARENT
 from stimcore.serve.workers.breaker import CircuitBreaker
 from stimcore.serve.workers.handle import PendingCall, WorkerHandle
 from stimcore.serve.workers.messages import (
+    Abandon,
     Advance,
     Answer,
     Begin,
@@ -31,6 +34,7 @@ from stimcore.serve.workers.messages import (
     Drop,
     Hello,
     JobFailure,
+    Pong,
     Report,
     Warmup,
     WarmupDone,
@@ -58,6 +62,7 @@ class Dispatcher:
         self._waiting: deque[PendingCall] = deque()
         self._holders: dict[Job, WorkerHandle] = {}
         self._numbers = itertools.count(1)
+        self._crashes_by_bundle: dict[str, CircuitBreaker] = {}
 
     @property
     def num_waiting(self) -> int:
@@ -73,7 +78,7 @@ class Dispatcher:
             priority: Calls of priority 1 go before those of priority 2.
 
         Raises:
-            Busy: The queue is full, or the workers keep ending.
+            Busy: The queue is full, the workers keep ending, or those that opened this bundle do.
             Late: The call was not done by the deadline.
             WorkerCrashed: The call ended two workers.
             StimcoreError: The worker refused the call.
@@ -82,7 +87,10 @@ class Dispatcher:
             raise Busy("the worker process keeps ending", todo="Try again in a minute; the server's log has the reason.")
         if sum(other.priority == priority for other in self._waiting) >= self._limits.calls:
             raise Busy(f"{self._limits.calls} requests wait: exceeds maximum queue size", todo="Try again in a moment.")
-        pending = PendingCall(make(next(self._numbers)), asyncio.get_running_loop().create_future(), priority)
+        call = replace(make(next(self._numbers)), traceparent=TRACEPARENT.get())
+        if self._set_aside(call.bundle.fingerprint):
+            raise self._bundle_error()
+        pending = PendingCall(call, asyncio.get_running_loop().create_future(), priority)
         positions = (i for i, other in enumerate(self._waiting) if other.priority > priority)
         self._waiting.insert(next(positions, len(self._waiting)), pending)
         self.dispatch()
@@ -91,9 +99,36 @@ class Dispatcher:
         except TimeoutError as reason:
             raise Late(f"not done within {seconds:g} s", todo="Ask for less at once, or try again.") from reason
         finally:
-            # after a timeout, or when the client is gone, nobody needs the answer; at a worker the call just runs to its end
+            # after a timeout, or when the client is gone, nobody needs the answer
             if pending in self._waiting:
                 self._waiting.remove(pending)
+            for worker in self._workers:
+                if worker.calls.get(call.id) is pending:
+                    # It counts as running until the worker answers; the pool ends a worker that goes on for `late_s`.
+                    pending.abandoned_at = time.monotonic()
+                    worker.send(Abandon(call.id), pending.abandoned_at)
+
+    def _set_aside(self, fingerprint: str) -> bool:
+        """Return whether workers keep ending when they work with a bundle."""
+        breaker = self._crashes_by_bundle.get(fingerprint)
+        return breaker is not None and breaker.open
+
+    def _bundle_error(self) -> Busy:
+        return Busy(
+            f"worker processes keep ending on this bundle, which is set aside for {self._limits.crash_window_s:g} s",
+            todo="The server's log has the reason.",
+        )
+
+    def _blame(self, fingerprints: Iterable[str]) -> None:
+        """Count the end of a worker for the bundles that it worked with.
+
+        A bundle is set aside one crash before the server stops giving work to its workers altogether: one bad bundle must not
+        take the others away.
+        """
+        for fingerprint in fingerprints:
+            crashes = max(1, self._limits.crashes - 1)
+            breaker = self._crashes_by_bundle.setdefault(fingerprint, CircuitBreaker(crashes, self._limits.crash_window_s))
+            breaker.record()
 
     def broadcast(self, make: Callable[[int], Call]) -> None:
         """Send a call to every running worker; nobody waits for the answers.
@@ -131,7 +166,10 @@ class Dispatcher:
             pending = self._waiting.popleft()
             worker.send(pending.call, now)
             worker.calls[pending.call.id] = pending
-        if worker.job is None and (job := self._next_job(worker)) is not None:
+        while worker.job is None and (job := self._next_job(worker)) is not None:
+            if self._set_aside(job.bundle_ref.fingerprint):
+                self._jobs.fail(job, self._bundle_error())
+                continue
             if job not in worker.open_jobs:
                 worker.send(_begin(job), now)
                 worker.open_jobs.add(job)
@@ -177,6 +215,8 @@ class Dispatcher:
                     answer.set_exception(message.error)
             case JobFailure():
                 self._job_failed(worker, message.error)
+            case Pong():
+                worker.unanswered_s = 0.0
             case WarmupDone():
                 worker.caches = message.caches
             case Report():
@@ -215,20 +255,25 @@ class Dispatcher:
         """Take back the work of a worker that has ended.
 
         Calls go to the front of the queue, in their old order: their clients have waited longest. All its jobs begin anew
-        elsewhere, but only the job that was being computed may have caused the end, so that only its attempts are counted.
+        elsewhere, but only the job that was being computed may have caused the end, so that only its attempts are counted. A
+        worker that was ended for a late call does not count at all.
         """
-        for pending in reversed(list(worker.calls.values())):
-            self._retry(pending)
-        worker.calls.clear()
         current, worker.job = worker.job, None
+        blamed = not worker.ended_for_lateness
+        if blamed:
+            bundles = {pending.call.bundle.fingerprint for pending in worker.calls.values()}
+            self._blame(bundles | ({current.bundle_ref.fingerprint} if current else set()))
+        for pending in reversed(list(worker.calls.values())):
+            self._retry(pending, blamed=blamed)
+        worker.calls.clear()
         jobs, worker.open_jobs = list(worker.open_jobs), set()
         for job in jobs:
             self._holders.pop(job, None)
-            self._jobs.worker_ended(job, blamed=job is current)
+            self._jobs.worker_ended(job, blamed=blamed and job is current)
         self.dispatch()
 
-    def _retry(self, pending: PendingCall) -> None:
-        pending.attempts += 1
+    def _retry(self, pending: PendingCall, *, blamed: bool) -> None:
+        pending.attempts += blamed
         if pending.answer.done():
             return
         if pending.attempts >= ATTEMPTS:

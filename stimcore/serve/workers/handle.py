@@ -27,12 +27,14 @@ class PendingCall:
         answer: Where its answer goes.
         priority: Calls of priority 1 go before those of priority 2.
         attempts: Workers that ended while they had it.
+        abandoned_at: When nobody waited for it any more, in seconds of the monotonic clock; None while somebody does.
     """
 
     call: Call
     answer: asyncio.Future[Any]
     priority: int
     attempts: int = 0
+    abandoned_at: float | None = None
 
 
 @dataclass(eq=False)
@@ -49,6 +51,8 @@ class WorkerHandle:
         last_message_at: When it last sent a message, or last got work while it was idle, in seconds of the monotonic clock.
         failures: Processes of this handle in a row that ended without answering anything.
         caches: What its engines kept when it last reported; see `messages.Report`.
+        unanswered_s: Time for which it has not answered a `Ping`; 0 when it has answered the last one.
+        ended_for_lateness: Whether its process was killed because of a call that nobody waits for.
         warmed_up: Fingerprints of bundles for which it got a `Warmup`.
     """
 
@@ -61,6 +65,8 @@ class WorkerHandle:
     last_message_at: float = 0.0
     failures: int = 0
     caches: Mapping[str, float] = field(default_factory=dict)
+    unanswered_s: float = 0.0
+    ended_for_lateness: bool = False
     warmed_up: set[str] = field(default_factory=set)
 
     @property
@@ -81,7 +87,7 @@ class WorkerHandle:
 
     async def run(self, now: float) -> AsyncGenerator[Any, None]:
         """Start a process and yield its messages until its output closes, which it does however the process ends."""
-        self.last_message_at = now
+        self.last_message_at, self.unanswered_s, self.ended_for_lateness = now, 0.0, False
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

@@ -5,10 +5,12 @@ that a client sent is ever unpickled.
 
 A worker answers three kinds of messages:
 
-- a `Call` gets one `Answer` or `CallFailure`, as soon as possible;
+- a `Call` gets one `Answer` or `CallFailure`, as soon as possible; `Abandon` reports that nobody waits for it any more;
 - a job is a dialogue: `Begin` opens it, and every `Advance` gets one `Report` or `JobFailure`, until the front sends `Drop`.
   The front keeps the initiative, so that between two reports it can give the worker to a job that somebody waits for;
 - a `Warmup` is done when there is nothing else to do, and answered by `WarmupDone`.
+
+A `Ping` is answered by `Pong` at once, whatever else the worker does.
 """
 
 import pickle
@@ -33,10 +35,12 @@ class Call:
     Attributes:
         id: Number of the call.
         bundle: The bundle it concerns.
+        traceparent: Trace that the request belongs to (W3C Trace Context); empty where it belongs to none.
     """
 
     id: int
     bundle: BundleRef
+    traceparent: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,23 @@ class Standalone(Call):
 @dataclass(frozen=True)
 class Forget(Call):
     """Close the engine of the bundle and free its memory; the answer is None."""
+
+
+@dataclass(frozen=True)
+class Abandon:
+    """Nobody waits for a call any more: it is left out, or ended where that is possible. It is answered all the same."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Ask whether the worker is alive."""
+
+
+@dataclass(frozen=True)
+class Pong:
+    """The answer to `Ping`."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ The life of a worker:
 
 - *start*: the process gets its configuration on the command line and sends `Hello` when it takes work;
 - *feed*: the `Dispatcher` sends it calls and jobs, and takes its answers;
-- *watch*: a worker that has work and sends nothing for `silence_s` is stuck and gets killed (`start_s` before its `Hello`);
+- *watch*: a worker that does not answer for `hang_s` whether it is alive gets killed, as does one that has work and sends
+  nothing for `silence_s` (`start_s` before its `Hello`), or that goes on with a call for `late_s` after its deadline;
 - *replace*: whichever way a process ends, its output closes. Its work goes back into the queues and a new process starts, at
   once after the first failure and with growing pauses when processes end before they answered anything;
 - *circuit breaker*: after too many ends within a short time, the server refuses work until these ends are old enough.
@@ -30,7 +31,7 @@ from stimcore.serve.workers.breaker import CircuitBreaker
 from stimcore.serve.workers.config import WorkerConfig
 from stimcore.serve.workers.dispatcher import Dispatcher
 from stimcore.serve.workers.handle import WorkerHandle
-from stimcore.serve.workers.messages import Call, Hello, StartFailure
+from stimcore.serve.workers.messages import Call, Hello, Ping, StartFailure
 
 log = logging.getLogger("stimcore.serve")
 FIRST_BACKOFF_S = 0.2
@@ -79,8 +80,9 @@ class WorkerPool:
 
     @property
     def ready(self) -> bool:
-        """Whether a worker takes work, and workers don't keep ending."""
-        return not self._ending and any(worker.hello for worker in self.workers) and not self.broken
+        """Whether a worker takes work and answers, and workers don't keep ending."""
+        answers = any(worker.hello and worker.unanswered_s <= self._limits.hang_s / 2 for worker in self.workers)
+        return not self._ending and answers and not self.broken
 
     @property
     def broken(self) -> bool:
@@ -130,8 +132,10 @@ class WorkerPool:
                 await self._clean_up(worker)
             if self.fatal is not None:
                 return
-            worker.failures += 1
             self.restarts += 1
+            if worker.ended_for_lateness:
+                continue
+            worker.failures += 1
             self._breaker.record()
             await asyncio.sleep(_pause_s(worker.failures))
 
@@ -158,10 +162,15 @@ class WorkerPool:
 
     async def _watch(self) -> None:
         """Kill workers that are stuck, and end jobs that no client watches any more."""
+        limits = self._limits
+        shortest_s = min(limits.silence_s, limits.lease_s, limits.hang_s, limits.late_s)
+        interval_s = min(WATCH_S, shortest_s / 4)
         while True:
-            await asyncio.sleep(min(WATCH_S, self._limits.silence_s / 4, self._limits.lease_s / 4))
+            await asyncio.sleep(interval_s)
             now = time.monotonic()
             for worker in self.workers:
+                if worker.process is not None and worker.hello is not None:
+                    self._check_alive(worker, now, interval_s)
                 starting = worker.hello is None
                 allowed_s = self._limits.start_s if starting else self._limits.silence_s
                 at_work = starting or not worker.idle
@@ -172,6 +181,22 @@ class WorkerPool:
             self._jobs.drop_unwatched()
             # work can be left over without any event that would dispatch it: for example when the circuit breaker closes
             self._dispatcher.dispatch()
+
+    def _check_alive(self, worker: WorkerHandle, now: float, interval_s: float) -> None:
+        """Kill a worker that hangs, or that goes on with a call that nobody waits for."""
+        late = [call for call in worker.calls.values() if call.abandoned_at and now - call.abandoned_at > self._limits.late_s]
+        if late or worker.unanswered_s >= self._limits.hang_s:
+            event = "call overdue" if late else "worker hung"
+            fields = {"device": worker.config.device, "traceparent": late[0].call.traceparent if late else ""}
+            log.error(event, extra={"fields": fields})
+            worker.ended_for_lateness = bool(late)
+            worker.kill()  # `_supervise` replaces it
+            return
+        if worker.unanswered_s == 0:
+            worker.send(Ping(), now)
+        # Counted in turns of the watch, not by a clock: when the whole server was stopped for a minute, or got no processor,
+        # its workers were not late.
+        worker.unanswered_s += interval_s
 
 
 def _pause_s(failures: int) -> float:

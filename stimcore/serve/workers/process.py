@@ -32,12 +32,15 @@ from stimcore.analysis.result import Result
 from stimcore.engine.inference import Progress
 from stimcore.engine.provider import pick
 from stimcore.errors import StimcoreError
+from stimcore.serve.errors import Late
+from stimcore.serve.logs import TRACEPARENT
 from stimcore.serve.repository.models import BundleRef
 from stimcore.serve.workers import messages
 from stimcore.serve.workers.calls import answer_call
 from stimcore.serve.workers.config import WorkerConfig
 from stimcore.serve.workers.engines import EngineCache
 from stimcore.serve.workers.messages import (
+    Abandon,
     Advance,
     Answer,
     Begin,
@@ -46,6 +49,8 @@ from stimcore.serve.workers.messages import (
     Drop,
     Hello,
     JobFailure,
+    Ping,
+    Pong,
     Report,
     StartFailure,
     Warmup,
@@ -53,7 +58,23 @@ from stimcore.serve.workers.messages import (
 )
 
 BROKEN = 70
-"""Exit code after an unexpected error on a GPU: within a process, a CUDA context does not recover from it."""
+"""Exit code after an error of a GPU: within a process, a CUDA context does not recover from it."""
+DEVICE_ERRORS = (
+    "an illegal memory access",
+    "an illegal instruction",
+    "device-side assert",
+    "unspecified launch failure",
+    "misaligned address",
+    "CUDA_ERROR_",
+    "CUDA error",
+    "CUBLAS failure",
+    "CUBLAS_STATUS_EXECUTION_FAILED",
+    "CUDNN_STATUS_EXECUTION_FAILED",
+    "ECC error",
+    "GPU is lost",
+)
+"""What errors of a GPU say after which its context is useless. Full memory is not among them."""
+FULL_MEMORY = ("out of memory", "Failed to allocate memory")
 PATIENCE_S = 0.25
 """Longest time for which a job waits for running calls between two graphs."""
 NICENESS = 10
@@ -91,8 +112,10 @@ class Worker:
         self._out, self._out_lock = out, threading.Lock()
         self._calls = ThreadPoolExecutor(1 if self._provider.on_gpu else config.threads, "calls")
         self._steps = ThreadPoolExecutor(1, "steps")
-        self._counts = threading.Condition()  # guards the next two, and is notified when a call has ended
+        self._counts = threading.Condition()  # guards the next four, and is notified when a call has ended
         self._running_calls = 0
+        self._open_calls: set[int] = set()
+        self._abandoned: set[int] = set()
         self._waiting_steps = 0
         self._dropped: set[int] = set()
         # these belong to the `steps` thread alone
@@ -124,10 +147,17 @@ class Worker:
                 # noted here, where the running step sees it, and queued, so that the job is closed after that step
                 self._dropped.add(message.id)
                 self._steps.submit(self._close_job, message.id)
+            case Ping():
+                self._send(Pong())
             case Call():
                 with self._counts:
                     self._running_calls += 1
+                    self._open_calls.add(message.id)
                 self._calls.submit(self._call, message)
+            case Abandon():
+                with self._counts:
+                    if message.id in self._open_calls:  # else it was answered meanwhile
+                        self._abandoned.add(message.id)
             case Warmup():
                 self._steps.submit(self._warm_up, message.bundle)
             case Begin() | Advance():
@@ -145,21 +175,30 @@ class Worker:
 
     def _call(self, call: Call) -> None:
         """Answer a call, in a `calls` thread."""
+        TRACEPARENT.set(call.traceparent)
+
+        def check_wanted() -> None:
+            if call.id in self._abandoned:
+                raise Late("nobody waits for this call any more")
+
         try:
-            self._send(Answer(call.id, answer_call(call, self._engines, self._provider)))
+            check_wanted()
+            self._send(Answer(call.id, answer_call(call, self._engines, self._provider, check_wanted)))
         except StimcoreError as reason:
             self._send(CallFailure(call.id, reason))
         except Exception as reason:  # onnxruntime raises many types, and no call may end the worker
             self._send(CallFailure(call.id, _unexpected(reason)))
-            self._end_if_broken()
+            self._end_if_broken(reason)
         finally:
             with self._counts:
                 self._running_calls -= 1
+                self._open_calls.discard(call.id)
+                self._abandoned.discard(call.id)
                 self._counts.notify_all()
 
-    def _end_if_broken(self) -> None:
-        """End the process after an unexpected error on a GPU; the front starts a new one."""
-        if self._provider.on_gpu:
+    def _end_if_broken(self, reason: Exception) -> None:
+        """End the process after an error of a GPU; the front starts a new one."""
+        if self._provider.on_gpu and is_device_error(reason):
             os._exit(BROKEN)
 
     def _step(self, message: Begin | Advance) -> None:
@@ -177,7 +216,7 @@ class Worker:
         except Exception as reason:  # see `_call`
             self._close_job(message.id)
             self._send(JobFailure(message.id, _unexpected(reason)))
-            self._end_if_broken()
+            self._end_if_broken(reason)
         else:
             if report.finished:
                 self._close_job(message.id)
@@ -245,8 +284,26 @@ class Worker:
             self._counts.wait_for(lambda: not self._running_calls, PATIENCE_S)
 
 
+def is_device_error(reason: Exception) -> bool:
+    """Return whether an error leaves the GPU useless for this process.
+
+    Any other error concerns one request: a graph that can't be built, full memory, a defect. Ending the worker for it would
+    let one client take the server from everybody.
+
+    Example:
+        >>> is_device_error(RuntimeError("CUDA failure 700: an illegal memory access was encountered"))
+        True
+        >>> is_device_error(RuntimeError("CUDA failure 2: out of memory")), is_device_error(IndexError("list index"))
+        (False, False)
+    """
+    text = str(reason)
+    return any(words in text for words in DEVICE_ERRORS) and not any(words in text for words in FULL_MEMORY)
+
+
 def _unexpected(reason: Exception) -> StimcoreError:
     """Log an error that is not one of ours, and return what clients get instead of it."""
+    if traceparent := TRACEPARENT.get():
+        print(f"in the call of traceparent {traceparent}:", file=sys.stderr)
     traceback.print_exception(reason)
     return StimcoreError(f"the network could not be run ({type(reason).__name__})")
 

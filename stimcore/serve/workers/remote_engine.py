@@ -14,6 +14,7 @@ from stimcore.engine.inference import Budget, Floats, InferenceEngine, Progress
 from stimcore.engine.tally import Reference, Tally
 from stimcore.errors import SpecError, Unavailable, UsageError
 from stimcore.serve.http import oip_codec
+from stimcore.serve.logs import TRACEPARENT
 from stimcore.serve.repository.models import triton_name
 from stimcore.subnets.spec import Spec
 
@@ -49,9 +50,10 @@ class RemoteEngine:
         name = self._name(spec)
         body, length = oip_codec.encode_request(images)
         try:
-            answer = self._http.post(
-                f"/v2/models/{name}/infer", content=body, headers={"Inference-Header-Content-Length": str(length)}
-            )
+            headers = {"Inference-Header-Content-Length": str(length)}
+            if traceparent := TRACEPARENT.get():
+                headers["traceparent"] = traceparent
+            answer = self._http.post(f"/v2/models/{name}/infer", content=body, headers=headers)
         except httpx.TransportError as reason:
             raise Unavailable(f"the inference server at {self._http.base_url} can't be reached") from reason
         if answer.status_code != 200:

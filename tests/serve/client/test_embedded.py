@@ -50,6 +50,22 @@ def test_it_answers_survives_its_servers_death_and_ends(exported: Path) -> None:
         client.catalogue()
 
 
+def test_a_server_that_hangs_is_replaced(exported: Path) -> None:
+    server = EmbeddedServer(exported, arguments=ON_CPU)
+    try:
+        server.wait_ready()
+        client = server.client()
+        assert client.catalogue().experiments
+        time.sleep(1.5)  # until it has answered the supervisor once
+        began = time.monotonic()
+        os.kill(server.pid, signal.SIGSTOP)
+        assert client.catalogue().experiments[0].name == "tiny", "the same address, after a pause"
+        assert server.restarts == 1
+        assert time.monotonic() - began < 30, "10 s until it is killed, and the start of another one on a busy machine"
+    finally:
+        server.stop()
+
+
 def parent(folder: Path, until: str, *arguments: str) -> subprocess.Popen[str]:
     """Start a program that starts a server; both run in a new session."""
     words = [sys.executable, "-c", PARENT, str(folder), until, *ON_CPU, *arguments]

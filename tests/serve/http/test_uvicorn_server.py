@@ -156,25 +156,25 @@ def test_half_open_connections_of_an_address_are_bounded(start: Start) -> None:
 
 
 def test_a_slow_but_steady_download_is_not_cut(start: Start) -> None:
+    """The system's buffers take the first megabytes at once; what comes after them is sent as the client reads."""
     server = start(limits=["write_s=1"])
-    whole = server.http.get("/v1/experiments/tiny/methods/common/onnx?spec=main").content
+    path = "/v1/experiments/tiny/methods/common/onnx?spec=main"
+    whole = server.http.get(path).content
     assert len(whole) > 800_000
+    count = 6
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         connection.connect(("127.0.0.1", server.port))
-        connection.sendall(b"GET /v1/experiments/tiny/methods/common/onnx?spec=main HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        answer, began = b"", time.monotonic()
-        while len(answer) < len(whole):
-            piece = connection.recv(16384)
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * count)
+        answer, began = bytearray(), time.monotonic()
+        while len(answer) < count * len(whole):
+            piece = connection.recv(65536)
             assert piece, f"cut after {len(answer):,} bytes and {time.monotonic() - began:.1f} s"
             answer += piece
-            time.sleep(len(piece) / 150_000)
-        head, _, content = answer.partition(b"\r\n\r\n")
-        while len(content) < len(whole):
-            content += connection.recv(65536)
-    assert time.monotonic() - began > 3, "longer than the time that a client may stand still"
-    assert content == whole
-    assert b"content-length" in head.lower()
+            time.sleep(len(piece) / 600_000)
+    assert time.monotonic() - began > 5, "longer than the time that a client may stand still"
+    assert bytes(answer).count(whole) >= count - 1
+    assert bytes(answer).lower().count(b"\r\ncontent-length: ") == count, "a length, so that a client knows how much is left"
 
 
 def test_large_responses_are_sent_piece_by_piece(start: Start) -> None:

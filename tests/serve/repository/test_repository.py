@@ -1,6 +1,7 @@
 """The repository: odd names, names that collide, manifests that make no sense. An odd bundle never affects another one."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,3 +84,37 @@ def test_the_first_of_two_bundles_with_the_same_names_is_served(exported: Path, 
     assert problem.path == "a.b/common"
     assert "names are those of a/b.common" in problem.message
     assert snapshot.models["a.b.common"].bundle is snapshot.bundles["a", "b.common"]
+
+
+def test_a_bad_file_or_name_takes_away_its_bundle_alone(start: Start, exported: Path, tmp_path: Path) -> None:
+    """Loops of links stand for files that can't be read: they fail for root too."""
+    folder = tmp_path / "exported"
+    shutil.copytree(exported / "tiny", folder / "good")
+    for name in ("loop-manifest", "loop-weights", "loop-experiment", "deep-sweep", "deep-experiment"):
+        shutil.copytree(exported / "tiny", folder / name)
+    for path in (
+        folder / "loop-manifest" / "common" / "manifest.json",
+        folder / "loop-weights" / "common" / "weights.bin",
+        folder / "loop-experiment" / "experiment.json",
+    ):
+        path.unlink()
+        path.symlink_to(path.name)
+    (folder / "deep-sweep" / "stimulative" / "sweep-ordered.json").write_bytes(b'{"results": ' + b"[" * 100_000)
+    (folder / "deep-experiment" / "experiment.json").write_bytes(b'{"version": 1, "topology": ' + b"[" * 100_000)
+    shutil.copytree(exported / "tiny", os.fsdecode(os.fsencode(folder) + b"/caf\xe9"))
+    server = start(folder)
+    catalogue = server.client().catalogue()
+    served = {experiment.name: [method.name for method in experiment.methods] for experiment in catalogue.experiments}
+    assert served["good"] == ["common", "stimulative"]
+    assert "stimulative" in served["loop-manifest"]
+    assert served["loop-weights"] == ["stimulative"]
+    assert served["deep-sweep"][0] == "common"
+    assert not {"loop-experiment", "deep-experiment"} & set(served)
+    problems = {problem.path: problem.message for problem in catalogue.problems}
+    assert {"loop-weights/common", "loop-experiment/common", "deep-experiment/common", "caf\\udce9/common"} <= set(problems)
+    assert "not UTF-8" in problems["caf\\udce9/common"]
+    for url in ("/v2/health/ready", "/v1/catalogue", "/metrics", "/openapi.json"):
+        assert server.http.get(url).status_code == 200
+    assert server.http.post("/v2/repository/index").status_code == 200
+    assert server.http.post("/v1/rescan").status_code == 200
+    assert server.http.post("/v2/models/good.common/infer", content=json.dumps(body())).status_code == 200

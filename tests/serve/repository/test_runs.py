@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
 from stimcore.serve.repository.runs import runs_under
+from tests.serve.conftest import Start
 
 
 def run(folder: Path, seconds: list[float], age_s: float) -> Path:
@@ -38,3 +40,63 @@ def test_what_is_in_progress(tmp_path: Path, seconds: list[float], age_s: float,
     (info,) = runs_under(tmp_path)
     assert info.active is active
     assert len(info.rows) == len(seconds)
+
+
+def folder_of_bad_runs(root: Path) -> Path:
+    """Write runs of which each breaks a rule in its own way, and a good one."""
+    good = run(root / "experiment" / "good", [1.0, 2.0], 5)
+    texts = {
+        "infinite": b'{"method": "common", "recipe": {"epochs": 1e999}}',
+        "bad-byte": b'{"method": "comm\xffon", "recipe": {"epochs": 4}}',
+        "deep": b'{"method": "common", "recipe": ' + b"[" * 100_000,
+        "list": b"[]",
+        "null": b'{"method": null, "recipe": null}',
+    }
+    for name, text in texts.items():
+        shutil.copytree(good, root / "experiment" / name)
+        (root / "experiment" / name / "run.json").write_bytes(text)
+    for name, text in {
+        "deep-row": b'{"epoch": 1}\n' + b'{"a": ' * 50_000,
+        "nested-row": b'{"epoch": 1, "a": ' + b"[" * 500 + b"]" * 500 + b"}\n",
+        "huge-number": b'{"epoch": 1e999, "seconds": 1e999}\n',
+        "half-a-pair": b'{"epoch": 1, "note": "\\ud800", "\\udfff": 1}\n',
+        "bad-row": b"\xff\xfe\n",
+    }.items():
+        shutil.copytree(good, root / "experiment" / name)
+        (root / "experiment" / name / "training.jsonl").write_bytes(text)
+    shutil.copytree(good, root / "experiment" / "half-method")
+    (root / "experiment" / "half-method" / "run.json").write_text('{"method": "\\ud800", "recipe": {}}')
+    shutil.copytree(good, os.fsdecode(os.fsencode(root / "experiment") + b"/caf\xe9"))
+    loop = root / "experiment" / "loop"
+    loop.mkdir()
+    (loop / "run.json").symlink_to("run.json")
+    return root
+
+
+def test_a_bad_run_takes_away_itself_alone(start: Start, tmp_path: Path) -> None:
+    root = folder_of_bad_runs(tmp_path / "runs")
+    server = start(words=["--runs", str(root)])
+    infos = {info.name: info for info in server.client().runs()}
+    assert len(infos["experiment/good"].rows) == 2
+    assert set(infos) == {
+        f"experiment/{name}"
+        for name in ("good", "deep-row", "nested-row", "huge-number", "half-a-pair", "bad-row", "half-method", "caf\\udce9")
+    }
+    assert infos["experiment/huge-number"].rows == [{"epoch": None, "seconds": None}]
+    assert infos["experiment/half-a-pair"].rows == [{"epoch": 1, "note": "\\ud800", "\\udfff": 1}]
+    assert infos["experiment/bad-row"].rows == []
+
+
+def test_a_long_record_is_read_from_its_end(tmp_path: Path) -> None:
+    folder = run(tmp_path / "experiment" / "common-0", [], 1)
+    (folder / "run.json").write_text(json.dumps({"method": "common", "recipe": {"epochs": 200_000}}))
+    row = {"epoch": 0, "seconds": 1.0, "losses": {"loss": 1.5}, "more": "x" * 60}
+    with (folder / "training.jsonl").open("w") as file:
+        file.writelines(json.dumps(row | {"epoch": epoch}) + "\n" for epoch in range(1, 200_001))
+    assert (folder / "training.jsonl").stat().st_size > 20_000_000
+    began = time.process_time()
+    (info,) = runs_under(tmp_path)
+    assert time.process_time() - began < 1, "of two megabytes' work, on any machine"
+    assert 1_000 < len(info.rows) < 20_000
+    assert info.rows[-1]["epoch"] == 200_000
+    assert not info.active, "the last row is that of the last epoch, although not all rows were read"

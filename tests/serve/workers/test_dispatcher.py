@@ -13,6 +13,7 @@ from stimcore.serve.jobs.job import Job
 from stimcore.serve.jobs.queue import JobQueue
 from stimcore.serve.jobs.result_cache import ResultCache
 from stimcore.serve.limits import Limits
+from stimcore.serve.logs import TRACEPARENT
 from stimcore.serve.repository.models import BundleRef
 from stimcore.serve.repository.repository import ModelRepository
 from stimcore.serve.workers.breaker import CircuitBreaker
@@ -20,6 +21,7 @@ from stimcore.serve.workers.config import WorkerConfig
 from stimcore.serve.workers.dispatcher import CALLS_AHEAD, Dispatcher
 from stimcore.serve.workers.handle import WorkerHandle
 from stimcore.serve.workers.messages import (
+    Abandon,
     Advance,
     Answer,
     Begin,
@@ -193,6 +195,83 @@ def test_the_work_of_a_worker_that_ended_goes_on(exported: Path) -> None:
             await call
         assert job.error is not None
         assert job.error.code == "worker_crashed"
+
+    run(exported, scenario)
+
+
+def test_a_worker_learns_that_nobody_waits_for_a_call_any_more(exported: Path) -> None:
+    async def scenario(front: Front) -> None:
+        front.receive(HELLO)
+        late, gone = front.call(seconds=0.01), front.call()
+        with pytest.raises(Late):
+            await late
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        assert front.worker.sent[2:] == [Abandon(1), Abandon(2)]
+        assert all(pending.abandoned_at for pending in front.worker.calls.values()), "they run until the worker answers"
+        waiting = front.call()
+        await asyncio.sleep(0)
+        assert front.dispatcher.num_waiting == 1
+        front.receive(CallFailure(1, Late("nobody waits")))
+        front.receive(Answer(3, "done"))
+        assert await waiting == "done"
+
+    run(exported, scenario)
+
+
+def test_the_trace_of_a_request_goes_to_the_worker(exported: Path) -> None:
+    async def scenario(front: Front) -> None:
+        front.receive(HELLO)
+        TRACEPARENT.set("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+        call = front.call()
+        await asyncio.sleep(0)
+        assert front.worker.sent == [Forget(1, REF, traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
+        front.receive(Answer(1, None))
+        await call
+
+    run(exported, scenario)
+
+
+def test_a_worker_that_is_ended_for_a_late_call_blames_no_other(exported: Path) -> None:
+    async def scenario(front: Front) -> None:
+        call = front.call()
+        for _ in range(6):
+            front.receive(HELLO)
+            await asyncio.sleep(0)
+            front.worker.hello, front.worker.ended_for_lateness = None, True
+            front.dispatcher.recover(front.worker)
+        front.receive(HELLO)
+        front.receive(Answer(1, "done"))
+        assert await call == "done"
+
+    run(exported, scenario)
+
+
+def test_a_bundle_on_which_workers_keep_ending_is_set_aside_and_no_other(exported: Path) -> None:
+    other = BundleRef("/elsewhere", "1")
+
+    async def scenario(front: Front) -> None:
+        jobs = []
+        for number in range(3):
+            front.receive(HELLO)
+            jobs.append(front.jobs.submit(job_request("common", f"d1-1-{number + 1}", fresh=True), "somebody"))
+            front.worker.hello = None
+            front.dispatcher.recover(front.worker)
+        front.receive(HELLO)
+        assert [job.state for job in jobs].count("failed") == 3
+        assert jobs[-1].error is not None
+        late = front.jobs.submit(job_request("common", "d3-3-1", fresh=True), "somebody")
+        assert late.error is not None
+        assert "set aside for 60 s" in late.error.message
+        poisoned = jobs[0].bundle_ref
+        with pytest.raises(Busy, match="set aside for 60 s"):
+            await front.dispatcher.call(lambda number: Forget(number, poisoned), 5)
+        healthy = asyncio.create_task(front.dispatcher.call(lambda number: Forget(number, other), 5))
+        await asyncio.sleep(0)
+        (number,) = front.worker.calls
+        front.receive(Answer(number, "done"))
+        assert await healthy == "done"
+        assert not front.breaker.open
 
     run(exported, scenario)
 

@@ -1,0 +1,144 @@
+"""A worker process: which errors end it, and what it does with a call that nobody waits for."""
+
+import io
+import os
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from stimcore.engine.provider import Provider
+from stimcore.errors import SpecError
+from stimcore.serve.errors import Late
+from stimcore.serve.repository.models import BundleRef
+from stimcore.serve.workers import messages, process
+from stimcore.serve.workers.calls import answer_call
+from stimcore.serve.workers.config import WorkerConfig
+from stimcore.serve.workers.engines import EngineCache
+from stimcore.serve.workers.messages import Abandon, Answer, CallFailure, Classify, Forget, Hello, Ping, Pong
+from stimcore.serve.workers.process import BROKEN, Worker, is_device_error
+from stimcore.subnets.spec import Spec
+
+REF = BundleRef("/nowhere", "0")
+CONFIG = WorkerConfig(device="cpu", threads=1, engines=1, keep_bytes=1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("CUDA failure 700: an illegal memory access was encountered ; GPU=0", True),
+        ("CUDA error cudaErrorLaunchFailure: unspecified launch failure", True),
+        ("CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED ; GPU=0", True),
+        ("CUDA failure 2: out of memory ; GPU=0", False),
+        ("CUBLAS failure 3: out of memory", False),
+        ("Failed to allocate memory for requested buffer of size 1073741824", False),
+        ("[ONNXRuntimeError] : 10 : INVALID_GRAPH : This is an invalid model", False),
+        ("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions for input: images", False),
+        ("required argument is not an integer", False),
+        ("", False),
+    ],
+)
+def test_only_errors_of_the_device_end_a_worker(text: str, ends: bool) -> None:
+    assert is_device_error(RuntimeError(text)) is ends
+
+
+def received(out: io.BytesIO) -> list[Any]:
+    """Return the messages that a worker has sent."""
+    data, found = out.getvalue(), []
+    while data:
+        (size,) = messages.HEAD.unpack(data[: messages.HEAD.size])
+        found.append(messages.unpack(data[messages.HEAD.size : messages.HEAD.size + size]))
+        data = data[messages.HEAD.size + size :]
+    return found
+
+
+class Ended(BaseException):
+    """Takes the place of the end of the process."""
+
+
+def work(monkeypatch: pytest.MonkeyPatch, *given: object, error: Exception | None = None, on_gpu: bool = False) -> list[Any]:
+    """Let a worker handle messages; return what it sends, and the exit code in the end."""
+    out = io.BytesIO()
+    worker = Worker(out, CONFIG)
+    if on_gpu:
+        provider = worker._provider
+        monkeypatch.setattr(worker, "_provider", type("OnGpu", (), {"on_gpu": True, "name": provider.name, "reason": None})())
+    if error is not None:
+
+        def fail(*_: object) -> object:
+            raise error
+
+        monkeypatch.setattr(process, "answer_call", fail)
+    codes: list[int] = []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        raise Ended
+
+    monkeypatch.setattr(os, "_exit", end)
+    stream = io.BytesIO(b"".join(messages.pack(message) for message in given))
+    try:
+        worker.run(stream)
+    except Ended:
+        worker._calls.shutdown(wait=True)
+        worker._steps.shutdown(wait=True)
+    return [message for message in received(out) if not isinstance(message, Hello)] + [max(codes)]
+
+
+@pytest.mark.parametrize(
+    "text", ["CUDA failure 700: an illegal memory access was encountered", "required argument is not an integer"]
+)
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_an_unexpected_error_is_a_refusal_and_ends_a_worker_on_a_broken_gpu_only(
+    monkeypatch: pytest.MonkeyPatch, text: str, on_gpu: bool
+) -> None:
+    failure, code = work(monkeypatch, Forget(7, REF), error=RuntimeError(text), on_gpu=on_gpu)
+    assert isinstance(failure, CallFailure)
+    assert str(failure.error) == "the network could not be run (RuntimeError)."
+    assert code == (BROKEN if on_gpu and "CUDA" in text else 0)
+
+
+def test_refusals_end_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure, code = work(monkeypatch, Forget(7, REF), error=SpecError("no such block"), on_gpu=True)
+    assert isinstance(failure, CallFailure)
+    assert code == 0
+
+
+def test_a_question_whether_it_lives_is_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert work(monkeypatch, Ping(), Forget(1, REF))[0] == Pong()
+
+
+def test_what_was_abandoned_before_it_began_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, _ = work(monkeypatch, Forget(1, REF), Abandon(3), Forget(2, REF))
+    assert {type(first), type(second)} == {Answer}, "an unknown number is no reason to do less"
+
+
+class CountingEngine:
+    """Stands for the engine of a bundle, and counts what is run."""
+
+    def __init__(self, engine: Any) -> None:
+        self.bundle, self.runs = engine.bundle, 0
+
+    def logits(self, *_: object, **__: object) -> Any:
+        self.runs += 1
+        return np.zeros((1, 5), np.float32)
+
+
+def test_a_classification_ends_between_two_networks(exported: Any) -> None:
+    from stimcore.bundle import open_bundle
+    from stimcore.engine.provider import pick
+
+    bundle = open_bundle(exported / "tiny" / "common")
+    engine = CountingEngine(type("E", (), {"bundle": bundle})())
+    cache = cast(EngineCache, type("Cache", (), {"open": lambda *_: engine})())
+    provider: Provider = pick("cpu")
+
+    def check_wanted() -> None:
+        if engine.runs == 2:
+            raise Late("nobody waits")
+
+    spec: Spec = bundle.topology.full
+    call = Classify(1, REF, [spec] * 9, 0, None, 1000)
+    with pytest.raises(Late):
+        answer_call(call, cache, provider, check_wanted)
+    assert engine.runs == 2
