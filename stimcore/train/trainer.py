@@ -28,7 +28,7 @@ from stimcore.runs.run import append_record, training_records
 from stimcore.runs.trained_run import load_weights
 from stimcore.train.evaluator import Evaluator
 from stimcore.train.loader import LoaderConfig, SmallerSides, make_loader
-from stimcore.train.precision import Precision, finite
+from stimcore.train.precision import Precision
 from stimcore.train.progress import TimeLeft, in_words
 from stimcore.train.schedule import learning_rate
 from stimcore.train.seeds import generator, layers_seeded
@@ -276,8 +276,6 @@ class Trainer:
         self.optimizer.load_state_dict(dict(state.optimizer))
         if state.scaler:
             self.precision.scaler.load_state_dict(dict(state.scaler))
-        if not finite(state.network.values()):
-            raise CheckpointError(f"{source} holds numbers that are not finite")
         self.epoch = state.epoch
 
 
