@@ -1,4 +1,4 @@
-"""`python -m stimcore.convert`: make a run folder from a checkpoint of another program, or a file of weights from a run folder."""
+"""`python -m stimcore.convert`: make a run folder of an outside checkpoint, or a file of weights of a run folder."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

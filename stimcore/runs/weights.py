@@ -1,8 +1,8 @@
 """Files of weights that other programs wrote: which entry holds the weights, and what their keys are called here.
 
 Training scripts store weights in many shapes: alone or next to the state of the optimiser, a second time as an average over
-steps, under keys that wrappers such as DataParallel, torch.compile and Lightning have lengthened. Only tensors, plain values and
-`argparse.Namespace` are read (`weights_only=True`), so that a file from elsewhere can't run code.
+steps, under keys that wrappers such as DataParallel, torch.compile and Lightning have lengthened. Only tensors, plain values
+and `argparse.Namespace` are read (`weights_only=True`), so that a file from elsewhere can't run code.
 """
 
 import argparse
