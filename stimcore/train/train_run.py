@@ -12,6 +12,8 @@ from stimcore.errors import UsageError
 from stimcore.methods.base import Method
 from stimcore.nets.catalogue import build
 from stimcore.nets.cut import cut
+from stimcore.nets.onnx_part import check_exportable
+from stimcore.nets.own import OWN_NAME
 from stimcore.nets.staged import StagedNet
 from stimcore.recipes.recipe import Recipe
 from stimcore.runs import checkpoint
@@ -72,6 +74,8 @@ def train_run(request: TrainRequest, dataset: Dataset, listener: TrainListener |
     settings, method = request.settings, request.make_method()
     net, spec, initial = _fresh_network(request, dataset)
     recipe = request.recipe
+    if OWN_NAME.match(recipe.network) or OWN_NAME.match(request.method):
+        check_exportable(method.wrap(net))  # the contract tests do that for the networks and methods that have a name
     if not request.strict_watch:
         recipe = dataclasses.replace(recipe, watch=existing_names(net.topology, recipe.watch))
     request = dataclasses.replace(request, recipe=recipe, spec=spec)

@@ -32,7 +32,7 @@ def measuring_graph(graph: MainGraph, unit: Unit, *, decompose: bool = False) ->
     """Return the graph of a unit with its batch norms on batch statistics.
 
     Requires:
-        Activations are `[B, C, H, W]`.
+        Activations of batch norms are `[B, C]` or `[B, C, ...]`.
 
     Ensures:
         Every batch norm of every step is measured once. The unit's outputs are what the network computes in training mode.
@@ -59,7 +59,8 @@ def measuring_graph(graph: MainGraph, unit: Unit, *, decompose: bool = False) ->
             for place in (3, 4):
                 node.input[place] = step.read(graph, node.input[place].removesuffix(step.mark))
             statistics = [f"{node.name}:mean", f"{node.name}:var"]
-            nodes += _decomposed(node, statistics) if decompose else [_training(node, statistics)]
+            rank = graph.rank(step.part, step.norm(node))
+            nodes += _decomposed(node, statistics, rank) if decompose else [_training(node, statistics)]
             norms.append((step.route, step.norm(node)))
             measured += statistics
         add_stored(graph, step, nodes[first:], constants)
@@ -81,8 +82,8 @@ def _training(node: NodeProto, statistics: Sequence[str]) -> NodeProto:
     return node
 
 
-def _decomposed(node: NodeProto, statistics: Sequence[str]) -> list[NodeProto]:
-    """Return the nodes that compute what `_training` computes, written as reductions over batch, height and width."""
+def _decomposed(node: NodeProto, statistics: Sequence[str], rank: int) -> list[NodeProto]:
+    """Return the nodes that compute what `_training` computes, written as reductions over all axes but that of the channels."""
     x, scale, shift = node.input[:3]
     name, mean, var = node.name, *statistics
 
@@ -97,8 +98,8 @@ def _decomposed(node: NodeProto, statistics: Sequence[str]) -> list[NodeProto]:
 
     # the variance is the mean of squared differences, in two passes: E[x^2] - E[x]^2 would cancel in float32
     return [
-        constant("axes", np.array([0, 2, 3], np.int64)),
-        constant("spread", np.array([1, 2], np.int64)),
+        constant("axes", np.array([0, *range(2, rank)], np.int64)),
+        constant("spread", np.array([-1, *[1] * (rank - 2)], np.int64)),
         constant("epsilon", np.array(epsilon(node), np.float32)),
         op("ReduceMean", [x, tensor("axes")], tensor("mean4"), keepdims=1),
         op("Sub", [x, tensor("mean4")], tensor("centred")),
@@ -109,8 +110,8 @@ def _decomposed(node: NodeProto, statistics: Sequence[str]) -> list[NodeProto]:
         op("Add", [tensor("var4"), tensor("epsilon")], tensor("safe")),
         op("Sqrt", [tensor("safe")], tensor("deviation")),
         op("Div", [tensor("centred"), tensor("deviation")], tensor("unit")),
-        op("Unsqueeze", [scale, tensor("spread")], tensor("scale3")),
-        op("Unsqueeze", [shift, tensor("spread")], tensor("shift3")),
+        op("Reshape", [scale, tensor("spread")], tensor("scale3")),
+        op("Reshape", [shift, tensor("spread")], tensor("shift3")),
         op("Mul", [tensor("unit"), tensor("scale3")], tensor("scaled")),
         op("Add", [tensor("scaled"), tensor("shift3")], node.output[0]),
     ]
