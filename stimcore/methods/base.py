@@ -29,6 +29,7 @@ class StepContext:
         autocast: Returns the context manager in which forwards run; it chooses their precision.
         backward: Adds the gradients of a scalar to `.grad`, multiplied by the scale of the precision where it has one.
         label_smoothing: In [0, 1); 0 is off.
+        epoch: Epochs of the run before this step, with the part of the epoch that has passed.
         smaller: The same crops as `images`, resized from the original images to the sides that `Method.draw_sides` returned.
     """
 
@@ -38,6 +39,7 @@ class StepContext:
     autocast: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
     backward: Callable[[Tensor], None] = field(default=lambda loss: loss.backward())
     label_smoothing: float = 0.0
+    epoch: float = 0.0
     smaller: tuple[Tensor, ...] = ()
 
 

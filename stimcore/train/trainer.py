@@ -219,6 +219,7 @@ class Trainer:
             autocast=self.precision.autocast,
             backward=self.precision.backward,
             label_smoothing=self.recipe.label_smoothing,
+            epoch=step / self.steps_per_epoch,
         )
         losses = self.method.step(self.net, self.auxiliary, context)
         self.precision.unscale(self.optimizer)
