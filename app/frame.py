@@ -11,7 +11,7 @@ from app import session, sources, watch
 from app.arrangement import Arrangement
 from app.components import copy_link
 from app.text import images, plain
-from stimcore.analysis.comparisons import method_position
+from stimcore.analysis.networks import method_position
 from stimcore.errors import StimcoreError
 from stimcore.figures.style import Style, method_style, variant
 from stimcore.serve.types import Catalogue, ExperimentInfo, MethodInfo

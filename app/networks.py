@@ -1,7 +1,7 @@
 """The bundles of an experiment as the networks that `stimcore.analysis.comparisons` compares."""
 
 from app import sources
-from stimcore.analysis.comparisons import TrainedNetwork
+from stimcore.analysis.networks import TrainedNetwork
 from stimcore.serve.types import ExperimentInfo, MethodInfo
 from stimcore.subnets.topology import Topology
 

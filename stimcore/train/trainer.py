@@ -144,6 +144,7 @@ class Trainer:
             "seconds": round(seconds, 3),
             "cpu_seconds": round(cpu_seconds, 3),
             "images_per_second": round(self.steps_per_epoch * self.recipe.batch_size / seconds, 1),
+            "device_type": self.settings.device.type,
             "start_memory_bytes": self.start_memory_bytes,
             "peak_memory_bytes": peak_memory_bytes(self.settings.device),
         }
