@@ -1,6 +1,7 @@
 """Comparisons over seeds and image by image: by hand, and in the order of what is known."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,10 +26,10 @@ def network(
 ) -> TrainedNetwork:
     main = Result.counted(Spec.from_text(FULL), images=IMAGES, correct=correct, lost=0, won=0)
     given = {"method": "common", "depths": (3, 3), "twin": False, "main": main, "hits": lambda _: hits, "seed": seed, **values}
-    return TrainedNetwork(name=name, **given)  # type: ignore[arg-type]  # the values are of the fields' types
+    return TrainedNetwork(name=name, **given)
 
 
-def repeated(counts: list[int], **values: object) -> TrainedNetwork:
+def repeated(counts: list[int], **values: Any) -> TrainedNetwork:
     (run,) = group_by_run([network(f"seed{seed}", correct, seed=seed, **values) for seed, correct in enumerate(counts)])
     return run
 
@@ -65,7 +66,7 @@ def test_the_paired_value_is_the_difference_of_the_counts(pairs: list[tuple[bool
         Result.counted(Spec.from_text(FULL), images=len(pairs), correct=int(hits.sum()), lost=0, won=0) for hits in (a, b)
     ]
     first, second = (
-        TrainedNetwork(name="n", method="common", depths=(3, 3), twin=False, main=main, hits=lambda _, hits=hits: hits)
+        TrainedNetwork(name="n", method="common", depths=(3, 3), twin=False, main=main, hits={main.spec: hits}.get)
         for main, hits in zip(results, (a, b), strict=True)
     )
     gain = compare(first, second)
@@ -79,8 +80,9 @@ def test_shared_seeds_are_paired() -> None:
     assert gain is not None
     values = [1.0, 1.1, 1.1]
     half = 4.302652729911275 * np.std(values, ddof=1) / math.sqrt(3)
-    assert gain.value == pytest.approx(np.mean(values))
-    assert (gain.low, gain.high) == (pytest.approx(np.mean(values) - half), pytest.approx(np.mean(values) + half))
+    assert gain.value == pytest.approx(float(np.mean(values)))
+    assert gain.low == pytest.approx(float(np.mean(values) - half))
+    assert gain.high == pytest.approx(float(np.mean(values) + half))
     assert gain.basis_words == "over 3 seeds"
 
 
@@ -93,7 +95,8 @@ def test_seeds_that_are_not_shared_are_two_groups() -> None:
     error = a.var(ddof=1) / 3 + b.var(ddof=1) / 3
     freedom = error**2 / ((a.var(ddof=1) / 3) ** 2 / 2 + (b.var(ddof=1) / 3) ** 2 / 2)
     half = student_t(math.floor(freedom)) * math.sqrt(error)
-    assert (gain.value, gain.high - gain.value) == (pytest.approx(a.mean() - b.mean()), pytest.approx(half))
+    assert gain.value == pytest.approx(float(a.mean() - b.mean()))
+    assert gain.high - gain.value == pytest.approx(float(half))
     assert gain.basis is Basis.SEEDS
 
 
