@@ -94,6 +94,7 @@ class MethodInfo(ApiModel):
         macs: Multiply-accumulate operations of the main network for one image.
         num_networks: Number of listed ONNX files.
         sweeps: Families whose accuracies are stored in the bundle.
+        hits: Whether the bundle stores which images its sub-networks classify correctly.
     """
 
     name: str
@@ -111,6 +112,7 @@ class MethodInfo(ApiModel):
     macs: int
     num_networks: int
     sweeps: Sequence[str]
+    hits: bool = False
 
 
 class ExperimentInfo(ApiModel):

@@ -25,7 +25,15 @@ def network(
     name: str, correct: int, *, seed: int = 0, hits: NDArray[np.bool_] | None = None, **values: object
 ) -> TrainedNetwork:
     main = Result.counted(Spec.from_text(FULL), images=IMAGES, correct=correct, lost=0, won=0)
-    given: dict[str, Any] = {"method": "common", "depths": (3, 3), "twin": False, "main": main, "hits": lambda _: hits, "seed": seed, **values}
+    given: dict[str, Any] = {
+        "method": "common",
+        "depths": (3, 3),
+        "twin": False,
+        "main": main,
+        "hits": lambda _: hits,
+        "seed": seed,
+        **values,
+    }
     return TrainedNetwork(name=name, **given)
 
 

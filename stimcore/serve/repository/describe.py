@@ -5,7 +5,7 @@ from typing import Any
 
 from stimcore.analysis.intervals import paired_drop, wilson
 from stimcore.analysis.result import Result
-from stimcore.bundle import Bundle
+from stimcore.bundle import Bundle, hits
 from stimcore.errors import BundleError, UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import NotFound
@@ -70,6 +70,7 @@ def method_info(bundle: Bundle) -> types.MethodInfo:
         macs=bundle.main.macs,
         num_networks=len(manifest.networks),
         sweeps=bundle.sweeps,
+        hits=bundle.has(hits.FILE),
     )
 
 
