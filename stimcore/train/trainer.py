@@ -7,7 +7,7 @@ continues bit for bit from its last finished epoch (on the CPU, with the same nu
 import dataclasses
 import math
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stimcore.data.images import Dataset
-from stimcore.errors import CheckpointError, TrainingFailed
+from stimcore.errors import CheckpointError, TrainingFailed, UsageError
 from stimcore.methods.base import Losses, Method, StepContext
 from stimcore.nets.norms import to_synchronised
 from stimcore.nets.staged import StagedNet
@@ -28,7 +28,7 @@ from stimcore.runs.run import append_record, training_records
 from stimcore.runs.trained_run import load_weights
 from stimcore.train.evaluator import Evaluator
 from stimcore.train.loader import LoaderConfig, SmallerSides, make_loader
-from stimcore.train.precision import Precision, finite
+from stimcore.train.precision import Precision
 from stimcore.train.progress import TimeLeft, in_words
 from stimcore.train.schedule import learning_rate
 from stimcore.train.seeds import generator, layers_seeded
@@ -76,13 +76,7 @@ class Trainer:
         if settings.compile_blocks:
             net.compile_blocks(lambda part: cast(nn.Module, torch.compile(part)))
         self.parameters = [*net.parameters(), *(self.auxiliary.parameters() if self.auxiliary else [])]
-        self.optimizer = torch.optim.SGD(
-            self.parameters,
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov and recipe.momentum > 0,
-        )
+        self.optimizer = make_optimizer(recipe, self.parameters)
         self.precision = Precision(recipe.precision, device)
         config = LoaderConfig(
             seed=settings.seed,
@@ -187,6 +181,11 @@ class Trainer:
         with layers_seeded(settings.seed, "layers", self.epoch, settings.world.rank):
             for step, context in enumerate(bar):
                 losses = self.train_step(context, first_step + step)
+                if "loss" not in losses:
+                    raise UsageError(
+                        f"step of {type(self.method).__name__} returned {', '.join(losses) or 'no losses'}",
+                        allowed="losses by name, 'loss' among them: what was minimised",
+                    )
                 for name, value in losses.items():
                     totals[name] = totals.get(name, 0.0) + float(value)
                 if not math.isfinite(float(losses["loss"])):
@@ -272,15 +271,29 @@ class Trainer:
         """
         load_weights(self.net, state.network, source)
         if bool(state.auxiliary) != (self.auxiliary is not None) or not state.optimizer:
-            raise CheckpointError(f"{source} is of another method or was converted, so it can't be resumed")
+            raise CheckpointError(
+                f"{source} is of another method or was converted, so it can't be resumed",
+                todo="--init starts a new run from its weights.",
+            )
         if self.auxiliary is not None:
             self.auxiliary.load_state_dict(dict(state.auxiliary))
         self.optimizer.load_state_dict(dict(state.optimizer))
         if state.scaler:
             self.precision.scaler.load_state_dict(dict(state.scaler))
-        if not finite(state.network.values()):
-            raise CheckpointError(f"{source} holds numbers that are not finite")
         self.epoch = state.epoch
+
+
+def make_optimizer(recipe: Recipe, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimiser of a recipe; the trainer sets its learning rate before every step."""
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(
+        parameters,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
+    )
 
 
 def _on_cpu(module: nn.Module) -> dict[str, Tensor]:

@@ -31,6 +31,12 @@ def run(command: Callable[[Sequence[str]], int], *argv: str) -> int:
     ("argv", "sentence"),
     [
         ([], "the following arguments are required: RECIPE"),
+        (["resnet20-fashion", "--recipe", "mine.toml"], "two recipes, resnet20-fashion and mine.toml; allowed: RECIPE or"),
+        (["--recipe", "nowhere.toml"], "the recipe nowhere.toml can't be read: No such file or directory"),
+        (["resnet20-fashion", "--weight-decay", "-1"], "weight_decay -1 in recipe resnet20-fashion; allowed: 0 and more"),
+        (["resnet20-fashion", "--optimizer", "adam"], "argument --optimizer: invalid choice: 'adam'"),
+        (["resnet20-fashion", "--betas", "0.9", "1"], "betas 0.9 1 in recipe resnet20-fashion; allowed: two numbers from 0"),
+        (["resnet20-fashion", "--learning-rate", "nan"], "learning_rate nan in recipe resnet20-fashion; allowed: more than 0"),
         (["no-such-recipe"], "there is no recipe 'no-such-recipe'; allowed: resnet20-fashion, "),
         (["resnet20-fashion", "--no-such-option"], "unrecognized arguments"),
         (["resnet20-fashion", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),

@@ -45,6 +45,31 @@ def test_resumed_in_the_middle_it_ends_bit_identical(method: str, trainer_for: M
             assert one[key] == other[key]
 
 
+def test_adamw_is_resumed_with_its_averages(trainer_for: MakeTrainer, recipe: Recipe, tmp_path: Path) -> None:
+    """It has other state than SGD: two averages and a count of steps for every tensor."""
+    plan = dataclasses.replace(recipe, network="resnet8", optimizer="adamw", betas=(0.8, 0.95), learning_rate=0.002)
+    whole, first = tmp_path / "whole", tmp_path / "first"
+    whole.mkdir()
+    first.mkdir()
+    trainer = trainer_for("stimulative", plan=plan)
+    rows = list(trainer.run(whole))
+    group = trainer.optimizer.state_dict()["param_groups"][0]
+    assert (group["betas"], group["weight_decay"]) == ((0.8, 0.95), recipe.weight_decay)
+    assert rows[-1]["losses"]["loss"] < rows[0]["losses"]["loss"]
+    running = trainer_for("stimulative", plan=plan).run(first)
+    next(running)
+    running.close()
+    later = trainer_for("stimulative", plan=plan)
+    path, state, _ = newest(first)
+    assert {"exp_avg", "exp_avg_sq", "step"} == set(state.optimizer["state"][0])
+    later.resume(state, str(path))
+    list(later.run(first))
+    assert digest(newest(first)[1]) == digest(newest(whole)[1])
+    other = trainer_for("stimulative", plan=dataclasses.replace(plan, betas=(0.9, 0.999)))
+    list(other.run(tmp_path))
+    assert digest(newest(tmp_path)[1]) != digest(newest(whole)[1])
+
+
 def test_another_seed_leads_elsewhere(trainer_for: MakeTrainer, tmp_path: Path) -> None:
     digests = set()
     for seed in (0, 0, 1):
