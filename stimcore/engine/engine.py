@@ -6,7 +6,6 @@ Statistics, activations and sessions are cached within stated bytes: an edit at 
 """
 
 import functools
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import onnxruntime as ort
 from onnx import numpy_helper
 
 from stimcore.bundle import Bundle, Experiment
+from stimcore.cpus import usable_cpus
 from stimcore.engine.cache import LRUCache
 from stimcore.engine.calibrator import CALIBRATION_BATCH, CalibrationImages, Calibrator
 from stimcore.engine.executor import Stopped
@@ -57,7 +57,7 @@ class Engine:
         self, bundle: Bundle, *, device: str = "auto", threads: int | None = None, budget: Budget | None = None
     ) -> None:
         self.bundle, self.budget = bundle, budget or Budget()
-        self.threads = threads or _usable_cores()
+        self.threads = threads or usable_cpus()
         self.graph = MainGraph.load(bundle.read, bundle.manifest.parts, bundle.topology)
         self._provider = pick(device)
         workers = 1 if self._provider.on_gpu else self.threads
@@ -309,10 +309,6 @@ def _cost(graph: MainGraph, budget: Budget, node: Node) -> float:
 
 def _floats(tensor: onnx.TensorProto) -> Floats:
     return np.array(numpy_helper.to_array(tensor), np.float32)
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _declare_shapes(model: onnx.ModelProto, image_shape: Sequence[int], num_classes: int) -> None:

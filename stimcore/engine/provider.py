@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from stimcore.cpus import session_threads
 from stimcore.errors import UsageError
 
 CPU = "CPUExecutionProvider"
@@ -26,7 +27,7 @@ def session_options(threads: int = 0, *, flush_denormals: bool = False, spin: bo
         spin: Let idle threads wait busily, which answers fastest where nothing else wants the processor.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.intra_op_num_threads, options.inter_op_num_threads = session_threads(threads), 1
     options.log_severity_level = ERRORS_ONLY
     if flush_denormals:
         options.add_session_config_entry("session.set_denormal_as_zero", "1")

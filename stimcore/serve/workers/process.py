@@ -325,7 +325,8 @@ def main(arguments: Sequence[str]) -> None:
     # the front decides when this process ends, also after Ctrl-C, which the terminal sends to the whole group
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    os.nice(NICENESS)
+    if hasattr(os, "nice"):  # on Windows the front starts workers with a lower priority
+        os.nice(NICENESS)
     # Messages go to a copy of standard output; what a library prints there goes to standard error instead, so that it can't get
     # between them.
     out = os.fdopen(os.dup(1), "wb")
