@@ -21,10 +21,11 @@ ROOT = str(Path(__file__).resolve().parents[2])
 OURS = (f"{ROOT}/stimcore/", f"{ROOT}/app/")
 MODULES = {"crypt", "fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios", "tty", "posix", "spwd", "readline"}
 OF_OS = """
-O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK WNOHANG chown chroot fchdir fchmod fchown fdatasync fork forkpty getegid geteuid
-getgid getloadavg getpgid getpgrp getpriority getsid getuid killpg lchown memfd_create mkfifo nice pipe2 posix_fadvise
-posix_fallocate posix_spawn posix_spawnp pread preadv pwrite pwritev sched_getaffinity sched_setaffinity sendfile setpgid setpriority setsid
-setuid splice statvfs sync sysconf uname wait3 wait4
+O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK WNOHANG chown chroot fchdir fchmod fchown fdatasync fork forkpty
+getegid geteuid getgid getloadavg getpgid getpgrp getpriority getsid getuid killpg lchown memfd_create mkfifo
+nice pipe2 posix_fadvise posix_fallocate posix_spawn posix_spawnp pread preadv pwrite pwritev
+sched_getaffinity sched_setaffinity sendfile setpgid setpriority setsid setuid splice statvfs sync sysconf
+uname wait3 wait4
 """
 OF_SIGNAL = """
 SIGALRM SIGCHLD SIGCONT SIGHUP SIGKILL SIGPIPE SIGQUIT SIGSTOP SIGUSR1 SIGUSR2 alarm pause pthread_kill setitimer
