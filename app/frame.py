@@ -104,7 +104,7 @@ def footer(here: Frame) -> None:
     experiment = here.experiment
     labels = sorted({m.label for m in here.methods})
     note = sources.provider_note()
-    device = f" Networks run on this machine's processor: {note.rstrip('.')}." if note else ""
+    device = f" Networks run on this machine's processor: {plain(note.rstrip('.'))}." if note else ""
     st.caption(
         f"{here.topology.network} on {experiment.dataset}, {len(experiment.classes)} classes. Accuracies are measured on "
         f"{images(experiment.evaluation_images)} that were not used in training. Training: "

@@ -249,6 +249,8 @@ class Job(ApiModel):
         source: `stored` (in the bundle), `cached` (measured by this server before) or `measured`.
         provider: onnxruntime's name of the execution provider that runs the networks, or that ran them when the results were
             stored; empty while the job is queued.
+        note: What the reader has to know about how the numbers came about, in one sentence: that the GPU could not run the job,
+            for instance. Empty when there is nothing.
         error: Why the job failed; None unless `state` is `failed`.
     """
 
@@ -262,6 +264,7 @@ class Job(ApiModel):
     results: Sequence[ResultField]
     source: JobSource
     provider: str
+    note: str = ""
     error: JobError | None = None
 
 
