@@ -47,6 +47,8 @@ def main(argv: Sequence[str]) -> int:
     shape = "x".join(map(str, images.shape))
     print(f"{folder}: {options.network} with {len(trained.net.module.state_dict())} tensors from {weights.source}")
     print(f"images: {images.dataset}, {shape}, {images.num_classes} classes, mean {mean}, std {std}")
+    for note in images.notes:
+        print(f"note: {note}")
     if weights.left_out:
         print(f"left out, as these are no weights: {', '.join(weights.left_out)}")
     return 0
