@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from stimcore.data.preprocessing import Preprocessing
 from stimcore.errors import StimcoreError, UsageError
@@ -81,7 +81,8 @@ def decode_image(data: bytes, preprocessing: Preprocessing, max_pixels: int) -> 
     except Exception as reason:  # a damaged file makes Pillow raise almost anything: struct.error, IndexError, MemoryError
         if (kind := other_kind(data)) is not None:
             raise UsageError(f"the image is a {kind} file", allowed="PNG or JPEG") from reason
-        raise UsageError(f"the image can't be read ({type(reason).__name__})", allowed="PNG or JPEG") from reason
+        damage = "" if isinstance(reason, UnidentifiedImageError) else f" ({type(reason).__name__})"
+        raise UsageError(f"the image can't be read{damage}", allowed="PNG or JPEG") from reason
 
 
 def other_kind(data: bytes) -> str | None:

@@ -86,7 +86,7 @@ def bomb() -> bytes:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"not an image", r"The image can't be read \(Unidentified.*; allowed: PNG or JPEG. Try another picture."),
+        (b"not an image", "The image can't be read; allowed: PNG or JPEG. Try another picture."),
         (encoded(Image.new("RGB", (64, 64)), "PNG")[:60], r"The image can't be read .*; allowed: PNG or JPEG"),
         (encoded(Image.new("RGB", (9, 9)), "GIF"), "The image is a GIF file; allowed: PNG or JPEG"),
         (b"\x00" * (LIMITS.num_bytes + 1), "at most 2 MB"),
