@@ -30,7 +30,7 @@ from stimcore.engine.graph.slice import sliced_graph
 from stimcore.engine.inference import Budget, Floats, Progress
 from stimcore.engine.metadata import Measured, add_metadata
 from stimcore.engine.prefix_tree import Node, Unit, prefix_tree
-from stimcore.engine.provider import CPU, Provider, pick, session_options, to_array
+from stimcore.engine.provider import Provider, pick, session_options, to_array
 from stimcore.engine.scorer import EvaluationRequest, Scorer, longest_fitting
 from stimcore.engine.sessions import EvaluationSessions, SessionCache
 from stimcore.errors import BundleError

@@ -35,12 +35,14 @@ class ImageFormat:
         shape: Shape `[C, H, W]` of an image.
         num_classes: Number of classes.
         data_root: Folder of the data set; None for the default.
+        notes: What was left out, or done to images besides reading them.
     """
 
     dataset: str
     shape: tuple[int, int, int]
     num_classes: int
     data_root: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 def image_format(network: str, dataset: str | None, data_root: Path | None) -> ImageFormat:
@@ -51,7 +53,13 @@ def image_format(network: str, dataset: str | None, data_root: Path | None) -> I
     """
     if dataset is not None:
         images = load(dataset, data_root)
-        return ImageFormat(dataset=dataset, shape=images.image_shape, num_classes=len(images.classes), data_root=data_root)
+        return ImageFormat(
+            dataset=dataset,
+            shape=images.image_shape,
+            num_classes=len(images.classes),
+            data_root=data_root,
+            notes=images.notes,
+        )
     shape, classes = native_shape(network)
     if classes != 10:
         raise UsageError(f"no --dataset for {network}", allowed="folder:PATH@224 for a folder of images, or a data set's name")

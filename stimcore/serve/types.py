@@ -126,6 +126,7 @@ class ExperimentInfo(ApiModel):
         image_shape: `[C, H, W]` that the networks take.
         mean: Mean per channel of pixels scaled to [0, 1]; networks take `(pixels / 255 - mean) / std`.
         std: Standard deviation per channel, of the same pixels.
+        preprocessing: The steps from a picture to the networks' input, as `stimcore.data.preprocessing.Preprocessing.to_dict`.
         topology: Topology of the experiment's network, as `stimcore.subnets.topology.Topology.to_dict`.
         evaluation_images: Number of images behind every accuracy.
         calibration_images: Number of images for re-calibration.
@@ -139,6 +140,7 @@ class ExperimentInfo(ApiModel):
     image_shape: tuple[int, int, int]
     mean: Sequence[float]
     std: Sequence[float]
+    preprocessing: Mapping[str, Any]
     topology: Mapping[str, Any]
     evaluation_images: int
     calibration_images: int

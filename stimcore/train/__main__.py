@@ -163,6 +163,9 @@ def main(argv: Sequence[str]) -> int:
         )
         requests = list(_requests(options, original, changed, settings))
         dataset = load_dataset(requests[0])  # the runs differ in lambda only
+        if world.rank == 0:
+            for note in dataset.notes:
+                print(f"note: {note}")
         for request in requests:
             train_run(request, dataset, Printer())
     finally:

@@ -199,7 +199,7 @@ def test_own_image(at: AppTest) -> None:
     assert not at.exception
     assert not at.error
     at.file_uploader(key="own").set_value(("mine.png", b"no picture", "image/png")).run()
-    assert "not a readable" in at.error[0].value
+    assert "The image can't be read" in at.error[0].value
     assert not at.exception
 
 

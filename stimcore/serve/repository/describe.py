@@ -91,6 +91,7 @@ def experiment_info(bundle: Bundle, methods: list[types.MethodInfo]) -> types.Ex
         image_shape=(channels, height, width),
         mean=experiment.mean,
         std=experiment.std,
+        preprocessing=experiment.preprocessing.to_dict(),
         topology=experiment.topology.to_dict(),
         evaluation_images=experiment.count_images("evaluation.npz"),
         calibration_images=experiment.count_images("calibration.npz"),
