@@ -52,6 +52,7 @@ class Limits:
         hang_s: Time after which a worker that does not answer the question whether it is alive is ended and replaced.
         late_s: Time for which a call may go on in its worker after its deadline; then the worker is ended and replaced.
         silence_s: Time after which a worker that is at work and sends nothing is ended and replaced.
+        watch_s: Time between two looks whether the files of bundles have changed.
         crashes: Workers that may end within `crash_window_s`; with more, the server is not ready.
         crash_window_s: Time window of `crashes`.
         drain_s: Time for requests in flight when the server ends.
@@ -97,6 +98,7 @@ class Limits:
     hang_s: float = 8
     late_s: float = 30
     silence_s: float = 300
+    watch_s: float = 3
     crashes: int = 3
     crash_window_s: float = 60
     drain_s: float = 8

@@ -248,6 +248,8 @@ class Job(ApiModel):
         provider: onnxruntime's name of the execution provider that runs the networks, or that ran them when the results were
             stored; empty while the job is queued.
         error: Why the job failed; None unless `state` is `failed`.
+        fingerprint: Fingerprint of the bundle that the results belong to, as in `MethodInfo`; empty when an older server sends
+            the job.
     """
 
     id: str
@@ -261,6 +263,7 @@ class Job(ApiModel):
     source: JobSource
     provider: str
     error: JobError | None = None
+    fingerprint: str = ""
 
 
 class JobLine(ApiModel):

@@ -25,7 +25,7 @@ TESTED = (
     "in_flight_bytes_per_address chunks json_bytes json_depth batch calls calls_per_address call_s download_s jobs",
     "jobs_per_client jobs_per_address specs job_s lease_s finished_jobs known_results streams streams_per_address heartbeat_s",
     "samples image_bytes image_pixels",
-    "classify_specs engines keep_bytes start_s hang_s late_s silence_s crashes crash_window_s drain_s model_labels",
+    "classify_specs engines keep_bytes start_s hang_s late_s silence_s watch_s crashes crash_window_s drain_s model_labels",
 )
 
 

@@ -246,6 +246,7 @@ def _add_inference_route(
 async def _infer(service: Service, model: Model, request: Request, calls: AddressCounter) -> Inference:
     """Run the network that a request names on its images."""
     service.must_take_work()
+    request.scope["state"]["bundle"] = model.bundle.fingerprint
     body = await read_body(request, service.limits)
     experiment, topology = model.bundle.experiment, model.bundle.topology
     asked = decode_request(body, request.headers.get(LENGTH_HEADER), tuple(experiment.image_shape), service.limits)

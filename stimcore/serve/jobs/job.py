@@ -126,6 +126,7 @@ class Job:
                 "source": self.source,
                 "provider": self.provider,
                 "error": self.error and self.error.model_dump(),
+                "fingerprint": self.bundle_ref.fingerprint,
                 **self._results_value(),
             }
             self._snapshot = (self.version, _to_json(value))
