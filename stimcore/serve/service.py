@@ -1,6 +1,7 @@
 """The model server without HTTP: it connects repository, results, jobs and workers, and starts and ends them together."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import Counter
@@ -8,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from stimcore.errors import BundleError
 from stimcore.serve import types
 from stimcore.serve.errors import Busy
 from stimcore.serve.jobs.job import Job
@@ -22,11 +24,13 @@ from stimcore.serve.metrics import GaugeValues, Metrics
 from stimcore.serve.repository.models import BundleRef, bundle_ref
 from stimcore.serve.repository.repository import ModelRepository, Snapshot
 from stimcore.serve.workers.config import LOCAL_ENGINE, WorkerConfig, engine_url
-from stimcore.serve.workers.messages import Forget
+from stimcore.serve.workers.messages import Call, Forget
 from stimcore.serve.workers.pool import WorkerPool
 
 log = logging.getLogger("stimcore.serve")
 T = TypeVar("T")
+BREAK_S = 0.5
+"""Shortest time between two looks whether bundles have changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +89,7 @@ class Service:
         self._scanned = False
         self._scan_lock = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
+        self._suspicion = asyncio.Event()
 
     @property
     def provider(self) -> str:
@@ -98,6 +103,8 @@ class Service:
     def job_ended(self, job: Job) -> None:
         """Stop the work for a job that has ended without its results."""
         self.pool.drop(job)
+        if job.error is not None and job.error.code == BundleError.code:
+            self._suspicion.set()
 
     def job_answered(self, job: Job) -> None:
         """Open the bundle of a job that was answered without measuring: the next request is likely to need it."""
@@ -151,9 +158,16 @@ class Service:
             scanning.cancel()
 
     async def _watch(self) -> None:
-        """Scan again whenever the files of bundles have changed; never returns."""
+        """Scan again whenever the files of bundles have changed; never returns.
+
+        It looks every `watch_s`, and when a worker finds other files than it was told of, but not more often than `BREAK_S`.
+        """
         while True:
-            await asyncio.sleep(self.limits.watch_s)
+            await asyncio.sleep(min(BREAK_S, self.limits.watch_s))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.limits.watch_s):
+                    await self._suspicion.wait()
+            self._suspicion.clear()
             try:
                 if await _in_thread("watch", self.repository.changed):
                     await self.rescan(everything=False)
@@ -188,6 +202,18 @@ class Service:
     def _scan(self, everything: bool) -> tuple[Snapshot, Mapping[Conditions, StoredResults]]:
         snapshot = self.repository.scan(everything=everything)
         return snapshot, read_stored(snapshot.bundles.values())
+
+    async def call(self, make: Callable[[int], Call], seconds: float, priority: int = 1) -> Any:
+        """Send a call to a worker and return the answer; see `Dispatcher.call`.
+
+        Raises:
+            BundleError: The bundle's files have changed; the server looks at them now.
+        """
+        try:
+            return await self.pool.call(make, seconds, priority)
+        except BundleError:
+            self._suspicion.set()
+            raise
 
     def forget(self, name: str) -> None:
         """Free the memory that workers use for the bundle of a model."""

@@ -224,7 +224,7 @@ def _add_bundle_routes(router: APIRouter, service: Service, calls: AddressCounte
         bundle = _bundle(service, request, experiment, method)
         parsed, ref = bundle.topology.parse(spec), bundle_ref(bundle)
         with calls.one(request.scope["state"]["address"]):
-            model = await service.pool.call(lambda number: Standalone(number, ref, parsed), service.limits.download_s)
+            model = await service.call(lambda number: Standalone(number, ref, parsed), service.limits.download_s)
         name = f"{experiment}.{method}.{bundle.topology.short(parsed)}"[:120]
         # Names come from folders, which may hold quotes, line breaks or letters that a header can't.
         safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
@@ -266,7 +266,7 @@ def _add_image_routes(router: APIRouter, service: Service, calls: AddressCounter
         answers = stored
         if answers is None:
             with calls.one(request.scope["state"]["address"]):
-                answers = await service.pool.call(
+                answers = await service.call(
                     lambda number: AnswerImages(number, ref, parsed, recalibrate, images), service.limits.call_s
                 )
         return types.WallAnswers(
@@ -294,7 +294,7 @@ def _add_image_routes(router: APIRouter, service: Service, calls: AddressCounter
         image = None if asked.image_base64 is None else _decode_base64(asked.image_base64, limits.image_bytes)
         ref, specs = bundle_ref(bundle), [bundle.topology.parse(text) for text in asked.specs]
         with calls.one(request.scope["state"]["address"]):
-            png, predictions = await service.pool.call(
+            png, predictions = await service.call(
                 lambda number: Classify(number, ref, specs, asked.index, image, limits.image_pixels), limits.call_s
             )
         results = [types.Classified(spec=str(spec), probabilities=probabilities) for spec, probabilities in predictions]

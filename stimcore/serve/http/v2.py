@@ -260,7 +260,7 @@ async def _infer(service: Service, model: Model, request: Request, calls: Addres
     asked = replace(asked, images=np.empty((0, *shape[1:]), np.float32))
     del body
     with calls.one(request.scope["state"]["address"]):
-        values, compute_ns = await service.pool.call(
+        values, compute_ns = await service.call(
             lambda number: Infer(number, ref, spec, asked.recalibrate, shape, data),
             asked.timeout_s or service.limits.call_s,
             asked.priority,
