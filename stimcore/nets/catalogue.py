@@ -82,6 +82,16 @@ def build(name: str, *, input_shape: tuple[int, int, int], num_classes: int) -> 
     raise UsageError(f"there is no network '{name}'", allowed=", ".join(NETWORKS) + "; " + PATTERNS)
 
 
+def is_own(name: str) -> bool:
+    """Return whether a name stands for a network in a module of the user, which `build` would import.
+
+    Example:
+        >>> is_own("my_module:my_network"), is_own("resnet20")
+        (True, False)
+    """
+    return name not in NETWORKS and _OWN.match(name) is not None
+
+
 def _import_builder(module: str, function: str) -> Builder:
     """Return a function of `input_shape` and `num_classes` that a user wrote, imported by its name.
 

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
+from stimcore import files
 from stimcore.data.images import Dataset
 from stimcore.data.sources import load
 from stimcore.data.subset import reduce_dataset
@@ -137,6 +138,7 @@ def _start_or_resume(trainer: Trainer, request: TrainRequest, run: Run, listener
             listener.warn(f"{problem} Continuing from {path.name}.")
         trainer.resume(state, str(path))
     if world.rank == 0:
+        files.remove_unfinished(folder)
         trim_records(folder, trainer.epoch)
         if newest is None:
             run.write(folder)
