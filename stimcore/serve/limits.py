@@ -48,6 +48,7 @@ class Limits:
         classify_specs: Sub-networks in one classification.
         engines: Bundles that a worker keeps open.
         keep_bytes: Memory of a worker for statistics, activations and sessions of these bundles.
+        worker_bytes: Memory of a worker process in all; one that takes more is ended and replaced.
         start_s: Time for a worker to start.
         hang_s: Time after which a worker that does not answer the question whether it is alive is ended and replaced.
         late_s: Time for which a call may go on in its worker after its deadline; then the worker is ended and replaced.
@@ -94,8 +95,9 @@ class Limits:
     classify_specs: int = 64
     engines: int = 6
     keep_bytes: int = 6 << 30
+    worker_bytes: int = 12 << 30
     start_s: float = 120
-    hang_s: float = 8
+    hang_s: float = 6
     late_s: float = 30
     silence_s: float = 300
     watch_s: float = 3
@@ -112,6 +114,9 @@ class Limits:
         for name in ("in_flight_bytes", "in_flight_bytes_per_address"):
             if getattr(self, name) < self.body_bytes:  # a body of the largest size would never be accepted
                 raise UsageError(f"limit {name}={getattr(self, name)}", allowed=f"at least body_bytes, {self.body_bytes}")
+
+        if self.worker_bytes <= self.keep_bytes:  # every worker that has filled its caches would be ended
+            raise UsageError(f"limit worker_bytes={self.worker_bytes}", allowed=f"more than keep_bytes, {self.keep_bytes}")
 
     def with_texts(self, texts: Sequence[str]) -> Self:
         """Return these limits with changes that are written as `NAME=VALUE`.

@@ -25,7 +25,8 @@ TESTED = (
     "in_flight_bytes_per_address chunks json_bytes json_depth batch calls calls_per_address call_s download_s jobs",
     "jobs_per_client jobs_per_address specs job_s lease_s finished_jobs known_results streams streams_per_address heartbeat_s",
     "samples image_bytes image_pixels",
-    "classify_specs engines keep_bytes start_s hang_s late_s silence_s watch_s crashes crash_window_s drain_s model_labels",
+    "classify_specs engines keep_bytes worker_bytes start_s hang_s late_s silence_s watch_s crashes crash_window_s drain_s",
+    "model_labels",
 )
 
 
@@ -39,7 +40,17 @@ def test_no_limit_is_forgotten_here() -> None:
 
 def test_limits_are_checked_on_the_command_line() -> None:
     assert Limits().with_texts(["jobs=3", "lease_s=0.5"]) == Limits(jobs=3, lease_s=0.5)
-    for bad in ("job=3", "jobs", "jobs=x", "jobs=0", "lease_s=-1", "jobs=1.5", "lease_s=nan", "in_flight_bytes=1000"):
+    for bad in (
+        "job=3",
+        "jobs",
+        "jobs=x",
+        "jobs=0",
+        "lease_s=-1",
+        "jobs=1.5",
+        "lease_s=nan",
+        "in_flight_bytes=1000",
+        "worker_bytes=1000",
+    ):
         with pytest.raises(UsageError):
             Limits().with_texts([bad])
 

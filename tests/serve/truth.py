@@ -110,7 +110,15 @@ class Tally:
 
     def count(self, *verdicts: Verdict) -> int:
         """Return the number of answers with one of these verdicts, or of all answers."""
-        return sum(number for (_, verdict), number in self.verdicts.items() if not verdicts or verdict in verdicts)
+        items = list(self.verdicts.items())  # other threads may add some meanwhile
+        return sum(number for (_, verdict), number in items if not verdicts or verdict in verdicts)
+
+    def add(self, other: "Tally") -> None:
+        """Add the answers of another tally."""
+        self.verdicts.update(other.verdicts)
+        self.wrong += other.wrong
+        self.codes.update(other.codes)
+        self.by_bundle.update(other.by_bundle)
 
 
 class Wrong(Exception):
