@@ -62,6 +62,7 @@ def send_raw(server: Running, data: bytes) -> None:
 
 def finish(server: Running, others: Others, slack: float) -> None:
     """Check what the others noticed, and that nothing ended in a traceback."""
+    print(f"slowest answers to others: {others.slowest}, before: {others.calm}")
     others.check(slack)
     assert server.metric("stim_worker_restarts") == 0
     assert [line for line in server.lines() if line.get("event") == "failed"] == []
