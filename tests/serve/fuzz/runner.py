@@ -9,8 +9,6 @@ from hypothesis.strategies import SearchStrategy
 T = TypeVar("T")
 SHORT, LONG = 10, 500
 """Inputs of each kind by default, and in the slow tests."""
-BUSY = 6.0
-"""Factor on times in the tests that run by default, where many processes share the cores; the slow ones run alone."""
 
 
 def try_all(strategy: SearchStrategy[T], check: Callable[[T], None], num: int) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from stimcore.bundle.experiment import Experiment
 from tests.serve.fuzz import inputs
-from tests.serve.fuzz.runner import BUSY, LONG, SHORT, try_all
+from tests.serve.fuzz.runner import LONG, SHORT, try_all
 from tests.serve.fuzz.test_requests import check_answer, finish
 from tests.serve.fuzz.watch import Meter, Others
 from tests.serve.inference import body
@@ -110,7 +110,7 @@ def ask_about(server: Running, num_bytes: int, what: str) -> None:
     meter.check(num_bytes, f"inference: {what}")
 
 
-def fuzz_bundles(server: Running, folder: Path, num: int, slack: float) -> None:
+def fuzz_bundles(server: Running, folder: Path, num: int, control: Running) -> None:
     bundle = folder / "exported" / BUNDLE
     kept = {path: path.read_bytes() for path in (*bundle.iterdir(), bundle.parent / "experiment.json") if path.is_file()}
 
@@ -125,19 +125,19 @@ def fuzz_bundles(server: Running, folder: Path, num: int, slack: float) -> None:
             for path, original in kept.items():
                 path.write_bytes(original)
 
-    with Others(server) as others:
+    with Others(server, control) as others:
         try_all(changes(bundle), check, num)
     assert server.http.post("/v1/rescan").json()["problems"] == []
-    finish(server, others, slack)
+    finish(server, others)
 
 
-def test_odd_files_of_a_bundle_hurt_no_other(target: Running, folder: Path) -> None:
-    fuzz_bundles(target, folder, SHORT, BUSY)
+def test_odd_files_of_a_bundle_hurt_no_other(target: Running, server: Running, folder: Path) -> None:
+    fuzz_bundles(target, folder, SHORT, server)
 
 
 @pytest.mark.slow
-def test_hundreds_of_odd_files_of_a_bundle_hurt_no_other(target: Running, folder: Path) -> None:
-    fuzz_bundles(target, folder, LONG // 2, 1)
+def test_hundreds_of_odd_files_of_a_bundle_hurt_no_other(target: Running, server: Running, folder: Path) -> None:
+    fuzz_bundles(target, folder, LONG // 2, server)
 
 
 @st.composite
@@ -153,7 +153,7 @@ def run_files(draw: st.DrawFn, run: Path) -> tuple[str, bytes]:
     return name, draw(inputs.mutated([content, *inputs.corpus("json")]))
 
 
-def fuzz_runs(server: Running, folder: Path, num: int, slack: float) -> None:
+def fuzz_runs(server: Running, folder: Path, num: int, control: Running) -> None:
     run = folder / "runs" / "tiny" / "common-0"
     kept = {name: (run / name).read_bytes() for name in ("run.json", "training.jsonl")}
 
@@ -169,15 +169,15 @@ def fuzz_runs(server: Running, folder: Path, num: int, slack: float) -> None:
         finally:
             (run / name).write_bytes(kept[name])
 
-    with Others(server) as others:
+    with Others(server, control) as others:
         try_all(run_files(run), check, num)
-    finish(server, others, slack)
+    finish(server, others)
 
 
-def test_odd_run_folders_hurt_no_other(target: Running, folder: Path) -> None:
-    fuzz_runs(target, folder, 2 * SHORT, BUSY)
+def test_odd_run_folders_hurt_no_other(target: Running, server: Running, folder: Path) -> None:
+    fuzz_runs(target, folder, 2 * SHORT, server)
 
 
 @pytest.mark.slow
-def test_thousands_of_odd_run_folders_hurt_no_other(target: Running, folder: Path) -> None:
-    fuzz_runs(target, folder, LONG, 1)
+def test_thousands_of_odd_run_folders_hurt_no_other(target: Running, server: Running, folder: Path) -> None:
+    fuzz_runs(target, folder, LONG, server)
