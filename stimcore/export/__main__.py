@@ -46,6 +46,7 @@ def parser() -> cli.Parser:
     line.add_argument("--best-under", metavar="TIME", help="write the most accurate network within e.g. 2ms here as one file")
     line.add_argument("--threads", type=int, default=1, help="of a network that is timed (default: %(default)s)")
     line.add_argument("--json", metavar="FILE", help="write what was exported as JSON ('-' for standard output)")
+    line.add_argument("--trust-code", action="store_true", help="import the module that the run names as its network")
     line.add_argument("--quiet", action="store_true", help="no progress bar")
     return line
 
@@ -60,6 +61,8 @@ def main(argv: Sequence[str]) -> int:
     budget_ms = None if options.best_under is None else milliseconds(options.best_under)
     torch.set_num_threads(1)
     exporter, specs = prepare(_request(options))
+    for problem in exporter.trained.skipped:
+        print(f"warning: {problem} {exporter.trained.checkpoint.name} is exported.", file=sys.stderr)
     with tqdm(unit="file", disable=options.quiet or not sys.stderr.isatty()) as bar:
         on_progress = _progress_lines(bar, loud=options.json != "-")
         complaints = exporter.export(specs, on_progress)
@@ -112,6 +115,7 @@ def _request(options: argparse.Namespace) -> ExportRequest:
         twin=options.twin,
         data_root=options.data_root,
         jobs=options.jobs,
+        trust_code=options.trust_code,
     )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stimcore.data.images import Dataset
 from stimcore.errors import CheckpointError, UsageError
+from stimcore.nets.catalogue import is_own
 from stimcore.nets.staged import StagedNet
 from stimcore.runs import checkpoint
 from stimcore.runs.run import Run, dataset_of
@@ -23,12 +24,14 @@ class TrainedRun:
         run: What was asked of the run, as stored in `run.json`.
         net: The network with the weights of the newest checkpoint, in evaluation mode.
         checkpoint: The file that holds these weights.
+        skipped: A sentence for every newer checkpoint that can't be read.
     """
 
     folder: Path
     run: Run
     net: StagedNet
     checkpoint: Path
+    skipped: tuple[str, ...] = ()
 
     def dataset(self, data_root: Path | None = None) -> Dataset:
         """Return the images that the run was trained and evaluated on.
@@ -42,12 +45,17 @@ class TrainedRun:
         return dataset_of(self.run, data_root)
 
 
-def open_run(folder: Path) -> TrainedRun:
+def open_run(folder: Path, *, trust_code: bool = False) -> TrainedRun:
     """Open a run folder and load the weights of its newest checkpoint.
+
+    Args:
+        folder: The run folder.
+        trust_code: Whether a module that the run names as its network may be imported, which runs its code.
 
     Raises:
         CheckpointError: The folder is not a run folder, has no readable checkpoint, or the checkpoint is of another network.
-        UsageError: The run was evaluated on a holdout of training images, so it has no test accuracy.
+        UsageError: The run was evaluated on a holdout of training images, so it has no test accuracy; or it names a module
+            that is not trusted.
 
     Example:
         >>> open_run(Path("none"))
@@ -61,17 +69,22 @@ def open_run(folder: Path) -> TrainedRun:
             f"{folder} was evaluated on a holdout of training images, so it has no test accuracy to export",
             todo="Train again without --holdout.",
         )
+    if is_own(run.network) and not trust_code:
+        raise UsageError(
+            f"{folder} names the network '{run.network}', whose code would be run",
+            todo="Add --trust-code if the folder and this module are yours.",
+        )
     newest = checkpoint.newest(folder)
     if newest is None:
         raise CheckpointError(f"{folder} has no checkpoint yet", todo="Train at least one epoch first.")
-    path, state, _ = newest
+    path, state, skipped = newest
     net = run.build_network()
     load_weights(net, state.network, str(path))
-    return TrainedRun(folder=folder, run=run, net=net.eval(), checkpoint=path)
+    return TrainedRun(folder=folder, run=run, net=net.eval(), checkpoint=path, skipped=tuple(skipped))
 
 
 def load_weights(net: StagedNet, state: Mapping[str, Any], source: str) -> None:
-    """Load weights into a network; every key and every shape must be the same.
+    """Load weights into a network; every key and every shape must be the same, and every weight finite.
 
     Args:
         net: Changed in place.

@@ -254,6 +254,8 @@ class Job(ApiModel):
         note: What the reader has to know about how the numbers came about, in one sentence: that the GPU could not run the job,
             for instance. Empty when there is nothing.
         error: Why the job failed; None unless `state` is `failed`.
+        fingerprint: Fingerprint of the bundle that the results belong to, as in `MethodInfo`; empty when an older server sends
+            the job.
     """
 
     id: str
@@ -268,6 +270,7 @@ class Job(ApiModel):
     provider: str
     note: str = ""
     error: JobError | None = None
+    fingerprint: str = ""
 
 
 class JobLine(ApiModel):

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
+from stimcore import files
 from stimcore.data.images import Dataset
 from stimcore.data.sources import load
 from stimcore.data.subset import reduce_dataset
@@ -144,6 +145,7 @@ def _start_or_resume(
         )
     if newest is None:
         if world.rank == 0:
+            files.remove_unfinished(folder)
             trim_records(folder, 0)
             run.write(folder)
             if initial is not None:
@@ -161,6 +163,7 @@ def _start_or_resume(
             listener.warn(f"{problem} Continuing from {path.name}.")
         trainer.resume(state, str(path))
         if world.rank == 0:
+            files.remove_unfinished(folder)
             trim_records(folder, trainer.epoch)
             if longer is not None:
                 longer.write(folder)

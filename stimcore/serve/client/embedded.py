@@ -34,7 +34,7 @@ MAX_PAUSE_S = 5.0
 """Pause before a server that failed soon is started again; it doubles from the shortest to the longest."""
 READY_TIMEOUT_S = 1.0
 """Time for one answer to the question whether the server is ready."""
-PROBE_S = 1.0
+PROBE_S = 0.5
 """Time between two questions whether the server is alive."""
 PROBE_TIMEOUT_S = 1.5
 """Time for an answer to one of them."""
