@@ -69,6 +69,8 @@ def main(argv: Sequence[str]) -> int:
     count = len(converted.trained.net.module.state_dict())
     print(f"{folder}: {options.network} with {count} tensors from {weights.source}")
     print(f"images: {images.dataset}, {shape}, {images.num_classes} classes, mean {mean}, std {std}")
+    for note in images.notes:
+        print(f"note: {note}")
     for line in (*about(weights), *_about_fit(converted)):
         print(line)
     return 0

@@ -27,6 +27,7 @@ class ExportRequest:
         twin: The sub-network of the experiment's network that this network equals; None for the one that the run names.
         data_root: Folder of the data set, where it is another one than during the run.
         jobs: Files that are checked at once.
+        trust_code: Whether modules that the run names as its network and its method may be imported.
     """
 
     run_dir: Path
@@ -36,6 +37,7 @@ class ExportRequest:
     twin: str | None = None
     data_root: Path | None = None
     jobs: int = 1
+    trust_code: bool = False
 
 
 def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
@@ -48,7 +50,7 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
         UsageError: Something that was asked for does not exist or does not fit together.
         StimcoreError: The run, its data set or the experiment is missing or broken.
     """
-    trained = open_run(request.run_dir)
+    trained = open_run(request.run_dir, trust_code=request.trust_code)
     run, topology = trained.run, trained.net.topology
     twin = request.twin or run.spec
     experiment = shared_experiment(

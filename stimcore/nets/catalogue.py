@@ -84,3 +84,13 @@ def build(name: str, *, input_shape: tuple[int, int, int], num_classes: int) -> 
             )
         return net
     raise UsageError(f"there is no network '{name}'", allowed=", ".join(NETWORKS) + "; " + PATTERNS)
+
+
+def is_own(name: str) -> bool:
+    """Return whether a name stands for a network in a module of the user, which `build` would import.
+
+    Example:
+        >>> is_own("my_module:my_network"), is_own("resnet20")
+        (True, False)
+    """
+    return name not in NETWORKS and OWN_NAME.match(name) is not None

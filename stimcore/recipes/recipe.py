@@ -27,7 +27,7 @@ CHOICES = {
     "label": (PAPER, STANDARD, REDUCED, OWN),
 }
 """Settings that are a word, and the words that are allowed."""
-COUNTS = ("epochs", "batch_size", "train_per_class", "evaluate_every", "watch_every", "watch_images")
+COUNTS = ("epochs", "batch_size", "accumulate", "train_per_class", "evaluate_every", "watch_every", "watch_images")
 """Settings that are whole numbers from 1."""
 RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "learning_rate": (lambda value: value > 0, "more than 0"),
@@ -43,6 +43,7 @@ RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
 LABELLED_SETTINGS = (
     "epochs",
     "batch_size",
+    "accumulate",
     "learning_rate",
     "optimizer",
     "weight_decay",
@@ -56,6 +57,7 @@ LABELLED_SETTINGS = (
 NAME_WORDS = {
     "epochs": "epochs",
     "batch_size": "batch",
+    "accumulate": "accumulate",
     "learning_rate": "rate",
     "optimizer": "",
     "weight_decay": "decay",
@@ -84,6 +86,8 @@ class Recipe:
         dataset: A name that `stimcore.data.sources.load` accepts.
         epochs: Passes over the training images.
         batch_size: Images per step, over all processes together.
+        accumulate: Equal parts in which each process computes its share of a batch, one after the other, so that a large batch
+            fits into memory. The gradients are those of the whole batch, but batch norms use the statistics of a part.
         learning_rate: Peak learning rate.
         schedule: `cosine` (to 0), `step` or `one_cycle` (linear up for 30% of the steps, then linear down to 0).
         milestones: For `step`: epochs after which the rate is multiplied by `decay`.
@@ -135,6 +139,7 @@ class Recipe:
     watch: tuple[str, ...] = ()
     watch_every: int = 1
     watch_images: int = 2000
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         for key, allowed in CHOICES.items():

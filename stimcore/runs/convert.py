@@ -17,7 +17,7 @@ from stimcore.nets.catalogue import build, native_shape
 from stimcore.runs import checkpoint
 from stimcore.runs.machine import describe
 from stimcore.runs.run import IMPORTED, Run
-from stimcore.runs.trained_run import TrainedRun, load_weights
+from stimcore.runs.trained_run import TrainedRun, check_numbers, load_weights
 from stimcore.runs.weights import Weights, read_file, rename, write_safetensors
 
 TORCHVISION = "torchvision:"
@@ -35,12 +35,14 @@ class ImageFormat:
         shape: Shape `[C, H, W]` of an image.
         num_classes: Number of classes.
         data_root: Folder of the data set; None for the default.
+        notes: What was left out, or done to images besides reading them.
     """
 
     dataset: str
     shape: tuple[int, int, int]
     num_classes: int
     data_root: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 def image_format(network: str, dataset: str | None, data_root: Path | None) -> ImageFormat:
@@ -51,7 +53,13 @@ def image_format(network: str, dataset: str | None, data_root: Path | None) -> I
     """
     if dataset is not None:
         images = load(dataset, data_root)
-        return ImageFormat(dataset=dataset, shape=images.image_shape, num_classes=len(images.classes), data_root=data_root)
+        return ImageFormat(
+            dataset=dataset,
+            shape=images.image_shape,
+            num_classes=len(images.classes),
+            data_root=data_root,
+            notes=images.notes,
+        )
     shape, classes = native_shape(network)
     if classes != 10:
         raise UsageError(f"no --dataset for {network}", allowed="folder:PATH@224 for a folder of images, or a data set's name")
@@ -190,9 +198,9 @@ def write_weights(folder: Path, target: Path) -> None:
     if newest is None:
         raise CheckpointError(f"{folder} has no checkpoint yet", todo="Train at least one epoch first.")
     path, state, _ = newest
-    net = run.build_network()
-    load_weights(net, state.network, str(path))
-    tensors = {key: value.detach().clone() for key, value in net.module.state_dict().items()}
+    # the network is not built for this, which would import the code of an own one
+    check_numbers(state.network, state.network, str(path))
+    tensors = {key: value.contiguous() for key, value in state.network.items()}
     description = {
         "network": run.network,
         "spec": run.spec or "",

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from stimcore.data.images import Dataset
 from stimcore.errors import CheckpointError, UsageError
+from stimcore.methods.table import is_own_method
+from stimcore.nets.catalogue import is_own
 from stimcore.nets.staged import StagedNet
 from stimcore.runs import checkpoint
 from stimcore.runs.run import Run, dataset_of
@@ -23,12 +25,14 @@ class TrainedRun:
         run: What was asked of the run, as stored in `run.json`.
         net: The network with the weights of the newest checkpoint, in evaluation mode.
         checkpoint: The file that holds these weights.
+        skipped: A sentence for every newer checkpoint that can't be read.
     """
 
     folder: Path
     run: Run
     net: StagedNet
     checkpoint: Path
+    skipped: tuple[str, ...] = ()
 
     def dataset(self, data_root: Path | None = None) -> Dataset:
         """Return the images that the run was trained and evaluated on.
@@ -42,12 +46,17 @@ class TrainedRun:
         return dataset_of(self.run, data_root)
 
 
-def open_run(folder: Path) -> TrainedRun:
+def open_run(folder: Path, *, trust_code: bool = False) -> TrainedRun:
     """Open a run folder and load the weights of its newest checkpoint.
+
+    Args:
+        folder: The run folder.
+        trust_code: Whether modules that the run names as its network and its method may be imported, which runs their code.
 
     Raises:
         CheckpointError: The folder is not a run folder, has no readable checkpoint, or the checkpoint is of another network.
-        UsageError: The run was evaluated on a holdout of training images, so it has no test accuracy.
+        UsageError: The run was evaluated on a holdout of training images, so it has no test accuracy; or it names a module
+            that is not trusted.
 
     Example:
         >>> open_run(Path("none"))
@@ -61,17 +70,23 @@ def open_run(folder: Path) -> TrainedRun:
             f"{folder} was evaluated on a holdout of training images, so it has no test accuracy to export",
             todo="Train again without --holdout.",
         )
+    for what, name, own in (("network", run.network, is_own(run.network)), ("method", run.method, is_own_method(run.method))):
+        if own and not trust_code:
+            raise UsageError(
+                f"{folder} names the {what} '{name}', whose code would be run",
+                todo="Add --trust-code if the folder and this module are yours.",
+            )
     newest = checkpoint.newest(folder)
     if newest is None:
         raise CheckpointError(f"{folder} has no checkpoint yet", todo="Train at least one epoch first.")
-    path, state, _ = newest
+    path, state, skipped = newest
     net = run.build_network()
     load_weights(net, state.network, str(path))
-    return TrainedRun(folder=folder, run=run, net=net.eval(), checkpoint=path)
+    return TrainedRun(folder=folder, run=run, net=net.eval(), checkpoint=path, skipped=tuple(skipped))
 
 
 def load_weights(net: StagedNet, state: Mapping[str, Any], source: str) -> None:
-    """Load weights into a network; every key and every shape must be the same.
+    """Load weights into a network; every key and every shape must be the same, and every weight finite.
 
     Args:
         net: Changed in place.
@@ -121,7 +136,7 @@ def check_numbers(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], s
     bad = [key for key, value in sorted(state.items()) if not value.to(expected[key].dtype).isfinite().all()]
     if bad:
         raise CheckpointError(
-            f"{source} holds numbers that are not finite (NaN or infinite) in {shortened(bad)}",
+            f"{source} holds numbers that are not finite: {shortened(bad)}",
             todo="Take an earlier checkpoint, from before the training failed.",
         )
 

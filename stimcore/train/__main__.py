@@ -81,6 +81,9 @@ def parser() -> cli.Parser:
     line.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     line.add_argument("--epochs", type=int, metavar="N", help="epochs, instead of the recipe's")
     line.add_argument("--batch-size", type=int, metavar="N", help="images per step over all processes, instead of the recipe's")
+    line.add_argument(
+        "--accumulate", type=int, metavar="N", help="compute a batch in N parts, one after the other, for less memory"
+    )
     line.add_argument("--learning-rate", type=float, metavar="RATE", help="peak learning rate, instead of the recipe's")
     line.add_argument("--optimizer", choices=["sgd", "adamw"], help="optimiser, instead of the recipe's")
     line.add_argument("--weight-decay", type=float, metavar="W", help="weight decay, instead of the recipe's")
@@ -160,6 +163,9 @@ def main(argv: Sequence[str]) -> int:
         )
         requests = list(_requests(options, original, changed, settings))
         dataset = load_dataset(requests[0])  # the runs differ in lambda only
+        if world.rank == 0:
+            for note in dataset.notes:
+                print(f"note: {note}")
         for request in requests:
             train_run(request, dataset, Printer())
     finally:

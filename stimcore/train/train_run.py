@@ -5,15 +5,16 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
+from stimcore import files
 from stimcore.data.images import Dataset
 from stimcore.data.sources import load
 from stimcore.data.subset import reduce_dataset
 from stimcore.errors import UsageError
 from stimcore.methods.base import Method
-from stimcore.nets.catalogue import build
+from stimcore.methods.table import is_own_method
+from stimcore.nets.catalogue import build, is_own
 from stimcore.nets.cut import cut
 from stimcore.nets.onnx_part import check_exportable
-from stimcore.nets.own import OWN_NAME
 from stimcore.nets.staged import StagedNet
 from stimcore.recipes.recipe import Recipe
 from stimcore.runs import checkpoint
@@ -74,7 +75,7 @@ def train_run(request: TrainRequest, dataset: Dataset, listener: TrainListener |
     settings, method = request.settings, request.make_method()
     net, spec, initial = _fresh_network(request, dataset)
     recipe = request.recipe
-    if OWN_NAME.match(recipe.network) or OWN_NAME.match(request.method):
+    if is_own(recipe.network) or is_own_method(request.method):
         check_exportable(method.wrap(net))  # the contract tests do that for the networks and methods that have a name
     if not request.strict_watch:
         recipe = dataclasses.replace(recipe, watch=existing_names(net.topology, recipe.watch))
@@ -148,6 +149,7 @@ def _start_or_resume(
         )
     if newest is None:
         if world.rank == 0:
+            files.remove_unfinished(folder)
             trim_records(folder, 0)
             run.write(folder)
             if initial is not None:
@@ -165,6 +167,7 @@ def _start_or_resume(
             listener.warn(f"{problem} Continuing from {path.name}.")
         trainer.resume(state, str(path))
         if world.rank == 0:
+            files.remove_unfinished(folder)
             trim_records(folder, trainer.epoch)
             if longer is not None:
                 longer.write(folder)

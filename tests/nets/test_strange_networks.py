@@ -55,10 +55,12 @@ def test_what_trains_also_exports(images: Path, tmp_path: Path, network: str, ca
     argv = ["resnet20-fashion", "--method", "stimulative", "--network", f"{HERE}:{network}", "--dataset", f"folder:{images}"]
     argv += ["--train-per-class", "0", "--epochs", "1", "--batch-size", "64", "--run-dir", str(run_dir), "--name", "own"]
     assert run(*argv, "--device", "cpu", "--quiet") == 0, capsys.readouterr().err
-    assert export.main([str(run_dir), "--out", str(out), "--standalone", "--quiet"]) == 0, capsys.readouterr().err
+    assert export.main([str(run_dir), "--out", str(out), "--standalone", "--trust-code", "--quiet"]) == 0, (
+        capsys.readouterr().err
+    )
     bundle = open_bundle(out / "own")
     assert max(entry.parity for entry in bundle.manifest.networks.values()) < 1e-4
-    net = open_run(run_dir).net
+    net = open_run(run_dir, trust_code=True).net
     assert len(bundle.manifest.networks) == net.topology.num_blocks
     calibration, evaluation = reference_inputs(bundle)
     assert [batch.stop - batch.start for batch in calibration_batches(len(calibration))] == [257]
@@ -139,7 +141,7 @@ def test_decomposed_norms_equal_those_of_onnxruntime() -> None:
     net = build(f"{HERE}:norms", input_shape=SHAPE, num_classes=3).eval()
     model, parts = network_graph(net)
     graph = MainGraph(model, parts, net.topology)
-    assert {graph.rank(part, norm) for part in graph.parts for norm in graph.norms(part)} == {2, 3, 4}
+    assert {len(model.graph.input), len(graph.norms(parts[-1].name))} == {1, 3}  # three of them in the head, of two ranks
     images = np.random.Generator(np.random.PCG64(0)).random((6, *SHAPE), dtype=np.float32)
     unit = Unit.whole(net.topology.route(net.topology.full))
     results = []

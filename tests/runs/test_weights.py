@@ -47,7 +47,7 @@ def converted(tmp_path: Path, images: Path, value: Any, *extra: str, name: str =
         torch.save(value, file)
     argv = [str(file), "--network", NETWORK, "--run-dir", str(tmp_path / "run"), "--dataset", f"folder:{images}"]
     assert convert.main([*argv, "--mean", "0.5", "--std", "0.25", *extra]) == 0
-    return open_run(tmp_path / "run")
+    return open_run(tmp_path / "run", trust_code=True)
 
 
 def equal(trained: TrainedRun, state: dict[str, Tensor]) -> bool:
@@ -219,7 +219,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(
     key = "2.norm.running_var"
     state[key] = state[key].to(dtype)
     state[key][1] = value
-    with pytest.raises(CheckpointError, match=rf"not finite \(NaN or infinite\) in {key}\. Take an earlier"):
+    with pytest.raises(CheckpointError, match=rf"not finite: {key}\. Take an earlier"):
         converted(tmp_path, images, state)
     assert not (tmp_path / "run").exists()
 
@@ -230,8 +230,8 @@ def test_a_run_with_weights_that_are_not_finite_is_not_opened(tmp_path: Path, im
     stored = torch.load(path, weights_only=True)
     stored["network"]["0.weight"][0] = np.nan
     torch.save(stored, path)
-    with pytest.raises(CheckpointError, match="not finite .* in 0.weight"):
-        open_run(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="not finite: 0.weight"):
+        open_run(tmp_path / "run", trust_code=True)
 
 
 def test_quantised_weights_are_refused_by_name(tmp_path: Path, images: Path) -> None:

@@ -345,6 +345,7 @@ def test_records_of_a_run_are_where_others_look_for_them(folder: Path, tmp_path:
         "seconds",
         "cpu_seconds",
         "images_per_second",
+        "device_type",
         "start_memory_bytes",
         "peak_memory_bytes",
         "test",

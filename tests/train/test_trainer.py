@@ -13,6 +13,7 @@ from torch import nn
 from stimcore.data.images import Dataset
 from stimcore.errors import CheckpointError, TrainingFailed, UsageError
 from stimcore.methods.base import Losses, Method, StepContext
+from stimcore.methods.stimulative import Stimulative
 from stimcore.methods.table import METHODS
 from stimcore.nets.cut import cut
 from stimcore.nets.norms import batch_norms, to_synchronised
@@ -113,6 +114,16 @@ class Breaking(Method):
             loss = loss * math.nan
         batch.backward(loss)
         return {"loss": loss.detach()}
+
+
+def test_a_method_knows_how_far_the_run_is(trainer_for: MakeTrainer, recipe: Recipe, tiny: Dataset, tmp_path: Path) -> None:
+    """With a warm-up of one epoch the weight is smaller in the first epoch only."""
+    plain = trainer_for("stimulative")
+    method = Stimulative(weight=4.0, weight_warmup=1.0)
+    rows = list(Trainer(plain.net, method, dataclasses.replace(recipe, epochs=2), tiny, plain.settings).run(tmp_path))
+    weights = [(row["losses"]["loss"] - row["losses"]["main_ce"]) / row["losses"]["sub_kl"] for row in rows]
+    assert 0 < weights[0] < 3.9
+    assert weights[1] == pytest.approx(4.0, rel=1e-4)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_epoch(

@@ -80,10 +80,6 @@ class MainGraph:
         shapes = {node.name: self._shapes[node.input[0]] for node in self._norms[part.whole]}
         return {name: int(np.prod(shape[2:], dtype=np.int64)) for name, shape in shapes.items()}
 
-    def rank(self, part: PartName, norm: str) -> int:
-        """Return the number of axes of a batch norm's input, that of the images included."""
-        return next(len(self._shapes[node.input[0]]) for node in self._norms[part.whole] if node.name == norm)
-
     def image_bytes(self, part: PartName) -> int:
         """Return the bytes of a part's float32 output for one image; for a narrowed part those of the whole part."""
         return 4 * int(np.prod(self._shapes.get(self.parts[part.whole].output, (0, 0))[1:], dtype=np.int64))
