@@ -199,7 +199,7 @@ def write_weights(folder: Path, target: Path) -> None:
         raise CheckpointError(f"{folder} has no checkpoint yet", todo="Train at least one epoch first.")
     path, state, _ = newest
     # the network is not built for this, which would import the code of an own one
-    check_numbers(state.network, state.network, str(path))
+    check_numbers(state.network, state.network, f"{path} is of no use")
     tensors = {key: value.contiguous() for key, value in state.network.items()}
     description = {
         "network": run.network,

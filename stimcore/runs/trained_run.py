@@ -110,17 +110,17 @@ def load_weights(net: StagedNet, state: Mapping[str, Any], source: str) -> None:
     for problem, keys in problems.items():
         if keys:
             raise CheckpointError(f"{source} does not fit {net.topology.network}; {problem}: {shortened(keys)}")
-    check_numbers(state, expected, source)
+    check_numbers(state, expected, f"{source} does not fit {net.topology.network}")
     net.module.load_state_dict(dict(state))
 
 
-def check_numbers(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
+def check_numbers(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], complaint: str) -> None:
     """Check that weights are finite numbers of the kind that a network has.
 
     Args:
         state: A state dict.
         expected: Key -> a tensor of the network, for every key of `state`.
-        source: The origin of the state dict, for the error message.
+        complaint: Begin of the error message, with the origin of the state dict.
 
     Raises:
         CheckpointError: They are not; the message names the keys.
@@ -131,12 +131,12 @@ def check_numbers(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], s
         if expected[key].is_floating_point() and not value.is_floating_point()
     ]
     if other_kind:
-        raise CheckpointError(f"{source} holds other numbers than weights: {shortened(other_kind)}", allowed="floating point")
+        raise CheckpointError(f"{complaint}; not floating point: {shortened(other_kind)}")
     # compared in the network's precision: a value that a double can hold may be too large for it
     bad = [key for key, value in sorted(state.items()) if not value.to(expected[key].dtype).isfinite().all()]
     if bad:
         raise CheckpointError(
-            f"{source} holds numbers that are not finite: {shortened(bad)}",
+            f"{complaint}; not finite: {shortened(bad)}",
             todo="Take an earlier checkpoint, from before the training failed.",
         )
 
