@@ -1,7 +1,7 @@
 """Smoke runs: whether a recipe learns with a method at all, in 200 steps on real images of the right shape.
 
 The images are Fashion-MNIST's, which is on every machine that runs the tests, enlarged to the recipe's size and with its number
-of channels. The head has the recipe's width, but only ten classes occur, so that guessing costs log 10 nats whatever the recipe.
+of channels. The head has the recipe's width, but only ten classes occur, so that guessing costs log 10 nats for every recipe.
 """
 
 import dataclasses
