@@ -28,7 +28,7 @@ STEPS = 200
 """Steps of a smoke run."""
 LAST_STEPS = 20
 """Steps at the end over which the cross entropy is averaged."""
-LEARNED_FRAC = 0.9
+LEARNED_FRAC = 0.75
 """A run has learned when its cross entropy is at most this share of guessing."""
 PATIENCE_S = 5.0
 """Longest step, in seconds, at the recipe's own batch size; where one takes longer, batches of `SMALL_BATCH` run instead."""
