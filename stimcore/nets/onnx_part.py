@@ -163,7 +163,8 @@ def _norm_calls(module: nn.Module, example: Tensor) -> list[tuple[_BatchNorm, to
 
 
 def _name_of(module: nn.Module, wanted: nn.Module) -> str:
-    return next(name for name, layer in module.named_modules() if layer is wanted)
+    names: dict[nn.Module, str] = {layer: name for name, layer in module.named_modules()}
+    return names[wanted]
 
 
 def _in_words(name: PartName) -> str:

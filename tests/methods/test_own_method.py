@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stimcore import cli
+from stimcore.bench.curves import striped_images as pictures
 from stimcore.bundle import open_bundle
 from stimcore.errors import UsageError
 from stimcore.export import __main__ as export
@@ -21,7 +22,7 @@ from stimcore.runs.run import Run, training_records
 from stimcore.runs.trained_run import open_run
 from stimcore.train import __main__ as train
 from stimcore.train.request import with_true_label
-from tests.train.conftest import pictures, write_folder
+from tests.train.conftest import write_folder
 
 HERE = "tests.methods.own_method"
 

@@ -168,7 +168,8 @@ class Spectral(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape."""
-        return x + torch.linalg.svdvals(x).sum(-1)[..., None, None]
+        out: Tensor = x + torch.linalg.svdvals(x).sum(-1)[..., None, None]
+        return out
 
 
 class Random(nn.Module):

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from stimcore import cli
+from stimcore.bench.curves import striped_images as pictures
 from stimcore.bundle import open_bundle
 from stimcore.data.images import calibration_batches
 from stimcore.engine.engine import Engine
@@ -28,7 +29,7 @@ from stimcore.runs.trained_run import open_run
 from stimcore.train import __main__ as train
 from tests.bundles import reference_inputs
 from tests.nets import strange_networks
-from tests.train.conftest import pictures, write_folder
+from tests.train.conftest import write_folder
 
 HERE = "tests.nets.strange_networks"
 SHAPE = (1, 12, 12)

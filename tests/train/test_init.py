@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor
 
 from stimcore import cli
+from stimcore.bench.curves import striped_images as pictures
 from stimcore.data.images import Dataset
 from stimcore.errors import CheckpointError, UsageError
 from stimcore.nets.catalogue import build
@@ -23,7 +24,7 @@ from stimcore.train.request import TrainRequest
 from stimcore.train.schedule import learning_rate
 from stimcore.train.settings import Settings
 from stimcore.train.train_run import TrainListener, train_run
-from tests.train.conftest import digest, newest, pictures
+from tests.train.conftest import digest, newest
 
 NETWORK = "tests.nets.own_network:residual"
 HEAD = ("4.2.weight", "4.2.bias")
