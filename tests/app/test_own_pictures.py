@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_every_way_counts_the_same(name: str, loop: Loop) -> None:
     def right(path: Path, answer: int) -> bool:
         return experiment.classes[answer] == path.parent.name
 
-    with loop.server.client() as client:
+    with closing(loop.server.client()) as client:
         answers = [
             client.classify(
                 name,
