@@ -130,7 +130,8 @@ def _write(bundle: Bundle, spec: Spec, name: str, precision: str, model: onnx.Mo
     labels = bundle.experiment.evaluation[1]
     correct = int((logits.argmax(1) == labels).sum())
     measured = Measured(correct=correct, images=len(labels), parity=parity.error)
-    add_metadata(model, bundle.experiment, bundle.manifest, spec, measured)
+    optimiser = next(item.value for item in model.metadata_props if item.key == "optimiser")
+    add_metadata(model, bundle.experiment, bundle.manifest, spec, measured, optimiser=optimiser)
     if given == PIXELS:
         describe_input(model, steps)
     path.write_bytes(model.SerializeToString())

@@ -246,6 +246,7 @@ def _add_inference_route(
 async def _infer(service: Service, model: Model, request: Request, calls: AddressCounter) -> Inference:
     """Run the network that a request names on its images."""
     service.must_take_work()
+    request.scope["state"]["bundle"] = model.bundle.fingerprint
     body = await read_body(request, service.limits)
     experiment, topology = model.bundle.experiment, model.bundle.topology
     asked = decode_request(body, request.headers.get(LENGTH_HEADER), tuple(experiment.image_shape), service.limits)
@@ -259,7 +260,7 @@ async def _infer(service: Service, model: Model, request: Request, calls: Addres
     asked = replace(asked, images=np.empty((0, *shape[1:]), np.float32))
     del body
     with calls.one(request.scope["state"]["address"]):
-        values, compute_ns = await service.pool.call(
+        values, compute_ns = await service.call(
             lambda number: Infer(number, ref, spec, asked.recalibrate, shape, data),
             asked.timeout_s or service.limits.call_s,
             asked.priority,

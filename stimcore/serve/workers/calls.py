@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimcore.bundle import Answers, Experiment
+from stimcore.engine.cuda import GpuUnusable
 from stimcore.engine.inference import Floats, InferenceEngine
-from stimcore.engine.provider import Provider
+from stimcore.engine.provider import Provider, pick
 from stimcore.errors import BundleError, StimcoreError, UsageError
 from stimcore.serve import image_codec
 from stimcore.serve.workers.engines import EngineCache
@@ -106,7 +107,11 @@ def _standalone(spec: Spec, engine: InferenceEngine, provider: Provider, check_w
     experiment = engine.bundle.experiment
     images = experiment.normalise(experiment.evaluation[0][:CHECK_IMAGES])
     expected = engine.logits(spec, images)
-    logits = provider.session(model, 1).run({"images": provider.value(images)})[0].numpy()
+    try:
+        logits = provider.session(model, 1).run({"images": provider.value(images)})[0].numpy()
+    except GpuUnusable:
+        processor = pick("cpu")
+        logits = processor.session(model, 1).run({"images": processor.value(images)})[0].numpy()
     if not np.allclose(logits, expected, rtol=0, atol=TOLERANCE * max(1.0, float(np.abs(expected).max()))):
         raise BundleError(f"the self-contained file of {spec} gives other logits than the bundle")
     return model

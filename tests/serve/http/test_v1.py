@@ -16,6 +16,8 @@ from stimcore.errors import SpecError, UsageError
 from stimcore.serve import types
 from stimcore.serve.client.client import Client
 from stimcore.serve.errors import NotFound, TooLarge
+from tests.report import folders as report_folders
+from tests.serve.conftest import Start
 from tests.serve.processes import Running
 
 
@@ -76,6 +78,26 @@ def test_training_sweeps_networks(client: Client, exported: Path) -> None:
     entries = open_bundle(exported / "tiny" / "common").manifest.networks
     assert {network.file: network.sha256 for network in networks.networks} == {n: e.sha256 for n, e in entries.items()}
     assert networks.latency_on == {}
+
+
+def test_hits_are_those_of_the_bundle_and_add_up_to_its_counts(client: Client, exported: Path) -> None:
+    bundle = open_bundle(exported / "tiny" / "stimulative")
+    hits = client.hits("tiny", "stimulative")
+    assert hits is not None
+    assert bundle.all_hits is not None
+    assert set(hits.packed) == set(bundle.all_hits.packed)
+    main = hits.of(bundle.topology.full)
+    assert main is not None
+    assert int(main.sum()) == bundle.main.correct
+    assert [method.hits for method in client.catalogue().experiments[0].methods] == [True, True]
+
+
+def test_a_bundle_of_version_1_has_no_hits(start: Start, tmp_path: Path) -> None:
+    folder = report_folders.experiment(tmp_path / "old" / "made")
+    report_folders.bundle(folder, "common", 900)
+    client = start(folder.parent).client()
+    assert [method.hits for method in client.catalogue().experiments[0].methods] == [False]
+    assert client.hits("made", "common") is None
 
 
 def test_a_downloaded_network_stands_alone(client: Client, exported: Path) -> None:
