@@ -71,6 +71,7 @@ def wait_until_open(address: str) -> None:
             time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_dask_scheduler_that_goes_away_is_a_sentence() -> None:
     """Killed in the middle of the work, as a machine that is switched off."""
     pytest.importorskip("distributed")
