@@ -22,6 +22,7 @@ import streamlit as st
 from app import session
 from app.upload import ImageLimits
 from stimcore.analysis.result import Sweep
+from stimcore.bundle.hits import Hits
 from stimcore.errors import StimcoreError
 from stimcore.serve.client.client import Client
 from stimcore.serve.client.embedded import EmbeddedServer
@@ -275,6 +276,16 @@ def _sweep(bundle: BundleKey, kind: str) -> Sweep | None:
 def sweep(experiment: str, method: MethodInfo, kind: str) -> Sweep | None:
     """Return the stored accuracies of a family; None where the bundle has none."""
     return _sweep(BundleKey(experiment, method.name, method.fingerprint), kind) if kind in method.sweeps else None
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _hits(bundle: BundleKey) -> Hits | None:
+    return _client().hits(bundle.experiment, bundle.method)
+
+
+def hits(experiment: str, method: MethodInfo) -> Hits | None:
+    """Return which evaluation images the stored sub-networks classify correctly; None where the bundle stores none."""
+    return _hits(BundleKey(experiment, method.name, method.fingerprint)) if method.hits else None
 
 
 @st.cache_data(show_spinner=False, max_entries=64)

@@ -1,6 +1,5 @@
 """Files that no reader sees half-written: atomic replacement, JSON lines, hard links between equal files, folder locks."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+LOCK = ".lock"
+"""The file in a folder that `locked` locks."""
 
 
 @contextmanager
@@ -178,22 +182,23 @@ def store_once(path: Path, others: Iterable[Path]) -> bool:
 def locked(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of a folder, which only one process can hold at a time.
 
-    The lock belongs to an open file handle, so that the operating system releases it when the process is killed.
+    It is the lock of a hidden file in the folder. It belongs to an open file handle, so that the operating system releases it
+    when the process is killed; the empty file stays.
 
     Args:
         folder: An existing folder.
         on_wait: Called once, before waiting, when another process holds the lock.
     """
-    handle = os.open(folder, os.O_RDONLY)
+    lock = FileLock(folder / LOCK)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        lock.acquire(blocking=False)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
         yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
 def sha256(path: Path) -> str:

@@ -60,6 +60,7 @@ class Dataset:
         std: Standard deviation per channel, of pixels scaled to [0, 1].
         licence: Licence of the images; empty when unknown.
         preprocessing: How the images were made from files; None where they are what the data set holds.
+        notes: What was left out, or done to images besides reading them, one sentence each.
 
     Raises:
         DataMissing: A part has no images, or a label has no class.
@@ -73,6 +74,7 @@ class Dataset:
     std: tuple[float, ...]
     licence: str = ""
     preprocessing: Preprocessing | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part, images in (("training", self.train), ("test", self.test)):

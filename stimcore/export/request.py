@@ -8,6 +8,7 @@ from stimcore.data.normalise import Normalisation
 from stimcore.errors import UsageError
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
+from stimcore.methods.table import short_name
 from stimcore.runs.trained_run import open_run
 from stimcore.subnets.families import ordered
 from stimcore.subnets.spec import Spec
@@ -65,7 +66,7 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
             f"a network with {'-'.join(map(str, topology.sizes))} blocks as {twin}",
             allowed="a sub-network with as many blocks per stage",
         )
-    base = run.method if spec is None else f"twin-{experiment.topology.short(spec)}"
+    base = short_name(run.method) if spec is None else f"twin-{experiment.topology.short(spec)}"
     name = request.name or bundle_name(run.name or base, run.seed)
     if name.startswith(".") or Path(name).name != name:
         raise UsageError(f"a bundle named '{name}'", allowed="letters, digits, dots and dashes, not beginning with a dot")

@@ -4,8 +4,11 @@ Nothing needs to be declared: the network is run once to find its removable bloc
 module.
 """
 
+import importlib
+import re
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +17,36 @@ from stimcore.errors import UsageError
 from stimcore.nets.probe import fixed_blocks
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.topology import Topology
+
+OWN_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
+"""Names of definitions that a user wrote: `MODULE:NAME`."""
+
+
+def import_own(what: str, name: str) -> Any:
+    """Return a definition that a user wrote, imported by its name `MODULE:NAME`.
+
+    Importing runs the module, so that only names from the command line and from trusted run folders may reach this.
+
+    Args:
+        what: What is looked for, for the error message: `network` or `method`.
+        name: `MODULE:NAME`.
+
+    Raises:
+        UsageError: The module can't be imported, or has no such name.
+
+    Example:
+        >>> import_own("network", "nowhere:build")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        stimcore.errors.UsageError: there is no network 'nowhere:build': No module named 'nowhere'. Is the module on the ...
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as reason:  # importing runs the user's code, which may fail in any way
+        raise UsageError(
+            f"there is no {what} '{name}': {str(reason) or type(reason).__name__}",
+            todo="Is the module on the import path (PYTHONPATH)?",
+        ) from reason
 
 
 def staged(

@@ -47,10 +47,15 @@ class Claim:
 
     @property
     def clarity(self) -> str:
-        """Whether the interval confirms the verdict: `clearly` or `within noise`; empty where there is no interval."""
+        """Whether the interval confirms the verdict: `clearly`, `one seed` or `within noise`; empty without an interval.
+
+        An interval over the choice of images says nothing of the luck of a seed: with one seed no verdict is clear.
+        """
         if self.finding.clear is None:
             return ""
-        return "clearly" if self.finding.clear else "within noise"
+        if not self.finding.clear:
+            return "within noise"
+        return "clearly" if self.finding.seeds > 1 else "one seed"
 
     @property
     def full_verdict(self) -> str:
@@ -195,7 +200,8 @@ def claims_section(claims: Sequence[Claim]) -> Section:
         title="Which of the paper's claims hold here",
         text=(
             "The criteria were fixed before any number was seen, except for those that state otherwise. The verdict follows "
-            "from the measured number; 'clearly' means that its whole interval confirms it, 'within noise' that it does not.",
+            "from the measured number; 'clearly' means that its whole interval over several seeds confirms it, 'one seed' that "
+            "its interval confirms it for the only seed there is, and 'within noise' that it does not.",
         ),
         tables=(table,),
     )

@@ -18,10 +18,11 @@ their stored sweeps, and a test compares it with them. Change it by running that
 figures, as one HTML page with CSV and SVG files: `python -m stimcore.report exported/EXPERIMENT --out report/`.
 
 Every accuracy was measured here, on all test images, after the last epoch, with a 95% interval in brackets; *paper* marks what
-the appendix of Ye et al. (NeurIPS 2022) prints. Networks, data and budgets are far smaller than the paper's, with one seed
-unless a table states otherwise: an interval covers the choice of test images, not the luck of a seed. The criteria were fixed
-before any number was seen, except for those that state otherwise. A verdict follows from the measured number; *clearly* means
-that its whole interval confirms it, *within noise* that it does not.
+the appendix of Ye et al. (NeurIPS 2022) prints. Networks, data and budgets are far smaller than the paper's. Where a run was
+repeated with other seeds, numbers are means over seeds, and intervals cover the luck of a seed; with one seed they cover the
+choice of test images only. The criteria were fixed before any number was seen, except for those that state otherwise. A verdict
+follows from the measured number; *clearly* means that its whole interval over several seeds confirms it, *one seed* that its
+interval confirms it for the only seed there is, *within noise* that it does not.
 
 """
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)

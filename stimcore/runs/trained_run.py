@@ -1,11 +1,11 @@
 """A run folder with a trained network in it: what export, convert and the benchmarks work on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from stimcore.data.images import Dataset
 from stimcore.errors import CheckpointError, UsageError
@@ -92,7 +92,7 @@ def load_weights(net: StagedNet, state: Mapping[str, Any], source: str) -> None:
         source: The origin of the state dict, for the error message.
 
     Raises:
-        CheckpointError: Keys or shapes differ, or weights are NaN or infinite; the message names them.
+        CheckpointError: Keys, shapes or kinds of numbers differ, or numbers are not finite; the message names the keys.
     """
     expected = net.module.state_dict()
     other_shape = [
@@ -105,10 +105,40 @@ def load_weights(net: StagedNet, state: Mapping[str, Any], source: str) -> None:
         "unknown": sorted(set(state) - set(expected)),
         "of another shape": other_shape,
     }
-    not_finite = [key for key in sorted(set(expected) & set(state)) if not torch.isfinite(state[key]).all()]
-    problems["not finite"] = not_finite
     for problem, keys in problems.items():
         if keys:
-            shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
-            raise CheckpointError(f"{source} does not fit {net.topology.network}; {problem}: {shown}")
+            raise CheckpointError(f"{source} does not fit {net.topology.network}; {problem}: {shortened(keys)}")
+    check_numbers(state, expected, source)
     net.module.load_state_dict(dict(state))
+
+
+def check_numbers(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
+    """Check that weights are finite numbers of the kind that a network has.
+
+    Args:
+        state: A state dict.
+        expected: Key -> a tensor of the network, for every key of `state`.
+        source: The origin of the state dict, for the error message.
+
+    Raises:
+        CheckpointError: They are not; the message names the keys.
+    """
+    other_kind = [
+        f"{key} is {str(value.dtype).removeprefix('torch.')}"
+        for key, value in sorted(state.items())
+        if expected[key].is_floating_point() and not value.is_floating_point()
+    ]
+    if other_kind:
+        raise CheckpointError(f"{source} holds other numbers than weights: {shortened(other_kind)}", allowed="floating point")
+    # compared in the network's precision: a value that a double can hold may be too large for it
+    bad = [key for key, value in sorted(state.items()) if not value.to(expected[key].dtype).isfinite().all()]
+    if bad:
+        raise CheckpointError(
+            f"{source} holds numbers that are not finite (NaN or infinite) in {shortened(bad)}",
+            todo="Take an earlier checkpoint, from before the training failed.",
+        )
+
+
+def shortened(keys: Sequence[str]) -> str:
+    """Return the first eight keys between commas, and how many there are besides."""
+    return ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")

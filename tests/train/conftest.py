@@ -112,8 +112,8 @@ def newest(folder: Path) -> tuple[Path, checkpoint.Checkpoint, list[str]]:
 def digest(state: checkpoint.Checkpoint) -> str:
     """Hash of everything in a checkpoint."""
     checksum = hashlib.sha256(str(state.epoch).encode())
-    momenta = {f"momentum{key}": slot["momentum_buffer"] for key, slot in state.optimizer["state"].items()}
-    for part in (state.network, state.auxiliary, momenta):
+    slots = {f"{name}{key}": value for key, slot in state.optimizer["state"].items() for name, value in slot.items()}
+    for part in (state.network, state.auxiliary, slots):
         for key, value in sorted(part.items()):
             checksum.update(key.encode())
             checksum.update(b"none" if value is None else value.contiguous().numpy().tobytes())

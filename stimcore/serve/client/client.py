@@ -13,6 +13,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter
 
 from stimcore.analysis.result import Sweep
+from stimcore.bundle.hits import Hits
 from stimcore.errors import StimcoreError, Unavailable, UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import NotStored, error_from_code
@@ -198,6 +199,14 @@ class Client:
         except NotStored:
             return None
         return Sweep.from_dict(answer.json())
+
+    def hits(self, experiment: str, method: str) -> Hits | None:
+        """Return which evaluation images the stored sub-networks of a bundle classify correctly; None where none are stored."""
+        try:
+            answer = self._send("GET", _bundle_path(experiment, method, "hits"))
+        except NotStored:
+            return None
+        return Hits.from_bytes(answer.content)
 
     def networks(self, experiment: str, method: str) -> types.Networks:
         """Return the listed ONNX files of a bundle."""

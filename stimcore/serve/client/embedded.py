@@ -1,7 +1,9 @@
 """A model server that a program starts for itself: a supervised child process on loopback, with a random port and token.
 
 The listening socket belongs to the parent, and every server process inherits it. While a server that died is replaced,
-connections wait in the socket's backlog: clients see a pause and no error, and the address stays the same.
+connections wait in the socket's backlog: clients see a pause and no error, and the address stays the same. Windows starts
+processes without the sockets of their parent. There every server process binds the port that was free at the start, and
+connections are refused while it is replaced.
 
 The server ends with its parent, however that ends: it watches its standard input, a pipe that the operating system closes when
 the parent is gone. Neither `atexit` nor a signal would do, because a killed process runs no code.
@@ -23,6 +25,8 @@ import httpx
 from stimcore.errors import Unavailable, UsageError
 from stimcore.serve.client.client import Client
 
+INHERITS = hasattr(os, "fork")
+"""Whether a process that is started can get an open socket of this one: everywhere but on Windows, which has no fork either."""
 STABLE_S = 30.0
 """A server that ran at least this long did not fail to start: its successor starts without a growing pause."""
 MIN_PAUSE_S = 0.1
@@ -74,7 +78,12 @@ class EmbeddedServer:
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.token = secrets.token_urlsafe(32)
         self._command = [sys.executable, "-m", "stimcore.serve", str(folder), "--runs", str(runs), *arguments]
-        self._command += ["--fd", str(self._socket.fileno()), "--until-input-closes", "--log-level", "warning"]
+        self._command += ["--until-input-closes", "--log-level", "warning"]
+        if INHERITS:
+            self._address = ["--fd", str(self._socket.fileno())]
+        else:
+            self._address = ["--port", str(self._socket.getsockname()[1])]
+            self._socket.close()  # a port can't be bound twice
         self._ending = threading.Event()
         self.restarts = 0
         self._process = self._start()
@@ -122,10 +131,10 @@ class EmbeddedServer:
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self._command,
+            [*self._command, *self._address],
             stdin=subprocess.PIPE,  # closes with this process, which makes the server end
             stdout=subprocess.DEVNULL,
-            pass_fds=[self._socket.fileno()],
+            pass_fds=[self._socket.fileno()] if INHERITS else [],
             env={**os.environ, "STIMCORE_TOKEN": self.token},
         )
 

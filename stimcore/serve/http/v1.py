@@ -15,7 +15,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ValidationError
 
-from stimcore.bundle import Bundle
+from stimcore.bundle import Bundle, hits
 from stimcore.errors import UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import NotStored, TooLarge, TooMany
@@ -203,6 +203,26 @@ def _add_bundle_routes(router: APIRouter, service: Service, calls: AddressCounte
                 f"{experiment}/{method} has no stored sweep '{kind}'", todo="'python -m stimcore.sweep --store' makes one."
             )
         return dict(safe_json(stored))
+
+    @router.get(
+        base + "/hits",
+        response_class=Response,
+        responses={
+            200: {
+                "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+                "description": "`hits.npz` of the bundle",
+            }
+        },
+        summary="Which evaluation images the stored sub-networks classify correctly",
+    )
+    async def stored_hits(experiment: str, method: str) -> Response:
+        bundle = service.repository.bundle(experiment, method)
+        if not bundle.has(hits.FILE):
+            raise NotStored(
+                f"{experiment}/{method} has no stored hits",
+                todo="'python -m stimcore.bundle migrate' makes them for a bundle of version 1.",
+            )
+        return PiecewiseResponse(await asyncio.to_thread(bundle.read, hits.FILE), media_type="application/octet-stream")
 
     @router.get(base + "/networks", summary="The listed ONNX files")
     async def networks(experiment: str, method: str, request: Request) -> types.Networks:

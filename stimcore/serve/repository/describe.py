@@ -5,7 +5,7 @@ from typing import Any
 
 from stimcore.analysis.intervals import paired_drop, wilson
 from stimcore.analysis.result import Result
-from stimcore.bundle import Bundle
+from stimcore.bundle import Bundle, hits
 from stimcore.errors import BundleError, UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import NotFound
@@ -84,6 +84,7 @@ def method_info(bundle: Bundle) -> types.MethodInfo:
         macs=bundle.main.macs,
         num_networks=len(manifest.networks),
         sweeps=bundle.sweeps,
+        hits=bundle.has(hits.FILE),
     )
 
 
@@ -104,6 +105,7 @@ def experiment_info(bundle: Bundle, methods: list[types.MethodInfo]) -> types.Ex
         image_shape=(channels, height, width),
         mean=experiment.mean,
         std=experiment.std,
+        preprocessing=experiment.preprocessing.to_dict(),
         topology=experiment.topology.to_dict(),
         evaluation_images=experiment.count_images("evaluation.npz"),
         calibration_images=experiment.count_images("calibration.npz"),

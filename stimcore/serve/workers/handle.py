@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from stimcore.serve.workers.messages import Call, Hello
 
 PIPE_BYTES = 16 << 20
 """Bytes that are buffered from a worker before reading pauses; a report of 5,832 results has one megabyte."""
+LOW_PRIORITY = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
+"""How Windows starts a worker; elsewhere a worker lowers its own priority (`process.NICENESS`)."""
 EXIT_S = 2.0
 """Time for a worker to end by itself before it is killed."""
 
@@ -98,6 +101,7 @@ class WorkerHandle:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=PIPE_BYTES,
+            creationflags=LOW_PRIORITY,
         )
         assert self.process.stdout is not None
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):

@@ -16,6 +16,8 @@ from stimcore.errors import SpecError, UsageError
 from stimcore.serve import types
 from stimcore.serve.client.client import Client
 from stimcore.serve.errors import NotFound, TooLarge
+from tests.report import folders as report_folders
+from tests.serve.conftest import Start
 from tests.serve.processes import Running
 
 
@@ -76,6 +78,26 @@ def test_training_sweeps_networks(client: Client, exported: Path) -> None:
     entries = open_bundle(exported / "tiny" / "common").manifest.networks
     assert {network.file: network.sha256 for network in networks.networks} == {n: e.sha256 for n, e in entries.items()}
     assert networks.latency_on == {}
+
+
+def test_hits_are_those_of_the_bundle_and_add_up_to_its_counts(client: Client, exported: Path) -> None:
+    bundle = open_bundle(exported / "tiny" / "stimulative")
+    hits = client.hits("tiny", "stimulative")
+    assert hits is not None
+    assert bundle.all_hits is not None
+    assert set(hits.packed) == set(bundle.all_hits.packed)
+    main = hits.of(bundle.topology.full)
+    assert main is not None
+    assert int(main.sum()) == bundle.main.correct
+    assert [method.hits for method in client.catalogue().experiments[0].methods] == [True, True]
+
+
+def test_a_bundle_of_version_1_has_no_hits(start: Start, tmp_path: Path) -> None:
+    folder = report_folders.experiment(tmp_path / "old" / "made")
+    report_folders.bundle(folder, "common", 900)
+    client = start(folder.parent).client()
+    assert [method.hits for method in client.catalogue().experiments[0].methods] == [False]
+    assert client.hits("made", "common") is None
 
 
 def test_a_downloaded_network_stands_alone(client: Client, exported: Path) -> None:
@@ -146,8 +168,8 @@ def test_bad_images_are_refused(client: Client) -> None:
     refused(UsageError, "no evaluation image 300", index=300)
     refused(UsageError, "no evaluation image -1", index=-1)
     refused(UsageError, "not base64", image_base64="%%%")
-    refused(UsageError, "can't be read", image_base64=base64.b64encode(b"GIF89a, or so").decode())
-    refused(UsageError, "can't be read", image_base64=encoded(Image.new("RGB", (64, 64)), "GIF"))
+    refused(UsageError, "the image is a GIF file", image_base64=base64.b64encode(b"GIF89a, or so").decode())
+    refused(UsageError, "the image is a GIF file", image_base64=encoded(Image.new("RGB", (64, 64)), "GIF"))
     refused(UsageError, "can't be read", image_base64=base64.b64encode(base64.b64decode(whole)[:60]).decode())
     refused(TooLarge, "20,250,000|4,500 x 4,500", image_base64=encoded(Image.new("1", (4500, 4500))))
     refused(TooLarge, "far too many pixels|14,000", image_base64=encoded(Image.new("1", (14_000, 14_000))))

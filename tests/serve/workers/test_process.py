@@ -65,7 +65,9 @@ def work(monkeypatch: pytest.MonkeyPatch, *given: object, error: Exception | Non
     worker = Worker(out, CONFIG)
     if on_gpu:
         provider = worker._provider
-        monkeypatch.setattr(worker, "_provider", type("OnGpu", (), {"on_gpu": True, "name": provider.name, "reason": None})())
+        monkeypatch.setattr(
+            worker, "_provider", type("OnGpu", (), {"on_gpu": True, "name": provider.name, "reason": None, "degraded": False})()
+        )
     if error is not None:
 
         def fail(*_: object) -> object:
