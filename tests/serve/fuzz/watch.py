@@ -21,8 +21,8 @@ MEMORY_BYTES = 64 << 20
 OTHERS_S = 1.0
 """Time within which a health probe and an honest inference are answered meanwhile, on a machine that does nothing else."""
 BUSY = 10
-"""What a server that is left alone takes is allowed so many times on top. On an idle machine that is a tenth of a second; on one
-where a few milliseconds of work take half a second, everything takes a hundred times as long."""
+"""What a server that is left alone takes is allowed so many times on top. On an idle machine that is a tenth of a second; on
+one where a few milliseconds of work take half a second, everything takes a hundred times as long."""
 PROBE_PAUSE_S = 0.1
 
 
