@@ -158,5 +158,5 @@ def test_odd_run_folders_hurt_no_other(target: Running, server: Running, folder:
 
 
 @pytest.mark.slow
-def test_thousands_of_odd_run_folders_hurt_no_other(target: Running, server: Running, folder: Path) -> None:
+def test_hundreds_of_odd_run_folders_hurt_no_other(target: Running, server: Running, folder: Path) -> None:
     fuzz_runs(target, folder, LONG, server)
