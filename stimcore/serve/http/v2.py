@@ -250,8 +250,9 @@ async def _infer(service: Service, model: Model, request: Request, calls: Addres
     # Without the length of its JSON, a body is nothing but JSON. It is bounded as such before it is in memory: a few kilobytes
     # of gzip may hold 64 MiB.
     plain = LENGTH_HEADER not in request.headers
-    limit = service.limits.json_bytes if plain else service.limits.body_bytes
-    body = await read_body(request, service.limits, limit, "Send tensors as binary data." if plain else "")
+    limits = service.limits
+    limit = min(limits.json_bytes, limits.body_bytes) if plain else limits.body_bytes
+    body = await read_body(request, limits, limit, "Send tensors as binary data." if plain else "")
     experiment, topology = model.bundle.experiment, model.bundle.topology
     asked = decode_request(body, request.headers.get(LENGTH_HEADER), tuple(experiment.image_shape), service.limits)
     if model.spec is not None and asked.spec is not None:
