@@ -213,7 +213,7 @@ class Calibrator:
 
     def _compiled(self, unit: Unit) -> CompiledUnit:
         def build() -> tuple[onnx.ModelProto, list[tuple[Route, str]]]:
-            graph = measuring_graph(self._graph, unit, decompose=self._sessions.provider.on_gpu)
+            graph = measuring_graph(self._graph, unit, decompose=self._sessions.provider.decomposes)
             return graph.model, graph.norms
 
         return self._sessions.get_or_compile("measure", unit, build)

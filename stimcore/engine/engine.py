@@ -20,7 +20,7 @@ from stimcore.bundle import Bundle, Experiment
 from stimcore.cpus import usable_cpus
 from stimcore.engine.cache import LRUCache
 from stimcore.engine.calibrator import CALIBRATION_BATCH, CalibrationImages, Calibrator
-from stimcore.engine.cuda import CPU, GpuMemoryFull, GpuUnusable
+from stimcore.engine.cuda import CPU, GpuMemoryFull, GpuUnusable, free_bytes
 from stimcore.engine.executor import Stopped
 from stimcore.engine.graph.external import load_model
 from stimcore.engine.graph.fold import folded_graph
@@ -66,10 +66,12 @@ class Engine:
     def __init__(
         self, bundle: Bundle, *, device: str = "auto", threads: int | None = None, budget: Budget | None = None
     ) -> None:
-        self.bundle, self.budget = bundle, budget or Budget()
+        self._provider = pick(device)
+        if budget is None:
+            budget = Budget.of_gpu(free_bytes(self._provider.device)) if self._provider.on_gpu else Budget()
+        self.bundle, self.budget = bundle, budget
         self.threads = threads or usable_cpus()
         self.graph = MainGraph.load(bundle.read, bundle.manifest.parts, bundle.topology)
-        self._provider = pick(device)
         workers = 1 if self._provider.on_gpu else self.threads
         self._main = self.route(bundle.topology.full)
         self._removable = frozenset(map(PartName.block, bundle.topology.removable))

@@ -14,7 +14,7 @@ from stimcore.analysis.comparisons import Option, pareto_front
 from stimcore.bundle import Bundle
 from stimcore.bundle.bundle import LATENCY
 from stimcore.bundle.store import update_bundle
-from stimcore.engine.provider import CPU
+from stimcore.engine.cuda import CPU
 from stimcore.engine.spotcheck import listed_session
 from stimcore.errors import UsageError
 from stimcore.runs.machine import processor_name
