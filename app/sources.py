@@ -114,15 +114,11 @@ def _embedded(folder: Path) -> EmbeddedServer:
     return server
 
 
-def _connect(location: str, visitor: str | None = None) -> Client:
-    if address():
-        return Client(location, os.environ.get("STIMCORE_TOKEN") or None, visitor)
-    return _embedded(Path(location)).client(visitor)
-
-
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _client_at(location: str) -> Client:
-    return _connect(location)
+    if address():
+        return Client(location, os.environ.get("STIMCORE_TOKEN") or None)
+    return _embedded(Path(location)).client()
 
 
 def _client() -> Client:
@@ -138,7 +134,8 @@ def visitor() -> str:
 def _visitor_client() -> Client:
     connection = session.memory(Connection)
     if connection.client is None:
-        connection.client = _connect(_location(), connection.visitor)
+        # all visitors share the connections: a tab is remembered for minutes after it was closed, and would hold them as long
+        connection.client = _client().with_id(connection.visitor)
     return connection.client
 
 

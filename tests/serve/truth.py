@@ -215,6 +215,7 @@ class Questioner:
             "method": self._random.choice(self._methods),
             "specs": specs,
             "fresh": self._random.random() < 0.5,
+            "max_images": self._random.choice((None, 40, 90)),
         }
         answer = self.http.post("/v1/jobs", content=json.dumps(value))
         if answer.status_code >= 400:

@@ -1,12 +1,13 @@
 """The client of a model server: methods that return the API's types and raise `stimcore.errors`. Threads may share one."""
 
+import copy
 import os
 import ssl
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -19,6 +20,8 @@ from stimcore.serve import types
 from stimcore.serve.errors import NotStored, error_from_code
 
 T = TypeVar("T", bound=BaseModel)
+MAX_CONNECTIONS = 128
+"""Connections of a client and of all that share them: a classroom's event streams, and as many requests."""
 RETRY_S = 5.0
 """Time for which a request is repeated after the server closed its connection: about as long as a server needs to restart."""
 MAX_BREAKS = 3
@@ -75,9 +78,7 @@ class Client:
 
     def __init__(self, base_url: str, token: str | None = None, client_id: str | None = None, timeout_s: float = 150.0) -> None:
         self.base_url, self.client_id = base_url.rstrip("/"), client_id or uuid.uuid4().hex
-        headers = {"X-Stimcore-Client": self.client_id}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         if not base_url.startswith(("http://", "https://")):
             raise UsageError(f"the server's address is '{base_url[:80]}'", allowed="as in http://127.0.0.1:8000")
         try:
@@ -85,12 +86,21 @@ class Client:
                 base_url=self.base_url,
                 headers=headers,
                 timeout=httpx.Timeout(timeout_s, connect=5.0),
-                limits=httpx.Limits(max_connections=64),
+                limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
                 verify=_ssl_context(),
                 trust_env=False,
             )
         except (httpx.InvalidURL, UnicodeError) as reason:
             raise UsageError(f"the server's address is '{base_url[:80]}'", allowed="as in http://127.0.0.1:8000") from reason
+
+    def with_id(self, client_id: str) -> Self:
+        """Return a client of another name that shares the connections of this one: closing either closes both.
+
+        A program that asks for many users needs one name for each, but not connections for each.
+        """
+        other = copy.copy(self)
+        other.client_id = client_id
+        return other
 
     def close(self) -> None:
         """Close all connections."""
@@ -267,7 +277,7 @@ class Client:
         until, pause = 0.0, 0.1
         while True:
             try:
-                answer = self._http.request(method, path, params=params, content=content)
+                answer = self._http.request(method, path, params=params, content=content, headers=self._named())
             except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as reason:
                 # The connection was open, so a process holds the socket: a server that is ending, or a parent that starts
                 # another one. A connection that can't be opened is an error at once.
@@ -285,12 +295,15 @@ class Client:
             pause *= 2
 
     def _stream(self, id: str, last: int) -> Iterator[types.Event]:
-        headers = {"Last-Event-ID": str(last)}
+        headers = {"Last-Event-ID": str(last), **self._named()}
         with self._http.stream("GET", f"/v1/jobs/{_segment(id)}/events", headers=headers) as answer:
             if answer.status_code != 200:
                 answer.read()
             _raise_refusal(answer)
             yield from parse_events(answer.iter_lines())
+
+    def _named(self) -> dict[str, str]:
+        return {"X-Stimcore-Client": self.client_id}
 
     def _unavailable(self, reason: Exception) -> Unavailable:
         if isinstance(reason, httpx.TimeoutException) and not isinstance(reason, httpx.ConnectTimeout):

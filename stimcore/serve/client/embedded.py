@@ -36,7 +36,9 @@ READY_TIMEOUT_S = 1.0
 """Time for one answer to the question whether the server is ready."""
 PROBE_S = 0.5
 """Time between two questions whether the server is alive."""
-PROBE_TIMEOUT_S = 1.5
+REPEAT_S = 0.1
+"""The same after a question without an answer."""
+PROBE_TIMEOUT_S = 1.0
 """Time for an answer to one of them."""
 MISSED_PROBES = 3
 """Questions in a row without an answer after which the server hangs: it is killed and started again."""
@@ -166,7 +168,7 @@ class EmbeddedServer:
         with httpx.Client(base_url=self.url, timeout=PROBE_TIMEOUT_S, trust_env=False) as http:
             while True:
                 try:
-                    return self._process.wait(timeout=PROBE_S)
+                    return self._process.wait(timeout=REPEAT_S if missed else PROBE_S)
                 except subprocess.TimeoutExpired:
                     pass
                 if self._ending.is_set():

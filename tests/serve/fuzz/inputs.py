@@ -117,7 +117,8 @@ def compressed() -> list[tuple[str, str, bytes]]:
     """Return path, Content-Encoding and bytes of compressed bodies: whole ones, bombs, pieces and several members."""
     found = []
     for path, value in BODIES:
-        for tail in (b"", b" " * 3_000_000, b"\0" * 80_000_000, b"[" * 100_000):
+        bombs = (b" " * 3_000_000, b"\0" * 80_000_000, b"[" * 100_000) if value is INFERENCE else ()
+        for tail in (b"", *bombs):
             plain = json.dumps(value).encode() + tail
             for name, packed in (("gzip", gzip.compress(plain, 1)), ("deflate", zlib.compress(plain, 1))):
                 found += [(path, name, data) for data in (packed, packed + packed, packed[:-9], packed + b"x")]
