@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -51,7 +52,7 @@ def seen_until_answered(url: str, token: str | None = None, seconds: float = 60)
     raise AssertionError(f"no answer after {seconds} s: {seen}")
 
 
-def large(images: int) -> dict[str, object]:
+def large(images: int) -> dict[str, Any]:
     """Return an inference of many images, which takes much memory."""
     data = np.ones((images, 1, 12, 12), np.float32)
     return in_binary(data.tobytes(), data.nbytes, shape=list(data.shape))
