@@ -1,11 +1,8 @@
 """The client of a model server: methods that return the API's types and raise `stimcore.errors`. Threads may share one."""
 
-import os
-import ssl
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -16,31 +13,13 @@ from stimcore.analysis.result import Sweep
 from stimcore.errors import StimcoreError, Unavailable, UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import NotStored, error_from_code
+from stimcore.serve.tls import distrust_error, is_distrust, ssl_context
 
 T = TypeVar("T", bound=BaseModel)
 RETRY_S = 5.0
 """Time for which a request is repeated after the server closed its connection: about as long as a server needs to restart."""
 MAX_BREAKS = 3
 """Breaks of an event stream, without an event in between, after which it is given up."""
-
-
-@cache
-def _ssl_context() -> ssl.SSLContext:
-    """Return the trusted certificate authorities.
-
-    `SSL_CERT_FILE` names a file with those of a company, which then count in place of the usual ones. httpx would read them
-    again for every client, which takes longer than the whole page of a visitor otherwise does.
-
-    Raises:
-        UsageError: The file can't be read, or holds no certificates.
-    """
-    file = os.environ.get("SSL_CERT_FILE", "")
-    if not file:
-        return httpx.create_ssl_context(trust_env=False)
-    try:
-        return ssl.create_default_context(cafile=file)
-    except OSError as reason:  # ssl's own errors are among them
-        raise UsageError(f"SSL_CERT_FILE {file} can't be used ({reason.strerror or reason})", allowed="a PEM file") from reason
 
 
 class Client:
@@ -54,9 +33,11 @@ class Client:
         token: The server's token; None when it has none.
         client_id: Name under which jobs are watched; a new random one when None. Clients with equal names count as one.
         timeout_s: Time for a single answer.
+        forwarded_for: Address of the machine that the requests are made for. It counts only at a server that trusts this machine
+            (`--trusted-proxy`); empty for this machine itself.
 
     Raises:
-        UsageError: `base_url` is no address.
+        UsageError: `base_url` is no address, or the file that `SSL_CERT_FILE` names can't be used.
 
     Example:
         >>> from stimcore.serve.types import JobRequest
@@ -72,9 +53,19 @@ class Client:
                 print(result.spec, result.accuracy_pct, result.interval_pct)
     """
 
-    def __init__(self, base_url: str, token: str | None = None, client_id: str | None = None, timeout_s: float = 150.0) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        token: str | None = None,
+        client_id: str | None = None,
+        timeout_s: float = 150.0,
+        *,
+        forwarded_for: str = "",
+    ) -> None:
         self.base_url, self.client_id = base_url.rstrip("/"), client_id or uuid.uuid4().hex
         headers = {"X-Stimcore-Client": self.client_id}
+        if forwarded_for:
+            headers["X-Forwarded-For"] = forwarded_for
         if token:
             headers["Authorization"] = f"Bearer {token}"
         if not base_url.startswith(("http://", "https://")):
@@ -85,7 +76,7 @@ class Client:
                 headers=headers,
                 timeout=httpx.Timeout(timeout_s, connect=5.0),
                 limits=httpx.Limits(max_connections=64),
-                verify=_ssl_context(),
+                verify=ssl_context(),
                 trust_env=False,
             )
         except (httpx.InvalidURL, UnicodeError) as reason:
@@ -284,6 +275,8 @@ class Client:
             yield from parse_events(answer.iter_lines())
 
     def _unavailable(self, reason: Exception) -> Unavailable:
+        if is_distrust(reason):
+            return distrust_error(f"the model server at {self.base_url}")
         if isinstance(reason, httpx.TimeoutException) and not isinstance(reason, httpx.ConnectTimeout):
             return Unavailable(f"the model server at {self.base_url} did not answer in time", todo="Try again in a moment.")
         return Unavailable(
