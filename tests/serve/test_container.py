@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from stimcore.errors import Unavailable
 from stimcore.serve import __main__ as serve
@@ -58,6 +60,37 @@ def test_no_target_runs_as_root_and_each_has_an_init() -> None:
         assert "HEALTHCHECK" in instructions
         assert "CMD" in instructions
     assert "/home/stimcore/exported" in (ROOT / "compose.yaml").read_text(encoding="utf-8")
+
+
+def locked(name: str) -> dict[str, list[Requirement]]:
+    """Return what a lock file pins, by canonical name; one with different markers may be there several times."""
+    text = (ROOT / "locks" / f"{name}.txt").read_text(encoding="utf-8")
+    pins: dict[str, list[Requirement]] = {}
+    for entry in re.split(r"\n(?=\S)", text.replace("\\\n", " ")):
+        if not entry.startswith("#"):
+            line = entry.split("\n")[0]
+            assert re.search(r" --hash=sha256:[0-9a-f]{64}\b", line), f"{line[:60]} has no hash"
+            pin = Requirement(line.partition(" --hash")[0].strip())
+            pins.setdefault(canonicalize_name(pin.name), []).append(pin)
+    return pins
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("serve", "requirements-serve.txt"), ("app", "requirements-app.txt"), ("train", "requirements.txt")]
+)
+def test_lock_files_hold_exact_versions_that_the_requirements_allow(name: str, file: str) -> None:
+    pins = locked(name)
+    for line in requirements(file):
+        wanted = Requirement(line)
+        assert canonicalize_name(wanted.name) in pins, f"{wanted.name} is not in locks/{name}.txt: run 'make lock'"
+        for pin in pins[canonicalize_name(wanted.name)]:
+            (exact,) = pin.specifier
+            assert exact.operator == "=="
+            assert exact.version in wanted.specifier, f"locks/{name}.txt has {pin}, {file} asks for {line}: run 'make lock'"
+    assert ("torch" in pins) is (name == "train")
+    text = (ROOT / "locks" / f"{name}.txt").read_text(encoding="utf-8")
+    assert "//" not in text, "a lock file names no host"
+    assert f"pip install --require-hashes -r {name}.txt" in target(name)["RUN"]
 
 
 def test_requirements_of_targets_are_part_of_the_whole() -> None:
