@@ -1,8 +1,8 @@
 """Who may open the dashboard: this machine by default; others when `--server.address` says so.
 
-A page of another site can reach a dashboard on 127.0.0.1 through the visitor's browser: under a name of its site that resolves to
-127.0.0.1 (DNS rebinding; `Host` gives it away) or with a WebSocket (`Origin` gives it away). Both headers must name an address
-under which the dashboard is really offered.
+A page of another site can reach a dashboard on 127.0.0.1 through the visitor's browser: under a name of its site that resolves
+to 127.0.0.1 (DNS rebinding; `Host` gives it away) or with a WebSocket (`Origin` gives it away). Both headers must name an
+address under which the dashboard is really offered.
 """
 
 import ipaddress

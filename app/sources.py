@@ -1,7 +1,8 @@
 """Everything that the pages show, asked from the model server and cached; the dashboard itself computes nothing.
 
-`STIMCORE_SERVER` names a server (`STIMCORE_TOKEN` its token, or `STIMCORE_TOKEN_FILE` a file that holds it). Without it one is started in the background for the folder
-`STIMCORE_EXPORTED`, by default `exported/` of this repository; `STIMCORE_RUNS`, by default `runs/`, holds run folders.
+`STIMCORE_SERVER` names a server (`STIMCORE_TOKEN` its token, or `STIMCORE_TOKEN_FILE` a file that holds it). Without it one is
+started in the background for the folder `STIMCORE_EXPORTED`, by default `exported/` of this repository; `STIMCORE_RUNS`, by
+default `runs/`, holds run folders.
 
 What belongs to a bundle is cached under the bundle's fingerprint and never asked for again; what can change (the catalogue, the
 server's status, runs in progress) for a few seconds, for all visitors together.

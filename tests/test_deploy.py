@@ -1,4 +1,4 @@
-"""What operators start from: the Grafana dashboard asks for metrics that exist, the Kubernetes example fits its schema and the server."""
+"""What operators start from: Grafana's queries name metrics that exist, the Kubernetes example fits schema and server."""
 
 import json
 import re

@@ -14,7 +14,9 @@ from tests.release import CHECKSUMS, ROOT, NotReady, check_version, section, wri
 def project(tmp_path: Path) -> Path:
     for name in ("pyproject.toml", "CITATION.cff"):
         shutil.copy(ROOT / name, tmp_path / name)
-    (tmp_path / "CHANGELOG.md").write_text(f"# Changes\n\n## Unreleased\n\n## {__version__} (2026-01-02)\n\n- One.\n\n## 0.0.1\n")
+    (tmp_path / "CHANGELOG.md").write_text(
+        f"# Changes\n\n## Unreleased\n\n## {__version__} (2026-01-02)\n\n- One.\n\n## 0.0.1\n"
+    )
     return tmp_path
 
 

@@ -33,7 +33,7 @@ from stimcore.export.unfinished import CheckedNetwork, UnfinishedBundle
 from stimcore.runs.trained_run import TrainedRun
 from stimcore.subnets.spec import Spec
 
-EXPORTER = 3
+EXPORTER = 4
 """Raised whenever the same run folder would give other bytes."""
 
 OnProgress = Callable[[int, int, str], None]

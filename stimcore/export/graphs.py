@@ -1,21 +1,21 @@
-"""torch to ONNX, part by part: `main.onnx` with batch norms kept and the border tensors of every part named.
+"""torch to ONNX: `main.onnx` with batch norms kept and the border tensors of every part named.
 
 The engine relies on three conventions of this file: a node's name begins with the name of its part and a slash; every batch
 norm has its statistics in constants `NODE.mean` and `NODE.var` that no other node reads; and neighbouring parts share one
 tensor.
+
+Under the hood, torch captures the whole network once, with every border as an output, because a capture costs seconds however
+small the module is. The graph is then cut at these borders.
 """
 
-import io
-import warnings
 from collections.abc import Sequence
 
 import onnx
-import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
 
 from stimcore.bundle import PartEntry
 from stimcore.engine.graph.compose import IR_VERSION
+from stimcore.export.capture import PartGraph, capture_parts
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.part_name import PartName
 
@@ -29,31 +29,37 @@ def network_graph(net: StagedNet) -> tuple[onnx.ModelProto, list[PartEntry]]:
 
     Args:
         net: In evaluation mode.
+
+    Raises:
+        UsageError: torch can't capture the network.
+    """
+    return join_parts(net, capture_parts(net, OPSET))
+
+
+def join_parts(net: StagedNet, graphs: Sequence[PartGraph]) -> tuple[onnx.ModelProto, list[PartEntry]]:
+    """Return the graphs of all parts of the main network as one, and the entries of its parts for the manifest.
+
+    Args:
+        net: The network.
+        graphs: A graph per part, in the order in which they run; their nodes are changed in place.
     """
     nodes: list[onnx.NodeProto] = []
     weights: dict[str, TensorProto] = {}
     parts: list[PartEntry] = []
-    # two images: exporters may take a batch of one for a constant
-    x = torch.zeros(2, *net.input_shape)
     border = "images"
     route = net.route(net.topology.full)
-    for number, part in enumerate(route, 1):
+    for number, (part, graph) in enumerate(zip(route, graphs, strict=True), 1):
         end = "logits" if number == len(route) else f"{part.name}:out"
-        graph = _export_part(part.module, x).graph
-        _rename(graph, part.name, {graph.input[0].name: border, graph.output[0].name: end})
-        stored = {tensor.name: tensor for tensor in graph.initializer}
+        stored = _rename(graph, part.name, {graph.input: border, graph.output: end})
         axes = {f"{part.name}/{key}": list(follows) for key, follows in net.axes(part.name).items()}
-        part_nodes = _without_copies(graph, stored, keep_apart=bool(axes))
-        for node in part_nodes:
+        for node in graph.nodes:
             if node.op_type == "BatchNormalization":
                 _give_statistics(node, stored, axes)
-        assert set(axes) <= {name for node in part_nodes for name in node.input}, f"constants of {part.name} were renamed"
-        nodes += part_nodes
+        assert set(axes) <= {name for node in graph.nodes for name in node.input}, f"constants of {part.name} were renamed"
+        nodes += graph.nodes
         weights |= stored
         parts.append(PartEntry(name=part.name, input=border, output=end, axes=axes))
         border = end
-        with torch.no_grad():
-            x = part.module(x)
     read = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
         nodes,
@@ -101,63 +107,26 @@ def externalise(model: onnx.ModelProto, location: str, inline: Sequence[str]) ->
     return bytes(blob)
 
 
-def _export_part(module: nn.Module, example: Tensor) -> onnx.ModelProto:
-    """Return the graph of one part.
+def _rename(graph: PartGraph, part: PartName, borders: dict[str, str]) -> dict[str, TensorProto]:
+    """Put the name of a part in front of all names in its graph; `borders` maps the exceptions.
 
-    torch's TorchScript exporter is used because it keeps batch norms as nodes if it preserves the mode and folds no constants.
+    Returns:
+        The renamed constants.
     """
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns that it is deprecated, once for each part
-        torch.onnx.export(
-            module.eval(),
-            (example,),
-            buffer,  # type: ignore[arg-type]  # the stub knows paths only
-            dynamo=False,
-            training=torch.onnx.TrainingMode.PRESERVE,
-            do_constant_folding=False,
-            opset_version=OPSET,
-            input_names=["x"],
-            output_names=["y"],
-            dynamic_axes={"x": {0: "N"}, "y": {0: "N"}},
-        )
-    return onnx.load_from_string(buffer.getvalue())
-
-
-def _rename(graph: onnx.GraphProto, part: PartName, borders: dict[str, str]) -> None:
-    """Put the name of a part in front of all names in its graph; `borders` maps the exceptions."""
 
     def renamed(tensor: str) -> str:
         # an empty name stands for an optional input that is left out
         return borders.get(tensor, f"{part}/{tensor}") if tensor else ""
 
-    for number, node in enumerate(graph.node):
+    for number, node in enumerate(graph.nodes):
         node.name = f"{part}/{node.op_type}{number}"
         node.input[:] = map(renamed, node.input)
         node.output[:] = map(renamed, node.output)
-    for tensor in graph.initializer:
-        tensor.name = renamed(tensor.name)
-
-
-def _without_copies(graph: onnx.GraphProto, stored: dict[str, TensorProto], *, keep_apart: bool) -> list[onnx.NodeProto]:
-    """Return the nodes of a part without the Identity nodes that copy constants.
-
-    The exporter stores equal constants once, and lets Identity nodes stand for the others.
-
-    Args:
-        graph: Its nodes are changed in place.
-        stored: Name -> constant; copies are added to it when they are kept apart.
-        keep_apart: Store every copy, because parts that can be narrowed may slice equal constants differently.
-    """
-    copies = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity" and node.input[0] in stored}
-    nodes = [node for node in graph.node if node.output[0] not in copies]
-    if keep_apart:
-        for copy, original in copies.items():
-            stored[copy] = numpy_helper.from_array(numpy_helper.to_array(stored[original]), copy)
-        return nodes
-    for node in nodes:
-        node.input[:] = [copies.get(tensor, tensor) for tensor in node.input]
-    return nodes
+    stored = {}
+    for name, tensor in graph.constants.items():
+        tensor.name = renamed(name)
+        stored[tensor.name] = tensor
+    return stored
 
 
 def _give_statistics(norm: onnx.NodeProto, stored: dict[str, TensorProto], axes: dict[str, list[str]]) -> None:

@@ -44,8 +44,8 @@ def distrust_error(server: str) -> Unavailable:
     """Return the error of a client that does not trust a server's certificate.
 
     Example:
-        >>> print(distrust_error("the model server at https://gpu-box"))
-        the certificate of the model server at https://gpu-box is not trusted. Set SSL_CERT_FILE to a PEM file with the authority that signed it.
+        >>> distrust_error("the model server at https://gpu-box").what
+        'the certificate of the model server at https://gpu-box is not trusted'
     """
     return Unavailable(
         f"the certificate of {server} is not trusted", todo=f"Set {VARIABLE} to a PEM file with the authority that signed it."

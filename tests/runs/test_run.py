@@ -72,7 +72,19 @@ def test_unknown_keys_are_ignored_and_required_ones_asked_for(run: Run, tmp_path
     value = json.loads(json.dumps(dataclasses.asdict(run)))
     (tmp_path / "run.json").write_text(json.dumps(value | {"colour": "green"}))
     assert Run.read(tmp_path) == run
-    required = {"network", "input_shape", "num_classes", "method", "seed", "dataset", "mean", "std", "options", "recipe", "machine"}
+    required = {
+        "network",
+        "input_shape",
+        "num_classes",
+        "method",
+        "seed",
+        "dataset",
+        "mean",
+        "std",
+        "options",
+        "recipe",
+        "machine",
+    }
     for key in value:
         (tmp_path / "run.json").write_text(json.dumps({name: value[name] for name in value if name != key}))
         if key in required:

@@ -33,8 +33,8 @@ class Client:
         token: The server's token; None when it has none.
         client_id: Name under which jobs are watched; a new random one when None. Clients with equal names count as one.
         timeout_s: Time for a single answer.
-        forwarded_for: Address of the machine that the requests are made for. It counts only at a server that trusts this machine
-            (`--trusted-proxy`); empty for this machine itself.
+        forwarded_for: Address of the machine that the requests are made for; empty for this machine. It counts only at a server
+            that trusts this machine (`--trusted-proxy`).
 
     Raises:
         UsageError: `base_url` is no address, or the file that `SSL_CERT_FILE` names can't be used.

@@ -30,7 +30,7 @@ class WorkerConfig:
         threads: Threads that compute at once, on a CPU.
         engines: Bundles that are kept open at most.
         keep_bytes: Memory for cached statistics, activations and sessions of all open bundles together.
-        url: `http://HOST:PORT`, or the same with https, of the inference server that runs the networks; None when the worker runs them itself.
+        url: `http://HOST:PORT`, or https, of the inference server that runs the networks; None when the worker runs them.
 
     Example:
         >>> config = WorkerConfig(device="cpu", threads=2, engines=6, keep_bytes=6 << 30, url=None)
@@ -88,5 +88,7 @@ def engine_url(engine: str) -> str | None:
     except ValueError:
         valid = False
     if not valid:
-        raise UsageError(f"there is no engine '{engine[:80]}'", allowed=f"{LOCAL_ENGINE}, triton://HOST:PORT, triton+https://HOST:PORT")
+        raise UsageError(
+            f"there is no engine '{engine[:80]}'", allowed=f"{LOCAL_ENGINE}, triton://HOST:PORT, triton+https://HOST:PORT"
+        )
     return f"{ENGINE_SCHEMES[parts.scheme]}://{parts.netloc}"
