@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Processes that share the tests. Two suit two cores; tests start servers, trainings and browsers of their own.
 WORKERS ?= 2
 PARALLEL = -n $(WORKERS) --dist loadfile
-.PHONY: app test slow check setup lint format random docs golden screenshots lock sbom release
+.PHONY: app test slow soak gpu check setup lint format random docs golden screenshots lock sbom release
 
 app: .venv/serving              ## start the dashboard and the model server behind it (installs no torch and no test tools)
 	$(BIN)/python -m streamlit run app/main.py
@@ -14,6 +14,14 @@ test: .venv/ready               ## run the tests, in as many processes as WORKER
 
 slow: .venv/ready               ## run the tests that take minutes, one after the other: some of them measure times
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+soak: .venv/ready               ## keep a server under mixed load for 30 minutes while bundles change and workers are killed
+	$(BIN)/python -m tests.serve.soak --minutes 30
+
+# A machine with a GPU has a Python with torch of its own, and often no network: nothing is installed.
+GPU_JSON ?= gpu.json
+gpu:                            ## check and measure everything on a GPU, in at most 8 minutes, with the Python that has torch
+	PYTHONPATH=. $(PYTHON) -m stimcore.bench gpu --json $(GPU_JSON) --markdown docs/gpu.md
 
 check: .venv/ready lint         ## check format, lint, types and import contracts, run the tests with branch coverage: what CI runs
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered

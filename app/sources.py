@@ -23,6 +23,7 @@ import streamlit as st
 from app import session
 from app.upload import ImageLimits
 from stimcore.analysis.result import Sweep
+from stimcore.bundle.hits import Hits
 from stimcore.errors import StimcoreError
 from stimcore.serve.client.client import Client
 from stimcore.serve.client.embedded import EmbeddedServer
@@ -117,15 +118,11 @@ def _embedded(folder: Path) -> EmbeddedServer:
     return server
 
 
-def _connect(location: str, visitor: str | None = None, forwarded_for: str = "") -> Client:
-    if address():
-        return Client(location, read_tokens(os.environ).admin, visitor, forwarded_for=forwarded_for)
-    return _embedded(Path(location)).client(visitor, forwarded_for)
-
-
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _client_at(location: str) -> Client:
-    return _connect(location)
+    if address():
+        return Client(location, read_tokens(os.environ).admin)
+    return _embedded(Path(location)).client()
 
 
 def _client() -> Client:
@@ -141,7 +138,8 @@ def visitor() -> str:
 def _visitor_client() -> Client:
     connection = session.memory(Connection)
     if connection.client is None:
-        connection.client = _connect(_location(), connection.visitor, connection.address)
+        # all visitors share the connections: a tab is remembered for minutes after it was closed, and would hold them as long
+        connection.client = _client().with_id(connection.visitor, connection.address)
     return connection.client
 
 
@@ -279,6 +277,16 @@ def _sweep(bundle: BundleKey, kind: str) -> Sweep | None:
 def sweep(experiment: str, method: MethodInfo, kind: str) -> Sweep | None:
     """Return the stored accuracies of a family; None where the bundle has none."""
     return _sweep(BundleKey(experiment, method.name, method.fingerprint), kind) if kind in method.sweeps else None
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _hits(bundle: BundleKey) -> Hits | None:
+    return _client().hits(bundle.experiment, bundle.method)
+
+
+def hits(experiment: str, method: MethodInfo) -> Hits | None:
+    """Return which evaluation images the stored sub-networks classify correctly; None where the bundle stores none."""
+    return _hits(BundleKey(experiment, method.name, method.fingerprint)) if method.hits else None
 
 
 @st.cache_data(show_spinner=False, max_entries=64)

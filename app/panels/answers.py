@@ -121,6 +121,8 @@ def _draw_state(here: Frame, answers: Sequence[Answer], done: bool) -> None:
     for answer in answers:
         if answer.watched.problem:
             st.error(plain(f"{here.label(answer.method)}: {answer.watched.problem}"))
+        if answer.watched.job is not None and answer.watched.job.note:
+            st.caption(plain(f"{here.label(answer.method)}: {answer.watched.job.note}"))
     jobs = [answer.watched for answer in answers]
     with st.container(horizontal=True, vertical_alignment="center", key="below"):
         if not done:

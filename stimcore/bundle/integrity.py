@@ -1,8 +1,17 @@
-"""Hashes of the files in a bundle: what is parsed is what was hashed, and a file that is not listed is never read."""
+"""Hashes of the files in a bundle: what is parsed is what was hashed, and a file that is not listed is never read.
+
+Files may be links, as in the cache of the Hugging Face hub, in a volume of Kubernetes or in a copy by `cp -al`. They are
+followed within the folder of experiments and to the blobs of the cache; one that leads elsewhere is refused wherever a bundle
+is opened, by the server as by `verify`. onnxruntime gets bytes that were hashed and never opens a file of a bundle itself, so
+that a link that is turned to another file after the check changes nothing, or is noticed.
+"""
 
 import hashlib
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from stimcore.errors import BundleError
 
@@ -48,15 +57,56 @@ def read_listed(folder: Path, name: str, hashes: Mapping[str, str]) -> bytes:
 
 
 def read_file(folder: Path, name: str) -> bytes:
-    """Return the content of a file without checking it.
+    """Return the content of a file without checking it; errors are those of `open_file`."""
+    with open_file(folder, name) as handle:
+        return handle.read()
+
+
+def open_file(folder: Path, name: str, todo: str = "Export the run again.") -> BinaryIO:
+    """Open a file of an experiment or of a method for reading.
+
+    Args:
+        folder: `exported/EXPERIMENT/METHOD` or `exported/EXPERIMENT`.
+        name: Name of the file inside the folder.
+        todo: What the reader can do when it is missing.
 
     Raises:
-        BundleError: The file is missing.
+        BundleError: The file is missing, is a link that leads out of the folder of experiments, or is no regular file.
+    """
+    path = folder / name
+    try:
+        _check_link(folder, path)
+        # a pipe would make a plain `open` wait until something is written to it
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (FileNotFoundError, NotADirectoryError) as reason:
+        raise BundleError(f"{path} is missing", todo=todo) from reason
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise BundleError(f"{path} is missing" if stat.S_ISDIR(mode) else f"{path} is not a regular file", todo=todo)
+    return os.fdopen(handle, "rb")
+
+
+def _check_link(folder: Path, path: Path) -> None:
+    """Refuse a link that leads out of the folder of experiments.
+
+    Raises:
+        BundleError: It does, or it leads in a circle.
+        FileNotFoundError: It leads to nothing.
     """
     try:
-        return (folder / name).read_bytes()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as reason:
-        raise BundleError(f"{folder / name} is missing", todo="Export the run again.") from reason
+        target = path.resolve(strict=True)
+    except RuntimeError as reason:  # a circle, until Python 3.13, which raises OSError as for any other path
+        raise BundleError(f"{path} is a link that leads in a circle", todo="Copy the bundle again.") from reason
+    here = folder.absolute()
+    tree = here.parent.parent if os.path.lexists(folder / "manifest.json") else here.parent
+    roots = [one.resolve() for one in (tree, tree / here.relative_to(tree).parts[0], here)]
+    # a snapshot of the Hugging Face hub: its files are links into the folder of contents beside it
+    blobs = [parent.parent / "blobs" for parent in here.resolve().parents if parent.name == "snapshots"]
+    if not any(target.is_relative_to(root) for root in [*roots, *blobs]):
+        raise BundleError(
+            f"{path} is a link to {target}, which is outside of {tree}", todo="Copy the files themselves: 'cp -rL' does."
+        )
 
 
 def check_file(folder: Path, name: str, sha256: str) -> None:
@@ -65,11 +115,8 @@ def check_file(folder: Path, name: str, sha256: str) -> None:
     Raises:
         BundleError: The file is missing, or has other bytes.
     """
-    try:
-        with (folder / name).open("rb") as handle:
-            same = hashlib.file_digest(handle, "sha256").hexdigest() == sha256
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as reason:
-        raise BundleError(f"{folder / name} is missing", todo="Export the run again.") from reason
+    with open_file(folder, name) as handle:
+        same = hashlib.file_digest(handle, "sha256").hexdigest() == sha256
     if not same:
         raise _changed(folder / name)
 

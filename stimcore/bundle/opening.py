@@ -10,7 +10,7 @@ from typing import Any
 
 from stimcore.bundle.bundle import Bundle, network_fingerprint
 from stimcore.bundle.experiment import VERSION, Experiment
-from stimcore.bundle.integrity import check_file
+from stimcore.bundle.integrity import check_file, open_file
 from stimcore.bundle.manifest import Manifest
 from stimcore.errors import BundleError, StimcoreError
 
@@ -129,10 +129,8 @@ def bundle_folders(folder: Path, *, depth: int) -> Iterator[Path]:
 
 def _read_json(path: Path) -> tuple[dict[str, Any], str]:
     """Return the JSON object in a file, and the hash of the bytes that were parsed."""
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as reason:
-        raise BundleError(f"{path} is missing", todo="'python -m stimcore.export' writes bundles.") from reason
+    with open_file(path.parent, path.name, "'python -m stimcore.export' writes bundles.") as handle:
+        content = handle.read()
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as reason:

@@ -71,6 +71,12 @@ class LRUCache(Generic[K, V]):
             self.limit = limit
             self._drop()
 
+    def clear(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            self._items.clear()
+            self.bytes = 0
+
     def make_room(self, size: int) -> None:
         """Drop what a value of `size` bytes will push out, so that its memory is free while the value is computed."""
         with self._lock:

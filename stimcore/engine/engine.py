@@ -6,8 +6,9 @@ Statistics, activations and sessions are cached within stated bytes: an edit at 
 """
 
 import functools
-import os
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,22 +17,32 @@ import onnxruntime as ort
 from onnx import numpy_helper
 
 from stimcore.bundle import Bundle, Experiment
+from stimcore.cpus import usable_cpus
+from stimcore.data.images import calibration_batches
 from stimcore.engine.cache import LRUCache
-from stimcore.engine.calibrator import CALIBRATION_BATCH, CalibrationImages, Calibrator
+from stimcore.engine.calibrator import CalibrationImages, Calibrator
+from stimcore.engine.cuda import CPU, GpuMemoryFull, GpuUnusable, free_bytes
 from stimcore.engine.executor import Stopped
 from stimcore.engine.graph.external import load_model
 from stimcore.engine.graph.fold import folded_graph
 from stimcore.engine.graph.main_graph import MainGraph, Statistics
+from stimcore.engine.graph.optimise import NOT_INSTALLED, optimised_graph
 from stimcore.engine.graph.slice import sliced_graph
 from stimcore.engine.inference import Budget, Floats, Progress
 from stimcore.engine.metadata import Measured, add_metadata
 from stimcore.engine.prefix_tree import Node, Unit, prefix_tree
-from stimcore.engine.provider import Provider, pick, to_array
+from stimcore.engine.provider import Provider, pick, session_options, to_array
 from stimcore.engine.scorer import EvaluationRequest, Scorer, longest_fitting
 from stimcore.engine.sessions import EvaluationSessions, SessionCache
+from stimcore.errors import BundleError
 from stimcore.subnets.part_name import PartName, Route
 from stimcore.subnets.spec import Spec
 
+log = logging.getLogger("stimcore.engine")
+SAMPLE_IMAGES = 100
+"""Evaluation images on which a self-contained file is compared with the engine; also for accuracies that are not stored."""
+LARGEST_DIFFERENCE = 1e-4
+"""How far its logits may be from the engine's, as a share of the largest logit; the exporter allows the same."""
 INTERACTIVE_SPECS = 4
 """Up to this many sub-networks count as somebody's edits: activations on their routes are cached too, for the next edit."""
 
@@ -56,10 +67,12 @@ class Engine:
     def __init__(
         self, bundle: Bundle, *, device: str = "auto", threads: int | None = None, budget: Budget | None = None
     ) -> None:
-        self.bundle, self.budget = bundle, budget or Budget()
-        self.threads = threads or _usable_cores()
-        self.graph = MainGraph.load(bundle.read, bundle.manifest.parts, bundle.topology)
         self._provider = pick(device)
+        if budget is None:
+            budget = Budget.of_gpu(free_bytes(self._provider.device)) if self._provider.on_gpu else Budget()
+        self.bundle, self.budget = bundle, budget
+        self.threads = threads or usable_cpus()
+        self.graph = MainGraph.load(bundle.read, bundle.manifest.parts, bundle.topology)
         workers = 1 if self._provider.on_gpu else self.threads
         self._main = self.route(bundle.topology.full)
         self._removable = frozenset(map(PartName.block, bundle.topology.removable))
@@ -69,13 +82,13 @@ class Engine:
         # collection, and a worker that replaces one engine by another would need the memory of both
         cost = functools.partial(_cost, self.graph, self.budget)
         images = functools.partial(_images, bundle.experiment, self._provider)
-        num = len(bundle.experiment.calibration)
+        batches = calibration_batches(len(bundle.experiment.calibration))
         self._calibrator = Calibrator(
             self.graph,
             self._session_cache,
             CalibrationImages(
-                batch=functools.partial(_calibration_batch, bundle.experiment, images),
-                sizes=[min(CALIBRATION_BATCH, num - start) for start in range(0, num, CALIBRATION_BATCH)],
+                batch=functools.partial(_calibration_batch, bundle.experiment, images, batches),
+                sizes=[batch.stop - batch.start for batch in batches],
             ),
             statistics_limit=self.budget.statistics,
             activations_limit=self.budget.calibration,
@@ -124,6 +137,9 @@ class Engine:
     ) -> Iterator[Progress]:
         """Evaluate specs and the main network on the bundle's evaluation images; yield a report after every chunk.
 
+        Where the memory of a GPU is full, the caches are emptied and batches become smaller. When that is not enough, the
+        evaluation begins again on the processor, and every report from there on says so in its note.
+
         Args:
             specs: Sub-networks of this bundle.
             recalibrate: Re-calibrate the batch norms of each sub-network; otherwise all run on the trained statistics.
@@ -145,7 +161,42 @@ class Engine:
             >>> result.images, result.accuracy_pct > 50
             (125, True)
         """
-        stopped = should_stop or (lambda: False)
+        evaluate = functools.partial(
+            Engine._evaluate,
+            specs=specs,
+            recalibrate=recalibrate,
+            chunk_images=chunk_images,
+            should_stop=should_stop or (lambda: False),
+            max_images=max_images,
+            collect_hits=collect_hits,
+        )
+        try:
+            try:
+                yield from evaluate(self)
+            except GpuMemoryFull:
+                self._free()  # what earlier evaluations left may be what fills the memory
+                yield from evaluate(self)
+        except GpuUnusable as reason:
+            note = self._fallen_back(reason, "this evaluation")
+            for progress in evaluate(self._on_cpu):
+                yield replace(progress, provider=CPU, note=note)
+
+    def _evaluate(
+        self,
+        specs: Sequence[Spec],
+        *,
+        recalibrate: bool,
+        chunk_images: int,
+        should_stop: Callable[[], bool],
+        max_images: int | None,
+        collect_hits: bool,
+    ) -> Iterator[Progress]:
+        """Evaluate on this engine's device; see `evaluate`.
+
+        Raises:
+            GpuUnusable: The GPU can't do it.
+        """
+        stopped = should_stop
         routes = {self.route(spec): spec for spec in [self.bundle.topology.full, *specs]}
         tree = prefix_tree(routes)
         keep = self._edit_prefixes(routes if len(routes) <= INTERACTIVE_SPECS else [self._main])
@@ -171,9 +222,26 @@ class Engine:
     def logits(self, spec: Spec, images: Floats, *, recalibrate: bool = True) -> Floats:
         """Return logits `[B, K]` of normalised images `[B, C, H, W]`.
 
+        On a GPU whose memory is full, parts of the batch run one after the other; the processor takes what is still too large.
+
         Raises:
             SpecError: The network has no such sub-network.
         """
+        try:
+            return self._logits(spec, images, recalibrate=recalibrate)
+        except GpuMemoryFull as reason:
+            self._free()
+            if len(images) > 1:
+                half = len(images) // 2
+                parts = [self.logits(spec, part, recalibrate=recalibrate) for part in (images[:half], images[half:])]
+                return np.concatenate(parts)
+            self._fallen_back(reason, "an inference")
+        except GpuUnusable as reason:
+            self._fallen_back(reason, "an inference")
+        return self._on_cpu.logits(spec, images, recalibrate=recalibrate)
+
+    def _logits(self, spec: Spec, images: Floats, *, recalibrate: bool) -> Floats:
+        """Return logits from this engine's device; see `logits`."""
         unit = Unit.whole(self.route(spec))
         # with a cached session there is no need for the statistics that it was made from
         compiled = self._sessions.get(unit, recalibrated=recalibrate)
@@ -184,15 +252,44 @@ class Engine:
     def standalone(self, spec: Spec) -> bytes:
         """Return a self-contained ONNX file with re-calibrated batch norms folded, input `images` and output `logits`.
 
+        The file has run in plain onnxruntime on a sample of the evaluation images, and describes itself with the results. Its
+        accuracy is that on all evaluation images where the bundle stores it, and that on the sample elsewhere.
+
         Raises:
             SpecError: The network has no such sub-network.
+            BundleError: The file gives other logits than this engine.
         """
-        model = self.network(spec, self.calibrated([spec]), folded=True)
-        correct = self.bundle.known_correct(spec)
-        measured = None if correct is None else Measured(correct=correct, images=self.bundle.manifest.images)
-        add_metadata(model, self.bundle.experiment, self.bundle.manifest, spec, measured)
+        composed = self.network(spec, self.calibrated([spec]), folded=True)
+        model, optimiser = optimised_graph(composed)
+        pixels, labels = self.bundle.experiment.evaluation
+        # spread evenly: the images of a folder are sorted by class
+        sample = np.linspace(0, len(labels) - 1, min(SAMPLE_IMAGES, len(labels))).astype(np.int64)
+        images = self.bundle.experiment.normalise(pixels[sample])
+        logits, parity = self._compared(model, spec, images)
+        if parity > LARGEST_DIFFERENCE and optimiser != NOT_INSTALLED:
+            model, optimiser = composed, "none (the optimised graph gave other logits)"
+            logits, parity = self._compared(model, spec, images)
+        if not parity <= LARGEST_DIFFERENCE:
+            raise BundleError(
+                f"the self-contained file of {spec} gives other logits than the bundle ({parity:.1e} of the largest)"
+            )
+        correct, count = self.bundle.known_correct(spec), self.bundle.manifest.images
+        if correct is None:
+            correct, count = int((logits.argmax(1) == labels[sample]).sum()), len(sample)
+        measured = Measured(correct=correct, images=count, parity=parity, parity_images=len(sample))
+        add_metadata(model, self.bundle.experiment, self.bundle.manifest, spec, measured, optimiser=optimiser)
         serialised: bytes = model.SerializeToString()
         return serialised
+
+    def _compared(self, model: onnx.ModelProto, spec: Spec, images: Floats) -> tuple[Floats, float]:
+        """Return the logits of a model in plain onnxruntime, and how far they are from this engine's.
+
+        The distance is the largest difference, divided by the largest logit; NaN where logits are no numbers.
+        """
+        session = ort.InferenceSession(model.SerializeToString(), session_options(self.threads), providers=[CPU])
+        logits: Floats = session.run(None, {"images": images})[0]
+        expected = self.logits(spec, images)
+        return logits, float(np.abs(logits - expected).max() / np.abs(expected).max())
 
     def network(self, spec: Spec, statistics: Mapping[Route, Statistics], *, folded: bool) -> onnx.ModelProto:
         """Return a sub-network as a model with input `images`, output `logits` and any batch size.
@@ -218,8 +315,13 @@ class Engine:
         self._add_listed_statistics(routes)
         statistics: dict[Route, Statistics] = {}
         keep = self._edit_prefixes(routes if len(routes) <= INTERACTIVE_SPECS else [])
-        for _ in self._calibrator.measure(prefix_tree(routes), statistics, keep=keep, should_stop=lambda: False):
-            pass
+        try:
+            for _ in self._calibrator.measure(prefix_tree(routes), statistics, keep=keep, should_stop=lambda: False):
+                pass
+        except GpuUnusable as reason:
+            self._free()
+            self._fallen_back(reason, "a re-calibration")
+            return self._on_cpu.calibrated(specs)
         return statistics
 
     def warm_up(self, should_stop: Callable[[], bool], /) -> None:
@@ -238,6 +340,9 @@ class Engine:
                 pass
         except Stopped:
             return
+        except GpuUnusable:
+            self._free()  # nobody waits for this: the first evaluation finds out what the GPU can still do
+            return
         for progress in self.evaluate([main], should_stop=should_stop):
             if progress.phase == "evaluate":
                 return
@@ -253,6 +358,23 @@ class Engine:
         """Bound the caches by another budget from now on, and drop what exceeds it; batch sizes and units stay as they are."""
         for name, cache in self._caches().items():
             cache.resize(getattr(budget, name))
+
+    def _free(self) -> None:
+        """Empty the caches whose values are in the memory of the GPU."""
+        self._calibrator.activations.clear()
+        self._scorer.free()
+
+    @functools.cached_property
+    def _on_cpu(self) -> "Engine":
+        """An engine of the same bundle on the processor, for what the GPU can't do."""
+        return Engine(self.bundle, device="cpu", threads=self.threads, budget=self.budget)
+
+    def _fallen_back(self, reason: GpuUnusable, what: str) -> str:
+        """Log that something ran on the processor, and return the sentence."""
+        note = f"{reason}, so that {what} ran on the processor"
+        note = f"{note[0].upper()}{note[1:]}."
+        log.warning("%s: %s", self.bundle.path, note)
+        return note
 
     def _caches(self) -> dict[str, LRUCache[Any, Any]]:
         """Return the caches by the names that their limits have in a budget."""
@@ -298,8 +420,10 @@ def _images(experiment: Experiment, provider: Provider, pixels: Any) -> ort.OrtV
     return provider.value(experiment.normalise(pixels))
 
 
-def _calibration_batch(experiment: Experiment, images: Callable[[Any], ort.OrtValue], batch: int) -> ort.OrtValue:
-    return images(experiment.calibration[batch * CALIBRATION_BATCH : (batch + 1) * CALIBRATION_BATCH])
+def _calibration_batch(
+    experiment: Experiment, images: Callable[[Any], ort.OrtValue], batches: Sequence[slice], batch: int
+) -> ort.OrtValue:
+    return images(experiment.calibration[batches[batch]])
 
 
 def _cost(graph: MainGraph, budget: Budget, node: Node) -> float:
@@ -309,10 +433,6 @@ def _cost(graph: MainGraph, budget: Budget, node: Node) -> float:
 
 def _floats(tensor: onnx.TensorProto) -> Floats:
     return np.array(numpy_helper.to_array(tensor), np.float32)
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _declare_shapes(model: onnx.ModelProto, image_shape: Sequence[int], num_classes: int) -> None:

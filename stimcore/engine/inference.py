@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,21 @@ class Budget:
     unit: int = 64 << 20
     unit_steps: int = 64
 
+    @classmethod
+    def of_gpu(cls, free: int | None) -> Self:
+        """Return the budget for a GPU: at most half of its free memory, of which sessions keep their buffers too.
+
+        Args:
+            free: Free bytes of the GPU before anything was loaded; None where that is not known.
+
+        Example:
+            >>> Budget.of_gpu(80 << 30).evaluation == 20 << 30, Budget.of_gpu(None) == Budget()
+            (True, True)
+        """
+        if free is None:
+            return cls()
+        return cls(working=free // 16, calibration=free // 8, evaluation=free // 4, sessions=free // 16)
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -49,6 +64,8 @@ class Progress:
         results: Spec -> result on the images so far, the main network included; empty while calibrating.
         hits: Spec -> bool `[images]`, set for images that were classified correctly; only in the last report, and only where
             the evaluation was asked to collect them.
+        provider: onnxruntime's name of the provider that ran the networks, where it is another one than the engine's.
+        note: What the reader has to know about how the numbers came about, in one sentence; empty when there is nothing.
     """
 
     phase: Phase
@@ -56,6 +73,8 @@ class Progress:
     images_total: int
     results: Mapping[Spec, Result] = field(default_factory=dict)
     hits: Mapping[Spec, NDArray[np.bool_]] = field(default_factory=dict)
+    provider: str = ""
+    note: str = ""
 
     @property
     def done(self) -> bool:

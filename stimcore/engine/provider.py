@@ -1,20 +1,33 @@
 """The onnxruntime provider that runs networks, and sessions on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from stimcore.cpus import session_threads
+from stimcore.engine.cuda import CPU, CUDA, NO_GPU, GpuMemoryFull, GpuUnusable, is_memory_full, why_no_cuda
 from stimcore.errors import UsageError
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
+T = TypeVar("T")
 ERRORS_ONLY = 3
 """onnxruntime's log level. Its warnings are about graphs that it could optimise further, which no user can act on."""
+
+
+CUDA_OPTIONS = {
+    # TF32 rounds to 10 bits: off, so that results agree with the torch reference
+    "use_tf32": 0,
+    # trying all algorithms takes longer than the few batches that most graphs run
+    "cudnn_conv_algo_search": "HEURISTIC",
+    # every session has an arena of its own, which by default grows to the next power of two
+    "arena_extend_strategy": "kSameAsRequested",
+}
+"""Options of the CUDA provider, for every session on a GPU."""
 
 
 def session_options(threads: int = 0, *, flush_denormals: bool = False, spin: bool = True) -> ort.SessionOptions:
@@ -26,7 +39,7 @@ def session_options(threads: int = 0, *, flush_denormals: bool = False, spin: bo
         spin: Let idle threads wait busily, which answers fastest where nothing else wants the processor.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.intra_op_num_threads, options.inter_op_num_threads = session_threads(threads), 1
     options.log_severity_level = ERRORS_ONLY
     if flush_denormals:
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
@@ -53,11 +66,20 @@ class Provider:
         name: onnxruntime's name of the provider.
         reason: Why networks don't run on a GPU, in one sentence; None on a GPU and where the CPU was asked for.
         device: Index of the GPU.
+        decomposes: Whether batch norms that are measured are written as reductions, because the provider's
+            `BatchNormalization` has no training mode. It is so for CUDA and for providers that are passed through; the tests
+            set it for the CPU, on which the same graphs must give the same counts.
     """
 
     name: str
     reason: str | None = None
     device: int = 0
+    decomposes: bool = False
+
+    @property
+    def degraded(self) -> bool:
+        """Whether there is a GPU that can't be used, which somebody would want to repair."""
+        return self.reason not in (None, NO_GPU)
 
     @property
     def on_gpu(self) -> bool:
@@ -70,21 +92,33 @@ class Provider:
         Args:
             model: A self-contained ONNX model.
             threads: Threads inside one operator; ignored on a GPU.
+
+        Raises:
+            GpuUnusable: The session is not on the GPU on which it should be.
+            GpuMemoryFull: The memory of the GPU is full.
         """
         # many sessions share the cores: threads that spin while they wait would take them from each other
         options = session_options(threads, flush_denormals=True, spin=False)
         if not self.on_gpu:
             _share_memory()
             options.add_session_config_entry("session.use_env_allocators", "1")
-            return Session(ort.InferenceSession(model, options, providers=[CPU]), self)
-        # TF32 rounds to 10 bits: off, so that results agree with the torch reference
-        settings = {"device_id": self.device, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
-        return Session(ort.InferenceSession(model, options, providers=[(self.name, settings), CPU]), self)
+            others = [] if self.name == CPU else [self.name]
+            return Session(ort.InferenceSession(model, options, providers=[*others, CPU]), self)
+        settings = {"device_id": self.device, **CUDA_OPTIONS}
+        session = _on_gpu(lambda: ort.InferenceSession(model, options, providers=[(self.name, settings), CPU]))
+        # where CUDA fails, onnxruntime makes the session on the processor and does not say so
+        if self.name not in session.get_providers():
+            raise GpuUnusable("a network could not be put on the GPU")
+        return Session(session, self)
 
     def value(self, array: NDArray[np.float32]) -> ort.OrtValue:
-        """Return an array as a tensor where this provider's networks read it."""
+        """Return an array as a tensor where this provider's networks read it.
+
+        Raises:
+            GpuMemoryFull: The memory of the GPU is full.
+        """
         if self.on_gpu:
-            return ort.OrtValue.ortvalue_from_numpy(array, "cuda", self.device)
+            return _on_gpu(lambda: ort.OrtValue.ortvalue_from_numpy(array, "cuda", self.device))
         return ort.OrtValue.ortvalue_from_numpy(array)
 
     def to_keep(self, value: ort.OrtValue) -> ort.OrtValue:
@@ -97,7 +131,7 @@ class Provider:
 
     def describe(self) -> dict[str, str | bool]:
         """Return what records of measurements store about the provider."""
-        return {"provider": self.name, "onnxruntime": ort.__version__, "tf32": False}
+        return {"provider": self.name, "onnxruntime": ort.__version__, "tf32": bool(CUDA_OPTIONS["use_tf32"])}
 
 
 class Session:
@@ -113,6 +147,9 @@ class Session:
         Args:
             feeds: Input -> tensor, as `Provider.value` makes it.
             outputs: Names of the outputs that are computed; all when None.
+
+        Raises:
+            GpuMemoryFull: The memory of the GPU is full.
         """
         binding = self._session.io_binding()
         for name, value in feeds.items():
@@ -122,7 +159,10 @@ class Session:
                 binding.bind_output(name, "cuda", self._provider.device)
             else:
                 binding.bind_output(name)
-        self._session.run_with_iobinding(binding)
+        if self._provider.on_gpu:
+            _on_gpu(lambda: self._session.run_with_iobinding(binding))
+        else:
+            self._session.run_with_iobinding(binding)
         values: list[ort.OrtValue] = binding.get_outputs()
         return values
 
@@ -140,7 +180,9 @@ def pick(device: str) -> Provider:
     """Return the provider for a device.
 
     Args:
-        device: `cpu`, `cuda`, `cuda:N`, or `auto` for a GPU where there is one.
+        device: `cpu`, `cuda`, `cuda:N`, or `auto` for a GPU where there is one. Also the name of another provider that this
+            onnxruntime was built with, such as `OpenVINOExecutionProvider`: it is passed through, and what it computes is not
+            vouched for.
 
     Raises:
         UsageError: The name is another one, or CUDA was asked for and can't run.
@@ -149,14 +191,18 @@ def pick(device: str) -> Provider:
         >>> pick("cpu").name
         'CPUExecutionProvider'
     """
+    if device.endswith("ExecutionProvider") and device not in (CPU, CUDA):
+        if device not in (present := ort.get_available_providers()):
+            raise UsageError(f"this onnxruntime has no provider '{device}'", allowed=", ".join(present))
+        return Provider(device, decomposes=True)
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
         raise UsageError(f"there is no device '{device}'", allowed="auto, cpu, cuda, cuda:0, ...")
     if kind == "cpu":
         return Provider(CPU)
-    reason = _why_no_cuda()
+    reason = why_no_cuda(int(index or 0))
     if reason is None:
-        return Provider(CUDA, device=int(index or 0))
+        return Provider(CUDA, device=int(index or 0), decomposes=True)
     if kind == "cuda":
         raise UsageError(f"device '{device}' can't be used: {reason}", allowed="auto, cpu")
     return Provider(CPU, reason)
@@ -180,11 +226,15 @@ def _share_memory() -> None:
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg(exactly_as_asked))
 
 
-def _why_no_cuda() -> str | None:
-    """Return why CUDA can't run, None when it can."""
-    if CUDA not in ort.get_available_providers():
-        return "this onnxruntime was built without CUDA"
-    if not Path("/dev/nvidiactl").exists():
-        return "no NVIDIA GPU was found on this machine"
-    ort.preload_dlls()
-    return None
+def _on_gpu(run: Callable[[], T]) -> T:
+    """Return what a function returns that uses the GPU; full memory becomes an error of its own, which callers can act on.
+
+    Raises:
+        GpuMemoryFull: The memory of the GPU is full.
+    """
+    try:
+        return run()
+    except Exception as reason:  # onnxruntime raises many types
+        if is_memory_full(reason):
+            raise GpuMemoryFull("the memory of the GPU is full") from reason
+        raise

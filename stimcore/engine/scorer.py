@@ -10,6 +10,7 @@ import onnxruntime as ort
 from stimcore.bundle import Experiment
 from stimcore.engine.cache import LRUCache
 from stimcore.engine.calibrator import value_bytes
+from stimcore.engine.cuda import GpuMemoryFull
 from stimcore.engine.executor import Execution, execute
 from stimcore.engine.graph.main_graph import MainGraph, Statistics
 from stimcore.engine.inference import Floats, Progress
@@ -22,6 +23,8 @@ from stimcore.subnets.spec import Spec
 
 EVALUATION_BATCH = 125
 """Images that run at once where memory allows it: few enough for the processor's caches, and a divisor of 1,000 and 10,000."""
+SHRINK = 4
+"""Part of its size that a batch keeps when the memory of a GPU was too small for it."""
 Span = tuple[int, int]
 """The first image of a batch, and the one after its last."""
 
@@ -91,12 +94,14 @@ class Scorer:
     def score(self, request: EvaluationRequest) -> Iterator[Progress]:
         """Evaluate chunk by chunk and yield a report after each; the first comes after one batch per worker.
 
+        On a GPU whose memory is full, the caches are emptied and the batches become smaller.
+
         Raises:
             Stopped: `should_stop` returned True. What was cached until then stays.
+            GpuMemoryFull: The memory of the GPU is too small for a single image.
         """
         labels = self._experiment.evaluation[1]
         total = len(labels) if request.max_images is None else min(request.max_images, len(labels))
-        spans = [(start, min(start + self._size, total)) for start in range(0, total, self._size)]
         keep = longest_fitting(self._graph, self._edits, len(labels), self.activations.limit)
 
         # what is cached changes while chunks run, by this evaluation and by others that alternate with it
@@ -112,8 +117,16 @@ class Scorer:
 
         tallies = {route: Tally() for route in request.routes}
         hits = {route: np.zeros(total, np.bool_) for route in request.routes} if request.collect_hits else {}
-        for chunk in _chunks(len(spans), self._workers, max(1, request.chunk_images // self._size)):
-            logits_by_batch = self._logits({batch: spans[batch] for batch in chunk}, request, keep, units)
+        seen = 0
+        while seen < total:
+            spans = self._chunk(seen, total, request.chunk_images)
+            try:
+                logits_by_batch = self._logits(spans, request, keep, units)
+            except GpuMemoryFull:
+                if self._size == 1:
+                    raise
+                self.shrink()
+                continue
             for batch, logits in logits_by_batch.items():
                 reference = Reference(logits[self._main], labels[slice(*spans[batch])])
                 for route, tally in tallies.items():
@@ -121,9 +134,34 @@ class Scorer:
                     if request.collect_hits:
                         hits[route][slice(*spans[batch])] = right
             results = {spec: tallies[route].result(spec) for route, spec in request.routes.items()}
-            seen = spans[chunk[-1]][1]
+            seen = max(end for _, end in spans.values())
             finished = {spec: hits[route] for route, spec in request.routes.items()} if hits and seen == total else {}
             yield Progress("evaluate", seen, total, results, finished)
+
+    def shrink(self) -> None:
+        """Empty the caches, and evaluate fewer images at once from now on."""
+        self.free()
+        self._size = max(1, self._size // SHRINK)
+
+    def free(self) -> None:
+        """Empty the caches, whose values are in the memory of the GPU where the networks run there."""
+        self.activations.clear()
+        self._sessions.clear()
+        # numbered by batches of the former size
+        self._main_logits = {True: {}, False: {}}
+
+    def _span(self, batch: int, total: int) -> Span:
+        return batch * self._size, min(total, (batch + 1) * self._size)
+
+    def _chunk(self, seen: int, total: int, chunk_images: int) -> dict[int, Span]:
+        """Return the next batches, by number: one per worker at first, so that a first estimate comes early.
+
+        After a change of the size, the images that were seen may end in the middle of a batch. The batches from there on have
+        numbers that no other batch has, and other spans than those numbers stand for, so that nothing is cached of them.
+        """
+        count = self._workers if seen == 0 else max(self._workers, chunk_images // self._size)
+        starts = range(seen, total, self._size)[:count]
+        return {-(-start // self._size): (start, min(start + self._size, total)) for start in starts}
 
     def _logits(
         self,
@@ -143,7 +181,7 @@ class Scorer:
         pixels, labels = self._experiment.evaluation
         recalibrated = request.statistics is not None
         # `max_images` may end in the middle of a batch: such a batch has other images than the cached one of the same number
-        regular = all(end == min(len(labels), (batch + 1) * self._size) for batch, (_, end) in spans.items())
+        regular = all(span == self._span(batch, len(labels)) for batch, span in spans.items())
         known = self._main_logits[recalibrated] if regular else {}
         cached = self._cached(keep, recalibrated, spans) if regular else {}
         logits = {batch: {self._main: known[batch]} if batch in known else {} for batch in spans}
@@ -206,12 +244,3 @@ def longest_fitting(graph: MainGraph, prefixes: Iterable[Route], num_images: int
             break
         fitting.add(route)
     return frozenset(fitting)
-
-
-def _chunks(num_batches: int, first: int, others: int) -> Iterator[range]:
-    """Yield runs of batches. The first is short, so that a first estimate comes early."""
-    start = 0
-    while start < num_batches:
-        end = min(num_batches, start + (first if start == 0 else max(first, others)))
-        yield range(start, end)
-        start = end

@@ -100,6 +100,10 @@ class EvaluationSessions:
         """Bytes of sessions that are cached at most."""
         return self._sessions.sessions.limit
 
+    def clear(self) -> None:
+        """Drop all cached sessions, also those that measure."""
+        self._sessions.sessions.clear()
+
     def get(self, unit: Unit, *, recalibrated: bool) -> CompiledUnit | None:
         """Return a unit's session, None when it is not cached."""
         return self._sessions.get("recalibrated" if recalibrated else "trained", unit)

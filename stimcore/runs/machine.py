@@ -2,16 +2,21 @@
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import torch
 
 from stimcore.errors import UsageError
+
+try:
+    import resource
+except ModuleNotFoundError:  # on Windows
+    resource = None  # type: ignore[assignment]  # a module that is missing has no type of its own
 
 PACKAGE = Path(__file__).parents[1]
 """The folder of the package, whose commit is recorded."""
@@ -67,7 +72,7 @@ def flush_denormals() -> Iterator[None]:
 def describe(device: torch.device) -> dict[str, str | int]:
     """Return processor or GPU, cores, threads, versions and commit as plain values."""
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
@@ -76,14 +81,12 @@ def describe(device: torch.device) -> dict[str, str | int]:
     }
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """Return the name of the processor."""
-    path = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":", 1)[1].strip() for line in path.read_text().splitlines() if line.startswith("model name")]
-        if path.exists()
-        else []
-    )
+    text = ""
+    with suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    names = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
 
@@ -91,8 +94,8 @@ def _commit() -> str:
     """Return the commit of the source; empty outside a checkout. `-dirty` is appended when the package has other changes."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=PACKAGE, capture_output=True, text=True, check=False)
-        return done.stdout.strip()
+        done = subprocess.run(["git", *words], cwd=PACKAGE, capture_output=True, check=False)
+        return done.stdout.decode(errors="replace").strip()
 
     commit = git("rev-parse", "--short=12", "HEAD")
     return commit + ("-dirty" if commit and git("status", "--porcelain", "--untracked-files=no", "--", ".") else "")
@@ -114,8 +117,10 @@ def peak_memory_bytes(device: torch.device) -> int:
     """Return the peak memory since `reset_peak_memory`: allocated on the GPU, or resident in the process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if resource is None:
+        return int(psutil.Process().memory_info().peak_wset)  # Windows has no getrusage, and counts the peak itself
     unit_bytes = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit_bytes
 
 
 def memory_bytes(device: torch.device) -> int:
@@ -125,7 +130,4 @@ def memory_bytes(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
-    path = Path("/proc/self/statm")
-    if not path.exists():
-        return peak_memory_bytes(device)
-    return int(path.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    return int(psutil.Process().memory_info().rss)

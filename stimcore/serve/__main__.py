@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stimcore import cli
+from stimcore.cpus import usable_cpus
 from stimcore.errors import StimcoreError, Unavailable, UsageError
 from stimcore.serve import logs
 from stimcore.serve.http.addresses import parse_networks
@@ -36,6 +37,12 @@ def parser() -> cli.Parser:
         "--device",
         default="auto",
         help="auto, cpu, cuda or cuda:N; several with commas, a worker process each (default: %(default)s)",
+    )
+    line.add_argument(
+        "--provider",
+        dest="device",
+        metavar="NAME",
+        help="another provider of onnxruntime, instead of --device; stimcore vouches for CPU and CUDA only",
     )
     line.add_argument("--threads", type=int, metavar="N", help="threads per worker, on a CPU (default: all cores)")
     line.add_argument(
@@ -86,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
     )
     engine_url(options.engine)  # refuses an unknown engine before a socket is opened
     sock = _listen(options.host, options.port, options.fd, tokens.admin)
-    threads = options.threads if options.threads is not None else len(os.sched_getaffinity(0))
+    threads = options.threads if options.threads is not None else usable_cpus()
     if threads < 1:
         raise UsageError(f"--threads {threads}", allowed="1 and more")
     logs.configure(options.log_level)
@@ -185,7 +192,8 @@ def _bind(host: str, port: int, option: str, token: str | None = None, *, guarde
         _require_token(str(address[0]), token)
     # asyncio sets TCP_NODELAY only on sockets that name their protocol; without it, small answers wait for acknowledgements
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # on Windows, reusing an address would let two programs share a port
+    sock.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR), 1)
     try:
         sock.bind(address)
     except OSError as reason:

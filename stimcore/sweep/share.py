@@ -58,4 +58,7 @@ def evaluate_share(path: Path, specs: Sequence[Spec], device: str, threads: int 
     stored = stored_specs(bundle.topology, last.results) if bundle.manifest.version > 1 else []
     hits = {spec: last.hits[spec] for spec in stored}
     answers = {} if bundle.wall is None else engine_answers(engine, bundle.wall.images, shown_specs(bundle.topology, stored))
-    return [Measured(result, engine.provider, hits.get(spec), answers.get(spec)) for spec, result in last.results.items()]
+    return [
+        Measured(result, last.provider or engine.provider, hits.get(spec), answers.get(spec))
+        for spec, result in last.results.items()
+    ]

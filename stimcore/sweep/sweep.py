@@ -1,6 +1,5 @@
 """Sweeps: a family of sub-networks of one bundle, evaluated share by share."""
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from stimcore.bundle import Bundle
 from stimcore.bundle import hits as hits_file
 from stimcore.bundle import wall as wall_file
 from stimcore.bundle.store import update_bundle
+from stimcore.cpus import usable_cpus
 from stimcore.errors import BundleError
 from stimcore.subnets.spec import Spec
 from stimcore.sweep import parallel
@@ -81,7 +81,7 @@ def measured_sweep(
     shares = split([spec for spec in specs if spec not in known], settings.num_jobs)
     # processes on one machine divide its cores; a single process, here or on a dask worker, uses all that it finds
     alone = settings.num_jobs == 1 and settings.scheduler is None
-    threads = None if alone else max(1, (os.cpu_count() or 1) // settings.num_jobs)
+    threads = None if alone else max(1, usable_cpus() // settings.num_jobs)
     pieces = [(bundle.path, share, settings.device, threads) for share in shares]
     report(len(specs) - sum(map(len, shares)), len(specs))
     for _, measured in parallel.run(evaluate_share, pieces, jobs=settings.num_jobs, scheduler=settings.scheduler):

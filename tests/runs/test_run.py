@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from stimcore import cli, convert
 from stimcore.data.images import Dataset, Images
 from stimcore.errors import CheckpointError, UsageError
+from stimcore.export import __main__ as export
 from stimcore.recipes.catalogue import recipe
 from stimcore.runs import checkpoint
 from stimcore.runs.compare import differences
@@ -126,6 +128,53 @@ def test_weights_of_another_network_are_refused_by_name(run: Run, tmp_path: Path
     save(tmp_path, run, 1, network=dataclasses.replace(run, network="resnet32"))
     with pytest.raises(CheckpointError, match=r"does not fit resnet20; unknown: layer1\.3\..* and \d+ more"):
         open_run(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(run: Run, tmp_path: Path, value: float) -> None:
+    run.write(tmp_path)
+    path = save(tmp_path, run, 1)
+    state = checkpoint.load(path)
+    state.network["conv1.weight"][0, 0, 0, 0] = value
+    checkpoint.save(tmp_path, state)
+    with pytest.raises(CheckpointError, match=r"does not fit resnet20; not finite: conv1\.weight"):
+        open_run(tmp_path)
+
+
+def test_newer_checkpoints_that_cant_be_read_are_named(run: Run, tmp_path: Path) -> None:
+    run.write(tmp_path)
+    older, newer = (save(tmp_path, run, epoch) for epoch in (1, 2))
+    newer.write_bytes(newer.read_bytes()[:1000])
+    trained = open_run(tmp_path)
+    assert trained.checkpoint == older
+    assert [sentence.split(" can't")[0] for sentence in trained.skipped] == [str(newer)]
+
+
+def test_code_that_a_run_names_is_only_run_when_it_is_trusted(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder from elsewhere may name any module that lies on the import path."""
+    (tmp_path / "foreign_network.py").write_text("print('it ran')\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    save(folder, run, 1)
+    dataclasses.replace(run, method="foreign_network:Method").write(folder)
+    with pytest.raises(
+        UsageError, match="names the method 'foreign_network:Method', whose code would be run. Add --trust-code"
+    ):
+        open_run(folder)
+    dataclasses.replace(run, network="foreign_network:net").write(folder)
+    with pytest.raises(UsageError, match="whose code would be run. Add --trust-code if"):
+        open_run(folder)
+    assert convert.main([str(folder), "--to", str(tmp_path / "weights.pt")]) == 0  # needs no code
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        cli.run(export.main, [str(folder), "--out", str(tmp_path / "exported")])
+    assert "it ran" not in capsys.readouterr().out
+    with pytest.raises(UsageError, match="there is no network 'foreign_network:net'"):
+        open_run(folder, trust_code=True)
+    assert capsys.readouterr().out == "it ran\n"
 
 
 def test_a_run_on_a_holdout_has_no_test_accuracy(run: Run, tmp_path: Path) -> None:

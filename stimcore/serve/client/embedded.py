@@ -1,7 +1,9 @@
 """A model server that a program starts for itself: a supervised child process on loopback, with a random port and token.
 
 The listening socket belongs to the parent, and every server process inherits it. While a server that died is replaced,
-connections wait in the socket's backlog: clients see a pause and no error, and the address stays the same.
+connections wait in the socket's backlog: clients see a pause and no error, and the address stays the same. Windows starts
+processes without the sockets of their parent. There every server process binds the port that was free at the start, and
+connections are refused while it is replaced.
 
 The server ends with its parent, however that ends: it watches its standard input, a pipe that the operating system closes when
 the parent is gone. Neither `atexit` nor a signal would do, because a killed process runs no code.
@@ -24,6 +26,8 @@ from stimcore.errors import Unavailable, UsageError
 from stimcore.serve.client.client import Client
 from stimcore.serve.tokens import ADMIN_VARIABLE, READ_VARIABLE
 
+INHERITS = hasattr(os, "fork")
+"""Whether a process that is started can get an open socket of this one: everywhere but on Windows, which has no fork either."""
 STABLE_S = 30.0
 """A server that ran at least this long did not fail to start: its successor starts without a growing pause."""
 MIN_PAUSE_S = 0.1
@@ -31,9 +35,11 @@ MAX_PAUSE_S = 5.0
 """Pause before a server that failed soon is started again; it doubles from the shortest to the longest."""
 READY_TIMEOUT_S = 1.0
 """Time for one answer to the question whether the server is ready."""
-PROBE_S = 1.0
+PROBE_S = 0.5
 """Time between two questions whether the server is alive."""
-PROBE_TIMEOUT_S = 1.5
+REPEAT_S = 0.1
+"""The same after a question without an answer."""
+PROBE_TIMEOUT_S = 1.0
 """Time for an answer to one of them."""
 MISSED_PROBES = 3
 """Questions in a row without an answer after which the server hangs: it is killed and started again."""
@@ -76,8 +82,12 @@ class EmbeddedServer:
         self.token = secrets.token_urlsafe(32)
         self._command = [sys.executable, "-m", "stimcore.serve", str(folder), "--runs", str(runs), *arguments]
         # only this process knows the random token, and it says for which visitor it asks
-        self._command += ["--trusted-proxy", "127.0.0.1"]
-        self._command += ["--fd", str(self._socket.fileno()), "--until-input-closes", "--log-level", "warning"]
+        self._command += ["--trusted-proxy", "127.0.0.1", "--until-input-closes", "--log-level", "warning"]
+        if INHERITS:
+            self._address = ["--fd", str(self._socket.fileno())]
+        else:
+            self._address = ["--port", str(self._socket.getsockname()[1])]
+            self._socket.close()  # a port can't be bound twice
         self._ending = threading.Event()
         self.restarts = 0
         self._process = self._start()
@@ -130,10 +140,10 @@ class EmbeddedServer:
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self._command,
+            [*self._command, *self._address],
             stdin=subprocess.PIPE,  # closes with this process, which makes the server end
             stdout=subprocess.DEVNULL,
-            pass_fds=[self._socket.fileno()],
+            pass_fds=[self._socket.fileno()] if INHERITS else [],
             env={**_without_tokens(os.environ), "STIMCORE_TOKEN": self.token},
         )
 
@@ -165,7 +175,7 @@ class EmbeddedServer:
         with httpx.Client(base_url=self.url, timeout=PROBE_TIMEOUT_S, trust_env=False) as http:
             while True:
                 try:
-                    return self._process.wait(timeout=PROBE_S)
+                    return self._process.wait(timeout=REPEAT_S if missed else PROBE_S)
                 except subprocess.TimeoutExpired:
                     pass
                 if self._ending.is_set():

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import h11
@@ -21,6 +23,8 @@ from stimcore.serve.http.error_response import encode_error
 from stimcore.serve.limits import Limits
 from stimcore.serve.service import Service
 
+ENDING = ("SIGTERM", "SIGINT", "SIGBREAK")
+"""Signals that ask the server to end; the last one is Ctrl-Break on Windows."""
 SEND_BUFFER_BYTES = 128 << 10
 """Bytes that the system buffers for a connection. With buffers of megabytes, the server would see no progress for minutes while
 a slow client reads."""
@@ -113,6 +117,10 @@ class LimitedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that is not HTTP/1.1, in the form of all other refusals, and close the connection."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            # It was the body that turned out not to be HTTP: the application that waits for it must not answer as well.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         _, headers, body = encode_error(UsageError(msg))
         headers |= {"content-length": str(len(body)), "connection": "close"}
         head = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -243,26 +251,56 @@ async def run(
         await _input_closed()
         end()
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    loop.add_signal_handler(signal.SIGHUP, rescan)
     tasks.add(asyncio.create_task(end_after_failure()))
     if watch_input:
         tasks.add(asyncio.create_task(end_after_input()))
-    scrapes = None if metrics_sock is None else asyncio.create_task(metrics.serve(sockets=[metrics_sock]))
-    await server.serve(sockets=[sock])
-    if scrapes is not None:
-        metrics.should_exit = True
-        await scrapes
+    with _handling({name: end for name in ENDING} | {"SIGHUP": rescan}):
+        scrapes = None if metrics_sock is None else asyncio.create_task(metrics.serve(sockets=[metrics_sock]))
+        await server.serve(sockets=[sock])
+        if scrapes is not None:
+            metrics.should_exit = True
+            await scrapes
     for task in list(tasks):
         task.cancel()
     return service.pool.fatal
 
 
+@contextlib.contextmanager
+def _handling(handlers: Mapping[str, Callable[[], None]]) -> Iterator[None]:
+    """Call functions in the event loop when signals arrive, and leave the signals as they were afterwards.
+
+    `loop.add_signal_handler` does the same, and does not exist on Windows.
+
+    Args:
+        handlers: Name of a signal -> what is called; names that the system does not know are left out.
+    """
+    loop = asyncio.get_running_loop()
+
+    def handler(function: Callable[[], None]) -> Callable[..., None]:
+        return lambda _number, _frame: loop.call_soon_threadsafe(function)
+
+    numbers = {getattr(signal, name): function for name, function in handlers.items() if hasattr(signal, name)}
+    before = {number: signal.signal(number, handler(function)) for number, function in numbers.items()}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
 async def _input_closed() -> None:
-    """Wait until standard input closes, which it does when the process at its other end is gone, however it ended."""
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while await reader.read(1024):
-        pass
+    """Wait until standard input closes, which it does when the process at its other end is gone, however it ended.
+
+    A thread reads it, because the event loop of Windows can't read such pipes. It is a daemon: the process may end before it.
+    """
+    loop, closed = asyncio.get_running_loop(), asyncio.Event()
+
+    def read() -> None:
+        # not `sys.stdin.buffer`: this thread would still hold its lock when the interpreter ends, which aborts the process
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+        with contextlib.suppress(RuntimeError):  # the loop is closed already: the server has ended for another reason
+            loop.call_soon_threadsafe(closed.set)
+
+    threading.Thread(target=read, name="standard input", daemon=True).start()
+    await closed.wait()

@@ -63,6 +63,7 @@ class Job:
         images: Images that were evaluated so far.
         source: Where the results come from.
         provider: onnxruntime's name of the execution provider; empty until it is known.
+        note: What the reader has to know about how the numbers came about; empty when there is nothing.
         error: Why it failed; None unless it has.
         interactive: Whether somebody waits for it; such jobs go before sweeps.
         watchers: Client -> time until which its last poll counts as watching.
@@ -89,6 +90,7 @@ class Job:
     images: int = 0
     source: types.JobSource = "measured"
     provider: str = ""
+    note: str = ""
     error: types.JobError | None = None
     interactive: bool = True
     address: str = ""
@@ -125,7 +127,9 @@ class Job:
                 "images_total": self.images_total,
                 "source": self.source,
                 "provider": self.provider,
+                "note": self.note,
                 "error": self.error and self.error.model_dump(),
+                "fingerprint": self.bundle_ref.fingerprint,
                 **self._results_value(),
             }
             self._snapshot = (self.version, _to_json(value))

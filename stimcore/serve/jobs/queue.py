@@ -275,7 +275,7 @@ class JobQueue:
         """
         if job.final:
             return
-        job.state, job.phase, job.provider = "running", progress.phase, provider
+        job.state, job.phase, job.provider, job.note = "running", progress.phase, provider, progress.note
         if progress.phase == "evaluate":
             job.images, job.images_total = progress.images, progress.images_total
             # The engine always evaluates the main network along; a main result that was known stays as it was, so that a client

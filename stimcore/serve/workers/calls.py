@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimcore.bundle import Answers, Experiment
+from stimcore.engine.cuda import GpuUnusable
 from stimcore.engine.inference import Floats, InferenceEngine
-from stimcore.engine.provider import Provider
+from stimcore.engine.provider import Provider, pick
 from stimcore.errors import BundleError, StimcoreError, UsageError
 from stimcore.serve import image_codec
 from stimcore.serve.workers.engines import EngineCache
@@ -81,8 +82,7 @@ def _answer_images(call: AnswerImages, engine: InferenceEngine) -> Answers:
 def _pixels(call: Classify, experiment: Experiment) -> NDArray[np.uint8]:
     """Return the image as uint8 `[C, H, W]` of the size that the networks take."""
     if call.image is not None:
-        channels, height, width = experiment.image_shape
-        return image_codec.decode_image(call.image, (channels, height, width), call.max_pixels)
+        return image_codec.decode_image(call.image, experiment.preprocessing, call.max_pixels)
     images, _ = experiment.evaluation
     if call.index is None or not 0 <= call.index < len(images):
         raise UsageError(f"there is no evaluation image {call.index}", allowed=f"0 to {len(images) - 1}")
@@ -107,7 +107,11 @@ def _standalone(spec: Spec, engine: InferenceEngine, provider: Provider, check_w
     experiment = engine.bundle.experiment
     images = experiment.normalise(experiment.evaluation[0][:CHECK_IMAGES])
     expected = engine.logits(spec, images)
-    logits = provider.session(model, 1).run({"images": provider.value(images)})[0].numpy()
+    try:
+        logits = provider.session(model, 1).run({"images": provider.value(images)})[0].numpy()
+    except GpuUnusable:
+        processor = pick("cpu")
+        logits = processor.session(model, 1).run({"images": processor.value(images)})[0].numpy()
     if not np.allclose(logits, expected, rtol=0, atol=TOLERANCE * max(1.0, float(np.abs(expected).max()))):
         raise BundleError(f"the self-contained file of {spec} gives other logits than the bundle")
     return model

@@ -63,6 +63,7 @@ class Dispatcher:
         self._holders: dict[Job, WorkerHandle] = {}
         self._numbers = itertools.count(1)
         self._crashes_by_bundle: dict[str, CircuitBreaker] = {}
+        self._logged_notes: set[str] = set()
 
     @property
     def num_waiting(self) -> int:
@@ -207,6 +208,9 @@ class Dispatcher:
             case Hello():
                 worker.hello = message
                 log.info("worker ready", extra={"fields": {"device": worker.config.device, "provider": message.provider}})
+                if message.degraded and message.note not in self._logged_notes:
+                    self._logged_notes.add(message.note)
+                    log.warning("GPU unusable", extra={"fields": {"device": worker.config.device, "message": message.note}})
             case Answer():
                 if (answer := self._answered(worker, message.id)) is not None:
                     answer.set_result(message.value)
@@ -241,7 +245,7 @@ class Dispatcher:
         if job is None or job.number != report.id or worker.hello is None:
             return
         if report.progress is not None:
-            self._jobs.report(job, report.progress, worker.hello.provider)
+            self._jobs.report(job, report.progress, report.progress.provider or worker.hello.provider)
         if report.finished or job.final:
             self._release(job, worker)
         else:

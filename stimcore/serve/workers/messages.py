@@ -194,11 +194,13 @@ class Hello:
         provider: onnxruntime's name of the execution provider.
         note: Why that is not a GPU, in one sentence; empty on a GPU.
         versions: Library -> version.
+        degraded: Whether there is a GPU that can't be used.
     """
 
     provider: str
     note: str
     versions: Mapping[str, str]
+    degraded: bool = False
 
 
 @dataclass(frozen=True)

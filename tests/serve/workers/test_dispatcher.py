@@ -1,6 +1,8 @@
 """The dispatcher without processes: what is sent to a worker, and where its messages go."""
 
 import asyncio
+import json
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -110,6 +112,29 @@ def test_calls_wait_until_a_worker_says_hello_and_few_are_at_it(exported: Path) 
         for number in (1, 2, 3, 4):
             front.receive(Answer(number, number))
         assert await asyncio.gather(*calls) == [1, 2, 3, 4]
+
+    run(exported, scenario)
+
+
+def test_a_gpu_that_does_not_work_is_logged_once(exported: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(front: Front) -> None:
+        for note, degraded in (("no GPU", False), ("a library is missing", True), ("a library is missing", True)):
+            front.receive(Hello("CPUExecutionProvider", note, {}, degraded=degraded))
+
+    logging.getLogger("stimcore.serve").propagate = True
+    with caplog.at_level(logging.WARNING, "stimcore.serve"):
+        run(exported, scenario)
+    assert [vars(record)["fields"]["message"] for record in caplog.records] == ["a library is missing"]
+
+
+def test_a_job_shows_what_its_reports_note(exported: Path) -> None:
+    async def scenario(front: Front) -> None:
+        front.receive(HELLO)
+        job = front.jobs.submit(job_request("common", "d1-1-1"), "somebody")
+        note = "The memory of the GPU is full, so that this evaluation ran on the processor."
+        front.receive(Report(job.number, Progress("calibrate", 1, 2, provider="CPUExecutionProvider", note=note)))
+        shown = json.loads(job.snapshot())
+        assert (shown["note"], shown["provider"]) == (note, "CPUExecutionProvider")
 
     run(exported, scenario)
 
