@@ -19,7 +19,6 @@ from stimcore.train.seeds import layers_seeded
 from stimcore.train.settings import Settings
 from stimcore.train.trainer import Trainer
 
-
 pictures = striped_images
 
 

@@ -8,9 +8,9 @@ import torch
 
 from stimcore.bench.curves import striped_images
 from stimcore.errors import TrainingFailed
-from stimcore.train.smoke import LEARNED_FRAC, SHAPES, SmokeRun, smoke_run, smoke_table
 from stimcore.methods.table import METHODS
 from stimcore.recipes.catalogue import RECIPES, recipe
+from stimcore.train.smoke import LEARNED_FRAC, SHAPES, SmokeRun, smoke_run, smoke_table
 
 SMALL = ("resnet20-fashion", "resnet20-cifar10", "resnet20-cifar10-full")
 """Recipes whose smoke runs take minutes; those of all recipes are run by hand."""
