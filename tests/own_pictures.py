@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -27,7 +28,7 @@ def bar(name: str, generator: np.random.Generator) -> np.ndarray:
     return pixels
 
 
-def saved(image: Image.Image, path: Path, **options: object) -> None:
+def saved(image: Image.Image, path: Path, **options: Any) -> None:
     """Write a picture into a folder that may not be there yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, **options)

@@ -381,7 +381,12 @@ def test_a_folder_may_have_an_at_sign_in_its_name(tmp_path: Path) -> None:
     assert folder_and_size(f"{tmp_path}/me@home@64") == (tmp_path / "me@home", 64)
 
 
-@pytest.mark.parametrize("remove", [shutil.rmtree, lambda path: [shutil.rmtree(path / name) for name in "ab"]])
+def remove_classes(path: Path) -> None:
+    for name in "ab":
+        shutil.rmtree(path / name)
+
+
+@pytest.mark.parametrize("remove", [shutil.rmtree, remove_classes])
 def test_nothing_to_read_is_one_sentence(remove: Callable[[Path], object], tmp_path: Path) -> None:
     root = classes(tmp_path / "photos")
     remove(root)
