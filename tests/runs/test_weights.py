@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +157,12 @@ class Settings(argparse.Namespace):
 @pytest.mark.parametrize("hidden_in", ["attribute", "list in an attribute", "subclass"])
 def test_a_namespace_runs_nothing(tmp_path: Path, hidden_in: str) -> None:
     file, trace = tmp_path / "bomb.pt", tmp_path / "ran"
-    args = {
+    makers: dict[str, Callable[[], argparse.Namespace]] = {
         "attribute": lambda: argparse.Namespace(hook=Bomb(trace)),
         "list in an attribute": lambda: argparse.Namespace(hooks=[{"a": Bomb(trace)}]),
         "subclass": lambda: Settings(lr=0.1),
-    }[hidden_in]()
-    torch.save({"model": weights(), "args": args}, file)
+    }
+    torch.save({"model": weights(), "args": makers[hidden_in]()}, file)
     with pytest.raises(CheckpointError, match=r"it holds \S+, and not tensors alone"):
         read_weights(str(file), NETWORK)
     assert not trace.exists()
