@@ -156,11 +156,12 @@ class Settings(argparse.Namespace):
 @pytest.mark.parametrize("hidden_in", ["attribute", "list in an attribute", "subclass"])
 def test_a_namespace_runs_nothing(tmp_path: Path, hidden_in: str) -> None:
     file, trace = tmp_path / "bomb.pt", tmp_path / "ran"
-    args = {
-        "attribute": lambda: argparse.Namespace(hook=Bomb(trace)),
-        "list in an attribute": lambda: argparse.Namespace(hooks=[{"a": Bomb(trace)}]),
-        "subclass": lambda: Settings(lr=0.1),
-    }[hidden_in]()
+    if hidden_in == "attribute":
+        args = argparse.Namespace(hook=Bomb(trace))
+    elif hidden_in == "subclass":
+        args = Settings(lr=0.1)
+    else:
+        args = argparse.Namespace(hooks=[{"a": Bomb(trace)}])
     torch.save({"model": weights(), "args": args}, file)
     with pytest.raises(CheckpointError, match=r"it holds \S+, and not tensors alone"):
         read_weights(str(file), NETWORK)
