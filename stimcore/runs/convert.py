@@ -62,7 +62,9 @@ def image_format(network: str, dataset: str | None, data_root: Path | None) -> I
         )
     shape, classes = native_shape(network)
     if classes != 10:
-        raise UsageError(f"no --dataset for {network}", allowed="folder:PATH@224 for a folder of images, or a data set's name")
+        raise UsageError(
+            f"no --dataset for {network}", allowed="imagenet, folder:PATH@224 for a folder of images, or a data set's name"
+        )
     return ImageFormat(dataset="cifar10", shape=shape, num_classes=classes, data_root=data_root)
 
 

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -226,7 +227,7 @@ class Soak:
             self.outcome.exports += 1
             began = time.monotonic()
             wanted = next(key for key, truth in self._truths.items() if truth.seed == seed)
-            self.outcome.notice_s.append(self._until(lambda asker, key=wanted: key in asker.tally.by_bundle, began))
+            self.outcome.notice_s.append(self._until(partial(_has_seen, wanted), began))
 
     def _kill(self) -> None:
         """Kill the workers again and again, and measure until the server answers."""
@@ -265,6 +266,10 @@ class Soak:
                         seen.late_bytes = max(seen.late_bytes, memory)
                     else:
                         seen.early_bytes = max(seen.early_bytes, memory)
+
+
+def _has_seen(fingerprint: str, asker: Questioner) -> bool:
+    return fingerprint in asker.tally.by_bundle
 
 
 def main() -> int:

@@ -64,8 +64,8 @@ def test_sizes(start: Start) -> None:
     refused(
         server, 413, "must be <= 4", **in_binary(np.zeros((5, 1, 12, 12), np.float32).tobytes(), 2880, shape=[5, 1, 12, 12])
     )
-    refused(server, 413, "at most 21,000", content=b"x" * 21_001)
-    refused(server, 413, "bytes of JSON", content=b"x" * 20_001)
+    refused(server, 413, "at most 21,000", content=b"x" * 21_001, headers={"Inference-Header-Content-Length": "0"})
+    refused(server, 413, "at most 20,000. Send tensors as binary data", content=b"x" * 20_001)
     refused(server, 400, "nested", content="[" * 6 + "]" * 6)
     four = in_binary(b"\0" * 2304, 2304, shape=[4, 1, 12, 12])
     for more, status in ((0, 200), (1, 413)):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -51,7 +52,7 @@ def seen_until_answered(url: str, token: str | None = None, seconds: float = 60)
     raise AssertionError(f"no answer after {seconds} s: {seen}")
 
 
-def large(images: int) -> dict[str, object]:
+def large(images: int) -> dict[str, Any]:
     """Return an inference of many images, which takes much memory."""
     data = np.ones((images, 1, 12, 12), np.float32)
     return in_binary(data.tobytes(), data.nbytes, shape=list(data.shape))
@@ -67,6 +68,7 @@ def stopped(process: psutil.Process) -> Iterator[None]:
         process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_a_front_that_stood_still_goes_on_where_it_was(start: Start) -> None:
     """As after a laptop was asleep: for longer than any time after which workers or clients count as gone."""
     server = start(limits=["hang_s=1", "lease_s=1", "late_s=1"])
@@ -83,6 +85,7 @@ def test_a_front_that_stood_still_goes_on_where_it_was(start: Start) -> None:
     assert server.metric("stim_worker_restarts") == 0
 
 
+@pytest.mark.slow
 def test_a_worker_without_memory_costs_at_most_the_request(start: Start) -> None:
     """Every further byte that the worker asks the system for is refused; depending on where, it refuses the call or ends."""
     server = start()
@@ -101,6 +104,7 @@ def test_a_worker_without_memory_costs_at_most_the_request(start: Start) -> None
     assert server.http.post(URL, **large(1024)).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_worker_that_takes_too_much_memory_is_replaced(start: Start) -> None:
     """One that leaks takes ever more; here, it takes more than it may from its first request on."""
     server = start(limits=["keep_bytes=1000000", "worker_bytes=2000000000", "crashes=10"])

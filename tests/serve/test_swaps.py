@@ -100,6 +100,7 @@ def test_two_thousand_numbers_belong_to_their_bundle_while_files_change(
     check(tally, 1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [(), ("watch_s=1000",)])
 def test_a_re_exported_bundle_is_noticed_and_served_under_its_new_fingerprint(
     start: Start, own_exported: Path, variants: Mapping[str, Path], truths: Mapping[str, Truth], limits: tuple[str, ...]
@@ -124,9 +125,14 @@ def test_a_re_exported_bundle_is_noticed_and_served_under_its_new_fingerprint(
     assert truths[method.fingerprint].seed == method.seed == 1
 
 
+@pytest.mark.slow
 def test_a_bundle_that_is_removed_or_added_is_noticed(start: Start, own_exported: Path, exported: Path) -> None:
     server = start(own_exported, limits=["watch_s=0.1"])
-    names = lambda: [method.name for method in server.client().catalogue().experiments[0].methods]  # noqa: E731
+    client = server.client()
+
+    def names() -> list[str]:
+        return [method.name for method in client.catalogue().experiments[0].methods]
+
     shutil.rmtree(own_exported / "tiny" / "common")
     server.until(lambda: names() == ["stimulative"], 10)
     shutil.copytree(exported / "tiny" / "common", own_exported / "tiny" / "late")

@@ -9,8 +9,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -215,6 +214,7 @@ class Questioner:
             "method": self._random.choice(self._methods),
             "specs": specs,
             "fresh": self._random.random() < 0.5,
+            "max_images": self._random.choice((None, 40, 90)),
         }
         answer = self.http.post("/v1/jobs", content=json.dumps(value))
         if answer.status_code >= 400:
@@ -234,7 +234,8 @@ class Questioner:
             if job["results"]:
                 self._check_results(job, self._truth(job["fingerprint"]))
         if job is None or job["state"] != "done":
-            return self._failed(job and job["error"])
+            self._failed(job and job["error"])
+            return None
         truth = self._truth(job["fingerprint"])
         self._check_results(job, truth)
         return truth
@@ -249,13 +250,12 @@ class Questioner:
                 answer.read()
                 self._check_refusal(answer)
                 return None
-            with closing(_lines(answer)) as lines:
-                for event in parse_events(lines):
-                    if event.type == "result" and event.data["results"]:
-                        self._check_results(event.data, truth)
-                    state = event.data.get("state", state)
-                    if event.type == "error":
-                        self._failed(event.data)
+            for event in parse_events(answer.iter_lines()):
+                if event.type == "result" and event.data["results"]:
+                    self._check_results(event.data, truth)
+                state = event.data.get("state", state)
+                if event.type == "error":
+                    self._failed(event.data)
         return truth if state == "done" else None
 
     def _failed(self, error: Mapping[str, str] | None) -> None:
@@ -310,10 +310,6 @@ class Questioner:
             if given != truth.accuracies:
                 raise Wrong(f"networks: {given}")
         return truth
-
-
-def _lines(answer: httpx.Response) -> Iterator[str]:
-    yield from answer.iter_lines()
 
 
 def _check_close(given: NDArray[Any], expected: NDArray[Any], what: str) -> None:

@@ -71,6 +71,7 @@ def wait_until_open(address: str) -> None:
             time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_dask_scheduler_that_goes_away_is_a_sentence() -> None:
     """Killed in the middle of the work, as a machine that is switched off."""
     pytest.importorskip("distributed")
@@ -80,7 +81,12 @@ def test_a_dask_scheduler_that_goes_away_is_a_sentence() -> None:
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as scheduler:
         wait_until_open(address)
         killed_at: list[float] = []
-        threading.Timer(4, lambda: (killed_at.append(time.monotonic()), scheduler.kill())).start()
+
+        def kill() -> None:
+            killed_at.append(time.monotonic())
+            scheduler.kill()
+
+        threading.Timer(4, kill).start()
         with pytest.raises(Unavailable, match=f"the scheduler at {address} went away. Run the command again"):
             list(parallel.run(wait_for_ever, [(1,)], scheduler=address))
         assert time.monotonic() - killed_at[0] < 5

@@ -117,6 +117,10 @@ class LimitedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that is not HTTP/1.1, in the form of all other refusals, and close the connection."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            # It was the body that turned out not to be HTTP: the application that waits for it must not answer as well.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         _, headers, body = encode_error(UsageError(msg))
         headers |= {"content-length": str(len(body)), "connection": "close"}
         head = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -273,7 +277,10 @@ def _handling(handlers: Mapping[str, Callable[[], None]]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def handler(function: Callable[[], None]) -> Callable[..., None]:
-        return lambda _number, _frame: loop.call_soon_threadsafe(function)
+        def handle(_number: int, _frame: object) -> None:
+            loop.call_soon_threadsafe(function)
+
+        return handle
 
     numbers = {getattr(signal, name): function for name, function in handlers.items() if hasattr(signal, name)}
     before = {number: signal.signal(number, handler(function)) for number, function in numbers.items()}

@@ -247,7 +247,12 @@ async def _infer(service: Service, model: Model, request: Request, calls: Addres
     """Run the network that a request names on its images."""
     service.must_take_work()
     request.scope["state"]["bundle"] = model.bundle.fingerprint
-    body = await read_body(request, service.limits)
+    # Without the length of its JSON, a body is nothing but JSON. It is bounded as such before it is in memory: a few kilobytes
+    # of gzip may hold 64 MiB.
+    plain = LENGTH_HEADER not in request.headers
+    limits = service.limits
+    limit = min(limits.json_bytes, limits.body_bytes) if plain else limits.body_bytes
+    body = await read_body(request, limits, limit, "Send tensors as binary data." if plain else "")
     experiment, topology = model.bundle.experiment, model.bundle.topology
     asked = decode_request(body, request.headers.get(LENGTH_HEADER), tuple(experiment.image_shape), service.limits)
     if model.spec is not None and asked.spec is not None:

@@ -17,7 +17,25 @@ from hypothesis import strategies as st
 from tests.serve.inference import body, tensor
 
 CORPUS = Path(__file__).parent / "corpus"
-FEARED = (0, -1, 1, 2**31, 2**53 + 1, 2**63, 10**400, 1e308, "", "x", "\ud800", "../../etc/passwd", None, True, [], {}, [[]])
+FEARED: tuple[Any, ...] = (
+    0,
+    -1,
+    1,
+    2**31,
+    2**53 + 1,
+    2**63,
+    10**400,
+    1e308,
+    "",
+    "x",
+    "\ud800",
+    "../../etc/passwd",
+    None,
+    True,
+    [],
+    {},
+    [[]],
+)
 """JSON values that parsers and programs often get wrong."""
 Request = tuple[str, str, dict[str, str], bytes]
 """Method, path, headers, body."""
@@ -69,7 +87,9 @@ def changed_json(draw: st.DrawFn, value: Any) -> Any:
     """A JSON value in which up to three members, anywhere, are replaced, removed, added or repeated."""
     value = json.loads(json.dumps(value))
     for _ in range(draw(st.integers(1, 3))):
-        place, parent, key = value, None, None
+        place: Any = value
+        parent: Any = None
+        key: Any = None
         while isinstance(place, dict | list) and place and draw(st.integers(0, 4)):
             parent, key = place, draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
             place = parent[key]
@@ -92,7 +112,7 @@ INFERENCE = body(
 )
 JOB = {"experiment": "tiny", "method": "common", "specs": ["d1-1-1"], "fresh": True, "max_images": 20, "recalibrate": False}
 CLASSIFY = {"method": "common", "specs": ["main"], "index": 3}
-BODIES = (
+BODIES: tuple[tuple[str, Any], ...] = (
     ("/v2/models/tiny.common/infer", INFERENCE),
     ("/v1/jobs", JOB),
     ("/v1/experiments/tiny/classify", CLASSIFY),
@@ -117,7 +137,8 @@ def compressed() -> list[tuple[str, str, bytes]]:
     """Return path, Content-Encoding and bytes of compressed bodies: whole ones, bombs, pieces and several members."""
     found = []
     for path, value in BODIES:
-        for tail in (b"", b" " * 3_000_000, b"\0" * 80_000_000, b"[" * 100_000):
+        bombs = (b" " * 3_000_000, b"\0" * 80_000_000, b"[" * 100_000) if value is INFERENCE else ()
+        for tail in (b"", *bombs):
             plain = json.dumps(value).encode() + tail
             for name, packed in (("gzip", gzip.compress(plain, 1)), ("deflate", zlib.compress(plain, 1))):
                 found += [(path, name, data) for data in (packed, packed + packed, packed[:-9], packed + b"x")]

@@ -87,6 +87,7 @@ def main() -> None:
             "two-lengths.http": two_lengths,
             "chunks.http": b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
             + b"1\r\n \r\n" * 50,
+            "no-chunk.http": b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
             "many-headers.http": b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a: b\r\n" * 300 + b"\r\n",
             "tls.http": bytes.fromhex("16030100c8010000c40303") + bytes(40),
         },

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
 T = TypeVar("T")
-SHORT, LONG = 10, 500
+SHORT, LONG = 6, 200
 """Inputs of each kind by default, and in the slow tests."""
 
 

@@ -20,6 +20,9 @@ MEMORY_BYTES = 64 << 20
 """Memory that a request may add to the front process, at any moment."""
 OTHERS_S = 1.0
 """Time within which a health probe and an honest inference are answered meanwhile, on a machine that does nothing else."""
+BUSY = 10
+"""What a server that is left alone takes is allowed so many times on top. On an idle machine that is a tenth of a second; on
+one where a few milliseconds of work take half a second, everything takes a hundred times as long."""
 PROBE_PAUSE_S = 0.1
 
 
@@ -76,8 +79,7 @@ class Meter:
 class Others:
     """An honest client and a health probe, which ask all the time; a context manager.
 
-    They ask a second server as well, which is left alone: on a busy machine its answers take a while, too, and what they take
-    is allowed on top, doubled.
+    They ask a second server as well, which is left alone: how long that takes shows how busy the machine is with other things.
 
     Attributes:
         server: The server.
@@ -129,4 +131,4 @@ class Others:
         for path in ("/v2/health/ready", URL):
             here, there = (self.slowest.get((server.url, path), 0.0) for server in (self.server, self.control))
             print(f"{path}: at most {here:.2f} s, {there:.2f} s at a server that was left alone")
-            assert here <= OTHERS_S + 2 * there, f"{path}: {here:.2f} s, {there:.2f} s at a server that was left alone"
+            assert here <= OTHERS_S + BUSY * there, f"{path}: {here:.2f} s, {there:.2f} s at a server that was left alone"

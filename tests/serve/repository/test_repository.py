@@ -138,16 +138,16 @@ def test_what_has_changed_is_opened_again_and_nothing_else(own_exported: Path, m
     assert models.changed()
     models.put(models.scan(everything=False))
     assert not models.changed(), "a problem is looked at once"
-    (problem,) = models.snapshot.problems
+    problem = models.snapshot.problems[0]
     assert problem.path == "tiny/common"
     assert problem.message.endswith("sha256 differs. Export the run again. The version that was opened before is still served.")
     assert all(models.snapshot.bundles[key] is bundle for key, bundle in before.items())
     models.put(models.scan(everything=False))
-    assert models.snapshot.problems == (problem,), "the sentence does not grow from scan to scan"
+    assert list(models.snapshot.problems) == [problem], "the sentence does not grow from scan to scan"
     weights.write_bytes(kept)
     assert models.changed()
     models.put(models.scan(everything=False))
-    assert models.snapshot.problems == ()
+    assert list(models.snapshot.problems) == []
     assert models.snapshot.bundles["tiny", "stimulative"] is before["tiny", "stimulative"], "its files are the same"
     models.put(models.scan())
     assert models.snapshot.bundles["tiny", "stimulative"] is not before["tiny", "stimulative"], "everything is opened"
