@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
+from pathlib import Path
 
 import streamlit as st
 
@@ -152,7 +152,7 @@ def _view_button(classroom: bool) -> None:
         )
 
 
-_STYLE = (files("app") / "style.css").read_text(encoding="utf-8")
+_STYLE = (Path(__file__).with_name("style.css")).read_text(encoding="utf-8")
 _DARK = """.stMain button[kind^="primary"] p, .stMain button[kind^="primary"] span { color: #101010; }"""
 _LARGE = """
 .stMain :is(p, li) { font-size: 1.3rem; } .stMain h1 { font-size: 1.9rem; } .stMain button p { font-size: 1.15rem; }

@@ -1,7 +1,8 @@
 """Everything that the pages show, asked from the model server and cached; the dashboard itself computes nothing.
 
 `STIMCORE_SERVER` names a server (`STIMCORE_TOKEN` its token). Without it one is started in the background for the folder
-`STIMCORE_EXPORTED`, by default `exported/` of this repository; `STIMCORE_RUNS`, by default `runs/`, holds run folders.
+`STIMCORE_EXPORTED`, by default `exported/` of this repository, or the experiment that an installation brings; `STIMCORE_RUNS`,
+by default `runs/`, holds run folders.
 
 What belongs to a bundle is cached under the bundle's fingerprint and never asked for again; what can change (the catalogue, the
 server's status, runs in progress) for a few seconds, for all visitors together.
@@ -43,7 +44,9 @@ from stimcore.serve.types import (
 )
 from stimcore.subnets.spec import Spec
 
-ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+INSTALLED = HERE.name != "app"
+"""Whether this is the dashboard of an installation, where the package has another name and an experiment inside."""
 MAX_WALLS = 4096
 """Answers on picture walls that are kept for all visitors, about 1 kB each."""
 STORED_WALL_S = 0.15
@@ -93,7 +96,12 @@ class Connection:
 
 def exported_folder() -> Path:
     """Return the folder of bundles that a server started here serves."""
-    return Path(os.environ.get("STIMCORE_EXPORTED") or ROOT / "exported")
+    return Path(os.environ.get("STIMCORE_EXPORTED") or (HERE if INSTALLED else HERE.parent) / "exported")
+
+
+def runs_folder() -> Path:
+    """Return the folder of run folders, which the page Training shows."""
+    return Path(os.environ.get("STIMCORE_RUNS") or (Path.cwd() if INSTALLED else HERE.parent) / "runs")
 
 
 def address() -> str:
@@ -108,7 +116,7 @@ def _location() -> str:
 
 @st.cache_resource(show_spinner="Starting the model server …")
 def _embedded(folder: Path) -> EmbeddedServer:
-    server = EmbeddedServer(folder, runs=Path(os.environ.get("STIMCORE_RUNS") or ROOT / "runs"))
+    server = EmbeddedServer(folder, runs=runs_folder())
     server.wait_ready()
     return server
 

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from stimcore import cli
+
+if not cli.has_torch():
+    cli.end_without_torch()
+
 from stimcore.bench import edit, export, serve, step, sweep
 
 BENCHES: dict[str, ModuleType] = {
