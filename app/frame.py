@@ -104,9 +104,9 @@ def footer(here: Frame) -> None:
     note = sources.provider_note()
     device = f" Networks run on this machine's processor: {plain(note.rstrip('.'))}." if note else ""
     st.caption(
-        f"{here.topology.network} on {experiment.dataset}, {len(experiment.classes)} classes. Accuracies are measured on "
-        f"{images(experiment.evaluation_images)} that were not used in training. Training: "
-        f"{', '.join(labels)}.{device}"
+        f"{plain(here.topology.network)} on {plain(experiment.dataset)}, {len(experiment.classes)} classes. "
+        f"Accuracies are measured on {images(experiment.evaluation_images)} that were not used in training. Training: "
+        f"{plain(', '.join(labels))}.{device}"
     )
 
 
@@ -219,7 +219,7 @@ def _methods(main_networks: Sequence[MethodInfo]) -> tuple[MethodInfo, ...]:
             selection_mode="multi",
             key="methods",
             bind="query-params",
-            format_func=lambda name: method_style(by_name[name].method, name).label,
+            format_func=lambda name: plain(method_style(by_name[name].method, name).label),
             wrap=True,
             help="Every method trained the same network on the same images.",
         )

@@ -21,6 +21,7 @@ from uuid import uuid4
 import streamlit as st
 
 from app import session
+from app.text import plain
 from app.upload import ImageLimits
 from stimcore.analysis.result import Sweep
 from stimcore.errors import StimcoreError
@@ -178,7 +179,7 @@ def rescan() -> None:
 
 def empty_folder_help() -> str:
     """Return what to do where no experiment is served, as Markdown."""
-    where = f"at the server {address()}" if address() else f"in the folder {exported_folder().name}/"
+    where = f"at the server {plain(address())}" if address() else f"in the folder {plain(exported_folder().name)}/"
     return (
         f"There are no trained networks {where} yet. Train one and export it: "
         "`python -m stimcore.train resnet20-fashion --method common`, then `python -m stimcore.export RUN_DIR --out "

