@@ -134,7 +134,10 @@ def csv_cell(value: Any) -> Any:
         >>> csv_cell("=HYPERLINK(1)"), csv_cell("d1-1-1"), csv_cell(-1.5), csv_cell("-1.5")
         ("'=HYPERLINK(1)", 'd1-1-1', -1.5, '-1.5')
     """
-    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if not isinstance(value, str):
+        return value
+    value = value.replace("\r", " ")  # a reader would begin another row there
+    if not value.startswith(("=", "+", "-", "@", "\t")):
         return value
     try:
         float(value)

@@ -86,7 +86,7 @@ def test_no_page_renders_a_name(hostile: Path, monkeypatch: pytest.MonkeyPatch) 
     assert seen >= len(VIEWS), "the names are shown, escaped"
 
 
-FORMULAS = ["=1+1", "+1+cmd", "-2+3", "@SUM(A1)", "\tx", "\r=x"]
+FORMULAS = ["=1+1", "+1+cmd", "-2+3", "@SUM(A1)", "\tx"]
 
 
 @pytest.mark.parametrize("name", FORMULAS)
