@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Processes that share the tests. Two suit two cores; tests start servers, trainings and browsers of their own.
 WORKERS ?= 2
 PARALLEL = -n $(WORKERS) --dist loadfile
-.PHONY: app test slow check setup lint format random docs golden screenshots
+.PHONY: app test slow soak gpu check setup lint format random docs golden screenshots lock sbom release
 
 app: .venv/serving              ## start the dashboard and the model server behind it (installs no torch and no test tools)
 	$(BIN)/python -m streamlit run app/main.py
@@ -14,6 +14,14 @@ test: .venv/ready               ## run the tests, in as many processes as WORKER
 
 slow: .venv/ready               ## run the tests that take minutes, one after the other: some of them measure times
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+soak: .venv/ready               ## keep a server under mixed load for 30 minutes while bundles change and workers are killed
+	$(BIN)/python -m tests.serve.soak --minutes 30
+
+# A machine with a GPU has a Python with torch of its own, and often no network: nothing is installed.
+GPU_JSON ?= gpu.json
+gpu:                            ## check and measure everything on a GPU, in at most 8 minutes, with the Python that has torch
+	PYTHONPATH=. $(PYTHON) -m stimcore.bench gpu --json $(GPU_JSON) --markdown docs/gpu.md
 
 check: .venv/ready lint         ## check format, lint, types and import contracts, run the tests with branch coverage: what CI runs
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered
@@ -62,3 +70,21 @@ screenshots: .venv/ready        ## take the pictures in docs/images from the run
 
 golden: .venv/ready             ## rewrite frozen help texts, golden curves and generated tables; review the difference
 	STIMCORE_GOLDEN=write $(BIN)/python -m pytest -m "golden and not gpu"
+
+# Exact versions with hashes of what the containers install, on every platform and from Python 3.11 on.
+lock: .venv/ready               ## renew the lock files in locks/ from the requirements
+	for name in serve app train; do \
+		case $$name in train) source=requirements.txt;; *) source=requirements-$$name.txt;; esac; \
+		$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+			--no-emit-find-links --custom-compile-command "make lock" --output-file locks/$$name.txt $$source || exit 1; \
+	done
+
+sbom: .venv/ready               ## write what the lock files hold as CycloneDX to dist/sbom-*.json
+	mkdir -p dist
+	for name in serve app train; do \
+		$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
+			--output-file dist/sbom-$$name.json locks/$$name.txt || exit 1; \
+	done
+
+release: .venv/ready            ## build wheel and sdist with checksums in dist/, and try the wheel in an empty environment
+	$(BIN)/python -m tests.release

@@ -10,8 +10,9 @@ import streamlit as st
 from app import session, sources, watch
 from app.arrangement import Arrangement
 from app.components import copy_link
+from app.networks import one_per_run
 from app.text import images, plain
-from stimcore.analysis.comparisons import method_position
+from stimcore.analysis.networks import method_position
 from stimcore.errors import StimcoreError
 from stimcore.figures.style import Style, method_style, variant
 from stimcore.serve.types import Catalogue, ExperimentInfo, MethodInfo
@@ -41,7 +42,7 @@ class Frame:
 
     def style(self, method: MethodInfo) -> Style:
         """Return how a method is drawn, the same on every page; several bundles of one method differ in their symbols."""
-        alike = [m.name for m in self.experiment.methods if m.method == method.method and m.spec is None]
+        alike = [m.name for m in one_per_run(self.experiment) if m.method == method.method and m.spec is None]
         style = method_style(method.method, method.name)
         return variant(style, alike.index(method.name)) if len(alike) > 1 and method.name in alike else style
 
@@ -77,7 +78,8 @@ def frame(title: str, lead: str = "", *, several: bool = True, extra: Callable[[
     asked_experiment, asked_methods = st.query_params.get("experiment", ""), st.query_params.get_all("methods")
     with head, st.container(horizontal=True, vertical_alignment="center", width="content", key="choices", gap="small"):
         experiment = _experiment(catalogue)
-        main_networks = tuple(m for m in experiment.methods if m.spec is None)
+        runs = one_per_run(experiment)
+        main_networks = tuple(m for m in runs if m.spec is None)
         methods = _methods(main_networks) if several and len(main_networks) > 2 else main_networks
     with head, st.container(horizontal=True, vertical_alignment="center", width="content", key="head_controls", gap="small"):
         if extra and not classroom:
@@ -94,7 +96,7 @@ def frame(title: str, lead: str = "", *, several: bool = True, extra: Callable[[
     if not methods:
         st.info("No training method is chosen. Choose at least one above.")
         st.stop()
-    return Frame(experiment, methods, tuple(m for m in experiment.methods if m.spec is not None), classroom)
+    return Frame(experiment, methods, tuple(m for m in runs if m.spec is not None), classroom)
 
 
 def footer(here: Frame) -> None:

@@ -13,7 +13,24 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402  # imports come after the path is set
 
+from app.access import announcement  # noqa: E402  # imports come after the path is set
 from app.middleware import middleware  # noqa: E402  # imports come after the path is set
+
+NUM_DESCRIPTORS = 4096
+"""File descriptors that the process may have. Streamlit keeps three for every tab, for two minutes after it was closed, and up
+to 128 such tabs: more than the 256 that some systems allow."""
+
+
+def allow_descriptors() -> None:
+    """Raise the number of file descriptors that this process may have, as far as the system lets a process do so."""
+    if sys.platform == "win32":
+        return  # has no such limit
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = NUM_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(NUM_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def navigate() -> None:
@@ -37,4 +54,7 @@ def navigate() -> None:
 if __name__ == "__main__":
     navigate()
 else:
+    allow_descriptors()
+    if others := announcement(str(st.get_option("server.address") or ""), st.get_option("server.port")):
+        print(others, flush=True)
     streamlit_app = st.App(__file__, middleware=middleware())

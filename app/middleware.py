@@ -1,4 +1,4 @@
-"""Middleware of the dashboard's web application: compressed scripts, security headers, and who may connect.
+"""Middleware of the dashboard's web application: names and origins it answers, compressed scripts, and security headers.
 
 Streamlit serves its scripts uncompressed: thirty students who open a page with charts would load 220 MB over the network of
 their classroom, compressed it is 75 MB.
@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from streamlit import config
 
+from app.access import HostCheck
+
 log = logging.getLogger("stimcore.app")
 _STATIC = (Path(streamlit.__file__).parent / "static").resolve()
 _TYPES = {".js": b"text/javascript", ".css": b"text/css"}
@@ -31,7 +33,7 @@ _POLICY = (
 
 def middleware() -> list[Middleware]:
     """Return the middleware in the order in which a request passes it."""
-    return [Middleware(Headers), Middleware(Origins), Middleware(CompressedStatic)]
+    return [Middleware(Headers), Middleware(HostCheck), Middleware(Origins), Middleware(CompressedStatic)]
 
 
 @functools.cache

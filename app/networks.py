@@ -1,20 +1,33 @@
-"""The bundles of an experiment as the networks that `stimcore.analysis.comparisons` compares."""
+"""The bundles of an experiment as the networks that `stimcore.analysis` compares: one for every run, with its other seeds."""
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from app import sources
-from stimcore.analysis.comparisons import TrainedNetwork
+from stimcore.analysis.networks import TrainedNetwork
+from stimcore.analysis.seeds import group_by_run
 from stimcore.serve.types import ExperimentInfo, MethodInfo
+from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 
 
 def trained_networks(experiment: ExperimentInfo, *, sweeps: bool = True) -> list[TrainedNetwork]:
-    """Return every network of an experiment, main networks and twins.
+    """Return one network for every run of an experiment, main networks and twins; `repeats` holds its other seeds.
 
     Args:
         experiment: The experiment.
         sweeps: Whether the stored accuracies of ordered sub-networks are asked from the server.
     """
     topology = Topology.from_dict(experiment.topology)
-    return [_trained_network(experiment, topology, method, sweeps=sweeps) for method in experiment.methods]
+    return group_by_run([_trained_network(experiment, topology, method, sweeps=sweeps) for method in experiment.methods])
+
+
+def one_per_run(experiment: ExperimentInfo) -> list[MethodInfo]:
+    """Return the bundles of an experiment without those that only repeat a run with another seed."""
+    shown = {network.name for network in trained_networks(experiment, sweeps=False)}
+    return [method for method in experiment.methods if method.name in shown]
 
 
 def _trained_network(experiment: ExperimentInfo, topology: Topology, method: MethodInfo, *, sweeps: bool) -> TrainedNetwork:
@@ -30,4 +43,11 @@ def _trained_network(experiment: ExperimentInfo, topology: Topology, method: Met
         options=method.options,
         recipe=method.recipe,
         sweeps={} if sweep is None else {"ordered": sweep},
+        seed=method.seed,
+        hits=partial(_hits, experiment.name, method),
     )
+
+
+def _hits(experiment: str, method: MethodInfo, spec: Spec) -> NDArray[np.bool_] | None:
+    stored = sources.hits(experiment, method)
+    return None if stored is None else stored.of(spec)

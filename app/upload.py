@@ -1,13 +1,10 @@
-"""A visitor's picture: read once, checked, turned upright and encoded again; never written to disk."""
+"""A visitor's picture: read once, checked, and prepared as the networks take it; never written to disk."""
 
-import io
-import warnings
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps, UnidentifiedImageError
-
-MAX_SIDE = 512
-"""Pictures with a longer side are made smaller before they go to the server, which needs far fewer pixels."""
+from stimcore.data.preprocessing import Preprocessing
+from stimcore.errors import UsageError
+from stimcore.serve.image_codec import decode_image, encode_png
 
 
 @dataclass(frozen=True)
@@ -32,36 +29,24 @@ class UploadError(Exception):
     """Why a picture can't be used, in one sentence."""
 
 
-def read_upload(data: bytes, limits: ImageLimits) -> bytes:
-    """Return an uploaded picture as an upright PNG without metadata.
+def read_upload(data: bytes, limits: ImageLimits, preprocessing: Preprocessing) -> bytes:
+    """Return an uploaded picture as a PNG of the networks' size, without metadata.
+
+    The server's own function decodes it, by the same steps, so that the answer is the one that the file itself would get: a
+    picture of the networks' size is taken as it is.
 
     Args:
         data: The file as it was uploaded.
         limits: Of the server. They are checked before anything is decoded.
+        preprocessing: The steps of the experiment.
 
     Raises:
-        UploadError: The file is too large, is no PNG or JPEG, or has too many pixels.
+        UploadError: The file is too large, is no PNG or JPEG, has too many pixels, or is damaged.
     """
     if len(data) > limits.num_bytes:
         raise UploadError(f"The file has {len(data) / 1e6:.1f} MB; at most {limits.megabytes} are read. Make it smaller.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our bound on pixels is checked below
-            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-                _check_pixels(*image.size, limits)
-                image.load()
-                upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise UploadError("This is not a readable PNG or JPEG picture. Try another file.") from error
-    upright.thumbnail((MAX_SIDE, MAX_SIDE))
-    out = io.BytesIO()
-    upright.save(out, "PNG")
-    return out.getvalue()
-
-
-def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
-    if width * height > limits.num_pixels:
-        raise UploadError(
-            f"The picture has {width * height / 1e6:.0f} megapixels; at most {limits.num_pixels / 1e6:g} are read. "
-            "Make it smaller."
-        )
+        return encode_png(decode_image(data, preprocessing, limits.num_pixels))
+    except UsageError as reason:
+        text = str(reason)
+        raise UploadError(f"{text[0].upper()}{text[1:]} Try another picture.") from reason

@@ -21,6 +21,7 @@ from stimcore.errors import StimcoreError
 COMMANDS = {
     "app": "start the dashboard, and the model server behind it",
     "train": "train a network into a run folder",
+    "data": "look at a folder of pictures before it is trained on",
     "export": "write a run as a bundle of ONNX networks",
     "sweep": "evaluate a family of sub-networks of a bundle",
     "serve": "answer requests for the networks of all bundles over HTTP",

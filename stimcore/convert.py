@@ -1,6 +1,6 @@
-"""`python -m stimcore.convert`: make a run folder from a checkpoint of another program."""
+"""`python -m stimcore.convert`: make a run folder of an outside checkpoint, or a file of weights of a run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stimcore import cli
@@ -11,18 +11,30 @@ if not cli.has_torch():
 from stimcore.data.normalise import IMAGENET, Normalisation
 from stimcore.errors import UsageError
 from stimcore.runs import checkpoint
-from stimcore.runs.convert import convert, image_format, read_weights
+from stimcore.runs.convert import Converted, about, convert, image_format, read_weights, write_weights
+from stimcore.runs.trained_run import shortened
 
 
 def parser() -> cli.Parser:
     """Return the parser of the command line."""
     line = cli.Parser(
         prog="python -m stimcore.convert",
-        description="Make a run folder of an outside checkpoint: export, sweep and report then read it like a trained run.",
+        description="Make a run folder of an outside checkpoint: export, sweep and report then read it like a trained run. "
+        "With --to, write the weights of a run folder as one file for other programs.",
     )
-    line.add_argument("checkpoint", metavar="CHECKPOINT", help="a file of weights, or torchvision's name: IMAGENET1K_V2")
-    line.add_argument("--network", required=True, metavar="NAME", help="a name that 'python -m stimcore.nets' lists")
-    line.add_argument("--run-dir", required=True, type=Path, metavar="DIR", help="run folder; must not hold a run yet")
+    line.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="a file of weights (PyTorch or safetensors), torchvision's name such as IMAGENET1K_V2, or with --to a run folder",
+    )
+    line.add_argument("--network", metavar="NAME", help="a name that 'python -m stimcore.nets' lists, or MODULE:FUNCTION")
+    line.add_argument("--run-dir", type=Path, metavar="DIR", help="run folder; must not hold a run yet")
+    line.add_argument(
+        "--ema", action="store_true", help="take the average of the weights over the steps, which the file also has"
+    )
+    line.add_argument(
+        "--to", type=Path, metavar="FILE", help="write the newest weights of a run folder as FILE.safetensors or FILE.pt"
+    )
     line.add_argument(
         "--dataset", metavar="DATA", help="images to evaluate on, folder:PATH[@PIXELS] for your own (CIFAR ResNets: cifar10)"
     )
@@ -37,6 +49,15 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> int:
     """Convert one checkpoint; return the exit code."""
     options = parser().parse_args(argv)
+    if options.to is not None:
+        if options.network or options.run_dir:
+            raise UsageError("--to with --network or --run-dir", allowed="a run folder and --to alone")
+        source = Path(options.checkpoint)
+        write_weights(source, options.to)
+        print(f"{options.to}: the weights of {source}")
+        return 0
+    if options.network is None or options.run_dir is None:
+        raise UsageError("no --network or no --run-dir", allowed="both for a checkpoint, or --to FILE for a run folder")
     folder: Path = options.run_dir
     if (folder / "run.json").exists() or checkpoint.list_paths(folder):
         raise UsageError(f"{folder} already holds a run", todo="Give another folder with --run-dir.")
@@ -45,15 +66,31 @@ def main(argv: Sequence[str]) -> int:
         per_channel("--mean", options.mean, IMAGENET.mean, images.shape[0]),
         per_channel("--std", options.std, IMAGENET.std, images.shape[0]),
     )
-    weights = read_weights(options.checkpoint, options.network)
-    trained = convert(weights, options.network, images, normalisation, folder)
+    weights = read_weights(options.checkpoint, options.network, averaged=options.ema)
+    converted = convert(weights, options.network, images, normalisation, folder)
     mean, std = _joined(normalisation.mean), _joined(normalisation.std)
     shape = "x".join(map(str, images.shape))
-    print(f"{folder}: {options.network} with {len(trained.net.module.state_dict())} tensors from {weights.source}")
+    count = len(converted.trained.net.module.state_dict())
+    print(f"{folder}: {options.network} with {count} tensors from {weights.source}")
     print(f"images: {images.dataset}, {shape}, {images.num_classes} classes, mean {mean}, std {std}")
-    if weights.left_out:
-        print(f"left out, as these are no weights: {', '.join(weights.left_out)}")
+    for note in images.notes:
+        print(f"note: {note}")
+    for line in (*about(weights), *_about_fit(converted)):
+        print(line)
     return 0
+
+
+def _about_fit(converted: Converted) -> Iterator[str]:
+    """Yield a line for everything that the file and the network don't have in common."""
+    if converted.outside:
+        yield f"left out, as these keys lie outside of the network: {shortened(converted.outside)}"
+    if converted.counted_anew:
+        yield f"missing in the file and set to 0: num_batches_tracked of {converted.counted_anew} batch norms"
+    if converted.without_statistics:
+        yield (
+            f"missing in the file: the statistics of all {len(converted.without_statistics)} batch norms; exports and sweeps "
+            "measure them on training images"
+        )
 
 
 def per_channel(option: str, text: str | None, default: Sequence[float], channels: int) -> tuple[float, ...]:

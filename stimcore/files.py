@@ -20,16 +20,35 @@ def replacing(target: Path) -> Iterator[Path]:
     """Give a temporary path next to `target`, and move that file to `target` when the block ends without an error.
 
     After a full disk, an exception or Ctrl-C the old file is still there, and the temporary one is gone.
+
+    Raises:
+        OSError: The file can't be written; the error names `target`.
     """
     temporary = _temporary(target)
     try:
-        yield temporary
-        # without fsync a power cut could leave the new name with an empty file behind it
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(target)
+        with _naming(target):
+            yield temporary
+            _sync_and_move(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_and_move(temporary: Path, target: Path) -> None:
+    # without fsync a power cut could leave the new name with an empty file behind it
+    with temporary.open("rb+") as handle:
+        os.fsync(handle.fileno())
+    temporary.replace(target)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name a file in errors of the system that name none: those of writing, such as a full disk."""
+    try:
+        yield
+    except OSError as reason:
+        if reason.errno is None or reason.filename is not None:
+            raise
+        raise OSError(reason.errno, reason.strerror, str(path)) from reason
 
 
 def write_text(target: Path, text: str) -> None:
@@ -54,6 +73,13 @@ def write_json(target: Path, value: Any) -> None:
         ValueError: The value holds NaN or an infinity, for which JSON has no number.
     """
     write_text(target, json_text(value))
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote into a folder have left; nothing else may write into it now."""
+    for path in folder.glob(".*.part"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -84,9 +110,10 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
     Raises:
         ValueError: A row holds NaN or an infinity.
+        OSError: The file can't be written; the error names it.
     """
     text = _lines(rows)
-    with path.open("ab+") as handle:
+    with _naming(path), path.open("ab+") as handle:
         # a row that follows a torn line on the same line would be lost with it
         if handle.tell():
             handle.seek(-1, os.SEEK_END)

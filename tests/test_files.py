@@ -1,14 +1,26 @@
 """JSON lines that survive a killed writer, hard links between equal files, locks between processes."""
 
+import errno
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stimcore.files import append_jsonl, locked, read_jsonl, replacing, store_once, write_json, write_jsonl
+from stimcore.files import (
+    append_jsonl,
+    locked,
+    read_jsonl,
+    remove_unfinished,
+    replacing,
+    store_once,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 
 def made(path: Path, text: str) -> Path:
@@ -117,3 +129,36 @@ def test_a_file_is_replaced_only_when_all_went_well(tmp_path: Path) -> None:
         interrupted()
     assert path.read_text(encoding="utf-8") == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["value.txt"]
+
+
+@pytest.mark.parametrize(
+    "write", [write_json, lambda path, value: write_jsonl(path, [value]), lambda path, _: write_text(path, "x")]
+)
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO])
+def test_a_full_disk_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, object], None], number: int
+) -> None:
+    """The system's error names no file: it belongs to a handle. This is where a disk reports what it could not keep."""
+    target = made(tmp_path / "value.json", "old")
+
+    def full(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=os.strerror(number)) as raised:
+        write(target, {"a": 1})
+    assert raised.value.filename == str(target)
+    assert raised.value.errno == number
+    assert target.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [target]
+    with pytest.raises(OSError, match=os.strerror(number)) as raised:
+        append_jsonl(target, [{"a": 1}])
+    assert raised.value.filename == str(target)
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".checkpoint-0001.pt.0a1b2c3d.part", "checkpoint-0001.pt", "notes.part", ".hidden"):
+        made(tmp_path / name, "x")
+    (tmp_path / ".folder.part").mkdir()
+    remove_unfinished(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".folder.part", ".hidden", "checkpoint-0001.pt", "notes.part"]

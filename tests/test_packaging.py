@@ -152,7 +152,7 @@ def test_the_experiment_in_the_wheel_is_whole(wheel: Path, tmp_path: Path) -> No
     assert {"common", "stimulative"} <= {bundle.method for bundle in bundles}
 
 
-@pytest.mark.parametrize("command", ["train", "export", "nets", "convert", "bench"])
+@pytest.mark.parametrize("command", ["train", "export", "nets", "convert"])
 def test_a_command_without_torch_says_what_installs_it(command: str) -> None:
     code = f"""
 import importlib.util, runpy, sys

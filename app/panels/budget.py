@@ -11,8 +11,10 @@ from app.chart import chart
 from app.frame import Frame
 from app.text import code, images, plain
 from stimcore.analysis.comparisons import Option, best_within
+from stimcore.data.preprocessing import Preprocessing
+from stimcore.data.program import classify_program
 from stimcore.figures.pareto import describe_timing, pareto_figure
-from stimcore.serve.types import ExperimentInfo, MethodInfo, NetworkInfo, Networks
+from stimcore.serve.types import MethodInfo, NetworkInfo, Networks
 
 TIME, WORK = "measured time", "multiply-adds"
 
@@ -159,25 +161,6 @@ def _download(here: Frame, offer: Offer, option: Option) -> None:
         f"outputs differ by at most {entry.parity:.1e} of the largest output."
     )
     with st.expander("Code to run it"):
-        st.code(example_code(here.experiment, file_name), language="python")
-
-
-def example_code(experiment: ExperimentInfo, file_name: str) -> str:
-    """Return a program that classifies one image with a downloaded file."""
-    channels, height, width = experiment.image_shape
-    mean, std = [round(float(v), 6) for v in experiment.mean], [round(float(v), 6) for v in experiment.std]
-    mode = "L" if channels == 1 else "RGB"
-    return f'''import numpy as np
-import onnxruntime as ort
-from PIL import Image
-
-CLASSES = {list(experiment.classes)}
-MEAN, STD = np.float32({mean}), np.float32({std})
-
-image = Image.open("image.png").convert("{mode}").resize(({width}, {height}))
-pixels = np.asarray(image, np.float32).reshape({height}, {width}, {channels}) / 255
-batch = ((pixels - MEAN) / STD).transpose(2, 0, 1)[None]
-session = ort.InferenceSession("{file_name}")
-(logits,) = session.run(["logits"], {{"images": batch}})
-print(CLASSES[int(logits[0].argmax())])
-'''
+        st.markdown("Save it as `classify.py`, next to the file. It needs `pip install pillow numpy onnxruntime`.")
+        steps = Preprocessing.from_dict(here.experiment.preprocessing)
+        st.code(classify_program(steps, here.experiment.classes, file_name), language="python")

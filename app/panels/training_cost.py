@@ -37,11 +37,12 @@ def cost_tables(here: Frame) -> None:
 
 
 def _row(here: Frame, method: MethodInfo, cost: TrainingCost, common: TrainingCost | None) -> dict[str, str]:
-    ratio = f"{cost.cpu_seconds.value / common.cpu_seconds.value:.2f} ×" if common and common.cpu_seconds.value else "–"
+    ratio = f"{cost.time.value / common.time.value:.2f} × ({cost.time_words})" if common and common.time.value else "–"
+    memory = cost.memory_mib if cost.method_mib is None else cost.method_mib
     return {
         "Method": plain(here.title(method)),
         "● seconds per epoch": f"{cost.seconds.value:.0f} ({cost.seconds.low:.0f} to {cost.seconds.high:.0f})",
-        "● processor time, over common": ratio,
-        "● largest memory": f"{cost.memory_mib:,.0f} MiB",
+        "● time, over common": ratio,
+        "● largest memory": f"{memory:,.0f} MiB" + (" (whole process)" if cost.method_mib is None else ""),
         "● epochs": str(cost.epochs),
     }

@@ -1,6 +1,6 @@
 """Twins: small networks alone and inside larger ones, measured here and as the paper prints them (Tables r5, r6)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -10,8 +10,10 @@ from app.networks import trained_networks
 from app.panels.family import Family
 from app.text import code, plain
 from stimcore.analysis import paper
-from stimcore.analysis.comparisons import nested_family, nested_table
-from stimcore.analysis.loafing import loafing_gap
+from stimcore.analysis.comparisons import nested_family, nested_table, ordered
+from stimcore.analysis.estimates import difference
+from stimcore.analysis.networks import TrainedNetwork
+from stimcore.analysis.seeds import compare
 from stimcore.figures.nested_matrix import nested_matrix
 from stimcore.serve.types import MethodInfo
 
@@ -28,10 +30,15 @@ def twin_table(here: Frame, swept: Sequence[tuple[MethodInfo, Family]]) -> None:
         "A **twin** is the same small network, trained alone. If it does better alone than inside the big one, the "
         "difference is what loafing costs: the **loafing gap**."
     )
-    rows = [_gap_row(here, twin, twin.spec, swept) for twin in here.twins if twin.spec is not None]
+    networks = {network.name: network for network in trained_networks(here.experiment)}
+    rows = [_gap_row(here, networks, twin, twin.spec, swept) for twin in here.twins if twin.spec is not None]
     if rows:
         st.table(rows, border="horizontal")
-        st.caption("Gap in points with its 95 % interval; positive: the sub-network loafs inside the big network.")
+        st.caption(
+            "Gap in points with its 95 % interval; positive: the sub-network loafs inside the big network. The interval is "
+            "over seeds where both networks were trained with several, else over the test images: paired image by image, or of "
+            "two independent counts, which is wider."
+        )
         return
     smallest = here.topology.short(here.topology.ordered([1] * len(here.topology.sizes)))
     st.info(
@@ -41,15 +48,23 @@ def twin_table(here: Frame, swept: Sequence[tuple[MethodInfo, Family]]) -> None:
     )
 
 
-def _gap_row(here: Frame, twin: MethodInfo, text: str, swept: Sequence[tuple[MethodInfo, Family]]) -> dict[str, str]:
+def _gap_row(
+    here: Frame,
+    networks: Mapping[str, TrainedNetwork],
+    twin: MethodInfo,
+    text: str,
+    swept: Sequence[tuple[MethodInfo, Family]],
+) -> dict[str, str]:
     spec = here.topology.parse(text)
+    alone = networks[twin.name]
     row = {"Sub-network": here.topology.short(spec), "● alone (twin)": f"{twin.main.accuracy_pct:.1f} %"}
     for method, family in swept:
         inside = next((result for result in family.sweep.results if result.spec == spec), None)
         if inside is not None:
-            gap = loafing_gap(twin.main, inside)
+            stored = compare(alone, networks[method.name], of_second=ordered(alone.depths))
+            gap = stored or difference(twin.main, inside)  # a sweep that this server has just made is not stored
             row[plain(f"inside: {here.label(method).lower()}")] = (
-                f"{inside.accuracy_pct:.1f} %, gap {gap.value:+.1f} ({gap.low:+.1f} to {gap.high:+.1f})"
+                f"{inside.accuracy_pct:.1f} %, gap {gap.value:+.1f} ({gap.low:+.1f} to {gap.high:+.1f}, {gap.basis_words})"
             )
     return row
 

@@ -12,6 +12,7 @@ from app import session, sources
 from app.frame import Frame
 from app.text import plain
 from app.upload import UploadError, read_upload
+from stimcore.data.preprocessing import Preprocessing
 from stimcore.errors import StimcoreError
 from stimcore.serve.types import Classification, MethodInfo, Sample
 from stimcore.subnets.families import count, ordered
@@ -82,7 +83,7 @@ def votes(here: Frame) -> None:
     st.markdown("Choose a picture, or bring your own. If parts loaf, the small sub-networks disagree with the whole.")
     samples = sources.samples(here.experiment)
     try:
-        picture = _choose_picture(samples)
+        picture = _choose_picture(samples, Preprocessing.from_dict(here.experiment.preprocessing))
     except UploadError as error:
         st.error(plain(str(error)))
         return
@@ -90,7 +91,7 @@ def votes(here: Frame) -> None:
         _draw_votes(here, picture)
 
 
-def _choose_picture(samples: Sequence[Sample]) -> ChosenPicture | None:
+def _choose_picture(samples: Sequence[Sample], preprocessing: Preprocessing) -> ChosenPicture | None:
     """Draw the samples and the field for an upload; return the chosen picture, None where there is none.
 
     Raises:
@@ -111,7 +112,7 @@ def _choose_picture(samples: Sequence[Sample]) -> ChosenPicture | None:
     )
     index = _chosen_index(samples)
     if uploaded is not None and uploaded.file_id != session.memory(session.Picture).ignored_upload:
-        return ChosenPicture(upload=read_upload(uploaded.getvalue(), limits))
+        return ChosenPicture(upload=read_upload(uploaded.getvalue(), limits, preprocessing))
     if index is None:
         return None
     return ChosenPicture(index, class_name=next((s.label_name for s in samples if s.index == index), ""))

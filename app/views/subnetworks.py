@@ -7,11 +7,14 @@ import streamlit as st
 from app import arrangement, session, sources
 from app.chart import chart
 from app.frame import Frame, footer, frame, open_in_break_it
+from app.networks import trained_networks
 from app.panels.family import Family, family
 from app.panels.theory import theory
 from app.panels.twins import nested_networks, twin_table
 from app.text import change, plain
 from stimcore.analysis import loafing, paper
+from stimcore.analysis.estimates import Estimate
+from stimcore.analysis.seeds import all_ordered, compare, main_accuracy, runs_of
 from stimcore.figures.box import accuracy_boxes
 from stimcore.figures.layout import clicked_spec
 from stimcore.figures.method_sweep import MethodSweep
@@ -133,6 +136,7 @@ def overview(here: Frame, swept: Sequence[Swept]) -> None:
             }
         )
     st.table(rows, border="horizontal")
+    over_seeds(here, swept)
     labels = ", ".join(sorted({m.label for m, _ in swept}))
     where = plain(f"{labels}; {here.topology.network} on {here.experiment.dataset}")
     st.caption(
@@ -140,6 +144,37 @@ def overview(here: Frame, swept: Sequence[Swept]) -> None:
         "(MobileNetV3 on CIFAR-100, 500 epochs). The paper's network and data set are different: compare the pattern, not the "
         "numbers."
     )
+
+
+def over_seeds(here: Frame, swept: Sequence[Swept]) -> None:
+    """Draw what the repeats with other seeds gave, where there are some; everything else on the page is of one seed."""
+    networks = {network.name: network for network in trained_networks(here.experiment)}
+    common = next((networks[m.name] for m, _ in swept if m.method == "common"), None)
+    rows = []
+    for method, _ in swept:
+        network = networks[method.name]
+        seeds = [run.seed for run in runs_of(network)]
+        if len(seeds) < 2:
+            continue
+        everything = all_ordered(network)
+        gain = compare(network, common) if common is not None and network is not common else None
+        rows.append(
+            {
+                "Method": here.title(method),
+                "● seeds": ", ".join(map(str, seeds)),
+                "● full network, mean": with_interval(main_accuracy(network), "%"),
+                "● all, mean": with_interval(everything.mean, "%") if everything else "–",
+                "● full network, over common": with_interval(gain, "points") if gain else "–",
+            }
+        )
+    if rows:
+        st.table(rows, border="horizontal")
+        st.caption("Means over seeds with 95 % intervals over seeds (Student's t). All else on this page is of the first seed.")
+
+
+def with_interval(estimate: Estimate, unit: str) -> str:
+    """Return a number with its interval, for a cell."""
+    return f"{estimate.value:.2f} {unit} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
 def page() -> None:

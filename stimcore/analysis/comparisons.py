@@ -4,103 +4,14 @@ The report and the dashboard both choose with these functions, so that they show
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, TypeVar
 
-from stimcore.analysis import paper
 from stimcore.analysis.estimates import Estimate
-from stimcore.analysis.loafing import find_ordered, loafing_gap
+from stimcore.analysis.loafing import find_ordered
+from stimcore.analysis.networks import BASE_METHODS, TrainedNetwork, find_base, find_method
 from stimcore.analysis.result import Result, Sweep
-
-METHOD_ORDER = tuple(row.method for row in paper.TABLE_R3)
-"""Training methods in the order of Table r3, which tables and legends follow."""
-
-BASE_METHODS = ("common", "imported")
-"""Methods whose networks show loafing: common training, or imported weights where nothing was trained here."""
-
-
-def method_position(method: str) -> int:
-    """Return the place of a method in tables and legends: that of Table r3; methods that it does not list come last.
-
-    Example:
-        >>> sorted(["imported", "stimulative", "common"], key=method_position)
-        ['common', 'stimulative', 'imported']
-    """
-    return METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainedNetwork:
-    """One network of an experiment: it was trained (or imported) once.
-
-    Attributes:
-        name: Folder of its bundle.
-        method: Training method, `imported` for imported weights.
-        depths: Blocks per stage of this network.
-        twin: Whether it is a sub-network of the experiment's main network that was trained alone.
-        main: This whole network on all evaluation images.
-        label: `reduced recipe`, `paper` or `imported weights`.
-        options: Options of the method.
-        recipe: Recipe as plain values; empty for imported weights.
-        sweeps: Family (`ordered`, `delete`, `permute`) -> results of its sub-networks, for the families that were swept.
-    """
-
-    name: str
-    method: str
-    depths: tuple[int, ...]
-    twin: bool
-    main: Result
-    label: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    sweeps: Mapping[str, Sweep] = field(default_factory=dict)
-
-    @property
-    def short(self) -> str:
-        """Short form of its depths, such as `d2-2-2`."""
-        return "d" + "-".join(map(str, self.depths))
-
-    @property
-    def lambda_weight(self) -> float | None:
-        """Lambda of stimulative training, None for other methods."""
-        return float(self.options["weight"]) if self.method == "stimulative" and "weight" in self.options else None
-
-
-Network = TypeVar("Network", bound=TrainedNetwork)
-
-
-def find_method(networks: Sequence[Network], method: str) -> Network | None:
-    """Return the whole network that stands for a method: the one in the folder of that name, else the only one.
-
-    Returns:
-        None where the method was not trained, or several of its networks have other names and none stands out.
-
-    Example:
-        >>> from stimcore.subnets.spec import Spec
-        >>> main = Result.counted(Spec.from_text("1.2"), images=10, correct=9, lost=0, won=0)
-        >>> first, second = (TrainedNetwork(name=name, method="stimulative", depths=(1, 1), twin=False, main=main)
-        ...                  for name in ("stimulative", "stimulative-lambda5"))
-        >>> find_method([second, first], "stimulative").name, find_method([first], "common")
-        ('stimulative', None)
-    """
-    candidates = [network for network in networks if network.method == method and not network.twin]
-    named = [network for network in candidates if network.name == method]
-    return named[0] if named else candidates[0] if len(candidates) == 1 else None
-
-
-def find_base(networks: Sequence[Network]) -> Network | None:
-    """Return the whole network that shows loafing: common training, else imported weights, else None.
-
-    Example:
-        >>> from stimcore.subnets.spec import Spec
-        >>> main = Result.counted(Spec.from_text("1.2"), images=10, correct=9, lost=0, won=0)
-        >>> imported = TrainedNetwork(name="weights", method="imported", depths=(1, 1), twin=False, main=main)
-        >>> find_base([imported]).name
-        'weights'
-    """
-    return next((base for method in BASE_METHODS if (base := find_method(networks, method)) is not None), None)
-
+from stimcore.analysis.seeds import Pick, compare
 
 # --- twins: the loafing gap ---
 
@@ -112,11 +23,13 @@ class TwinGap:
     Attributes:
         twin: The network that was trained alone.
         inside: The same architecture inside the main network.
-        points: Accuracy of the twin minus accuracy inside, in points.
+        main: The main network.
+        points: Accuracy of the twin minus accuracy inside, in points, with the interval of `compare`.
     """
 
     twin: TrainedNetwork
     inside: Result
+    main: TrainedNetwork
     points: Estimate
 
 
@@ -146,9 +59,22 @@ def twin_gaps(networks: Sequence[TrainedNetwork], main: TrainedNetwork) -> list[
     gaps = []
     for twin in networks:
         inside = find_ordered(sweep, twin.depths) if twin.twin else None
-        if inside is not None:
-            gaps.append(TwinGap(twin, inside, loafing_gap(twin.main, inside)))
+        points = compare(twin, main, of_second=ordered(twin.depths))
+        if inside is not None and points is not None:
+            gaps.append(TwinGap(twin, inside, main, points))
     return gaps
+
+
+def ordered(depths: Sequence[int]) -> Pick:
+    """Return the choice of the ordered sub-network with these depths, which a network's sweep holds or which it is itself."""
+
+    def pick(network: TrainedNetwork) -> Result | None:
+        if network.depths == tuple(depths):
+            return network.main
+        sweep = network.sweeps.get("ordered")
+        return None if sweep is None else find_ordered(sweep, depths)
+
+    return pick
 
 
 # --- sub-networks inside larger networks: Tables r5 and r6 ---
@@ -160,15 +86,21 @@ class NestedNetwork:
 
     Attributes:
         name: Name of its row and column.
-        depths: Blocks per stage.
-        main: Result of this network alone.
-        sweep: Its ordered sub-networks; None where they were not swept.
+        network: The network.
     """
 
     name: str
-    depths: tuple[int, ...]
-    main: Result
-    sweep: Sweep | None
+    network: TrainedNetwork
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Blocks per stage."""
+        return self.network.depths
+
+    @property
+    def sweep(self) -> Sweep | None:
+        """Its ordered sub-networks; None where they were not swept."""
+        return self.network.sweeps.get("ordered")
 
 
 def nested_family(networks: Sequence[TrainedNetwork], main_name: str) -> list[NestedNetwork]:
@@ -192,9 +124,7 @@ def nested_family(networks: Sequence[TrainedNetwork], main_name: str) -> list[Ne
     twins = [network for network in networks if network.twin and network.method in BASE_METHODS]
     members = sorted(twins, key=lambda network: (sum(network.depths), network.name))
     return [
-        NestedNetwork(
-            main_name if network is base else network.short, network.depths, network.main, network.sweeps.get("ordered")
-        )
+        NestedNetwork(main_name if network is base else network.short, network)
         for network in (*members, *([base] if base is not None else []))
     ]
 
@@ -211,7 +141,11 @@ def nested_table(members: Sequence[NestedNetwork]) -> dict[tuple[str, str], Resu
         >>> full = Result.counted(Spec.from_text("1-2.3"), images=10, correct=9, lost=0, won=0)
         >>> sweep = Sweep(experiment="", method="common", kind="ordered", provider="", images=10, main=full,
         ...               results=[inside, full])
-        >>> members = [NestedNetwork("small", (1, 1), small, None), NestedNetwork("large", (2, 1), full, sweep)]
+        >>> members = [
+        ...     NestedNetwork("small", TrainedNetwork(name="a", method="common", depths=(1, 1), twin=True, main=small)),
+        ...     NestedNetwork("large", TrainedNetwork(name="b", method="common", depths=(2, 1), twin=False, main=full,
+        ...                                           sweeps={"ordered": sweep})),
+        ... ]
         >>> {cell: result.correct for cell, result in nested_table(members).items()}
         {('small', 'small'): 8, ('small', 'large'): 2, ('large', 'large'): 9}
     """
@@ -219,7 +153,7 @@ def nested_table(members: Sequence[NestedNetwork]) -> dict[tuple[str, str], Resu
     for column in members:
         for row in members:
             if row is column:
-                cells[column.name, column.name] = column.main
+                cells[column.name, column.name] = column.network.main
             elif column.sweep is not None and _is_nested(row.depths, column.depths):
                 inside = find_ordered(column.sweep, row.depths)
                 if inside is not None:
@@ -239,12 +173,12 @@ class LambdaAblation:
     """Runs of stimulative training that differ in lambda alone.
 
     Attributes:
-        points: Lambda, above 0, and the result of the main network; by rising lambda.
-        common: Main network of common training with the same recipe; None where there is none.
+        points: Lambda, above 0, and the network; by rising lambda.
+        common: Common training with the same recipe; None where there is none.
     """
 
-    points: Sequence[tuple[float, Result]]
-    common: Result | None
+    points: Sequence[tuple[float, TrainedNetwork]]
+    common: TrainedNetwork | None
 
 
 def lambda_ablation(networks: Sequence[TrainedNetwork]) -> LambdaAblation:
@@ -265,8 +199,7 @@ def lambda_ablation(networks: Sequence[TrainedNetwork]) -> LambdaAblation:
     common = find_method(networks, "common")
     groups = [[run for run in runs if _same_recipe(run, other)] for other in ([common] if common is not None else runs)]
     chosen = max(groups, key=len, default=[])
-    points = sorted(((run.lambda_weight or 0.0, run.main) for run in chosen), key=lambda point: point[0])
-    return LambdaAblation(points, common.main if common is not None else None)
+    return LambdaAblation(sorted(((run.lambda_weight or 0.0, run) for run in chosen), key=lambda point: point[0]), common)
 
 
 def _same_recipe(a: TrainedNetwork, b: TrainedNetwork) -> bool:

@@ -2,18 +2,52 @@
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 
 from stimcore.analysis.intervals import wilson
 from stimcore.analysis.result import Result
 
 
+class Basis(StrEnum):
+    """What an interval covers, in the words of tables."""
+
+    IMAGES = "over images"
+    """The choice of test images, for one network or for a network and its own sub-network."""
+    PAIRED = "paired over images"
+    """The choice of test images, for two networks that were compared image by image."""
+    INDEPENDENT = "independent"
+    """The choice of test images, as if each of two networks had its own: wider than need be."""
+    SEEDS = "over seeds"
+    """The choice of seeds."""
+
+
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its interval; `low <= value <= high`."""
+    """A number and its 95% interval; `low <= value <= high`.
+
+    Attributes:
+        value: The number.
+        low: Lower end of the interval.
+        high: Upper end.
+        basis: What the interval covers.
+        seeds: Number of seeds behind it.
+    """
 
     value: float
     low: float
     high: float
+    basis: Basis = Basis.IMAGES
+    seeds: int = 1
+
+    @property
+    def basis_words(self) -> str:
+        """What the interval covers, for a reader.
+
+        Example:
+            >>> Estimate(1, 0, 2, Basis.SEEDS, 3).basis_words, Estimate(1, 0, 2).basis_words
+            ('over 3 seeds', 'over images')
+        """
+        return f"over {self.seeds} seeds" if self.basis is Basis.SEEDS else self.basis.value
 
 
 def accuracy(result: Result) -> Estimate:
@@ -60,6 +94,7 @@ def difference(first: Result, second: Result) -> Estimate:
         value,
         max(-100.0, value - math.hypot(a.value - a.low, b.high - b.value)),
         min(100.0, value + math.hypot(a.high - a.value, b.value - b.low)),
+        Basis.INDEPENDENT,
     )
 
 
@@ -72,8 +107,9 @@ def ratio(above: Estimate, below: Estimate) -> Estimate | None:
         None where `below` is 0.
 
     Example:
-        >>> ratio(Estimate(1, 0.5, 2), Estimate(10, 8, 20))
-        Estimate(value=0.1, low=0.025, high=0.25)
+        >>> share = ratio(Estimate(1, 0.5, 2), Estimate(10, 8, 20))
+        >>> share.value, share.low, share.high
+        (0.1, 0.025, 0.25)
     """
     if below.value <= 0:
         return None

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 Z95 = 1.959963984540054
 """Two-sided 95% quantile of the standard normal distribution."""
@@ -65,6 +66,38 @@ def paired_drop(lost: int, won: int, images: int) -> PairedDrop:
     low, high = 100 * max(-1.0, centre - half), 100 * min(1.0, centre + half)
     drop = 100 * (lost - won) / images
     return PairedDrop(drop, (min(low, drop), max(high, drop)))
+
+
+@cache
+def student_t(freedom: int) -> float:
+    """Return the two-sided 95% quantile of Student's t.
+
+    Args:
+        freedom: Degrees of freedom, from 1.
+
+    Source: Abramowitz & Stegun 26.7.3 and 26.7.4, the distribution as a finite sum; the quantile by bisection.
+
+    Example:
+        >>> [round(student_t(freedom), 3) for freedom in (1, 2, 9)]
+        [12.706, 4.303, 2.262]
+    """
+    low, high = 0.0, 1e4
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _central_t(middle, freedom) < 0.95 else (low, middle)
+    return low
+
+
+def _central_t(t: float, freedom: int) -> float:
+    """Return the probability that Student's t lies between -t and t."""
+    angle = math.atan(t / math.sqrt(freedom))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = freedom % 2
+    term, total = (cosine if odd else 1.0), 0.0
+    for exponent in range(odd, freedom - 1, 2):
+        total += term
+        term *= cosine**2 * (exponent + 1) / (exponent + 2)
+    return 2 / math.pi * (angle + sine * total) if odd else sine * total
 
 
 def mean_std(values: list[float]) -> tuple[float, float]:

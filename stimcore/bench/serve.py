@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from stimcore.bench.bundles import random_bundle
 from stimcore.bench.check import at_least
 from stimcore.bundle import Bundle
-from stimcore.engine.provider import CPU, session_options
+from stimcore.engine.cuda import CPU, CUDA
+from stimcore.engine.provider import CUDA_OPTIONS, pick, session_options
 from stimcore.errors import Unavailable
 from stimcore.nets.catalogue import build
 from stimcore.runs.machine import describe
@@ -76,7 +77,7 @@ def run(settings: Settings) -> dict[str, Any]:
         pixels = bundle.experiment.evaluation[0]
         many, one = (bundle.experiment.normalise(pixels[:count]) for count in (REQUEST_IMAGES, 1))
         with _serve(bundle, settings.device) as server:
-            direct = _direct_call(server.client().onnx(bundle.experiment.name, bundle.method, "main"))
+            direct = _direct_call(server.client().onnx(bundle.experiment.name, bundle.method, "main"), settings.device)
             path = f"/v2/models/{bundle.experiment.name}.{bundle.method}/infer"
             _check(server, path, many, direct(many))
             for _ in range(settings.rounds):
@@ -101,9 +102,11 @@ def run(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _direct_call(model: bytes) -> Callable[[Floats], Floats]:
-    """Return a function that runs a model in this process."""
-    session = ort.InferenceSession(model, session_options(1, flush_denormals=True), providers=[CPU])
+def _direct_call(model: bytes, device: str) -> Callable[[Floats], Floats]:
+    """Return a function that runs a model in this process, on the server's device."""
+    provider = pick(device)
+    providers = [(CUDA, {"device_id": provider.device, **CUDA_OPTIONS}), CPU] if provider.on_gpu else [CPU]
+    session = ort.InferenceSession(model, session_options(1, flush_denormals=True), providers=providers)
 
     def call(images: Floats) -> Floats:
         logits: Floats = session.run(["logits"], {"images": images})[0]

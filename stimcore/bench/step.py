@@ -1,4 +1,4 @@
-"""One training step: stimulative with and without a shared prefix, over common training, in time and in peak memory.
+"""One training step: stimulative with and without a shared prefix, over common training, in time and peak memory.
 
 All variants take turns in one process on the same batch, so that a busy machine slows all of them alike. Time is processor time
 (of all threads together) or GPU time (CUDA events). Memory on the GPU is the allocator's peak. On the CPU the resident size

@@ -102,7 +102,7 @@ def run(settings: Settings) -> dict[str, Any]:
             )
             seconds["tree"].append(_timed(clock, lambda: _evaluate_tree(engine(), specs)))
             seconds["onnxruntime_one_by_one"].append(
-                scale * _sum_timed(clock, drawn, lambda spec: _evaluate_alone(engine(), bundle, spec))
+                scale * _sum_timed(clock, drawn, lambda spec: evaluate_alone(engine(), bundle, spec))
             )
             seconds["floor"].append(share * (settings.images + settings.calibration) * _time_main_image(warm, bundle, clock))
     pairs = {
@@ -158,7 +158,7 @@ def _evaluate_in_torch(net: StagedNet, bundle: Bundle, spec: Spec) -> None:
     )
 
 
-def _evaluate_alone(engine: Engine, bundle: Bundle, spec: Spec) -> None:
+def evaluate_alone(engine: Engine, bundle: Bundle, spec: Spec) -> None:
     """Evaluate one sub-network without sharing: calibrate it, then run it as one session."""
     pixels, _ = bundle.experiment.evaluation
     for start in range(0, len(pixels), ENGINE_IMAGES):

@@ -1,4 +1,4 @@
-"""`python -m stimcore.bundle verify|migrate DIR`: check bundles, or bring them from version 1 to version 2."""
+"""`python -m stimcore.bundle verify|migrate|pictures DIR`: check or migrate bundles, or write their images as files."""
 
 import random
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from stimcore.bundle import Bundle, check_hashes, open_bundle
 from stimcore.bundle.experiment import Experiment
 from stimcore.bundle.integrity import files_below
 from stimcore.bundle.migrate import migrate_experiment
-from stimcore.bundle.opening import bundle_folders
+from stimcore.bundle.opening import bundle_folders, open_experiment
+from stimcore.bundle.pictures import write_pictures
 from stimcore.engine.spotcheck import SLACK, spot_check
 from stimcore.errors import BundleError, UsageError
 
@@ -20,13 +21,17 @@ def parser() -> cli.Parser:
     """Return the command line; a test compares its help text with a stored one."""
     line = cli.Parser(
         prog="python -m stimcore.bundle",
-        description="Check that bundles are what was exported, or migrate them to the newest version of the format.",
+        description="Check that bundles are what was exported, migrate them to the newest version of the format, or write the "
+        "evaluation images of an experiment as PNG files, in a folder per class.",
     )
-    line.add_argument("what", choices=["verify", "migrate"])
+    line.add_argument("what", choices=["verify", "migrate", "pictures"])
     line.add_argument("folder", type=Path, help="exported/EXPERIMENT/METHOD (verify only), exported/EXPERIMENT or exported")
     line.add_argument("--seed", type=int, help="verify: of which network is run (default: another one every time)")
     line.add_argument(
-        "--out", type=Path, metavar="DIR", help="migrate: where to write (default: replace what is in the folder)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="migrate: where to write (default: replace what is in the folder); pictures: a new folder",
     )
     return line
 
@@ -34,10 +39,16 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> int:
     """Verify or migrate. The first thing that does not hold is printed, and the exit code is 1."""
     options = parser().parse_args(argv)
+    if options.what != "verify" and options.seed is not None:
+        raise UsageError(f"{options.what} with --seed", allowed="--out alone")
     if options.what == "migrate":
-        if options.seed is not None:
-            raise UsageError("migrate with --seed", allowed="--out alone")
         return _migrate(options.folder, options.out)
+    if options.what == "pictures":
+        if options.out is None:
+            raise UsageError("pictures without --out", allowed="--out DIR, a new folder")
+        number = write_pictures(open_experiment(options.folder), options.out)
+        print(f"{options.out}: {number:,} pictures")
+        return 0
     if options.out is not None:
         raise UsageError("verify with --out", allowed="--seed alone")
     return _verify(options.folder, options.seed)

@@ -1,9 +1,9 @@
 """Hashes of the files in a bundle: what is parsed is what was hashed, and a file that is not listed is never read.
 
-Files may be links, as in the cache of the Hugging Face hub, in a volume of Kubernetes or in a copy by `cp -al`. They
-are followed within the folder of experiments and to the blobs of the cache; one that leads elsewhere is refused
-wherever a bundle is opened, by the server as by `verify`. onnxruntime gets bytes that were hashed and never opens a
-file of a bundle itself, so that a link that is turned to another file after the check changes nothing, or is noticed.
+Files may be links, as in the cache of the Hugging Face hub, in a volume of Kubernetes or in a copy by `cp -al`. They are
+followed within the folder of experiments and to the blobs of the cache; one that leads elsewhere is refused wherever a bundle
+is opened, by the server as by `verify`. onnxruntime gets bytes that were hashed and never opens a file of a bundle itself, so
+that a link that is turned to another file after the check changes nothing, or is noticed.
 """
 
 import hashlib

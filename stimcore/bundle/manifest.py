@@ -218,8 +218,11 @@ class Manifest:
             raise ValueError(f"manifest.json does not list {MAIN}")
         if twice := set(networks) & set(hashes):
             raise ValueError(f"manifest.json lists {min(twice)} twice")
+        topology = Topology.from_dict(fields.mapping("topology"))
+        parts = [PartEntry.from_dict(part) for part in fields.items("parts")]
+        _check_parts(parts, topology)
         return cls(
-            topology=Topology.from_dict(fields.mapping("topology")),
+            topology=topology,
             method=fields.text("method"),
             recipe=fields.mapping("recipe"),
             options=fields.mapping("options"),
@@ -229,7 +232,7 @@ class Manifest:
             checkpoint_sha256=fields.text("checkpoint_sha256"),
             opset=fields.whole("opset"),
             versions=fields.texts_by_key("versions"),
-            parts=[PartEntry.from_dict(part) for part in fields.items("parts")],
+            parts=parts,
             hashes=hashes,
             networks=networks,
             images=images,
@@ -240,3 +243,15 @@ class Manifest:
             machine=fields.mapping("machine", {}),
             version=version,
         )
+
+
+def _check_parts(parts: Sequence[PartEntry], topology: Topology) -> None:
+    """Refuse parts that are not those of the network: one that is missing would be noticed when its sub-networks run.
+
+    Raises:
+        ValueError: Parts are missing, or there are others, or they stand in another order.
+    """
+    given = [part.name for part in parts]
+    expected = [name.whole for name in topology.route(topology.full)]
+    if given != expected:
+        raise ValueError(f"the parts are {', '.join(map(str, given))[:120]}, not {', '.join(map(str, expected))[:120]}")

@@ -1,7 +1,8 @@
-"""Image files: decoding them, and arrays of images that stay in their files, for folders that don't fit into memory."""
+"""Picture files: opening them, what they are, and arrays of pictures that stay in their files."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,95 +10,147 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from stimcore.errors import DataMissing
+from stimcore.data.preprocessing import SIXTEEN_BIT_FORMATS, Preprocessing, as_pixels, unknown_range
+from stimcore.errors import DataMissing, StimcoreError
+
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "QOI", "PCX", "SGI", "TGA")
+"""Pillow's names of the formats that are read, as far as this Pillow has them; others need programs or are no photographs."""
+_WITHOUT_SIGNATURE = ("PCX", "SGI", "TGA")
+"""Formats that almost any file could be taken for: only files with their suffixes are."""
+
+GREY_MODES = ("1", "L", "LA", "La", "I")
+"""Pillow's modes of one channel besides transparency; those that begin with `I;16` are grey, too."""
 
 
-def original(path: Path, grey: bool) -> NDArray[np.uint8]:
-    """Return an image in its original size, uint8 `[C, H, W]`.
-
-    Args:
-        path: The image file.
-        grey: Whether to return one channel instead of three.
-
-    Raises:
-        DataMissing: The file can't be decoded as an image.
-    """
-    with _open(path, grey) as image:
-        return _as_array(image)
+def suffixes() -> frozenset[str]:
+    """Return the suffixes of picture files that this Pillow reads, in lower case, with their dots."""
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in _FORMATS)
 
 
-def cropped(path: Path, grey: bool, side: int, enlarge: float = 1.0) -> NDArray[np.uint8]:
-    """Return the centre of an image, resized and cropped to uint8 `[C, side, side]`.
-
-    Args:
-        path: The image file.
-        grey: Whether to return one channel instead of three.
-        side: Side of the crop in pixels.
-        enlarge: The shorter side becomes `side * enlarge` before the centre is cropped; ImageNet evaluation uses 256 / 224.
-
-    Raises:
-        DataMissing: The file can't be decoded as an image.
-    """
-    with _open(path, grey) as image:
-        if image.size != (side, side) or enlarge != 1:
-            scale = side * enlarge / min(image.size)
-            image = image.resize((max(side, round(image.width * scale)), max(side, round(image.height * scale))))
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            image = image.crop((left, top, left + side, top + side))
-        return _as_array(image)
+def is_picture(path: Path) -> bool:
+    """Return whether a file is read as a picture: by its suffix, else by its first bytes."""
+    if path.suffix.lower() in suffixes():
+        return True
+    try:
+        with Image.open(path, formats=_formats(path)):
+            return True
+    except Exception:  # whatever Pillow raises for a file of another kind: that kind isn't a picture
+        return False
 
 
-def read_header(path: Path) -> tuple[bool, int]:
-    """Return whether an image is grey, and its shorter side in pixels, without decoding it.
-
-    Raises:
-        DataMissing: The file can't be read as an image.
-    """
-    with _decoding_errors(path), Image.open(path) as image:
-        return image.mode in ("1", "L", "I;16"), min(image.size)
-
-
-def _open(path: Path, grey: bool) -> Image.Image:
-    """Return a decoded image with one channel or three."""
-    with _decoding_errors(path), Image.open(path) as image:
-        return image.convert("L" if grey else "RGB")
+def _formats(path: Path) -> list[str]:
+    """Return the formats that a file is tried as."""
+    own = Image.registered_extensions().get(path.suffix.lower())  # this also loads all of Pillow's formats
+    return [name for name in _FORMATS if name in Image.OPEN and (name not in _WITHOUT_SIGNATURE or name == own)]
 
 
 @contextmanager
-def _decoding_errors(path: Path) -> Iterator[None]:
-    """Turn Pillow's errors into one that names the file."""
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture file, reading its header only.
+
+    Raises:
+        DataMissing: The file can't be read as a picture, here or while the picture is used; the message names it.
+    """
     try:
-        yield
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as reason:
-        raise DataMissing(f"{path} is not an image that can be read ({type(reason).__name__})") from reason
+        with Image.open(path, formats=_formats(path)) as image:
+            yield image
+    except Exception as reason:  # a damaged file makes Pillow raise almost anything: struct.error, IndexError, MemoryError
+        raise DataMissing(f"{path} is not an image that can be read ({why_unreadable(reason)})") from reason
 
 
-def _as_array(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the pixels of an image as uint8 `[C, H, W]`."""
-    values = np.array(image, np.uint8)  # np.asarray would give read-only memory, of which torch warns
-    return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))
+def why_unreadable(reason: BaseException) -> str:
+    """Return in a few words why a file can't be read as a picture."""
+    match reason:
+        case DataMissing() if reason.__cause__ is not None:
+            return why_unreadable(reason.__cause__)
+        case StimcoreError():
+            return reason.what
+        case UnidentifiedImageError():
+            return "no picture of a known format"
+        case Image.DecompressionBombError():
+            return "more pixels than Pillow decodes"
+        case FileNotFoundError():
+            return "the file, or what it links to, is missing"
+        case PermissionError():
+            return "no permission to read it"
+        case _:
+            return f"damaged or incomplete, {type(reason).__name__}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a picture file is, without its pixels.
+
+    Attributes:
+        grey: Whether it has one channel, or a palette of greys.
+        size: Width and height as stored, in pixels.
+        conversions: What is done to it besides resizing and cropping, each in a few words.
+    """
+
+    grey: bool
+    size: tuple[int, int]
+    conversions: tuple[str, ...]
+
+
+def read_header(path: Path) -> Header:
+    """Return what a picture file is, without decoding it.
+
+    Raises:
+        DataMissing: The file can't be read as a picture, or the range of its samples is not known.
+    """
+    with opened(path) as image:
+        if (reason := unknown_range(image)) is not None:
+            raise StimcoreError(reason)
+        return Header(grey=_is_grey(image), size=image.size, conversions=tuple(_conversions(image)))
+
+
+def _is_grey(image: Image.Image) -> bool:
+    if image.mode in ("P", "PA") and image.palette is not None:
+        mode = image.palette.rawmode or image.palette.mode
+        colours = np.frombuffer(bytes(image.palette.palette), np.uint8)
+        colours = colours[: len(colours) // len(mode) * len(mode)].reshape(-1, len(mode))[:, :3]
+        return bool((colours == colours[:, :1]).all())
+    return image.mode in GREY_MODES or image.mode.startswith("I;16")
+
+
+def _conversions(image: Image.Image) -> Iterator[str]:
+    """Yield what is done to an opened picture besides resizing and cropping."""
+    raw_mode = str(image.tile[0][3]) if image.tile else ""
+    if image.mode.startswith("I;16") or image.format in SIXTEEN_BIT_FORMATS and ("16" in raw_mode or image.mode == "I"):
+        yield "16 bits, scaled to 8"
+    if image.mode in ("P", "PA"):
+        yield "palette, looked up"
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        yield "transparency, dropped"
+    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        yield f"{image.mode}, converted without a colour profile"
+    # the further images of MPO, which telephones write as .jpg, are previews
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        yield "several frames or pages, of which the first is read"
+    if image.format in ("JPEG", "MPO", "TIFF", "WEBP", "AVIF") or "exif" in image.info:
+        orientation = image.getexif().get(0x0112, 1)
+        if isinstance(orientation, int) and 2 <= orientation <= 8:
+            yield "stored turned, made upright by its EXIF orientation"
 
 
 class FilePixels:
-    """Image files that can be indexed like a uint8 array `[N, C, side, side]`; only the indexed images are read.
+    """Picture files that can be indexed like a uint8 array `[N, C, H, W]`; only the indexed pictures are read.
 
     Args:
-        paths: One path per image.
-        grey: Whether images have one channel instead of three.
-        side: Side in pixels, as in `cropped`.
-        enlarge: As in `cropped`.
+        paths: One path per picture.
+        preprocessing: How pictures are read; the normalisation is not used.
     """
 
     dtype = np.dtype(np.uint8)
     ndim = 4
 
-    def __init__(self, paths: Sequence[Path], *, grey: bool, side: int, enlarge: float = 1.0) -> None:
-        self._paths, self._grey, self._side, self._enlarge = list(paths), grey, side, enlarge
+    def __init__(self, paths: Sequence[Path], preprocessing: Preprocessing) -> None:
+        self.paths, self._preprocessing = list(paths), preprocessing
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Shape `[N, C, side, side]`."""
-        return len(self._paths), 1 if self._grey else 3, self._side, self._side
+        """Shape `[N, C, H, W]`."""
+        return (len(self.paths), *self._preprocessing.input_shape)
 
     @property
     def nbytes(self) -> int:
@@ -105,27 +158,39 @@ class FilePixels:
         return int(np.prod(self.shape))
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self.paths)
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
-        """Return one image, or those of a slice or of an array of indices."""
+        """Return one picture, or those of a slice or of an array of indices.
+
+        Raises:
+            DataMissing: A file can't be read as a picture; the message names it.
+        """
         chosen = np.arange(len(self))[key]
         if np.ndim(chosen) == 0:
-            return cropped(self._paths[int(chosen)], self._grey, self._side, self._enlarge)
+            return self._read(int(chosen))
         out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
         for place, index in enumerate(chosen):
-            out[place] = cropped(self._paths[int(index)], self._grey, self._side, self._enlarge)
+            out[place] = self._read(int(index))
         return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
-        """Return all images as an array in memory, for numpy."""
+        """Return all pictures as an array in memory, for numpy."""
         return self[:].astype(dtype or np.uint8, copy=False)
 
     def at(self, index: NDArray[np.int64]) -> "FilePixels":
-        """Return the images at `index`, still in their files."""
-        paths = [self._paths[int(i)] for i in index]
-        return FilePixels(paths, grey=self._grey, side=self._side, enlarge=self._enlarge)
+        """Return the pictures at `index`, still in their files."""
+        return FilePixels([self.paths[int(i)] for i in index], self._preprocessing)
 
     def original(self, index: int) -> NDArray[np.uint8]:
-        """Return one image in its original size, uint8 `[C, H, W]`."""
-        return original(self._paths[index], self._grey)
+        """Return one picture upright and in its colour mode, in its original size, uint8 `[C, h, w]`.
+
+        Raises:
+            DataMissing: The file can't be read as a picture; the message names it.
+        """
+        with opened(self.paths[index]) as image:
+            return as_pixels(self._preprocessing.decode(image))
+
+    def _read(self, index: int) -> NDArray[np.uint8]:
+        with opened(self.paths[index]) as image:
+            return self._preprocessing.read(image)

@@ -18,6 +18,12 @@ Mode = Literal["L", "RGB"]
 BitDepth = Literal["scale", "clip"]
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
+SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
+"""Formats whose pictures of mode `I` have samples from 0 to 65535; elsewhere the mode stands for numbers of 32 bits."""
+MAX_RESIZED_PIXELS = 1 << 24
+"""Pictures that would have more pixels after resizing, before the crop, are cropped first: one of 1 x 20,000,000 pixels would
+take terabytes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resize:
@@ -36,12 +42,15 @@ class Resize:
 class Preprocessing:
     """The steps from a picture to the numbers that a network takes, in this order.
 
+    Training, evaluation, export, server and dashboard read pictures with this class; `stimcore.data.program` writes the same
+    steps as a program of its own. A picture that has the size `crop` already is neither resized nor cropped, so that a picture
+    that was prepared and stored once (in a bundle, as a PNG) stays what it is when it is read again.
+
     Attributes:
         exif_orientation: Whether a picture is turned as its EXIF orientation demands.
-        bit_depth: What happens to samples of more than 8 bits: `scale` maps their range to 0 .. 255, `clip` cuts them off at
-            255.
+        bit_depth: What happens to samples of 16 bits: `scale` maps 0 .. 65535 to 0 .. 255, `clip` cuts them off at 255.
         mode: Pillow's colour mode: `L` (grey, one channel) or `RGB`. Transparency is dropped.
-        resize: How the picture is resized; None leaves its size as it is.
+        resize: How the picture is resized. With None it is resized (bilinear) until it just covers the crop.
         crop: Height and width in pixels of the centre that is cut out: the size of the network's input.
         normalisation: Mean and standard deviation per channel, of pixels scaled to [0, 1].
 
@@ -82,45 +91,58 @@ class Preprocessing:
     def fit(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return decoded pixels, resized and cropped to the network's size `[B, C, H, W]`.
 
-        Pixels that have this size are returned as they are: they were cropped before they were stored.
-
-        Raises:
-            UsageError: The pixels are smaller than the crop, and there is no resize.
+        Pixels that have this size are returned as they are.
         """
         if pixels.shape[2:] == self.crop:
             return pixels
-        return np.stack([_as_array(self._fit_image(_as_image(image))) for image in pixels])
+        return np.stack([as_pixels(self._fit_image(_as_image(image))) for image in pixels])
 
     def read(self, image: Image.Image) -> NDArray[np.uint8]:
         """Return an opened picture as pixels of the network's size, uint8 `[C, H, W]`.
 
         Raises:
-            UsageError: The samples are floating-point numbers, of unknown range; or the picture is smaller than the crop, and
-                there is no resize.
+            UsageError: The range of the picture's samples is not known.
         """
+        return as_pixels(self._fit_image(self.decode(image)))
+
+    def decode(self, image: Image.Image) -> Image.Image:
+        """Return an opened picture upright, with 8 bits and in the mode `mode`, in its original size.
+
+        Of several frames or pages the one that is open is used: the first one, unless the caller chose another. CMYK and
+        other colour spaces are converted by Pillow's formulas, without colour profiles.
+
+        Raises:
+            UsageError: The range of the picture's samples is not known: they are floating-point numbers, or whole numbers of
+                32 bits.
+        """
+        if (reason := unknown_range(image)) is not None:
+            raise UsageError(f"a picture of {reason}", allowed="whole numbers of 1, 8 or 16 bits")
         if self.exif_orientation:
             image = ImageOps.exif_transpose(image)
-        if image.mode == "F":
-            raise UsageError("a picture of floating-point samples", allowed="whole numbers of 1, 8 or 16 bits")
         if image.mode.startswith("I"):  # 16-bit grey files, as `I;16` or `I`
-            samples = np.asarray(image).astype(np.int64).clip(0, 65535)
+            samples = np.asarray(image).astype(np.int64)
             samples = (samples * 255 + 32767) // 65535 if self.bit_depth == "scale" else samples.clip(0, 255)
             image = Image.fromarray(samples.astype(np.uint8))
-        return _as_array(self._fit_image(image.convert(self.mode)))
+        return image.convert(self.mode)
 
     def _fit_image(self, image: Image.Image) -> Image.Image:
+        """Return a picture, resized and cropped to the network's size."""
         height, width = self.crop
-        if self.resize is not None:
-            scale = self.resize.shorter / min(image.size)
-            # rounding must not leave less than the crop needs
-            size = max(width, round(image.width * scale)), max(height, round(image.height * scale))
-            image = image.resize(size, Image.Resampling[self.resize.filter.upper()])
-        if image.width < width or image.height < height:
-            raise UsageError(
-                f"a picture of {image.width} x {image.height} pixels", allowed=f"{width} x {height} pixels and more"
-            )
-        left, top = (image.width - width) // 2, (image.height - height) // 2
-        return image.crop((left, top, left + width, top + height))
+        if image.size == (width, height):
+            return image
+        if self.resize is None:
+            scale, resample = max(width / image.width, height / image.height), Image.Resampling.BILINEAR
+        else:
+            scale, resample = self.resize.shorter / min(image.size), Image.Resampling[self.resize.filter.upper()]
+        # rounding must not leave less than the crop needs
+        size = max(width, round(image.width * scale)), max(height, round(image.height * scale))
+        left, top = (size[0] - width) // 2, (size[1] - height) // 2
+        if size[0] * size[1] > MAX_RESIZED_PIXELS:
+            # a very long and narrow picture: only what the crop shows is computed, the same up to rounding
+            x, y = image.width / size[0], image.height / size[1]
+            box = (left * x, top * y, min((left + width) * x, image.width), min((top + height) * y, image.height))
+            return image.resize((width, height), resample, box=box)
+        return image.resize(size, resample).crop((left, top, left + width, top + height))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; `from_dict` reads it back."""
@@ -193,7 +215,21 @@ def _as_image(pixels: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
-def _as_array(image: Image.Image) -> NDArray[np.uint8]:
-    """Return a Pillow image as a writable array `[C, H, W]`."""
+def as_pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Return a picture of mode `L` or `RGB` as a writable array, uint8 `[C, H, W]`."""
     values = np.array(image, np.uint8)
     return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def unknown_range(image: Image.Image) -> str | None:
+    """Return what the samples of an opened picture are if nothing says which number is white; None if that is known.
+
+    Example:
+        >>> unknown_range(Image.new("F", (2, 2))), unknown_range(Image.new("RGB", (2, 2)))
+        ('floating-point samples, of unknown range', None)
+    """
+    if image.mode == "F":
+        return "floating-point samples, of unknown range"
+    if image.mode == "I" and image.format not in SIXTEEN_BIT_FORMATS:
+        return "samples of 32 bits, of unknown range"
+    return None

@@ -8,7 +8,7 @@ import numpy as np
 import torchvision
 
 from stimcore.data.fashion import fashion_mnist
-from stimcore.data.folder import image_folder
+from stimcore.data.folder import IMAGENET_SHORTER, IMAGENET_SIDE, folder_and_size, image_folder
 from stimcore.data.images import Dataset, Images
 from stimcore.data.normalise import CIFAR10, CIFAR100, IMAGENET
 from stimcore.errors import DataMissing, UsageError
@@ -50,7 +50,7 @@ def _imagenet(data_root: Path) -> Dataset:
             f"ImageNet was looked for in {data_root / 'imagenet'} and {data_root}: neither has a folder train/",
             todo="Unpack it into train/CLASS/*.JPEG and val/CLASS/*.JPEG, and give the folder that holds both as --data-root.",
         )
-    images = image_folder(root, size=224, enlarge=256 / 224)
+    images = image_folder(root, size=IMAGENET_SIDE, enlarge=IMAGENET_SHORTER / IMAGENET_SIDE)
     return replace(images, name="imagenet", mean=IMAGENET.mean, std=IMAGENET.std)
 
 
@@ -75,10 +75,8 @@ def load(name: str, data_root: Path | None = None) -> Dataset:
         DataMissing: The data set is not in the folder and can't be downloaded.
     """
     if name.startswith("folder:"):
-        path, _, size = name.removeprefix("folder:").partition("@")
-        if size and not (size.isascii() and size.isdigit() and 8 <= int(size) <= 1024):
-            raise UsageError(f"a side of '{size}' pixels", allowed="a whole number from 8 to 1024")
-        return image_folder(Path(path), size=int(size) if size else None)
+        path, size = folder_and_size(name.removeprefix("folder:"))
+        return image_folder(path, size=size)
     if name not in DATASETS:
         raise UsageError(
             f"there is no data set '{name}'", allowed=", ".join(DATASETS) + ", folder:PATH for any folder of images"

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import io
 import re
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +26,8 @@ NO_GPU = "no NVIDIA GPU was found on this machine"
 PACKAGE = '"onnxruntime-gpu[cuda,cudnn]"'
 DRIVERS = ("libcuda.so.1", "libcuda.so", "/usr/lib/wsl/lib/libcuda.so.1", "nvcuda.dll")
 """Libraries of the NVIDIA driver: on Linux, in WSL2 where the linker does not know its folder, and on Windows."""
+NVIDIA_SMI_S = 10.0
+"""Longest time to wait for `nvidia-smi`, which is slow to answer when nothing uses the driver."""
 NO_DEVICE = 100
 """What `cuInit` returns where the driver is installed and sees no GPU, for instance because all are hidden from the process."""
 FULL_MEMORY = (
@@ -110,6 +113,20 @@ def driver_problem(device: int = 0) -> str | None:
     if device >= count.value:
         return f"there is no GPU {device}; the driver has {', '.join(f'cuda:{number}' for number in range(count.value))}"
     return None
+
+
+def free_bytes(device: int = 0) -> int | None:
+    """Return the free memory of a GPU in bytes, as `nvidia-smi` reports it; None where that does not answer.
+
+    Args:
+        device: Index of the GPU.
+    """
+    command = ["nvidia-smi", f"--id={device}", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=NVIDIA_SMI_S)
+        return int(done.stdout.strip().splitlines()[0]) << 20
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return None
 
 
 def run_trial(device: int) -> str:

@@ -18,24 +18,31 @@ from onnx import numpy_helper
 
 from stimcore.bundle import Bundle, Experiment
 from stimcore.cpus import usable_cpus
+from stimcore.data.images import calibration_batches
 from stimcore.engine.cache import LRUCache
-from stimcore.engine.calibrator import CALIBRATION_BATCH, CalibrationImages, Calibrator
-from stimcore.engine.cuda import CPU, GpuMemoryFull, GpuUnusable
+from stimcore.engine.calibrator import CalibrationImages, Calibrator
+from stimcore.engine.cuda import CPU, GpuMemoryFull, GpuUnusable, free_bytes
 from stimcore.engine.executor import Stopped
 from stimcore.engine.graph.external import load_model
 from stimcore.engine.graph.fold import folded_graph
 from stimcore.engine.graph.main_graph import MainGraph, Statistics
+from stimcore.engine.graph.optimise import NOT_INSTALLED, optimised_graph
 from stimcore.engine.graph.slice import sliced_graph
 from stimcore.engine.inference import Budget, Floats, Progress
 from stimcore.engine.metadata import Measured, add_metadata
 from stimcore.engine.prefix_tree import Node, Unit, prefix_tree
-from stimcore.engine.provider import Provider, pick, to_array
+from stimcore.engine.provider import Provider, pick, session_options, to_array
 from stimcore.engine.scorer import EvaluationRequest, Scorer, longest_fitting
 from stimcore.engine.sessions import EvaluationSessions, SessionCache
+from stimcore.errors import BundleError
 from stimcore.subnets.part_name import PartName, Route
 from stimcore.subnets.spec import Spec
 
 log = logging.getLogger("stimcore.engine")
+SAMPLE_IMAGES = 100
+"""Evaluation images on which a self-contained file is compared with the engine; also for accuracies that are not stored."""
+LARGEST_DIFFERENCE = 1e-4
+"""How far its logits may be from the engine's, as a share of the largest logit; the exporter allows the same."""
 INTERACTIVE_SPECS = 4
 """Up to this many sub-networks count as somebody's edits: activations on their routes are cached too, for the next edit."""
 
@@ -60,10 +67,12 @@ class Engine:
     def __init__(
         self, bundle: Bundle, *, device: str = "auto", threads: int | None = None, budget: Budget | None = None
     ) -> None:
-        self.bundle, self.budget = bundle, budget or Budget()
+        self._provider = pick(device)
+        if budget is None:
+            budget = Budget.of_gpu(free_bytes(self._provider.device)) if self._provider.on_gpu else Budget()
+        self.bundle, self.budget = bundle, budget
         self.threads = threads or usable_cpus()
         self.graph = MainGraph.load(bundle.read, bundle.manifest.parts, bundle.topology)
-        self._provider = pick(device)
         workers = 1 if self._provider.on_gpu else self.threads
         self._main = self.route(bundle.topology.full)
         self._removable = frozenset(map(PartName.block, bundle.topology.removable))
@@ -73,13 +82,13 @@ class Engine:
         # collection, and a worker that replaces one engine by another would need the memory of both
         cost = functools.partial(_cost, self.graph, self.budget)
         images = functools.partial(_images, bundle.experiment, self._provider)
-        num = len(bundle.experiment.calibration)
+        batches = calibration_batches(len(bundle.experiment.calibration))
         self._calibrator = Calibrator(
             self.graph,
             self._session_cache,
             CalibrationImages(
-                batch=functools.partial(_calibration_batch, bundle.experiment, images),
-                sizes=[min(CALIBRATION_BATCH, num - start) for start in range(0, num, CALIBRATION_BATCH)],
+                batch=functools.partial(_calibration_batch, bundle.experiment, images, batches),
+                sizes=[batch.stop - batch.start for batch in batches],
             ),
             statistics_limit=self.budget.statistics,
             activations_limit=self.budget.calibration,
@@ -243,15 +252,44 @@ class Engine:
     def standalone(self, spec: Spec) -> bytes:
         """Return a self-contained ONNX file with re-calibrated batch norms folded, input `images` and output `logits`.
 
+        The file has run in plain onnxruntime on a sample of the evaluation images, and describes itself with the results. Its
+        accuracy is that on all evaluation images where the bundle stores it, and that on the sample elsewhere.
+
         Raises:
             SpecError: The network has no such sub-network.
+            BundleError: The file gives other logits than this engine.
         """
-        model = self.network(spec, self.calibrated([spec]), folded=True)
-        correct = self.bundle.known_correct(spec)
-        measured = None if correct is None else Measured(correct=correct, images=self.bundle.manifest.images)
-        add_metadata(model, self.bundle.experiment, self.bundle.manifest, spec, measured)
+        composed = self.network(spec, self.calibrated([spec]), folded=True)
+        model, optimiser = optimised_graph(composed)
+        pixels, labels = self.bundle.experiment.evaluation
+        # spread evenly: the images of a folder are sorted by class
+        sample = np.linspace(0, len(labels) - 1, min(SAMPLE_IMAGES, len(labels))).astype(np.int64)
+        images = self.bundle.experiment.normalise(pixels[sample])
+        logits, parity = self._compared(model, spec, images)
+        if parity > LARGEST_DIFFERENCE and optimiser != NOT_INSTALLED:
+            model, optimiser = composed, "none (the optimised graph gave other logits)"
+            logits, parity = self._compared(model, spec, images)
+        if not parity <= LARGEST_DIFFERENCE:
+            raise BundleError(
+                f"the self-contained file of {spec} gives other logits than the bundle ({parity:.1e} of the largest)"
+            )
+        correct, count = self.bundle.known_correct(spec), self.bundle.manifest.images
+        if correct is None:
+            correct, count = int((logits.argmax(1) == labels[sample]).sum()), len(sample)
+        measured = Measured(correct=correct, images=count, parity=parity, parity_images=len(sample))
+        add_metadata(model, self.bundle.experiment, self.bundle.manifest, spec, measured, optimiser=optimiser)
         serialised: bytes = model.SerializeToString()
         return serialised
+
+    def _compared(self, model: onnx.ModelProto, spec: Spec, images: Floats) -> tuple[Floats, float]:
+        """Return the logits of a model in plain onnxruntime, and how far they are from this engine's.
+
+        The distance is the largest difference, divided by the largest logit; NaN where logits are no numbers.
+        """
+        session = ort.InferenceSession(model.SerializeToString(), session_options(self.threads), providers=[CPU])
+        logits: Floats = session.run(None, {"images": images})[0]
+        expected = self.logits(spec, images)
+        return logits, float(np.abs(logits - expected).max() / np.abs(expected).max())
 
     def network(self, spec: Spec, statistics: Mapping[Route, Statistics], *, folded: bool) -> onnx.ModelProto:
         """Return a sub-network as a model with input `images`, output `logits` and any batch size.
@@ -382,8 +420,10 @@ def _images(experiment: Experiment, provider: Provider, pixels: Any) -> ort.OrtV
     return provider.value(experiment.normalise(pixels))
 
 
-def _calibration_batch(experiment: Experiment, images: Callable[[Any], ort.OrtValue], batch: int) -> ort.OrtValue:
-    return images(experiment.calibration[batch * CALIBRATION_BATCH : (batch + 1) * CALIBRATION_BATCH])
+def _calibration_batch(
+    experiment: Experiment, images: Callable[[Any], ort.OrtValue], batches: Sequence[slice], batch: int
+) -> ort.OrtValue:
+    return images(experiment.calibration[batches[batch]])
 
 
 def _cost(graph: MainGraph, budget: Budget, node: Node) -> float:

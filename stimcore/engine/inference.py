@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,21 @@ class Budget:
     sessions: int = 2 << 30
     unit: int = 64 << 20
     unit_steps: int = 64
+
+    @classmethod
+    def of_gpu(cls, free: int | None) -> Self:
+        """Return the budget for a GPU: at most half of its free memory, of which sessions keep their buffers too.
+
+        Args:
+            free: Free bytes of the GPU before anything was loaded; None where that is not known.
+
+        Example:
+            >>> Budget.of_gpu(80 << 30).evaluation == 20 << 30, Budget.of_gpu(None) == Budget()
+            (True, True)
+        """
+        if free is None:
+            return cls()
+        return cls(working=free // 16, calibration=free // 8, evaluation=free // 4, sessions=free // 16)
 
 
 @dataclass(frozen=True)

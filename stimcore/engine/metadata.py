@@ -21,15 +21,23 @@ class Measured:
         correct: Evaluation images that it classifies correctly.
         images: Number of evaluation images, from 1.
         parity: Largest difference of logits from its reference, divided by the largest logit; None when it wasn't compared.
+        parity_images: Number of images on which it was compared; None when these are all evaluation images.
     """
 
     correct: int
     images: int
     parity: float | None = None
+    parity_images: int | None = None
 
 
 def add_metadata(
-    model: onnx.ModelProto, experiment: Experiment, manifest: Manifest, spec: Spec, measured: Measured | None
+    model: onnx.ModelProto,
+    experiment: Experiment,
+    manifest: Manifest,
+    spec: Spec,
+    measured: Measured | None,
+    *,
+    optimiser: str | None = None,
 ) -> None:
     """Describe a model in its own file.
 
@@ -39,6 +47,7 @@ def add_metadata(
         manifest: The manifest of the network; only what is known before its files are written is used.
         spec: The sub-network.
         measured: Accuracy and parity; None where nothing was measured.
+        optimiser: What simplified the graph of a self-contained file, with its version; None for a graph that shares weights.
     """
     topology = manifest.topology
     short = topology.short(spec)
@@ -56,7 +65,7 @@ def add_metadata(
         "seed": str(manifest.seed),
         "label": manifest.label,
         "dataset": experiment.dataset,
-        "data_licence": experiment.licence,
+        "data_licence": experiment.licence or "unknown",
         "classes": _compact(experiment.classes),
         "preprocessing": _compact(experiment.preprocessing.to_dict()),
         "checkpoint_sha256": manifest.checkpoint_sha256,
@@ -75,6 +84,10 @@ def add_metadata(
         )
         if measured.parity is not None:
             properties["parity"] = f"{measured.parity:.3e}"
+        if measured.parity_images is not None:
+            properties["parity_images"] = str(measured.parity_images)
+    if optimiser is not None:
+        properties["optimiser"] = optimiser
     model.doc_string = text
     del model.metadata_props[:]
     for key, value in sorted(properties.items()):

@@ -19,6 +19,17 @@ ERRORS_ONLY = 3
 """onnxruntime's log level. Its warnings are about graphs that it could optimise further, which no user can act on."""
 
 
+CUDA_OPTIONS = {
+    # TF32 rounds to 10 bits: off, so that results agree with the torch reference
+    "use_tf32": 0,
+    # trying all algorithms takes longer than the few batches that most graphs run
+    "cudnn_conv_algo_search": "HEURISTIC",
+    # every session has an arena of its own, which by default grows to the next power of two
+    "arena_extend_strategy": "kSameAsRequested",
+}
+"""Options of the CUDA provider, for every session on a GPU."""
+
+
 def session_options(threads: int = 0, *, flush_denormals: bool = False, spin: bool = True) -> ort.SessionOptions:
     """Return the options of a session.
 
@@ -55,11 +66,15 @@ class Provider:
         name: onnxruntime's name of the provider.
         reason: Why networks don't run on a GPU, in one sentence; None on a GPU and where the CPU was asked for.
         device: Index of the GPU.
+        decomposes: Whether batch norms that are measured are written as reductions, because the provider's
+            `BatchNormalization` has no training mode. It is so for CUDA and for providers that are passed through; the tests
+            set it for the CPU, on which the same graphs must give the same counts.
     """
 
     name: str
     reason: str | None = None
     device: int = 0
+    decomposes: bool = False
 
     @property
     def degraded(self) -> bool:
@@ -87,9 +102,9 @@ class Provider:
         if not self.on_gpu:
             _share_memory()
             options.add_session_config_entry("session.use_env_allocators", "1")
-            return Session(ort.InferenceSession(model, options, providers=[CPU]), self)
-        # TF32 rounds to 10 bits: off, so that results agree with the torch reference
-        settings = {"device_id": self.device, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
+            others = [] if self.name == CPU else [self.name]
+            return Session(ort.InferenceSession(model, options, providers=[*others, CPU]), self)
+        settings = {"device_id": self.device, **CUDA_OPTIONS}
         session = _on_gpu(lambda: ort.InferenceSession(model, options, providers=[(self.name, settings), CPU]))
         # where CUDA fails, onnxruntime makes the session on the processor and does not say so
         if self.name not in session.get_providers():
@@ -116,7 +131,7 @@ class Provider:
 
     def describe(self) -> dict[str, str | bool]:
         """Return what records of measurements store about the provider."""
-        return {"provider": self.name, "onnxruntime": ort.__version__, "tf32": False}
+        return {"provider": self.name, "onnxruntime": ort.__version__, "tf32": bool(CUDA_OPTIONS["use_tf32"])}
 
 
 class Session:
@@ -165,7 +180,9 @@ def pick(device: str) -> Provider:
     """Return the provider for a device.
 
     Args:
-        device: `cpu`, `cuda`, `cuda:N`, or `auto` for a GPU where there is one.
+        device: `cpu`, `cuda`, `cuda:N`, or `auto` for a GPU where there is one. Also the name of another provider that this
+            onnxruntime was built with, such as `OpenVINOExecutionProvider`: it is passed through, and what it computes is not
+            vouched for.
 
     Raises:
         UsageError: The name is another one, or CUDA was asked for and can't run.
@@ -174,6 +191,10 @@ def pick(device: str) -> Provider:
         >>> pick("cpu").name
         'CPUExecutionProvider'
     """
+    if device.endswith("ExecutionProvider") and device not in (CPU, CUDA):
+        if device not in (present := ort.get_available_providers()):
+            raise UsageError(f"this onnxruntime has no provider '{device}'", allowed=", ".join(present))
+        return Provider(device, decomposes=True)
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
         raise UsageError(f"there is no device '{device}'", allowed="auto, cpu, cuda, cuda:0, ...")
@@ -181,7 +202,7 @@ def pick(device: str) -> Provider:
         return Provider(CPU)
     reason = why_no_cuda(int(index or 0))
     if reason is None:
-        return Provider(CUDA, device=int(index or 0))
+        return Provider(CUDA, device=int(index or 0), decomposes=True)
     if kind == "cuda":
         raise UsageError(f"device '{device}' can't be used: {reason}", allowed="auto, cpu")
     return Provider(CPU, reason)

@@ -3,8 +3,9 @@
 import onnxruntime as ort
 
 from stimcore.bundle import Bundle
+from stimcore.engine.cuda import CPU
 from stimcore.engine.graph.external import load_inlined
-from stimcore.engine.provider import CPU, session_options
+from stimcore.engine.provider import session_options
 from stimcore.errors import BundleError
 
 CHECK_BATCH = 500

@@ -26,14 +26,14 @@ from stimcore.bundle.store import recover, writing
 from stimcore.engine.provider import file_session
 from stimcore.engine.walls import refresh_walls, wall_images
 from stimcore.errors import BundleError, ParityError
-from stimcore.export.graphs import OPSET
 from stimcore.export.networks import NetworkWriter, SharedFiles, file_name, write_shared_files
 from stimcore.export.parity import FLOAT32, Parity
 from stimcore.export.unfinished import CheckedNetwork, UnfinishedBundle
+from stimcore.nets.onnx_part import OPSET
 from stimcore.runs.trained_run import TrainedRun
 from stimcore.subnets.spec import Spec
 
-EXPORTER = 3
+EXPORTER = 4
 """Raised whenever the same run folder would give other bytes."""
 
 OnProgress = Callable[[int, int, str], None]
@@ -61,7 +61,7 @@ class Exporter:
     def __init__(
         self, trained: TrainedRun, experiment: Experiment, name: str, *, spec: Spec | None = None, jobs: int = 1
     ) -> None:
-        self._trained, self._net, self._experiment = trained, trained.net.eval(), experiment
+        self.trained, self._net, self._experiment = trained, trained.net.eval(), experiment
         self._spec, self._jobs = spec, jobs
         self.target = experiment.path / name
 
@@ -117,8 +117,8 @@ class Exporter:
         """Return everything that decides about the bytes of the bundle."""
         return {
             "exporter": EXPORTER,
-            "checkpoint": files.sha256(self._trained.checkpoint),
-            "run": files.sha256(self._trained.folder / "run.json"),
+            "checkpoint": files.sha256(self.trained.checkpoint),
+            "run": files.sha256(self.trained.folder / "run.json"),
             "experiment": self._experiment.sha256,
             "specs": [str(spec) for spec in wanted],
             "program": _program(),
@@ -141,10 +141,10 @@ class Exporter:
 
     def _manifest(self, part: UnfinishedBundle, shared: SharedFiles, sources: Mapping[str, Any]) -> Manifest:
         """Return the manifest without networks, and copy the records of the training."""
-        run = self._trained.run
+        run = self.trained.run
         names = [STATISTICS, WEIGHTS]
-        if (self._trained.folder / TRAINING).exists():
-            shutil.copyfile(self._trained.folder / TRAINING, part.path / TRAINING)
+        if (self.trained.folder / TRAINING).exists():
+            shutil.copyfile(self.trained.folder / TRAINING, part.path / TRAINING)
             names.append(TRAINING)
         return Manifest(
             topology=self._net.topology,

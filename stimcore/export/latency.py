@@ -1,7 +1,6 @@
 """Latencies of listed networks on the machine at hand: `latency.json`, the only file of a bundle that is measured in time."""
 
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +14,10 @@ from stimcore.analysis.comparisons import Option, pareto_front
 from stimcore.bundle import Bundle
 from stimcore.bundle.bundle import LATENCY
 from stimcore.bundle.store import update_bundle
-from stimcore.engine.provider import CPU
+from stimcore.engine.cuda import CPU
 from stimcore.engine.spotcheck import listed_session
 from stimcore.errors import UsageError
+from stimcore.runs.machine import processor_name
 
 TIMED_BATCHES = (1, 32)
 """Images per call that are timed."""
@@ -29,7 +29,7 @@ def measure(
     bundle: Bundle,
     *,
     threads: int = 1,
-    rounds: int = ROUNDS,
+    rounds: int | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Time every listed network on the CPU. The networks take turns, so that a busy moment slows all of them alike.
@@ -37,13 +37,14 @@ def measure(
     Args:
         bundle: The bundle.
         threads: Threads inside one operator.
-        rounds: Calls that count, for each network and batch size.
+        rounds: Calls that count, for each network and batch size; `ROUNDS` when None.
         report: Called after every round with the rounds done and their total.
 
     Returns:
-        `latency_ms` (file -> `batch1_p50`, `batch1_p95`, `batch32_p50`, `batch32_p95`), `latency_on` (provider, threads,
-        machine, versions, calls), `pareto` (the files on the front of accuracy and batch-1 median, fastest first).
+        `latency_ms` (file -> `batch1_p50`, `batch1_p95`, `batch32_p50`, `batch32_p95`), `latency_on` (`conditions` and the
+        number of calls), `pareto` (the files on the front of accuracy and batch-1 median, fastest first).
     """
+    rounds = ROUNDS if rounds is None else rounds
     names = list(bundle.manifest.networks)
     images = {batch: np.zeros((batch, *bundle.experiment.image_shape), np.float32) for batch in TIMED_BATCHES}
     times: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in TIMED_BATCHES} for name in names}
@@ -71,16 +72,47 @@ def measure(
     }
     return {
         "latency_ms": latency,
-        "latency_on": {
-            "provider": CPU,
-            "threads": threads,
-            "machine": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "onnxruntime": ort.__version__,
-            "calls": rounds,
-        },
+        "latency_on": {**conditions(threads), "calls": rounds},
         "pareto": [option.name for option in pareto_front(_options(bundle, latency))],
     }
+
+
+def conditions(threads: int) -> dict[str, Any]:
+    """Return what times depend on: provider, threads, processor, cores and version of onnxruntime.
+
+    Args:
+        threads: Threads inside one operator.
+    """
+    return {
+        "provider": CPU,
+        "threads": threads,
+        "machine": processor_name(),
+        "cores": os.cpu_count(),
+        "onnxruntime": ort.__version__,
+    }
+
+
+def in_words(measured_on: Mapping[str, Any]) -> str:
+    """Return in words where times were measured.
+
+    Example:
+        >>> in_words({"machine": "AMD EPYC", "threads": 2, "provider": "CPUExecutionProvider", "onnxruntime": "1.30.0"})
+        'AMD EPYC, threads 2, CPUExecutionProvider, onnxruntime 1.30.0'
+    """
+    on = {key: measured_on.get(key, "unknown") for key in ("machine", "threads", "provider", "onnxruntime")}
+    return f"{on['machine']}, threads {on['threads']}, {on['provider']}, onnxruntime {on['onnxruntime']}"
+
+
+def why_other(measured: Mapping[str, Any], threads: int) -> str | None:
+    """Return why stored times say nothing about this machine and this number of threads; None when they do.
+
+    Args:
+        measured: What `measure` returned, here or elsewhere.
+        threads: Threads inside one operator that are asked for.
+    """
+    stored, here = measured.get("latency_on", {}), conditions(threads)
+    words = [f"{key} was {stored.get(key, 'not stored')}, is now {now}" for key, now in here.items() if stored.get(key) != now]
+    return "; ".join(words) or None
 
 
 def _quantile(values: Sequence[float], percent: int) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,13 +77,18 @@ class Parity:
         return None
 
 
-def evaluation_logits(run: Callable[[Floats], Floats], experiment: Experiment) -> Floats:
+def evaluation_logits(
+    run: Callable[[NDArray[Any]], Floats],
+    experiment: Experiment,
+    prepare: Callable[[NDArray[np.uint8]], NDArray[Any]] | None = None,
+) -> Floats:
     """Return the logits `[N, K]` of a network for all evaluation images.
 
     Args:
-        run: Returns the logits of a batch of normalised images `[B, C, H, W]`.
+        run: Returns the logits of a batch of prepared images.
         experiment: The experiment with the images.
+        prepare: Makes a batch of stored images what `run` takes; the experiment's preprocessing when None.
     """
-    pixels = experiment.evaluation[0]
+    pixels, prepare = experiment.evaluation[0], prepare or experiment.normalise
     batches = [pixels[start : start + CHECK_BATCH] for start in range(0, len(pixels), CHECK_BATCH)]
-    return np.concatenate([run(experiment.normalise(batch)) for batch in batches])
+    return np.concatenate([run(prepare(batch)) for batch in batches])

@@ -8,6 +8,7 @@ from stimcore.data.normalise import Normalisation
 from stimcore.errors import UsageError
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
+from stimcore.methods.table import short_name
 from stimcore.runs.trained_run import open_run
 from stimcore.subnets.families import ordered
 from stimcore.subnets.spec import Spec
@@ -26,6 +27,7 @@ class ExportRequest:
         twin: The sub-network of the experiment's network that this network equals; None for the one that the run names.
         data_root: Folder of the data set, where it is another one than during the run.
         jobs: Files that are checked at once.
+        trust_code: Whether modules that the run names as its network and its method may be imported.
     """
 
     run_dir: Path
@@ -35,6 +37,7 @@ class ExportRequest:
     twin: str | None = None
     data_root: Path | None = None
     jobs: int = 1
+    trust_code: bool = False
 
 
 def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
@@ -47,7 +50,7 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
         UsageError: Something that was asked for does not exist or does not fit together.
         StimcoreError: The run, its data set or the experiment is missing or broken.
     """
-    trained = open_run(request.run_dir)
+    trained = open_run(request.run_dir, trust_code=request.trust_code)
     run, topology = trained.run, trained.net.topology
     twin = request.twin or run.spec
     experiment = shared_experiment(
@@ -63,7 +66,7 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
             f"a network with {'-'.join(map(str, topology.sizes))} blocks as {twin}",
             allowed="a sub-network with as many blocks per stage",
         )
-    base = run.method if spec is None else f"twin-{experiment.topology.short(spec)}"
+    base = short_name(run.method) if spec is None else f"twin-{experiment.topology.short(spec)}"
     name = request.name or bundle_name(run.name or base, run.seed)
     if name.startswith(".") or Path(name).name != name:
         raise UsageError(f"a bundle named '{name}'", allowed="letters, digits, dots and dashes, not beginning with a dot")

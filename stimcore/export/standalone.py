@@ -17,6 +17,7 @@ from stimcore.engine.provider import file_session
 from stimcore.errors import ParityError
 from stimcore.export.exporter import OnProgress, ignore_progress
 from stimcore.export.parity import FLOAT16, FLOAT32, Floats, Parity, evaluation_logits
+from stimcore.export.uint8_input import PIXELS, as_pixels, describe_input, with_preprocessing
 from stimcore.subnets.spec import Spec
 
 FOLDER, INDEX = "standalone", "index.json"
@@ -34,6 +35,7 @@ class Standalone:
         sha256: Hash of the file.
         bytes: Bytes of the file.
         precision: `float32` or `float16`.
+        input: `images` (normalised, float32) or `pixels` (uint8, preprocessing in the graph).
         parity: Largest difference of logits, divided by the largest logit.
         agreement: Share of images for which both give the same class.
         correct: Evaluation images that the file classifies correctly in onnxruntime.
@@ -45,6 +47,7 @@ class Standalone:
     sha256: str
     bytes: int
     precision: str
+    input: str
     parity: float
     agreement: float
     correct: int
@@ -52,7 +55,12 @@ class Standalone:
 
 
 def write_standalone(
-    bundle: Bundle, specs: Sequence[Spec], *, half: bool = False, on_progress: OnProgress = ignore_progress
+    bundle: Bundle,
+    specs: Sequence[Spec],
+    *,
+    half: bool = False,
+    preprocessing: bool = False,
+    on_progress: OnProgress = ignore_progress,
 ) -> list[Standalone]:
     """Write `standalone/NAME.onnx` for every spec into the bundle's folder, and `standalone/index.json`.
 
@@ -60,6 +68,8 @@ def write_standalone(
         bundle: Opened and verified.
         specs: Any sub-networks.
         half: Also write each file in half precision (float16 weights and arithmetic, float32 input and output).
+        preprocessing: Also write each file with the preprocessing in its graph, `NAME-uint8.onnx`: see
+            `stimcore.export.uint8_input`.
         on_progress: Called after every file.
 
     Raises:
@@ -71,7 +81,7 @@ def write_standalone(
     try:
         engine = Engine(bundle, device="cpu")
         rows: list[Standalone] = []
-        total = len(specs) * (1 + half)
+        total = len(specs) * (1 + half) * (1 + preprocessing)
         for spec in specs:
             reference = evaluation_logits(partial(engine.logits, spec), bundle.experiment)
             model = onnx.load_from_string(engine.standalone(spec))
@@ -79,6 +89,12 @@ def write_standalone(
             variants = [(f"{stem}.onnx", "float32", model)]
             if half:
                 variants.append((f"{stem}-fp16.onnx", "float16", _in_half_precision(model)))
+            if preprocessing:
+                steps = bundle.experiment.preprocessing
+                variants += [
+                    (f"{name.removesuffix('.onnx')}-uint8.onnx", precision, with_preprocessing(variant, steps))
+                    for name, precision, variant in variants
+                ]
             for name, precision, variant in variants:
                 rows.append(_write(bundle, spec, name, precision, variant, reference))
                 line = f"{FOLDER}/{name}: {rows[-1].bytes / 1e6:.2f} MB, parity {rows[-1].parity:.1e}"
@@ -104,7 +120,9 @@ def _write(bundle: Bundle, spec: Spec, name: str, precision: str, model: onnx.Mo
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
     session = file_session(path)
-    logits = evaluation_logits(lambda images: session.run(None, {"images": images})[0], bundle.experiment)
+    steps, given = bundle.experiment.preprocessing, model.graph.input[0].name
+    prepare = partial(as_pixels, preprocessing=steps) if given == PIXELS else steps
+    logits = evaluation_logits(lambda images: session.run(None, {given: images})[0], bundle.experiment, prepare)
     parity = Parity.of(logits, reference)
     tolerance = FLOAT32 if precision == "float32" else FLOAT16
     if (reason := parity.complaint(name, tolerance)) is not None:
@@ -112,7 +130,10 @@ def _write(bundle: Bundle, spec: Spec, name: str, precision: str, model: onnx.Mo
     labels = bundle.experiment.evaluation[1]
     correct = int((logits.argmax(1) == labels).sum())
     measured = Measured(correct=correct, images=len(labels), parity=parity.error)
-    add_metadata(model, bundle.experiment, bundle.manifest, spec, measured)
+    optimiser = next(item.value for item in model.metadata_props if item.key == "optimiser")
+    add_metadata(model, bundle.experiment, bundle.manifest, spec, measured, optimiser=optimiser)
+    if given == PIXELS:
+        describe_input(model, steps)
     path.write_bytes(model.SerializeToString())
     return Standalone(
         file=name,
@@ -120,6 +141,7 @@ def _write(bundle: Bundle, spec: Spec, name: str, precision: str, model: onnx.Mo
         sha256=files.sha256(path),
         bytes=path.stat().st_size,
         precision=precision,
+        input=given,
         parity=parity.error,
         agreement=parity.agreement,
         correct=correct,

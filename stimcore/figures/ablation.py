@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from stimcore.analysis.comparisons import LambdaAblation
-from stimcore.analysis.estimates import accuracy
+from stimcore.analysis.seeds import main_accuracy
 from stimcore.figures.layout import apply_layout, error_bars
 from stimcore.figures.style import STYLES
 
@@ -12,7 +12,7 @@ def lambda_figure(ablation: LambdaAblation) -> go.Figure:
     """Return the main network's accuracy over lambda (log axis); common training is a line across with its 95% interval."""
     figure = go.Figure()
     style = STYLES["stimulative"]
-    estimates = [accuracy(result) for _, result in ablation.points]
+    estimates = [main_accuracy(network) for _, network in ablation.points]
     weights = [weight for weight, _ in ablation.points]
     values = [estimate.value for estimate in estimates]
     figure.add_scatter(
@@ -26,7 +26,7 @@ def lambda_figure(ablation: LambdaAblation) -> go.Figure:
         hovertemplate="lambda %{x}: %{y:.2f} %<extra></extra>",
     )
     if ablation.common is not None:
-        common, line = accuracy(ablation.common), STYLES["common"]
+        common, line = main_accuracy(ablation.common), STYLES["common"]
         figure.add_hrect(y0=common.low, y1=common.high, fillcolor=line.color, opacity=0.12, line_width=0)
         figure.add_hline(y=common.value, line={"color": line.color, "dash": line.dash, "width": 2})
         # A line across is not a trace: this empty one names it in the legend, and no point of it is in the CSV.

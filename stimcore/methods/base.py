@@ -7,7 +7,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ class StepContext:
         autocast: Returns the context manager in which forwards run; it chooses their precision.
         backward: Adds the gradients of a scalar to `.grad`, multiplied by the scale of the precision where it has one.
         label_smoothing: In [0, 1); 0 is off.
+        epoch: Epochs of the run before this step, with the part of the epoch that has passed.
         smaller: The same crops as `images`, resized from the original images to the sides that `Method.draw_sides` returned.
     """
 
@@ -38,7 +39,26 @@ class StepContext:
     autocast: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
     backward: Callable[[Tensor], None] = field(default=lambda loss: loss.backward())
     label_smoothing: float = 0.0
+    epoch: float = 0.0
     smaller: tuple[Tensor, ...] = ()
+
+    def split(self, num_parts: int) -> list["StepContext"]:
+        """Return the batch in equal parts, in order; the number of images is a multiple of `num_parts`.
+
+        The parts share the generator.
+        """
+        if num_parts == 1:
+            return [self]
+        size = len(self.images) // num_parts
+        return [
+            replace(
+                self,
+                images=self.images[start : start + size],
+                labels=self.labels[start : start + size],
+                smaller=tuple(images[start : start + size] for images in self.smaller),
+            )
+            for start in range(0, len(self.images), size)
+        ]
 
 
 class Method(ABC):

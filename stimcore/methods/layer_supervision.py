@@ -13,6 +13,7 @@ from stimcore.methods.base import Losses, Method, StepContext
 from stimcore.methods.exits import LinearHeads, block_shapes, forward_with_features, pool, stage_coefficients, supervised_stages
 from stimcore.methods.losses import cross_entropy
 from stimcore.nets.staged import StagedNet
+from stimcore.nets.transfer import send
 
 
 class BlockHeads(LinearHeads):
@@ -48,7 +49,7 @@ class LayerSupervision(Method):
             vectors, logits = forward_with_features(net, batch.images, range(1, net.topology.num_blocks + 1), pool)
             main = cross_entropy(logits, batch.labels, batch.label_smoothing)
             head_losses = [cross_entropy(out, batch.labels, batch.label_smoothing) for out in heads(vectors).values()]
-        layer_ce = (torch.tensor(heads.coefficients, device=main.device, dtype=main.dtype) * torch.stack(head_losses)).sum()
+        layer_ce = (send(torch.tensor(heads.coefficients, dtype=main.dtype), main.device) * torch.stack(head_losses)).sum()
         loss = main + layer_ce
         batch.backward(loss)
         return {"loss": loss.detach(), "main_ce": main.detach(), "layer_ce": layer_ce.detach()}

@@ -13,6 +13,7 @@ from stimcore.methods.base import Losses, Method, StepContext
 from stimcore.methods.exits import LinearHeads, block_shapes, forward_with_features, pool, stage_coefficients, supervised_stages
 from stimcore.methods.losses import cross_entropy
 from stimcore.nets.staged import StagedNet
+from stimcore.nets.transfer import send
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class StageSupervision(Method):
             vectors, logits = forward_with_features(net, batch.images, ends, pool)
             main = cross_entropy(logits, batch.labels, batch.label_smoothing)
             head_losses = [cross_entropy(out, batch.labels, batch.label_smoothing) for out in heads(vectors).values()]
-        coefficients = torch.tensor(stage_coefficients(len(ends)), device=main.device, dtype=main.dtype)
+        coefficients = send(torch.tensor(stage_coefficients(len(ends)), dtype=main.dtype), main.device)
         stage_ce = (coefficients * torch.stack(head_losses)).sum()
         loss = main + stage_ce
         batch.backward(loss)

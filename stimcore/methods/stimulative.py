@@ -8,6 +8,7 @@ and several sub-networks; Yu & Huang 2019, "Universally slimmable networks and i
 rule.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class Stimulative(Method):
 
     Attributes:
         weight: The paper's lambda, from 0. The paper uses 5 (MobileNetV3 on CIFAR-10), 10 (CIFAR-100) and 1 (ImageNet).
+        weight_warmup: Epochs over which the weight grows linearly from 0, from 0. A large weight in the first epochs pulls the
+            sub-networks to a main network that only guesses, and with their shared weights the main network too.
         temperature: Temperature of the KL term, more than 0; must be 1 with an amplitude.
         sample: Sample space: `ordered` (the paper), `deletions` or `deletions+permutations`; a key of `SAMPLE_SPACES`.
         max_skipped: Cap on the sample space: for each stage how many blocks may be skipped at most; no cap when None.
@@ -59,6 +62,7 @@ class Stimulative(Method):
     """
 
     weight: float = 1.0
+    weight_warmup: float = 0.0
     temperature: float = 1.0
     sample: str = "ordered"
     max_skipped: tuple[int, ...] | None = None
@@ -73,6 +77,8 @@ class Stimulative(Method):
     def __post_init__(self) -> None:
         if not self.weight >= 0:
             raise UsageError(f"a lambda of {self.weight}", allowed="0 and more")
+        if not 0 <= self.weight_warmup < math.inf:
+            raise UsageError(f"a weight_warmup of {self.weight_warmup}", allowed="0 and more epochs")
         if not self.temperature > 0:
             raise UsageError(f"a temperature of {self.temperature}", allowed="more than 0")
         if not isinstance(self.subnets, int) or self.subnets < 1:
@@ -104,6 +110,10 @@ class Stimulative(Method):
     def num_subnets(self) -> int:
         """Number of sub-networks that a step runs: the random ones, and with `sandwich` the smallest."""
         return self.subnets + self.sandwich
+
+    def weight_at(self, epoch: float) -> float:
+        """Return the weight of the second term when so many epochs have passed."""
+        return self.weight * min(1.0, epoch / self.weight_warmup) if self.weight_warmup else self.weight
 
     def draw(self, topology: Topology, rng: random.Random) -> list[Spec]:
         """Draw the sub-networks of one step: first the random ones, then with `sandwich` the smallest.
@@ -170,6 +180,7 @@ class Stimulative(Method):
         target = logits.detach()  # the main logits are a constant in the second term
         del logits  # the last reference into the main suffix's graph
 
+        weight = self.weight_at(batch.epoch)
         second = torch.zeros_like(ce)
         for sub, images in zip(subs, batch.smaller or [leaf] * len(subs), strict=True):
             norms = [norm for part in sub[shared:] for norm in batch_norms(part.module)]
@@ -177,14 +188,14 @@ class Stimulative(Method):
             # overwrite those of the main suffix, which has the same batch norms.
             with running_statistics_frozen(norms), batch.autocast():
                 sub_loss = self.sub_loss(target, run_parts(sub[shared:], images), batch)
-            batch.backward(self.weight / len(subs) * sub_loss)
+            batch.backward(weight / len(subs) * sub_loss)
             second += sub_loss.detach() / len(subs)
 
         if leaf.grad is not None:
             # Not `batch.backward`, which multiplies a loss by the scale of the precision: `leaf.grad` is scaled already.
             torch.autograd.backward(cut, leaf.grad)
         ce = ce.detach()
-        return {"loss": ce + self.weight * second, "main_ce": ce, "sub_ce" if self.target == "labels" else "sub_kl": second}
+        return {"loss": ce + weight * second, "main_ce": ce, "sub_ce" if self.target == "labels" else "sub_kl": second}
 
     def _shared_length(self, main: Sequence[Part], subs: Sequence[Sequence[Part]], batch: StepContext) -> int:
         """Return how many leading parts all forwards of a step share."""

@@ -1,6 +1,7 @@
-"""The table of training methods. A new method is a file, a card and a line here."""
+"""The table of training methods. A new method is a file, a card and a line here; a method of your own is `MODULE:CLASS`."""
 
 import dataclasses
+import inspect
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from stimcore.methods.self_distillation import SelfDistillation
 from stimcore.methods.stage_supervision import StageSupervision
 from stimcore.methods.stimulative import Stimulative
 from stimcore.methods.stochastic_depth import StochasticDepth
+from stimcore.nets.own import OWN_NAME, import_own
 
 METHODS: dict[str, type[Method]] = {
     "common": Common,
@@ -29,7 +31,7 @@ def make(name: str, options: Mapping[str, Any]) -> Method:
     """Return a method with its options.
 
     Args:
-        name: A key of `METHODS`.
+        name: A key of `METHODS`, or `MODULE:CLASS`.
         options: Fields of its dataclass; those that are absent have their default.
 
     Raises:
@@ -42,19 +44,69 @@ def make(name: str, options: Mapping[str, Any]) -> Method:
         Traceback (most recent call last):
         stimcore.errors.UsageError: weight='five' for stimulative; allowed: a number.
     """
-    if name not in METHODS:
-        raise UsageError(f"there is no method '{name}'", allowed=", ".join(METHODS))
-    fields = {field.name: field for field in dataclasses.fields(METHODS[name])}  # type: ignore[arg-type]  # every class of the table is a dataclass, which `type[Method]` does not state
+    kind = method_class(name)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # `method_class` returns dataclasses, which `type[Method]` does not state
     if unknown := sorted(set(options) - set(fields)):
         raise UsageError(f"{name} has no option {', '.join(unknown)}", allowed=", ".join(fields) or "no options")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-    types = typing.get_type_hints(METHODS[name])
+    types = typing.get_type_hints(kind)
     for key, value in values.items():
         if not _fits(types[key], value):
             raise UsageError(
                 f"{key}={value!r} for {name}", allowed=_TYPE_NAMES.get(types[key], "numbers between commas, one per stage")
             )
-    return METHODS[name](**values)
+    try:
+        return kind(**values)
+    except TypeError as reason:  # an own method may have options without a default
+        raise UsageError(f"{name} can't be made: {reason}", todo="Give the option with --option NAME=VALUE.") from reason
+
+
+def method_class(name: str) -> type[Method]:
+    """Return the class of a training method.
+
+    Args:
+        name: A key of `METHODS`, or `MODULE:CLASS` for a method that a user wrote, whose module is imported.
+
+    Raises:
+        UsageError: There is no such method, or it is not a dataclass that implements `Method`.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    if not OWN_NAME.match(name):
+        raise UsageError(f"there is no method '{name}'", allowed=", ".join(METHODS) + ", MODULE:CLASS for your own")
+    kind = import_own("method", name)
+    if not (isinstance(kind, type) and issubclass(kind, Method) and dataclasses.is_dataclass(kind)):
+        raise UsageError(
+            f"'{name}' is no training method", allowed="a dataclass that inherits from stimcore.methods.base.Method"
+        )
+    if inspect.isabstract(kind):
+        raise UsageError(f"the method '{name}' has no function {', '.join(sorted(kind.__abstractmethods__))}")
+    return kind
+
+
+def is_method(name: str) -> bool:
+    """Return whether a name is that of a training method, and not `imported`. No module of a user is imported for this."""
+    return name in METHODS or OWN_NAME.match(name) is not None
+
+
+def is_own_method(name: str) -> bool:
+    """Return whether a name stands for a method in a module of the user, which `make` would import.
+
+    Example:
+        >>> is_own_method("my_methods:Mixed"), is_own_method("stimulative"), is_own_method("imported")
+        (True, False, False)
+    """
+    return name not in METHODS and is_method(name)
+
+
+def short_name(name: str) -> str:
+    """Return a method's name as names of runs and folders have it: for an own method that of its class.
+
+    Example:
+        >>> short_name("stimulative"), short_name("my_methods:Mixed")
+        ('stimulative', 'Mixed')
+    """
+    return name.rpartition(":")[2]
 
 
 def restore(name: str, options: Mapping[str, Any]) -> Method:
@@ -64,7 +116,7 @@ def restore(name: str, options: Mapping[str, Any]) -> Method:
     today's default: see `Method.old_defaults`.
 
     Args:
-        name: A key of `METHODS`.
+        name: A key of `METHODS`, or `MODULE:CLASS`.
         options: The options that the run stored.
 
     Raises:
@@ -74,8 +126,7 @@ def restore(name: str, options: Mapping[str, Any]) -> Method:
         >>> restore("self_distillation", {"alpha": 0.2}).feature, make("self_distillation", {"alpha": 0.2}).feature
         ('image', 'batch')
     """
-    old_defaults = METHODS[name].old_defaults if name in METHODS else {}
-    return make(name, {**old_defaults, **options})
+    return make(name, {**method_class(name).old_defaults, **options})
 
 
 _TYPE_NAMES = {float: "a number", int: "a whole number", bool: "true or false", str: "a word", float | None: "a number"}

@@ -1,6 +1,5 @@
 """The catalogue: every network that has a name."""
 
-import importlib
 import re
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +7,7 @@ from functools import partial
 from stimcore.errors import UsageError
 from stimcore.nets import cifar_resnet, densenet, resnet
 from stimcore.nets.mobilenetv3 import mobilenetv3
+from stimcore.nets.own import OWN_NAME, import_own
 from stimcore.nets.staged import StagedNet
 
 Builder = Callable[..., StagedNet]
@@ -28,7 +28,6 @@ PATTERNS = (
 
 _WIDTH = re.compile(r"mobilenetv3-w(?P<width>[0-9]+(\.[0-9]+)?)\Z")
 _CIFAR = re.compile(r"resnet(?P<depth>[1-9][0-9]{0,3})(-w(?P<width>[1-9][0-9]?))?\Z")
-_OWN = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<function>[A-Za-z_]\w*)\Z")
 
 
 def native_shape(name: str) -> tuple[tuple[int, int, int], int]:
@@ -77,30 +76,21 @@ def build(name: str, *, input_shape: tuple[int, int, int], num_classes: int) -> 
         return mobilenetv3(width=float(match["width"]), input_shape=input_shape, num_classes=num_classes)
     if (net := densenet.densenet_from_name(name, input_shape=input_shape, num_classes=num_classes)) is not None:
         return net
-    if match := _OWN.match(name):
-        return _import_builder(match["module"], match["function"])(input_shape=input_shape, num_classes=num_classes)
+    if OWN_NAME.match(name):
+        net = import_own("network", name)(input_shape=input_shape, num_classes=num_classes)
+        if not isinstance(net, StagedNet):
+            raise UsageError(
+                f"{name} returned a {type(net).__name__}", allowed="a network that stimcore.nets.own.staged returned"
+            )
+        return net
     raise UsageError(f"there is no network '{name}'", allowed=", ".join(NETWORKS) + "; " + PATTERNS)
 
 
-def _import_builder(module: str, function: str) -> Builder:
-    """Return a function of `input_shape` and `num_classes` that a user wrote, imported by its name.
+def is_own(name: str) -> bool:
+    """Return whether a name stands for a network in a module of the user, which `build` would import.
 
-    The builder that is returned checks that the function really returns a `StagedNet`.
+    Example:
+        >>> is_own("my_module:my_network"), is_own("resnet20")
+        (True, False)
     """
-    try:
-        builder = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as reason:
-        raise UsageError(
-            f"there is no network '{module}:{function}': {reason}", todo="Is the module on the import path (PYTHONPATH)?"
-        ) from reason
-
-    def build_and_check(**shapes: object) -> StagedNet:
-        net = builder(**shapes)
-        if not isinstance(net, StagedNet):
-            raise UsageError(
-                f"{module}:{function} returned a {type(net).__name__}",
-                allowed="a network that stimcore.nets.own.staged returned",
-            )
-        return net
-
-    return build_and_check
+    return name not in NETWORKS and OWN_NAME.match(name) is not None

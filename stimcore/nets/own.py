@@ -4,16 +4,50 @@ Nothing needs to be declared: the network is run once to find its removable bloc
 module.
 """
 
+import importlib
+import re
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stimcore.errors import UsageError
+from stimcore.nets.norms import give_running_statistics
 from stimcore.nets.probe import fixed_blocks
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.topology import Topology
+
+OWN_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
+"""Names of definitions that a user wrote: `MODULE:NAME`."""
+
+
+def import_own(what: str, name: str) -> Any:
+    """Return a definition that a user wrote, imported by its name `MODULE:NAME`.
+
+    Importing runs the module, so that only names from the command line and from trusted run folders may reach this.
+
+    Args:
+        what: What is looked for, for the error message: `network` or `method`.
+        name: `MODULE:NAME`.
+
+    Raises:
+        UsageError: The module can't be imported, or has no such name.
+
+    Example:
+        >>> import_own("network", "nowhere:build")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        stimcore.errors.UsageError: there is no network 'nowhere:build': No module named 'nowhere'. Is the module on the ...
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as reason:  # importing runs the user's code, which may fail in any way
+        raise UsageError(
+            f"there is no {what} '{name}': {str(reason) or type(reason).__name__}",
+            todo="Is the module on the import path (PYTHONPATH)?",
+        ) from reason
 
 
 def staged(
@@ -26,6 +60,8 @@ def staged(
     name: str = "own",
 ) -> StagedNet:
     """Return a module as stages of blocks, so that its sub-networks can be trained, evaluated and exported.
+
+    Batch norms without running statistics get some: see `stimcore.nets.norms.give_running_statistics`.
 
     Args:
         module: The whole network; maps images `[B, C, H, W]` to logits `[B, K]`. Its parameters keep their names.
@@ -67,6 +103,7 @@ def staged(
             f"no part has the parameters {', '.join(left_out[:5])} of the module",
             allowed="stem, blocks and head that make up the whole module",
         )
+    give_running_statistics(module)
     example = torch.rand((2, *input_shape), generator=torch.Generator().manual_seed(0))
     shapes, logits = _run(module, parts, example)
     _check_shapes([len(stage) for stage in stages], shapes)

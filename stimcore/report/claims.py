@@ -19,6 +19,9 @@ ADDED = (
 )
 
 
+PAPERS, OURS = "What the paper claims", "What we add"
+"""Titles of the two groups of claims."""
+
 Criterion = Callable[[ExperimentResults], Finding]
 
 
@@ -39,6 +42,11 @@ class Claim:
     finding: Finding
 
     @property
+    def added(self) -> bool:
+        """Whether the claim is ours: a criterion that the paper does not state."""
+        return ADDED in self.criterion
+
+    @property
     def verdict(self) -> str:
         """`holds`, `does not hold` or `not measured`."""
         if self.finding.holds is None:
@@ -47,10 +55,15 @@ class Claim:
 
     @property
     def clarity(self) -> str:
-        """Whether the interval confirms the verdict: `clearly` or `within noise`; empty where there is no interval."""
+        """Whether the interval confirms the verdict: `clearly`, `one seed` or `within noise`; empty without an interval.
+
+        An interval over the choice of images says nothing of the luck of a seed: with one seed no verdict is clear.
+        """
         if self.finding.clear is None:
             return ""
-        return "clearly" if self.finding.clear else "within noise"
+        if not self.finding.clear:
+            return "within noise"
+        return "clearly" if self.finding.seeds > 1 else "one seed"
 
     @property
     def full_verdict(self) -> str:
@@ -184,18 +197,39 @@ def judge_claims(results: ExperimentResults) -> list[Claim]:
 
 def claims_section(claims: Sequence[Claim]) -> Section:
     """Return the section with one row per claim; those that could not be measured state what is missing."""
-    table = Table(
-        "claims",
-        "Claims",
-        (Column("claim"), Column("verdict here"), Column("criterion"), Column("paper"), Column("measured here")),
-        [(claim.name, claim.full_verdict, claim.criterion, claim.printed, claim.finding.measured) for claim in claims],
-    )
+    columns = (Column("claim"), Column("verdict here"), Column("criterion"), Column("paper"), Column("measured here"))
+    tables = [
+        Table(
+            name,
+            title,
+            columns,
+            [(claim.name, claim.full_verdict, claim.criterion, claim.printed, claim.finding.measured) for claim in rows],
+        )
+        for name, title, rows in (
+            ("claims", PAPERS, measured_claims(claims)),
+            ("claims-added", OURS, measured_claims(claims, added=True)),
+        )
+        if rows
+    ]
     return Section(
         name="claims",
         title="Which of the paper's claims hold here",
         text=(
             "The criteria were fixed before any number was seen, except for those that state otherwise. The verdict follows "
-            "from the measured number; 'clearly' means that its whole interval confirms it, 'within noise' that it does not.",
+            "from the measured number; 'clearly' means that its whole interval over several seeds confirms it, 'one seed' that "
+            "its interval confirms it for the only seed there is, and 'within noise' that it does not.",
         ),
-        tables=(table,),
+        tables=tables,
+        gaps=[sentence] if (sentence := unmeasured_sentence(claims)) else [],
     )
+
+
+def measured_claims(claims: Sequence[Claim], *, added: bool = False) -> list[Claim]:
+    """Return the claims that the experiment says something about: the paper's, or those that we added."""
+    return [claim for claim in claims if claim.added == added and claim.verdict != UNMEASURED]
+
+
+def unmeasured_sentence(claims: Sequence[Claim]) -> str:
+    """Return a sentence that names the claims which the experiment has no results for; empty when there are none."""
+    names = [claim.name for claim in claims if claim.verdict == UNMEASURED]
+    return f"This experiment does not measure: {', '.join(names)}." if names else ""

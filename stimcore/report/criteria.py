@@ -5,6 +5,7 @@ A verdict follows from the measured number alone; `clear` adds whether the whole
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from stimcore.analysis import paper
 from stimcore.analysis.bound import measure_bound
@@ -13,14 +14,18 @@ from stimcore.analysis.comparisons import (
     lambda_ablation,
     nested_family,
     nested_table,
+    ordered,
     ranking,
     twin_gaps,
 )
-from stimcore.analysis.estimates import Estimate, accuracy, difference, drop, ratio
+from stimcore.analysis.estimates import Estimate, drop, ratio
 from stimcore.analysis.loafing import Overall, count_improved, overall, shared_results
+from stimcore.analysis.networks import TrainedNetwork
 from stimcore.analysis.result import Sweep
+from stimcore.analysis.seeds import all_ordered, compare, over_seeds, runs_of
+from stimcore.analysis.seeds import main_accuracy as main_accuracy_of
 from stimcore.analysis.spreads import Spread, deletion_curve, first_blocks_kept, permutation_curve, single_deletions
-from stimcore.analysis.training_cost import TrainingCost, training_cost
+from stimcore.analysis.training_cost import TrainingCost, memory_ratio, training_cost
 from stimcore.report.results import ExperimentResults, NetworkResults, method_words
 
 NEAR_POINTS = 2.0
@@ -39,19 +44,21 @@ class Finding:
         measured: The numbers, in words.
         holds: The verdict; None where nothing could be measured.
         clear: Whether the interval lies wholly on the verdict's side; None where there is no interval.
+        seeds: Number of seeds behind the interval.
     """
 
     measured: str
     holds: bool | None
     clear: bool | None = None
+    seeds: int = 1
 
 
 def missing(*what: str) -> Finding:
     """Return the finding that the results needed are missing, which is neither holding nor failing.
 
     Example:
-        >>> missing("common training")
-        Finding(measured='missing: common training', holds=None, clear=None)
+        >>> missing("common training").measured
+        'missing: common training'
     """
     return Finding("missing: " + ", ".join(what), None)
 
@@ -70,13 +77,20 @@ def main_accuracy(results: ExperimentResults) -> Finding:
     if isinstance(pair, list):
         return missing(*pair)
     common, stimulative = pair
-    gain = difference(stimulative.main, common.main)
+    gain = _compare_mains(stimulative, common)
     return Finding(
-        f"stimulative {_pct(accuracy(stimulative.main))}, common {_pct(accuracy(common.main))}, "
-        f"difference {_points(gain)} (independent)",
+        f"stimulative {_pct(main_accuracy_of(stimulative))}, common {_pct(main_accuracy_of(common))}, "
+        f"difference {_points(gain)} ({gain.basis_words})",
         gain.value >= 0,
         gain.low >= 0 or gain.high < 0,
+        gain.seeds,
     )
+
+
+def _compare_mains(first: TrainedNetwork, second: TrainedNetwork) -> Estimate:
+    gain = compare(first, second)
+    assert gain is not None  # every network has a result of itself
+    return gain
 
 
 def near_main(results: ExperimentResults) -> Finding:
@@ -84,13 +98,20 @@ def near_main(results: ExperimentResults) -> Finding:
     pair = results.common_and_stimulative("ordered")
     if isinstance(pair, list):
         return missing(*pair)
-    common, stimulative = (overall(network.sweeps["ordered"]) for network in pair)
+    common, stimulative = map(_swept_overall, pair)
     return Finding(
         f"main minus all-mean: stimulative {_points(stimulative.gap)}, common {_points(common.gap)}; "
-        f"all-mean stimulative {stimulative.mean.value:.2f}%, common {common.mean.value:.2f}%",
+        f"all-mean stimulative {stimulative.mean.value:.2f}%, common {common.mean.value:.2f}% ({stimulative.gap.basis_words})",
         stimulative.gap.value <= NEAR_POINTS,
         stimulative.gap.high <= NEAR_POINTS or stimulative.gap.low > NEAR_POINTS,
+        stimulative.gap.seeds,
     )
+
+
+def _swept_overall(network: NetworkResults) -> Overall:
+    everything = all_ordered(network)
+    assert everything is not None  # `common_and_stimulative` has checked the sweep
+    return everything
 
 
 def deviation(results: ExperimentResults) -> Finding:
@@ -98,16 +119,29 @@ def deviation(results: ExperimentResults) -> Finding:
     pair = results.common_and_stimulative("ordered")
     if isinstance(pair, list):
         return missing(*pair)
-    common, stimulative = (overall(network.sweeps["ordered"]) for network in pair)
-    share = ratio(stimulative.std, common.std)
+    common, stimulative = map(_swept_overall, pair)
+    share = _ratio_of_deviations(*pair)
     if share is None:
         return missing("a deviation of common training above 0")
     return Finding(
         f"stimulative {_points(stimulative.std)}, common {_points(common.std)}, "
-        f"ratio {share.value:.3f} [{share.low:.3f}, {share.high:.3f}]",
+        f"ratio {share.value:.3f} [{share.low:.3f}, {share.high:.3f}] ({share.basis_words})",
         share.value <= STEADY_FRAC,
         share.high <= STEADY_FRAC or share.low > STEADY_FRAC,
+        share.seeds,
     )
+
+
+def _ratio_of_deviations(common: NetworkResults, stimulative: NetworkResults) -> Estimate | None:
+    """Return stimulative training's deviation over common training's: of each seed where several are shared."""
+    commons, stimulatives = (
+        {run.seed: overall(run.sweeps["ordered"]).std for run in runs_of(network) if "ordered" in run.sweeps}
+        for network in (common, stimulative)
+    )
+    shared = sorted(commons.keys() & stimulatives.keys())
+    if len(shared) > 1 and all(commons[seed].value > 0 for seed in shared):
+        return over_seeds([stimulatives[seed].value / commons[seed].value for seed in shared])
+    return ratio(*(overall(network.sweeps["ordered"]).std for network in (stimulative, common)))
 
 
 def every_subnet(results: ExperimentResults) -> Finding:
@@ -139,17 +173,30 @@ def one_block(results: ExperimentResults, *, later: bool = False) -> Finding:
         return missing(*pair)
     sentences, drops = [], []
     for network in pair:
-        singles = single_deletions(network.topology, _sweep(network, "delete", later))
-        if not singles:
+        worst = [single for run in runs_of(network) if (single := _worst_deletion(run, later)) is not None]
+        if not worst:
             return missing("a block that can be deleted")
-        block, worst = max(singles, key=lambda single: single[1].drop_pct)
-        drops.append(drop(worst))
-        sentences.append(f"{method_words(network.method)} {_points(drops[-1])} (block {block})")
+        blocks = ", ".join(str(block) for block in sorted({block for block, _ in worst}))
+        largest = [value for _, value in worst]
+        drops.append(largest[0] if len(largest) == 1 else over_seeds([value.value for value in largest]))
+        sentences.append(f"{method_words(network.method)} {_points(drops[-1])} (block {blocks})")
     return Finding(
-        f"largest drop: {sentences[1]}, {sentences[0]}; paired",
+        f"largest drop: {sentences[1]}, {sentences[0]}; {drops[1].basis_words}",
         drops[1].value < SMALL_DROP_POINTS,
         drops[1].high < SMALL_DROP_POINTS or drops[1].low >= SMALL_DROP_POINTS,
+        drops[1].seeds,
     )
+
+
+def _worst_deletion(run: NetworkResults, later: bool) -> tuple[int, Estimate] | None:
+    """Return the block whose deletion costs most, and the drop; None where the run was not swept or has no such block."""
+    if "delete" not in run.sweeps:
+        return None
+    singles = single_deletions(run.topology, _sweep(run, "delete", later))
+    if not singles:
+        return None
+    block, worst = max(singles, key=lambda single: single[1].drop_pct)
+    return block, drop(worst)
 
 
 def deletion(results: ExperimentResults, *, later: bool = False) -> Finding:
@@ -203,8 +250,9 @@ def common_loafs(results: ExperimentResults) -> Finding:
     gaps = [] if results.base is None else twin_gaps(results.twins, results.base)
     if not gaps:
         return missing("twins, or the ordered sub-networks of common training")
+    points = [gap.points for gap in gaps]
     listed = ", ".join(f"{gap.twin.short} {_points(gap.points)}" for gap in gaps)
-    return Finding(f"gap (twin minus inside, independent): {listed}", *_all_positive([gap.points for gap in gaps]))
+    return Finding(f"gap (twin minus inside, {_basis(points)}): {listed}", *_all_positive(points))
 
 
 def stimulative_closes(results: ExperimentResults) -> Finding:
@@ -217,15 +265,26 @@ def stimulative_closes(results: ExperimentResults) -> Finding:
     if not shared:
         return missing("twins")
     listed = ", ".join(f"{new.twin.short} {_points(new.points)} against {old.points.value:.2f}" for old, new in shared)
-    closed = [difference(new.inside, old.inside) for old, new in shared]
-    return Finding(f"gap (twin minus inside, independent), stimulative against common: {listed}", *_all_positive(closed))
+    picks = [ordered(old.twin.depths) for old, _ in shared]
+    closed = [
+        gain
+        for (old, new), pick in zip(shared, picks, strict=True)
+        if (gain := compare(new.main, old.main, pick, pick)) is not None
+    ]
+    return Finding(f"gap (twin minus inside, {_basis(closed)}), stimulative against common: {listed}", *_all_positive(closed))
 
 
-def _all_positive(values: Sequence[Estimate]) -> tuple[bool, bool]:
-    """Return whether all values are above 0, and whether their intervals confirm that verdict."""
+def _basis(values: Sequence[Estimate]) -> str:
+    """Return what the intervals of the values cover, in words."""
+    return ", ".join(dict.fromkeys(value.basis_words for value in values))
+
+
+def _all_positive(values: Sequence[Estimate]) -> tuple[bool, bool, int]:
+    """Return whether all values are above 0, whether their intervals confirm that verdict, and over how many seeds."""
+    seeds = min(value.seeds for value in values)
     if all(value.value > 0 for value in values):
-        return True, all(value.low > 0 for value in values)
-    return False, any(value.high <= 0 for value in values)
+        return True, all(value.low > 0 for value in values), seeds
+    return False, any(value.high <= 0 for value in values), seeds
 
 
 def deeper_loafs(results: ExperimentResults) -> Finding:
@@ -238,8 +297,16 @@ def deeper_loafs(results: ExperimentResults) -> Finding:
     if not rows:
         return missing("at least two nested networks, trained alone and swept")
     listed = "; ".join(f"{name}: " + ", ".join(f"{cell.accuracy_pct:.2f}" for cell in row) for name, row in rows.items())
-    steps = [difference(before, after) for row in rows.values() for before, after in zip(row, row[1:], strict=False)]
-    return Finding(f"accuracy in percent, alone first, then inside ever deeper networks: {listed}", *_all_positive(steps))
+    steps = [
+        step
+        for member in members
+        for before, after in pairwise([column for column in members if (member.name, column.name) in cells])
+        if (step := compare(before.network, after.network, *2 * (ordered(member.depths),))) is not None
+    ]
+    return Finding(
+        f"accuracy in percent, alone first, then inside ever deeper networks ({_basis(steps)}): {listed}",
+        *_all_positive(steps),
+    )
 
 
 def best_of_all(results: ExperimentResults) -> Finding:
@@ -275,9 +342,10 @@ def ordering(results: ExperimentResults) -> Finding:
 def _overalls(results: ExperimentResults) -> dict[str, Overall] | list[str]:
     """Return method -> its ordered sub-networks for the six methods of Table r3, or words for those that are missing."""
     methods = [row.method for row in paper.TABLE_R3]
-    swept = results.swept("ordered", methods)
-    lacking = [method_words(method) for method in methods if method not in swept]
-    return lacking or {method: overall(sweep) for method, sweep in swept.items()}
+    networks = {method: network for method in methods if (network := results.method(method)) is not None}
+    overalls = {method: each for method, network in networks.items() if (each := all_ordered(network)) is not None}
+    lacking = [method_words(method) for method in methods if method not in overalls]
+    return lacking or overalls
 
 
 def every_lambda(results: ExperimentResults) -> Finding:
@@ -285,10 +353,11 @@ def every_lambda(results: ExperimentResults) -> Finding:
     ablation = lambda_ablation(results.main_networks)
     if len(ablation.points) < 2 or ablation.common is None:
         return missing("at least two lambdas and common training with the same recipe")
-    gains = [(weight, difference(main, ablation.common)) for weight, main in ablation.points]
+    gains = [(weight, _compare_mains(network, ablation.common)) for weight, network in ablation.points]
     listed = ", ".join(f"lambda {weight:g} {_points(gain)}" for weight, gain in gains)
     return Finding(
-        f"stimulative minus common ({_pct(accuracy(ablation.common))}): {listed} (independent)",
+        f"stimulative minus common ({_pct(main_accuracy_of(ablation.common))}): {listed} "
+        f"({_basis([gain for _, gain in gains])})",
         *_all_positive([gain for _, gain in gains]),
     )
 
@@ -299,15 +368,15 @@ def time(results: ExperimentResults) -> Finding:
     if isinstance(costs, list):
         return missing(*costs)
     common, stimulative = costs
-    cpu = ratio(stimulative.cpu_seconds, common.cpu_seconds)
-    wall = ratio(stimulative.seconds, common.seconds)
-    if cpu is None or wall is None:
+    share, wall = ratio(stimulative.time, common.time), ratio(stimulative.seconds, common.seconds)
+    if share is None or wall is None:
         return missing("times above 0")
+    other = "" if common.device_type == "cuda" else f", of wall clock {wall.value:.2f} on a machine that did other work as well"
     return Finding(
-        f"ratio of processor time per epoch {cpu.value:.2f} (epochs range over {cpu.low:.2f} to {cpu.high:.2f}), of wall clock "
-        f"{wall.value:.2f} on a machine that did other work as well",
-        cpu.value < paper.TIME_RATIO_BELOW,
-        cpu.high < paper.TIME_RATIO_BELOW or cpu.low >= paper.TIME_RATIO_BELOW,
+        f"ratio of {common.time_words} per epoch {share.value:.2f} "
+        f"(epochs range over {share.low:.2f} to {share.high:.2f}){other}",
+        share.value < paper.TIME_RATIO_BELOW,
+        share.high < paper.TIME_RATIO_BELOW or share.low >= paper.TIME_RATIO_BELOW,
     )
 
 
@@ -317,10 +386,13 @@ def memory(results: ExperimentResults) -> Finding:
     if isinstance(costs, list):
         return missing(*costs)
     common, stimulative = costs
-    share = stimulative.memory_mib / common.memory_mib
+    share, of_steps = memory_ratio(stimulative, common)
+    ours, theirs = (cost.method_mib if of_steps and cost.method_mib else cost.memory_mib for cost in (stimulative, common))
+    what = (
+        "above what was in use before the first step" if of_steps else "for the whole process, data set and libraries included"
+    )
     return Finding(
-        f"ratio {share:.3f} ({stimulative.memory_mib:.0f} against {common.memory_mib:.0f} MiB for the whole process, which "
-        "includes data set and libraries)",
+        f"ratio {share:.3f} ({ours:.0f} against {theirs:.0f} MiB {what})",
         abs(share - 1) <= SAME_MEMORY_FRAC,
     )
 
@@ -330,7 +402,9 @@ def _costs(results: ExperimentResults) -> tuple[TrainingCost, TrainingCost] | li
     if isinstance(pair, list):
         return pair
     common, stimulative = (training_cost(network.records) for network in pair)
-    return ["records of the epochs"] if common is None or stimulative is None else (common, stimulative)
+    if common is None or stimulative is None:
+        return ["records of the epochs"]
+    return ["trainings on the same kind of device"] if common.device_type != stimulative.device_type else (common, stimulative)
 
 
 def bounded(results: ExperimentResults) -> Finding:

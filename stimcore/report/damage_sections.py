@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from stimcore.analysis import paper
-from stimcore.analysis.comparisons import METHOD_ORDER
 from stimcore.analysis.estimates import drop
+from stimcore.analysis.networks import METHOD_ORDER
 from stimcore.analysis.result import Result
 from stimcore.analysis.spreads import Spread, deletion_curve, permutation_curve, single_deletions
 from stimcore.figures.damage import MethodDamage, damage_panels

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from stimcore.analysis import paper
-from stimcore.analysis.comparisons import METHOD_ORDER, lambda_ablation
+from stimcore.analysis.comparisons import lambda_ablation
 from stimcore.analysis.estimates import accuracy, drop
 from stimcore.analysis.loafing import overall
+from stimcore.analysis.networks import METHOD_ORDER
 from stimcore.analysis.result import Sweep
+from stimcore.analysis.seeds import main_accuracy
 from stimcore.figures.ablation import lambda_figure
 from stimcore.figures.box import accuracy_boxes
 from stimcore.figures.layout import apply_print_theme
@@ -147,9 +149,9 @@ def figure_r3(results: ExperimentResults, lambda_results: ExperimentResults | No
     if len(ablation.points) < 2 and lambda_results is not None:
         source, ablation = lambda_results, lambda_ablation(lambda_results.main_networks)
     measured = len(ablation.points) > 1
-    rows: list[tuple[Cell, ...]] = [(f"{weight:g}", accuracy(main)) for weight, main in ablation.points]
+    rows: list[tuple[Cell, ...]] = [(f"{weight:g}", main_accuracy(network)) for weight, network in ablation.points]
     if ablation.common is not None:
-        rows.insert(0, ("common", accuracy(ablation.common)))
+        rows.insert(0, ("common", main_accuracy(ablation.common)))
     gaps = [] if measured else ["Not measured here: fewer than two lambdas were trained with one recipe."]
     if measured and ablation.common is None:
         gaps.append("Common training with the same recipe was not measured.")

@@ -6,7 +6,7 @@ An experiment that is in the file but not on this machine (its images may not be
 import re
 from collections.abc import Mapping, Sequence
 
-from stimcore.report.claims import CLAIMS, Claim
+from stimcore.report.claims import ADDED, CLAIMS, OURS, PAPERS, Claim, measured_claims, unmeasured_sentence
 from stimcore.report.report import ExperimentReport
 from stimcore.report.section import MISSING, Section, Table, format_cell
 
@@ -18,10 +18,11 @@ their stored sweeps, and a test compares it with them. Change it by running that
 figures, as one HTML page with CSV and SVG files: `python -m stimcore.report exported/EXPERIMENT --out report/`.
 
 Every accuracy was measured here, on all test images, after the last epoch, with a 95% interval in brackets; *paper* marks what
-the appendix of Ye et al. (NeurIPS 2022) prints. Networks, data and budgets are far smaller than the paper's, with one seed
-unless a table states otherwise: an interval covers the choice of test images, not the luck of a seed. The criteria were fixed
-before any number was seen, except for those that state otherwise. A verdict follows from the measured number; *clearly* means
-that its whole interval confirms it, *within noise* that it does not.
+the appendix of Ye et al. (NeurIPS 2022) prints. Networks, data and budgets are far smaller than the paper's. Where a run was
+repeated with other seeds, numbers are means over seeds, and intervals cover the luck of a seed; with one seed they cover the
+choice of test images only. The criteria were fixed before any number was seen, except for those that state otherwise. A verdict
+follows from the measured number; *clearly* means that its whole interval over several seeds confirms it, *one seed* that its
+interval confirms it for the only seed there is, *within noise* that it does not.
 
 """
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
@@ -56,10 +57,17 @@ def render_results(reports: Sequence[ExperimentReport], before: str = "") -> str
 def _summary(bodies: Mapping[str, str]) -> str:
     """Return claims down, experiments across; verdicts are read from the parts themselves, so that kept parts are included."""
     columns = {name: dict(_VERDICT.findall(body)) for name, body in bodies.items()}
-    lines = ["| claim | criterion | " + " | ".join(columns) + " |", "| --- | --- |" + " --- |" * len(columns)]
-    for name, criterion, _, _ in CLAIMS:
-        lines.append(f"| {name} | {criterion} | " + " | ".join(column.get(name, MISSING) for column in columns.values()) + " |")
-    return "\n".join(lines)
+    head = ["| claim | criterion | " + " | ".join(columns) + " |", "| --- | --- |" + " --- |" * len(columns)]
+    lines: list[str] = []
+    for title, added in ((PAPERS, False), (OURS, True)):
+        rows = [
+            f"| {name} | {criterion} | " + " | ".join(column.get(name, MISSING) for column in columns.values()) + " |"
+            for name, criterion, _, _ in CLAIMS
+            if (ADDED in criterion) == added and any(name in column for column in columns.values())
+        ]
+        if rows:
+            lines += [f"**{title}**", "", *head, *rows, ""]
+    return "\n".join(lines).rstrip()
 
 
 def render_experiment(report: ExperimentReport) -> str:
@@ -67,11 +75,12 @@ def render_experiment(report: ExperimentReport) -> str:
     results = report.results
     lines = [
         f"{_escape(results.topology.network)} on {_escape(results.dataset)}, {results.images:,} test images.",
-        "",
-        "| claim | verdict | measured here | paper |",
-        "| --- | --- | --- | --- |",
-        *(_claim_row(claim) for claim in report.claims),
     ]
+    for title, added in ((PAPERS, False), (OURS, True)):
+        if rows := [_claim_row(claim) for claim in measured_claims(report.claims, added=added)]:
+            lines += ["", f"**{title}**", "", "| claim | verdict | measured here | paper |", "| --- | --- | --- | --- |", *rows]
+    if sentence := unmeasured_sentence(report.claims):
+        lines += ["", sentence]
     for section in report.sections:
         if section.name != "claims":
             lines += _section_lines(section)

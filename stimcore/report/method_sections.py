@@ -1,9 +1,9 @@
 """Tables r3 and r4: the methods compared in accuracy, time and memory."""
 
 from stimcore.analysis import paper
-from stimcore.analysis.estimates import Estimate, accuracy, ratio
-from stimcore.analysis.loafing import overall
-from stimcore.analysis.training_cost import TrainingCost, training_cost
+from stimcore.analysis.estimates import Estimate, ratio
+from stimcore.analysis.seeds import all_ordered, main_accuracy, runs_of
+from stimcore.analysis.training_cost import TrainingCost, memory_ratio, training_cost
 from stimcore.report.results import ExperimentResults, NetworkResults, method_words
 from stimcore.report.section import Cell, Column, Section, Table
 
@@ -15,6 +15,7 @@ ACCURACY_COLUMNS = (
     Column("all: deviation, here"),
     Column("all: mean, paper"),
     Column("all: deviation, paper"),
+    Column("seeds, here", 0),
     Column("label of ours"),
 )
 COST_COLUMNS = (
@@ -51,10 +52,12 @@ def table_r3(results: ExperimentResults) -> Section:
         title="Table r3: the six methods",
         text=(
             "All is the mean over all ordered sub-networks, the main network included, and their population standard "
-            "deviation. Its intervals are conservative: they cover at least 95%.",
-            "Time here is processor time per epoch, the median over epochs with the smallest and largest in brackets; the "
-            "paper's is hours of wall clock for the whole training. Memory here is that of the whole process (on a GPU: what "
-            "was allocated), which includes data set and libraries, so ratios are nearer to 1 than the paper's.",
+            "deviation. With several seeds, numbers are means over seeds and intervals those of Student's t; with one seed "
+            "they cover the choice of test images, conservatively: at least 95%.",
+            "Time here is per epoch, processor time on a CPU and wall clock on a GPU: the median over epochs with the smallest "
+            "and largest in brackets; the paper's is hours of wall clock for the whole training. Memory here is what the "
+            "training steps need above what was in use before the first one; runs of older versions stored only the memory of "
+            "the whole process, data set and libraries included, whose ratios are nearer to 1.",
         ),
         tables=(
             Table(
@@ -82,15 +85,16 @@ def _table_r3_networks(results: ExperimentResults) -> list[tuple[str, paper.Meth
 
 
 def _accuracy_row(title: str, printed: paper.MethodRow | None, network: NetworkResults | None) -> tuple[Cell, ...]:
-    everything = overall(network.sweeps["ordered"]) if network and "ordered" in network.sweeps else None
+    everything = all_ordered(network) if network else None
     return (
         title,
-        accuracy(network.main) if network else None,
+        main_accuracy(network) if network else None,
         printed.main_pct if printed else None,
         everything.mean if everything else None,
         everything.std if everything else None,
         printed.all_mean_pct if printed else None,
         printed.all_std_pct if printed else None,
+        len(runs_of(network)) if network else None,
         network.label if network else "not measured",
     )
 
@@ -102,19 +106,27 @@ def _cost_row(
     common = paper.TABLE_R3[0]
     return (
         title,
-        cost.cpu_seconds if cost else None,
-        _cpu_ratio(cost, base),
+        cost.time if cost else None,
+        _time_ratio(cost, base),
         printed.hours if printed else None,
         printed.hours / common.hours if printed else None,
-        cost.memory_mib if cost else None,
-        cost.memory_mib / base.memory_mib if cost and base else None,
+        _memory_mib(cost),
+        memory_ratio(cost, base)[0] if cost and base else None,
         printed.memory_mib if printed else None,
         printed.memory_mib / common.memory_mib if printed else None,
     )
 
 
-def _cpu_ratio(cost: TrainingCost | None, base: TrainingCost | None) -> Estimate | None:
-    return None if cost is None or base is None else ratio(cost.cpu_seconds, base.cpu_seconds)
+def _time_ratio(cost: TrainingCost | None, base: TrainingCost | None) -> Estimate | None:
+    if cost is None or base is None or cost.device_type != base.device_type:
+        return None
+    return ratio(cost.time, base.time)
+
+
+def _memory_mib(cost: TrainingCost | None) -> float | None:
+    if cost is None:
+        return None
+    return cost.memory_mib if cost.method_mib is None else cost.method_mib
 
 
 def table_r4(results: ExperimentResults) -> Section:
@@ -150,7 +162,7 @@ def table_r4(results: ExperimentResults) -> Section:
         tables=(
             Table(
                 "table-r4",
-                "CT is common, ST stimulative training; time per epoch here (processor), whole training in the paper",
+                "CT is common, ST stimulative training; time per epoch here, whole training in the paper",
                 PAIR_COLUMNS,
                 rows,
             ),
@@ -163,10 +175,10 @@ def _pair_row(setting: str, label: str, common: TrainingCost | None, stimulative
     return (
         setting,
         label,
-        common.cpu_seconds if common else None,
-        stimulative.cpu_seconds if stimulative else None,
-        _cpu_ratio(stimulative, common),
-        common.memory_mib if common else None,
-        stimulative.memory_mib if stimulative else None,
-        stimulative.memory_mib / common.memory_mib if common and stimulative else None,
+        common.time if common else None,
+        stimulative.time if stimulative else None,
+        _time_ratio(stimulative, common),
+        _memory_mib(common),
+        _memory_mib(stimulative),
+        memory_ratio(stimulative, common)[0] if common and stimulative else None,
     )

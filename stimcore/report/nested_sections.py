@@ -3,6 +3,7 @@
 from stimcore.analysis import paper
 from stimcore.analysis.comparisons import nested_family, nested_table, twin_gaps
 from stimcore.analysis.estimates import accuracy
+from stimcore.analysis.seeds import main_accuracy
 from stimcore.report.results import ExperimentResults, method_words
 from stimcore.report.section import Cell, Column, Section, Table
 
@@ -56,9 +57,10 @@ def gaps_section(results: ExperimentResults) -> Section:
     rows: list[tuple[Cell, ...]] = [
         (
             f"{gap.twin.short} in {method_words(method)}",
-            accuracy(gap.twin.main),
+            main_accuracy(gap.twin),
             accuracy(gap.inside),
             gap.points,
+            gap.points.basis_words,
             gap.twin.label,
         )
         for method, network in results.methods.items()
@@ -68,7 +70,10 @@ def gaps_section(results: ExperimentResults) -> Section:
     table = Table(
         "table-gaps",
         "Loafing gap: accuracy of the twin minus that of the same sub-network inside, in points",
-        [Column(title) for title in ("sub-network in main network", "twin, alone", "inside", "gap, points", "label")],
+        [
+            Column(title)
+            for title in ("sub-network in main network", "twin, alone", "inside", "gap, points", "interval", "label")
+        ],
         rows,
     )
     return Section(
@@ -76,7 +81,8 @@ def gaps_section(results: ExperimentResults) -> Section:
         title="Loafing gaps",
         text=(
             "A twin is the same architecture trained alone, by common training with the recipe of the main network, or "
-            "imported. The interval treats both counts as independent, which is wider than a paired one.",
+            "imported. The column 'interval' says what the interval of the gap covers: the choice of seeds, the choice of "
+            "images of two networks that were compared image by image, or two independent counts, which is wider than need be.",
         ),
         tables=(table,) if rows else (),
         gaps=missing,

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stimcore.analysis.comparisons import TrainedNetwork, find_base, find_method, method_position
+from stimcore.analysis.networks import TrainedNetwork, find_base, find_method, method_position
 from stimcore.analysis.result import Result, Sweep
+from stimcore.analysis.seeds import group_by_run
 from stimcore.bundle import Bundle, open_bundle, open_experiment
 from stimcore.errors import BundleError, StimcoreError, UsageError
 from stimcore.subnets.spec import Spec
@@ -35,14 +36,12 @@ class NetworkResults(TrainedNetwork):
 
     Attributes:
         topology: Topology of this network; a twin's is smaller than the experiment's.
-        seed: Seed of the run.
         machine: Machine that trained it.
         macs: Spec -> multiply-accumulates for one image, for the listed networks.
         records: Records of its epochs.
     """
 
     topology: Topology
-    seed: int
     machine: dict[str, Any] = field(default_factory=dict)
     macs: dict[Spec, int] = field(default_factory=dict)
     records: Sequence[Record] = ()
@@ -66,8 +65,9 @@ class ExperimentResults:
         num_classes: Classes of the data set.
         images: Evaluation images behind every accuracy; 0 where there is no bundle.
         topology: Topology of the main network.
-        main_networks: Bundles of the whole network, in the order of Table r3.
-        twins: Bundles of smaller networks that were trained alone, by size.
+        main_networks: Bundles of the whole network, in the order of Table r3; one for every run, with its other seeds in
+            `repeats`.
+        twins: Bundles of smaller networks that were trained alone, by size; one for every run likewise.
         problems: Sentences on bundles that could not be read.
     """
 
@@ -146,6 +146,7 @@ def read_experiment(folder: Path) -> ExperimentResults:
             problems.append(f"{name}: {reason}")
         else:
             images = bundle.manifest.images
+    networks = group_by_run(networks)
     return ExperimentResults(
         name=experiment.name or folder.resolve().name,
         dataset=experiment.dataset,
@@ -184,6 +185,7 @@ def _read_network(bundle: Bundle) -> NetworkResults:
         macs={Spec.from_text(entry.spec): entry.macs for entry in manifest.networks.values()},
         records=bundle.training(),
         sweeps=sweeps,
+        hits=bundle.hits,
     )
 
 

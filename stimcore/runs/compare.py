@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from stimcore.methods.table import METHODS, restore
+from stimcore.methods.table import is_method, restore
 from stimcore.recipes.recipe import Recipe
 from stimcore.runs.run import Run
 
@@ -19,6 +19,8 @@ def differences(before: Run, now: Run) -> list[str]:
     for key in ("train_sha256", "evaluation_sha256"):
         if before.images.get(key) and now.images.get(key):  # older runs have no hashes
             old[f"images ({key})"], new[f"images ({key})"] = before.images[key], now.images[key]
+    if now.init:  # a run that goes on needs no weights to start from; those that are given must be those that it had
+        old["init"], new["init"] = before.init.get("source"), now.init.get("source")
     return [
         f"{key} was {_shown(old.get(key))}, is now {_shown(new.get(key))}" for key in old | new if old.get(key) != new.get(key)
     ]
@@ -27,7 +29,7 @@ def differences(before: Run, now: Run) -> list[str]:
 def _settings(run: Run) -> dict[str, Any]:
     """Return the settings that must be equal, under the names that the command line has for them."""
     options = dict(run.options)
-    if run.method in METHODS:  # an option that is newer than the run has the value that describes what the code did then
+    if is_method(run.method):  # an option that is newer than the run has the value that describes what the code did then
         options = dataclasses.asdict(restore(run.method, options))  # type: ignore[call-overload]  # every method is a dataclass
     recipe = Recipe.from_dict(run.recipe).to_dict()
     # the options of other methods don't matter, and the label follows from the other settings

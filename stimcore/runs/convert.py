@@ -1,13 +1,9 @@
-"""Conversion of a checkpoint of another program into a run folder, which everything else reads like a trained run.
-
-Only tensors are read (`weights_only=True`), never arbitrary pickles.
-"""
+"""Conversion of a checkpoint of another program into a run folder, which everything else reads like a trained run."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,16 +17,13 @@ from stimcore.nets.catalogue import build, native_shape
 from stimcore.runs import checkpoint
 from stimcore.runs.machine import describe
 from stimcore.runs.run import IMPORTED, Run
-from stimcore.runs.trained_run import TrainedRun, load_weights
+from stimcore.runs.trained_run import TrainedRun, check_numbers, load_weights
+from stimcore.runs.weights import Weights, read_file, rename, write_safetensors
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")
-"""Keys under which training scripts store the weights, next to numbers of their own."""
-_TORCHVISION = re.compile(r"[A-Z][A-Z0-9]*_[A-Z0-9_]+\Z")
-"""Names of torchvision's weights, such as IMAGENET1K_V2."""
-_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
-"""Keys of torchvision's DenseNet files, which write `norm.1` where its modules have `norm1`."""
-_GLOBAL = re.compile(r"GLOBAL (\S+)")
-"""What torch's error message calls an object that is not a tensor."""
+TORCHVISION = "torchvision:"
+"""What may stand in front of torchvision's name of weights."""
+_TORCHVISION = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9_]+)?\Z")
+"""Names of torchvision's weights, such as IMAGENET1K_V2 and DEFAULT."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,29 +35,14 @@ class ImageFormat:
         shape: Shape `[C, H, W]` of an image.
         num_classes: Number of classes.
         data_root: Folder of the data set; None for the default.
+        notes: What was left out, or done to images besides reading them.
     """
 
     dataset: str
     shape: tuple[int, int, int]
     num_classes: int
     data_root: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Weights:
-    """The weights in a checkpoint.
-
-    Attributes:
-        name: The name under which they were asked for.
-        tensors: Key of the catalogue's network -> tensor.
-        left_out: Names of entries that are stored next to the weights and not used.
-        source: The origin of the weights; for a file its name and SHA-256 hash.
-    """
-
-    name: str
-    tensors: Mapping[str, Tensor]
-    left_out: tuple[str, ...] = ()
-    source: str
+    notes: tuple[str, ...] = ()
 
 
 def image_format(network: str, dataset: str | None, data_root: Path | None) -> ImageFormat:
@@ -75,15 +53,41 @@ def image_format(network: str, dataset: str | None, data_root: Path | None) -> I
     """
     if dataset is not None:
         images = load(dataset, data_root)
-        return ImageFormat(dataset=dataset, shape=images.image_shape, num_classes=len(images.classes), data_root=data_root)
+        return ImageFormat(
+            dataset=dataset,
+            shape=images.image_shape,
+            num_classes=len(images.classes),
+            data_root=data_root,
+            notes=images.notes,
+        )
     shape, classes = native_shape(network)
     if classes != 10:
-        raise UsageError(f"no --dataset for {network}", allowed="folder:PATH@224 for a folder of images, or a data set's name")
+        raise UsageError(
+            f"no --dataset for {network}", allowed="imagenet, folder:PATH@224 for a folder of images, or a data set's name"
+        )
     return ImageFormat(dataset="cifar10", shape=shape, num_classes=classes, data_root=data_root)
 
 
-def convert(weights: Weights, network: str, images: ImageFormat, normalisation: Normalisation, folder: Path) -> TrainedRun:
-    """Write weights as a run folder and return the run.
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """A run folder that was made of weights.
+
+    Attributes:
+        trained: The run.
+        outside: Keys of the file that lie outside of the network.
+        counted_anew: Number of batch norms whose counter of batches the file lacks.
+        without_statistics: Batch norms without running statistics in the file; they have mean 0 and variance 1 until they are
+            re-calibrated.
+    """
+
+    trained: TrainedRun
+    outside: tuple[str, ...] = ()
+    counted_anew: int = 0
+    without_statistics: tuple[str, ...] = ()
+
+
+def convert(weights: Weights, network: str, images: ImageFormat, normalisation: Normalisation, folder: Path) -> Converted:
+    """Write weights as a run folder.
 
     Args:
         weights: Weights for the network.
@@ -93,13 +97,23 @@ def convert(weights: Weights, network: str, images: ImageFormat, normalisation: 
         folder: The run folder; it must not hold a run yet.
 
     Raises:
-        CheckpointError: The weights don't fit the network; the message names them.
+        CheckpointError: The weights don't fit the network, or are not finite; the message names them.
     """
     net = build(network, input_shape=images.shape, num_classes=images.num_classes)
-    tensors = dict(weights.tensors)
-    for key, value in net.module.state_dict().items():
-        if key.endswith("num_batches_tracked"):  # torch has this counter since 0.4.1; older checkpoints lack it
-            tensors.setdefault(key, torch.zeros_like(value))
+    own = net.module.state_dict()
+    renamed = rename(weights.tensors, own, weights.name)
+    tensors = dict(renamed.tensors)
+    norms = [key.removesuffix("running_mean") for key in own if key.endswith("running_mean")]
+    # torch has this counter since 0.4.1; older checkpoints lack it
+    uncounted = [norm for norm in norms if f"{norm}num_batches_tracked" not in tensors]
+    # a network whose batch norms keep no statistics has none to save; a norm of which a part is missing is refused
+    bare = [norm for norm in uncounted if not {f"{norm}running_mean", f"{norm}running_var"} & set(tensors)]
+    fresh = [f"{norm}num_batches_tracked" for norm in uncounted]
+    if len(bare) == len(norms):
+        fresh += [f"{norm}{key}" for norm in bare for key in ("running_mean", "running_var")]
+    else:
+        bare = []
+    tensors |= {key: own[key] for key in fresh if key in own}
     load_weights(net, tensors, weights.name)
     run = Run(
         network=network,
@@ -120,15 +134,21 @@ def convert(weights: Weights, network: str, images: ImageFormat, normalisation: 
     state = {key: value.detach().clone() for key, value in net.module.state_dict().items()}
     path = checkpoint.save(folder, checkpoint.Checkpoint(epoch=0, network=state, auxiliary={}, optimizer={}, scaler={}))
     run.write(folder)
-    return TrainedRun(folder=folder, run=run, net=net.eval(), checkpoint=path)
+    return Converted(
+        trained=TrainedRun(folder=folder, run=run, net=net.eval(), checkpoint=path),
+        outside=renamed.outside,
+        counted_anew=len(uncounted),
+        without_statistics=tuple(norm.removesuffix(".") for norm in bare),
+    )
 
 
-def read_weights(name: str, network: str) -> Weights:
-    """Return the weights of a checkpoint under the keys of the catalogue's network.
+def read_weights(name: str, network: str, *, averaged: bool = False) -> Weights:
+    """Return the weights of a checkpoint.
 
     Args:
-        name: A file, or torchvision's name of weights, which torchvision then downloads.
+        name: A file, or torchvision's name of weights, which torchvision then downloads; `torchvision:` may precede it.
         network: Name in the catalogue of networks.
+        averaged: Take the average of the weights over the steps of training.
 
     Raises:
         CheckpointError: The file can't be read, or holds something else than tensors; the message names it.
@@ -136,43 +156,70 @@ def read_weights(name: str, network: str) -> Weights:
         Unavailable: torchvision's weights could not be downloaded.
     """
     path = Path(name)
-    left_out: tuple[str, ...] = ()
     if path.is_file():
-        tensors, left_out = _unwrapped(_load(path), name)
-        source = f"{path.name} (sha256 {files.sha256(path)})"
-    elif _TORCHVISION.match(name):
-        tensors, source = _download(name, network), f"torchvision's {network} {name}"
-    else:
+        tensors, details = read_file(path, averaged=averaged)
+        return Weights(name=name, tensors=tensors, source=f"{path.name} (sha256 {files.sha256(path)})", **details)
+    known = name.removeprefix(TORCHVISION).rpartition(".")[2]
+    if not _TORCHVISION.match(known):
         raise UsageError(f"there is no file {name}", allowed="a file of weights, or torchvision's name such as IMAGENET1K_V1")
-    if all(key.startswith("module.") for key in tensors):  # saved from torch's DataParallel
-        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
-    tensors = {_OLD_DENSENET.sub(r"\1", key): value for key, value in tensors.items()}
-    return Weights(name=name, tensors=tensors, left_out=left_out, source=source)
+    if averaged:
+        raise UsageError(f"averaged weights of torchvision's {known}", allowed="a file of weights")
+    return Weights(name=name, tensors=_download(known, network), source=f"torchvision's {network} {known}")
 
 
-def _load(path: Path) -> Any:
-    """Return the content of a file of tensors and plain values."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as reason:  # torch raises many types of errors for broken files
-        names = sorted(set(_GLOBAL.findall(str(reason))))
-        what = f"it holds {', '.join(names)}, and not tensors alone" if names else type(reason).__name__
-        raise CheckpointError(
-            f"{path} can't be read as weights: {what}", todo="Save the state dict alone: torch.save(net.state_dict(), FILE)."
-        ) from reason
+def about(weights: Weights) -> Iterator[str]:
+    """Yield a line for everything in a checkpoint that was not taken, and one for an average that was taken."""
+    if weights.averaged:
+        yield "the weights are an average over the steps of training (EMA)"
+    if weights.left_out:
+        yield f"left out, as these are no weights: {', '.join(weights.left_out)}"
+    if weights.other_weights:
+        how = (
+            "leave out --ema to take the others" if weights.averaged else "--ema takes the average over the steps, if it is one"
+        )
+        yield f"left out, as these are other weights: {', '.join(weights.other_weights)} ({how})"
 
 
-def _unwrapped(value: Any, name: str) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
-    """Return the mapping of tensors in the content of a file, and the names of the entries next to it."""
-    if not isinstance(value, Mapping):
-        raise CheckpointError(f"{name} holds a {type(value).__name__}", allowed="a state dict: names with tensors")
-    inside = [key for key in WRAPPERS if isinstance(value.get(key), Mapping)]
-    weights = value[inside[0]] if inside else value
-    others = [str(key) for key, item in weights.items() if not isinstance(item, Tensor)]
-    if others or not weights:
-        what = "no tensors" if not weights else f"what is no tensor: {', '.join(others[:8])}"
-        raise CheckpointError(f"{name} holds {what}", allowed="a state dict, alone or as " + " or ".join(WRAPPERS))
-    return weights, tuple(str(key) for key in value if inside and key != inside[0])
+def write_weights(folder: Path, target: Path) -> None:
+    """Write the newest weights of a run folder as one file for other programs.
+
+    Args:
+        folder: The run folder.
+        target: A file that ends with `.safetensors`, or `.pt` for a state dict that `torch.load` reads.
+
+    Raises:
+        CheckpointError: The folder is not a run folder or has no readable checkpoint.
+        UsageError: The file exists, or its name ends otherwise.
+    """
+    if target.suffix not in (".safetensors", ".pt", ".pth"):
+        raise UsageError(f"--to {target}", allowed="a name that ends with .safetensors, .pt or .pth")
+    if target.exists():
+        raise UsageError(f"{target} exists", todo="Give another name with --to.")
+    run = Run.read(folder)
+    newest = checkpoint.newest(folder)
+    if newest is None:
+        raise CheckpointError(f"{folder} has no checkpoint yet", todo="Train at least one epoch first.")
+    path, state, _ = newest
+    # the network is not built for this, which would import the code of an own one
+    check_numbers(state.network, state.network, f"{path} is of no use")
+    tensors = {key: value.contiguous() for key, value in state.network.items()}
+    description = {
+        "network": run.network,
+        "spec": run.spec or "",
+        "method": run.method,
+        "seed": str(run.seed),
+        "epoch": str(state.epoch),
+        "input_shape": "x".join(map(str, run.input_shape)),
+        "num_classes": str(run.num_classes),
+        "mean": ",".join(f"{value:g}" for value in run.mean),
+        "std": ",".join(f"{value:g}" for value in run.std),
+        "checkpoint_sha256": files.sha256(path),
+    }
+    if target.suffix == ".safetensors":
+        write_safetensors(tensors, target, description)
+        return
+    with files.replacing(target) as temporary:
+        torch.save(tensors, temporary)
 
 
 def _download(name: str, network: str) -> Mapping[str, Tensor]:
@@ -189,6 +236,6 @@ def _download(name: str, network: str) -> Mapping[str, Tensor]:
     except OSError as reason:
         raise Unavailable(
             f"torchvision's {network} {name} could not be downloaded ({reason})",
-            todo=f"Download {weights[name].url} elsewhere and give the file as CHECKPOINT.",
+            todo=f"Download {weights[name].url} elsewhere and give the file instead.",
         ) from reason
     return tensors

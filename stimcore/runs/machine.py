@@ -72,7 +72,7 @@ def flush_denormals() -> Iterator[None]:
 def describe(device: torch.device) -> dict[str, str | int]:
     """Return processor or GPU, cores, threads, versions and commit as plain values."""
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
@@ -81,7 +81,7 @@ def describe(device: torch.device) -> dict[str, str | int]:
     }
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """Return the name of the processor."""
     text = ""
     with suppress(OSError):

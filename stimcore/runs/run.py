@@ -8,9 +8,9 @@ RUN/writer.pid           the process that trains in this folder, while it does
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,10 +20,11 @@ from stimcore.data.pictures import FilePixels
 from stimcore.data.sources import load
 from stimcore.data.subset import reduce_dataset
 from stimcore.errors import CheckpointError, UsageError
-from stimcore.methods.table import METHODS, restore
+from stimcore.methods.table import is_method, restore
 from stimcore.nets.catalogue import build
 from stimcore.nets.cut import cut
 from stimcore.nets.staged import StagedNet
+from stimcore.runs.checkpoint import check_format
 
 FORMAT = 1
 """Version of `run.json`."""
@@ -43,7 +44,7 @@ class Run:
         spec: The sub-network that was trained alone (a twin), in long form; None for the whole network.
         input_shape: Shape `[C, H, W]` of the images.
         num_classes: Width of the logits.
-        method: Name of the training method; `imported` for a converted checkpoint.
+        method: Name of the training method, `MODULE:CLASS` for an own one; `imported` for a converted checkpoint.
         options: All options of the method.
         recipe: The recipe as plain values; empty for a converted checkpoint.
         seed: Seed of everything random in the run.
@@ -57,6 +58,9 @@ class Run:
         holdout: Whether it was evaluated on a holdout of training images, to choose settings; this is never test accuracy.
         images: Numbers of training and evaluation images and their hashes; empty in older runs.
         started: Start time in UTC.
+        init: The weights that the training started from: `source`, and `new`, the layers that got random weights instead. Empty
+            where all weights were random.
+        extended: A record for each time that the finished run went on beyond its end: epochs `before` and `after`, and when.
     """
 
     network: str
@@ -78,6 +82,8 @@ class Run:
     holdout: bool = False
     images: Mapping[str, Any] = field(default_factory=dict)
     started: str = ""
+    init: Mapping[str, Any] = field(default_factory=dict)
+    extended: Sequence[Mapping[str, Any]] = ()
 
     @property
     def label(self) -> str:
@@ -88,7 +94,7 @@ class Run:
         """Return the network of this run with fresh weights, including what the method adds to it."""
         net = build(self.network, input_shape=self.input_shape, num_classes=self.num_classes)
         net = net if self.spec is None else cut(net, net.topology.parse(self.spec))
-        return restore(self.method, self.options).wrap(net) if self.method in METHODS else net
+        return restore(self.method, self.options).wrap(net) if is_method(self.method) else net
 
     def write(self, folder: Path) -> None:
         """Write `run.json`."""
@@ -96,10 +102,10 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read `run.json`.
+        """Read `run.json`; unknown keys are ignored.
 
         Raises:
-            CheckpointError: The folder is not a run folder, or its `run.json` is broken or of another version.
+            CheckpointError: The folder is not a run folder, or its `run.json` is broken, lacks a key or is of a newer version.
         """
         path = folder / "run.json"
         if not path.exists():
@@ -108,13 +114,22 @@ class Run:
             )
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as reason:
+            raise CheckpointError(f"{path} can't be read: it is not JSON") from reason
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{path} can't be read: it is not a JSON object")
+        # first of all: a newer file may have other keys
+        check_format(path, value.get("format", FORMAT), FORMAT)
+        known = {field.name: field for field in fields(cls)}
+        required = {name for name, field in known.items() if field.default is MISSING and field.default_factory is MISSING}
+        if missing := required - set(value):
+            raise CheckpointError(f"{path} can't be read: it has no '{min(missing)}'")
+        try:
             value |= {key: tuple(value[key]) for key in ("input_shape", "mean", "std")}
-            run = cls(**value)
-        except (ValueError, KeyError, TypeError) as reason:
+            value["extended"] = tuple(value.get("extended", ()))
+        except TypeError as reason:
             raise CheckpointError(f"{path} can't be read: {reason}") from reason
-        if run.format != FORMAT:
-            raise CheckpointError(f"{path} has format {run.format}", allowed=str(FORMAT))
-        return run
+        return cls(**{key: value[key] for key in known if key in value})
 
 
 def dataset_of(run: Run, data_root: Path | None = None) -> Dataset:

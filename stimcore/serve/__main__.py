@@ -38,6 +38,12 @@ def parser() -> cli.Parser:
         default="auto",
         help="auto, cpu, cuda or cuda:N; several with commas, a worker process each (default: %(default)s)",
     )
+    line.add_argument(
+        "--provider",
+        dest="device",
+        metavar="NAME",
+        help="another provider of onnxruntime, instead of --device; stimcore vouches for CPU and CUDA only",
+    )
     line.add_argument("--threads", type=int, metavar="N", help="threads per worker, on a CPU (default: all cores)")
     line.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="run folders to show (default: %(default)s)"
@@ -46,7 +52,10 @@ def parser() -> cli.Parser:
         "--limit", action="append", default=[], metavar="NAME=VALUE", help="one of docs/serving.md's limits; may be repeated"
     )
     line.add_argument(
-        "--engine", default=LOCAL_ENGINE, metavar="E", help="onnxruntime, or triton://HOST:PORT (default: %(default)s)"
+        "--engine",
+        default=LOCAL_ENGINE,
+        metavar="E",
+        help="onnxruntime, triton://HOST:PORT or triton+https://HOST:PORT (default: %(default)s)",
     )
     line.add_argument(
         "--trusted-proxy",

@@ -10,8 +10,9 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
+from stimcore.data.preprocessing import Preprocessing
 from stimcore.errors import StimcoreError, UsageError
 from stimcore.serve.errors import TooLarge
 
@@ -26,6 +27,16 @@ _START_OF_IMAGE, _START_OF_SCAN, _END_OF_IMAGE = 0xD8, 0xDA, 0xD9
 # Pillow warns of damaged files in texts that hold their bytes, and Python remembers every different text that it has shown.
 # `catch_warnings` would not do: it changes the filters of all threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+_SIGNATURES = {
+    "GIF": rb"GIF8[79]a",
+    "WebP": rb"RIFF.{4}WEBP",
+    "TIFF": rb"II[*+]\x00|MM\x00[*+]",
+    "BMP": rb"BM.{12}",
+    "AVIF": rb".{4}ftypavi[fs]",
+    "HEIC": rb".{4}ftyp(?:hei[cmsx]|hevc|mif1|msf1)",
+}
+"""Kind of picture file -> how it begins."""
+_SIGNATURE_BYTES = 16
 # A marker in compressed data. In front of a 0, or of a restart marker (D0 to D7), the 255 belongs to the data.
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
@@ -38,41 +49,53 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return out.getvalue()
 
 
-def decode_image(data: bytes, shape: tuple[int, int, int], max_pixels: int) -> NDArray[np.uint8]:
-    """Return the pixels of a PNG or JPEG file: its middle, of the networks' aspect, scaled to the networks' size.
+def decode_image(data: bytes, preprocessing: Preprocessing, max_pixels: int) -> NDArray[np.uint8]:
+    """Return a PNG or JPEG file as pixels of the networks' size, by the steps with which the networks were evaluated.
 
     Args:
-        data: The file.
-        shape: `[C, H, W]` that the networks take; C is 1 or 3.
+        data: The file. Of an animated PNG the first frame is used.
+        preprocessing: The steps of the experiment.
         max_pixels: Largest width times height that is decoded.
 
     Returns:
         uint8 `[C, H, W]`.
 
     Raises:
-        UsageError: The file is neither PNG nor JPEG, or is damaged.
+        UsageError: The file is neither PNG nor JPEG, is damaged, or the range of its samples is not known.
         TooLarge: The image has more than `max_pixels`, or too many scans.
 
     Example:
-        >>> file = encode_png(np.full((1, 30, 40), 7, np.uint8))
-        >>> decode_image(file, (1, 2, 2), max_pixels=1200).tolist()
+        >>> from stimcore.data.normalise import Normalisation
+        >>> steps = Preprocessing.without_resize((1, 2, 2), Normalisation((0.5,), (0.25,)))
+        >>> decode_image(encode_png(np.full((1, 30, 40), 7, np.uint8)), steps, max_pixels=1200).tolist()
         [[[7, 7], [7, 7]]]
     """
-    channels, height, width = shape
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG"])  # reads the header, decodes nothing
+        image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG"])  # reads the header, decodes nothing
         _check_work(data, image.size, max_pixels)
-        image = ImageOps.exif_transpose(image)  # phones store photographs turned, with the turn as a tag
-        image = image.convert("RGB" if channels == 3 else "L")
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        return preprocessing.read(image)
     except StimcoreError:
         raise
     except Image.DecompressionBombError as reason:
         raise TooLarge("an image of far too many pixels", allowed=f"at most {max_pixels:,}") from reason
     except Exception as reason:  # a damaged file makes Pillow raise almost anything: struct.error, IndexError, MemoryError
-        raise UsageError(f"the image can't be read ({type(reason).__name__})", allowed="PNG or JPEG") from reason
-    array = np.asarray(image, dtype=np.uint8)
-    return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+        if (kind := other_kind(data)) is not None:
+            raise UsageError(f"the image is a {kind} file", allowed="PNG or JPEG") from reason
+        damage = "" if isinstance(reason, UnidentifiedImageError) else f" ({type(reason).__name__})"
+        raise UsageError(f"the image can't be read{damage}", allowed="PNG or JPEG") from reason
+
+
+def other_kind(data: bytes) -> str | None:
+    """Return the kind of a picture file by its first bytes, if it is a common one besides PNG and JPEG.
+
+    Only these two are decoded: every further decoder is code that a stranger's file could attack.
+
+    Example:
+        >>> other_kind(b"GIF89a...."), other_kind(b"no picture")
+        ('GIF', None)
+    """
+    head = data[:_SIGNATURE_BYTES]
+    return next((kind for kind, pattern in _SIGNATURES.items() if re.match(pattern, head, re.DOTALL)), None)
 
 
 def count_scans(data: bytes) -> int:

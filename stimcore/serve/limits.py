@@ -48,10 +48,12 @@ class Limits:
         classify_specs: Sub-networks in one classification.
         engines: Bundles that a worker keeps open.
         keep_bytes: Memory of a worker for statistics, activations and sessions of these bundles.
+        worker_bytes: Memory of a worker process in all; one that takes more is ended and replaced.
         start_s: Time for a worker to start.
         hang_s: Time after which a worker that does not answer the question whether it is alive is ended and replaced.
         late_s: Time for which a call may go on in its worker after its deadline; then the worker is ended and replaced.
         silence_s: Time after which a worker that is at work and sends nothing is ended and replaced.
+        watch_s: Time between two looks whether the files of bundles have changed.
         crashes: Workers that may end within `crash_window_s`; with more, the server is not ready.
         crash_window_s: Time window of `crashes`.
         drain_s: Time for requests in flight when the server ends.
@@ -93,10 +95,12 @@ class Limits:
     classify_specs: int = 64
     engines: int = 6
     keep_bytes: int = 6 << 30
+    worker_bytes: int = 12 << 30
     start_s: float = 120
-    hang_s: float = 8
+    hang_s: float = 6
     late_s: float = 30
     silence_s: float = 300
+    watch_s: float = 3
     crashes: int = 3
     crash_window_s: float = 60
     drain_s: float = 8
@@ -110,6 +114,9 @@ class Limits:
         for name in ("in_flight_bytes", "in_flight_bytes_per_address"):
             if getattr(self, name) < self.body_bytes:  # a body of the largest size would never be accepted
                 raise UsageError(f"limit {name}={getattr(self, name)}", allowed=f"at least body_bytes, {self.body_bytes}")
+
+        if self.worker_bytes <= self.keep_bytes:  # every worker that has filled its caches would be ended
+            raise UsageError(f"limit worker_bytes={self.worker_bytes}", allowed=f"more than keep_bytes, {self.keep_bytes}")
 
     def with_texts(self, texts: Sequence[str]) -> Self:
         """Return these limits with changes that are written as `NAME=VALUE`.

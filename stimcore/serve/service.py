@@ -1,16 +1,19 @@
 """The model server without HTTP: it connects repository, results, jobs and workers, and starts and ends them together."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
+from stimcore.errors import BundleError
 from stimcore.serve import types
 from stimcore.serve.errors import Busy
 from stimcore.serve.jobs.job import Job
@@ -18,13 +21,16 @@ from stimcore.serve.jobs.queue import JobQueue
 from stimcore.serve.jobs.result_cache import Conditions, ResultCache, StoredResults, read_stored
 from stimcore.serve.limits import Limits
 from stimcore.serve.metrics import GaugeValues, Metrics
-from stimcore.serve.repository.models import bundle_ref
+from stimcore.serve.repository.models import BundleRef, bundle_ref
 from stimcore.serve.repository.repository import ModelRepository, Snapshot
 from stimcore.serve.workers.config import LOCAL_ENGINE, WorkerConfig, engine_url
-from stimcore.serve.workers.messages import Forget
+from stimcore.serve.workers.messages import Call, Forget
 from stimcore.serve.workers.pool import WorkerPool
 
 log = logging.getLogger("stimcore.serve")
+T = TypeVar("T")
+BREAK_S = 0.5
+"""Shortest time between two looks whether bundles have changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +44,7 @@ class ServiceConfig:
         threads: Threads of each worker that compute at once, on a CPU.
         limits: Bounds of the server.
         token: Token that requests carry; None without access control by token.
-        engine: `onnxruntime`, or `triton://HOST:PORT` for an inference server that runs the networks.
+        engine: `onnxruntime`, or `triton://HOST:PORT` (`triton+https` with TLS) for an inference server that runs the networks.
     """
 
     folder: Path
@@ -82,6 +88,8 @@ class Service:
         self.unloaded: set[str] = set()
         self._scanned = False
         self._scan_lock = asyncio.Lock()
+        self._watching: asyncio.Task[None] | None = None
+        self._suspicion = asyncio.Event()
 
     @property
     def provider(self) -> str:
@@ -95,6 +103,8 @@ class Service:
     def job_ended(self, job: Job) -> None:
         """Stop the work for a job that has ended without its results."""
         self.pool.drop(job)
+        if job.error is not None and job.error.code == BundleError.code:
+            self._suspicion.set()
 
     def job_answered(self, job: Job) -> None:
         """Open the bundle of a job that was answered without measuring: the next request is likely to need it."""
@@ -143,48 +153,80 @@ class Service:
         ending.cancel()
         if scanning.done():
             scanning.result()
+            self._watching = asyncio.create_task(self._watch())
         else:
             scanning.cancel()
 
-    async def rescan(self) -> types.Catalogue:
-        """Open all bundles anew and serve them; requests that are being answered keep the bundles that they began with."""
+    async def _watch(self) -> None:
+        """Scan again whenever the files of bundles have changed; never returns.
+
+        It looks every `watch_s`, and when a worker finds other files than it was told of, but not more often than `BREAK_S`.
+        """
+        while True:
+            await asyncio.sleep(min(BREAK_S, self.limits.watch_s))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.limits.watch_s):
+                    await self._suspicion.wait()
+            self._suspicion.clear()
+            try:
+                if await _in_thread("watch", self.repository.changed):
+                    await self.rescan(everything=False)
+            except Exception:  # whatever it is, the next look may succeed, and requests are answered meanwhile
+                log.exception("the bundles could not be looked at")
+
+    async def rescan(self, *, everything: bool = True) -> types.Catalogue:
+        """Open bundles anew and serve them; requests that are being answered keep the bundles that they began with.
+
+        Args:
+            everything: Open and hash all bundles, and not only those whose files seem to have changed.
+        """
         async with self._scan_lock:
-            before = {bundle.fingerprint for bundle in self.repository.snapshot.bundles.values()}
-            snapshot, stored = await self._scan()
+            before = {bundle.fingerprint: bundle for bundle in self.repository.snapshot.bundles.values()}
+            snapshot, stored = await _in_thread("scan", lambda: self._scan(everything))
             self.repository.put(snapshot)
             self.results.put_stored(stored)
             self.metrics.allow_models(snapshot.models)
             self.unloaded &= set(snapshot.models)
             now = {bundle.fingerprint for bundle in snapshot.bundles.values()}
-            log.info("scanned", extra={"fields": {"bundles": len(now), "new": len(now - before), "gone": len(before - now)}})
+            gone = set(before) - now
+            log.info("scanned", extra={"fields": {"bundles": len(now), "new": len(now - set(before)), "gone": len(gone)}})
             for problem in snapshot.problems:
                 log.warning("problem", extra={"fields": {"path": problem.path, "message": problem.message}})
+            # Engines of bundles that nobody can ask for any more would hold the workers' memory. They go when the calls that
+            # are waiting for them now are answered or too late.
+            refs = [bundle_ref(before[fingerprint]) for fingerprint in gone]
+            asyncio.get_running_loop().call_later(self.limits.call_s, self._forget_gone, refs)
         self._scanned = True
         return snapshot.catalogue
 
-    async def _scan(self) -> tuple[Snapshot, Mapping[Conditions, StoredResults]]:
-        """Open and hash the bundles in a thread.
+    def _scan(self, everything: bool) -> tuple[Snapshot, Mapping[Conditions, StoredResults]]:
+        snapshot = self.repository.scan(everything=everything)
+        return snapshot, read_stored(snapshot.bundles.values())
 
-        It is a daemon thread rather than one of asyncio's: hashing many gigabytes takes minutes, and the process must be able
-        to end meanwhile.
+    async def call(self, make: Callable[[int], Call], seconds: float, priority: int = 1) -> Any:
+        """Send a call to a worker and return the answer; see `Dispatcher.call`.
+
+        Raises:
+            BundleError: The bundle's files have changed; the server looks at them now.
         """
-        outcome: Future[tuple[Snapshot, Mapping[Conditions, StoredResults]]] = Future()
-
-        def scan() -> None:
-            if not outcome.set_running_or_notify_cancel():
-                return
-            try:
-                snapshot = self.repository.scan()
-                outcome.set_result((snapshot, read_stored(snapshot.bundles.values())))
-            except Exception as reason:  # whatever it is, it is raised where the scan is awaited
-                outcome.set_exception(reason)
-
-        threading.Thread(target=scan, name="scan", daemon=True).start()
-        return await asyncio.wrap_future(outcome)
+        try:
+            return await self.pool.call(make, seconds, priority)
+        except BundleError:
+            self._suspicion.set()
+            raise
 
     def forget(self, name: str) -> None:
         """Free the memory that workers use for the bundle of a model."""
-        ref = bundle_ref(self.repository.model(name).bundle)
+        self._forget(bundle_ref(self.repository.model(name).bundle))
+
+    def _forget_gone(self, refs: Sequence[BundleRef]) -> None:
+        """Free the memory for bundles that are no longer served; one may have come back meanwhile."""
+        served = {bundle.fingerprint for bundle in self.repository.snapshot.bundles.values()}
+        for ref in refs:
+            if ref.fingerprint not in served:
+                self._forget(ref)
+
+    def _forget(self, ref: BundleRef) -> None:
         self.pool.broadcast(lambda number: Forget(number, ref))
 
     def must_take_work(self) -> None:
@@ -204,7 +246,29 @@ class Service:
     async def stop(self) -> None:
         """End the workers."""
         self.drain()
+        if self._watching is not None:
+            self._watching.cancel()
         await self.pool.stop()
+
+
+async def _in_thread(name: str, function: Callable[[], T]) -> T:
+    """Return what a function returns that reads files, called in a thread.
+
+    It is a daemon thread rather than one of asyncio's: hashing many gigabytes takes minutes, and the process must be able to
+    end meanwhile.
+    """
+    outcome: Future[T] = Future()
+
+    def call() -> None:
+        if not outcome.set_running_or_notify_cancel():
+            return
+        try:
+            outcome.set_result(function())
+        except Exception as reason:  # whatever it is, it is raised where the result is awaited
+            outcome.set_exception(reason)
+
+    threading.Thread(target=call, name=name, daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 def _worker_configs(config: ServiceConfig) -> list[WorkerConfig]:

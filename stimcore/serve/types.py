@@ -94,6 +94,7 @@ class MethodInfo(ApiModel):
         macs: Multiply-accumulate operations of the main network for one image.
         num_networks: Number of listed ONNX files.
         sweeps: Families whose accuracies are stored in the bundle.
+        hits: Whether the bundle stores which images its sub-networks classify correctly.
     """
 
     name: str
@@ -111,6 +112,7 @@ class MethodInfo(ApiModel):
     macs: int
     num_networks: int
     sweeps: Sequence[str]
+    hits: bool = False
 
 
 class ExperimentInfo(ApiModel):
@@ -124,6 +126,7 @@ class ExperimentInfo(ApiModel):
         image_shape: `[C, H, W]` that the networks take.
         mean: Mean per channel of pixels scaled to [0, 1]; networks take `(pixels / 255 - mean) / std`.
         std: Standard deviation per channel, of the same pixels.
+        preprocessing: The steps from a picture to the networks' input, as `stimcore.data.preprocessing.Preprocessing.to_dict`.
         topology: Topology of the experiment's network, as `stimcore.subnets.topology.Topology.to_dict`.
         evaluation_images: Number of images behind every accuracy.
         calibration_images: Number of images for re-calibration.
@@ -137,6 +140,7 @@ class ExperimentInfo(ApiModel):
     image_shape: tuple[int, int, int]
     mean: Sequence[float]
     std: Sequence[float]
+    preprocessing: Mapping[str, Any]
     topology: Mapping[str, Any]
     evaluation_images: int
     calibration_images: int
@@ -250,6 +254,8 @@ class Job(ApiModel):
         note: What the reader has to know about how the numbers came about, in one sentence: that the GPU could not run the job,
             for instance. Empty when there is nothing.
         error: Why the job failed; None unless `state` is `failed`.
+        fingerprint: Fingerprint of the bundle that the results belong to, as in `MethodInfo`; empty when an older server sends
+            the job.
     """
 
     id: str
@@ -264,6 +270,7 @@ class Job(ApiModel):
     provider: str
     note: str = ""
     error: JobError | None = None
+    fingerprint: str = ""
 
 
 class JobLine(ApiModel):

@@ -34,6 +34,12 @@ def parser() -> cli.Parser:
     line.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: %(default)s)")
     line.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="use a dask scheduler whose workers see the same files")
     line.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    line.add_argument(
+        "--provider",
+        dest="device",
+        metavar="NAME",
+        help="another provider of onnxruntime, instead of --device; stimcore vouches for CPU and CUDA only",
+    )
     line.add_argument("--json", metavar="FILE", help="write the results as JSON ('-' for standard output)")
     line.add_argument("--store", action="store_true", help="store the results in the bundle as sweep-KIND.json")
     line.add_argument("--quiet", action="store_true", help="show no progress bar")

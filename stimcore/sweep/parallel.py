@@ -30,7 +30,7 @@ def run(
 
     Raises:
         UsageError: `jobs` is below 1, or the address has another form.
-        Unavailable: No scheduler answers, dask is not installed, or a piece ended its process again and again.
+        Unavailable: No scheduler answers, it went away, dask is not installed, or a piece ended its process again and again.
 
     Example:
         >>> list(run(max, [(1, 2), (4, 3)]))
@@ -76,7 +76,8 @@ def _on_dask(function: Callable[..., T], pieces: Sequence[tuple[Any, ...]], sche
     if not scheduler.startswith(("tcp://", "tls://")):
         raise UsageError(f"the scheduler '{scheduler}'", allowed="tcp://HOST:PORT")
     try:
-        from distributed import Client, as_completed
+        from distributed import Client, KilledWorker, as_completed
+        from distributed.client import FutureCancelledError
     except ImportError as reason:
         raise Unavailable("--scheduler needs the package 'distributed'", todo="pip install distributed") from reason
     try:
@@ -88,5 +89,15 @@ def _on_dask(function: Callable[..., T], pieces: Sequence[tuple[Any, ...]], sche
             client.submit(_numbered, function, index, piece, retries=RETRIES, pure=False) for index, piece in enumerate(pieces)
         ]
         for future in as_completed(futures):  # type: ignore[no-untyped-call]  # dask has no annotations
-            index, result = future.result()
+            try:
+                index, result = future.result()
+            except KilledWorker as reason:
+                raise Unavailable(
+                    f"piece {futures.index(future)} of the work killed its worker again and again",
+                    todo="It may need more memory; what is finished is kept.",
+                ) from reason
+            except FutureCancelledError as reason:
+                raise Unavailable(
+                    f"the scheduler at {scheduler} went away", todo="Run the command again: what is finished is kept."
+                ) from reason
             yield index, result

@@ -1,5 +1,6 @@
 """`python -m stimcore.train`: train a recipe with a method into a run folder."""
 
+import dataclasses
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,9 @@ if not cli.has_torch():
     cli.end_without_torch()
 
 from stimcore.errors import UsageError
-from stimcore.methods.table import METHODS
+from stimcore.methods.table import METHODS, make, short_name
 from stimcore.recipes.catalogue import RECIPES, recipe
+from stimcore.recipes.file import read_recipe
 from stimcore.recipes.recipe import LABELLED_SETTINGS, Recipe
 from stimcore.runs.machine import describe, pick_device
 from stimcore.train.parallel import join, leave
@@ -25,6 +27,8 @@ from stimcore.train.trainer import Trainer
 
 OVERRIDES = (*LABELLED_SETTINGS, "evaluate_every", "watch", "watch_every", "watch_images")
 """Settings of a recipe that have an option on the command line."""
+ADAMW_WARNS_FROM = 0.02
+"""Learning rates from which on AdamW is probably given a rate that was chosen for SGD."""
 MOST_PRINTED = 6
 """Watched sub-networks in a printed line; the record has all of them."""
 
@@ -32,8 +36,19 @@ MOST_PRINTED = 6
 def parser() -> cli.Parser:
     """Return the parser of the command line; a test freezes its help text."""
     line = cli.Parser(prog="python -m stimcore.train", description="Train a network; the result is a run folder.")
-    line.add_argument("recipe", metavar="RECIPE", help="one of: " + ", ".join(RECIPES))
-    line.add_argument("--method", default="stimulative", help="one of: " + ", ".join(METHODS) + " (default: %(default)s)")
+    line.add_argument("recipe", nargs="?", metavar="RECIPE", help="one of: " + ", ".join(RECIPES))
+    line.add_argument(
+        "--recipe",
+        dest="recipe_file",
+        type=Path,
+        metavar="FILE.toml",
+        help="a recipe of your own instead; 'python -m stimcore.recipes show RECIPE' prints one to begin with",
+    )
+    line.add_argument(
+        "--method",
+        default="stimulative",
+        help="one of: " + ", ".join(METHODS) + "; MODULE:CLASS for your own (default: %(default)s)",
+    )
     line.add_argument(
         "--lambda",
         dest="weights",
@@ -50,16 +65,35 @@ def parser() -> cli.Parser:
         help="an option of the method; can be given several times",
     )
     line.add_argument("--spec", help="train this sub-network alone (a twin), for example d1-1-1")
+    line.add_argument(
+        "--init",
+        metavar="WEIGHTS",
+        help="start from weights: a run folder, a file (PyTorch or safetensors), torchvision:NAME such as "
+        "torchvision:IMAGENET1K_V2; a head for other classes is made new",
+    )
+    line.add_argument("--ema", action="store_true", help="with --init: the average of the weights, which the file also has")
     line.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
     line.add_argument(
         "--name", help="name of the run in its experiment (default: the method and everything that differs from the recipe)"
     )
     line.add_argument("--run-dir", type=Path, metavar="DIR", help="run folder (default: runs/EXPERIMENT/NAME-SEED)")
-    line.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in the run folder")
+    line.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from the newest checkpoint in the run folder; with more --epochs also a finished run",
+    )
     line.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     line.add_argument("--epochs", type=int, metavar="N", help="epochs, instead of the recipe's")
     line.add_argument("--batch-size", type=int, metavar="N", help="images per step over all processes, instead of the recipe's")
+    line.add_argument(
+        "--accumulate", type=int, metavar="N", help="compute a batch in N parts, one after the other, for less memory"
+    )
     line.add_argument("--learning-rate", type=float, metavar="RATE", help="peak learning rate, instead of the recipe's")
+    line.add_argument("--optimizer", choices=["sgd", "adamw"], help="optimiser, instead of the recipe's")
+    line.add_argument("--weight-decay", type=float, metavar="W", help="weight decay, instead of the recipe's")
+    line.add_argument(
+        "--betas", type=float, nargs=2, metavar="B", help="betas of AdamW, instead of the recipe's (which are 0.9 0.999)"
+    )
     line.add_argument("--precision", choices=["fp32", "bf16", "fp16"], help="number format, instead of the recipe's")
     line.add_argument("--dataset", help="data set, instead of the recipe's; folder:PATH[@PIXELS] for your images")
     line.add_argument("--network", help="network, instead of the recipe's")
@@ -102,8 +136,17 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str]) -> int:
     """Train every run that the command line asks for; return the exit code."""
-    options = parser().parse_args(argv)
-    changed = recipe(options.recipe).with_changes({key: getattr(options, key) for key in OVERRIDES})
+    line = parser()
+    options = line.parse_args(argv)
+    if options.recipe is None and options.recipe_file is None:
+        line.error("the following arguments are required: RECIPE or --recipe")
+    original = _original(options)
+    changed = original.with_changes({key: getattr(options, key) for key in OVERRIDES})
+    if options.ema and options.init is None:
+        raise UsageError("--ema without --init", allowed="--ema to start from averaged weights in the file of --init")
+    if changed.optimizer == "adamw" and changed.learning_rate >= ADAMW_WARNS_FROM:
+        rate = f"a learning rate of {changed.learning_rate:g}"
+        Printer().warn(f"{rate} is one for SGD; AdamW is used with about 0.001 (--learning-rate 0.001).")
     if options.weights is not None and options.method != "stimulative":
         raise UsageError(f"--lambda with the method {options.method}", allowed="stimulative")
     if options.name is not None and (options.name.startswith(".") or Path(options.name).name != options.name):
@@ -122,8 +165,11 @@ def main(argv: Sequence[str]) -> int:
             tensorboard=options.tensorboard,
             holdout=options.holdout,
         )
-        requests = list(_requests(options, changed, settings))
+        requests = list(_requests(options, original, changed, settings))
         dataset = load_dataset(requests[0])  # the runs differ in lambda only
+        if world.rank == 0:
+            for note in dataset.notes:
+                print(f"note: {note}")
         for request in requests:
             train_run(request, dataset, Printer())
     finally:
@@ -131,25 +177,51 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _requests(options: Namespace, changed: Recipe, settings: Settings) -> Iterator[TrainRequest]:
+def _original(options: Namespace) -> Recipe:
+    """Return the recipe that the command line names, before its changes.
+
+    Raises:
+        UsageError: There is no such recipe, two are named, or the file can't be used.
+    """
+    if options.recipe_file is None:
+        return recipe(options.recipe)
+    if options.recipe is not None:
+        raise UsageError(f"two recipes, {options.recipe} and {options.recipe_file}", allowed="RECIPE or --recipe FILE.toml")
+    plan = read_recipe(options.recipe_file)
+    for method, values in plan.options.items():
+        make(method, values)  # refuses what the method does not have, also when another method is trained
+    return plan
+
+
+def _requests(options: Namespace, original: Recipe, changed: Recipe, settings: Settings) -> Iterator[TrainRequest]:
     """Yield one run, or one per lambda."""
     given = dict(changed.options.get(options.method, {})) | parse_options(options.option)
-    base = options.name or (f"twin-{options.spec}" if options.spec else options.method)
-    name = options.name or default_name(base, options.option, changed, recipe(options.recipe))
+    base = options.name or (f"twin-{options.spec}" if options.spec else short_name(options.method))
+    init = None if options.init is None else f"init={Path(options.init.rpartition(':')[2]).stem}"
+    differing = [*options.option, *([] if init is None else [init])]
+    name = options.name or default_name(base, differing, changed, original)
+    finished = options.name or default_name(base, differing, dataclasses.replace(changed, epochs=original.epochs), original)
     for weight in options.weights or [None]:
         method_options = given if weight is None else given | {"weight": weight}
         suffix = "" if weight is None else f"-lambda{weight:g}"
-        run_name = name + suffix + ("-holdout" if options.holdout else "")
-        folder = options.run_dir or Path("runs") / changed.experiment / f"{run_name}-{options.seed}"
+        end = suffix + ("-holdout" if options.holdout else "")
+        folder = options.run_dir or Path("runs") / changed.experiment / f"{name}{end}-{options.seed}"
+        run_name = name + end
+        if options.resume and not folder.exists():
+            # a finished run that goes on stays in its folder, whose name has the number of epochs only if they were changed
+            whole = folder.with_name(f"{finished}{end}-{options.seed}")
+            folder, run_name = (whole, finished + end) if whole.exists() else (folder, run_name)
         if options.run_dir and len(options.weights or []) > 1:
             folder = options.run_dir / (base + suffix)
         yield TrainRequest(
-            recipe=with_true_label(changed, options.method, method_options),
+            recipe=with_true_label(changed, options.method, method_options, options.init),
             method=options.method,
             options=method_options,
             folder=folder,
             name=run_name,
             spec=options.spec,
+            init=options.init,
+            averaged=options.ema,
             resume=options.resume,
             strict_watch=options.watch is not None,
             data_root=options.data_root,
@@ -163,6 +235,10 @@ class Printer(TrainListener):
     def warn(self, message: str) -> None:
         """Print a warning."""
         print(f"warning: {message}", file=sys.stderr)
+
+    def note(self, message: str) -> None:
+        """Print what the run starts from, or how it goes on."""
+        print(message)
 
     def start(self, request: TrainRequest, trainer: Trainer) -> None:
         """Print what is trained, where, and how many epochs are left."""

@@ -9,6 +9,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
 from stimcore.data.normalise import Normalisation
+from stimcore.nets.transfer import send
 from stimcore.train.seeds import cpu_seeded
 
 PADDING = 4
@@ -29,11 +30,12 @@ def flip_crop(pixels: Tensor, generator: torch.Generator) -> Tensor:
         uint8 `[B, C, H, W]` in channels_last memory order.
     """
     count, _, height, width = pixels.shape
-    top, left = torch.randint(0, 2 * PADDING + 1, (2, count), generator=generator).to(pixels.device)
-    mirror = torch.randint(0, 2, (count,), generator=generator).to(pixels.device).bool()
+    shifts = torch.randint(0, 2 * PADDING + 1, (2, count), generator=generator)
+    mirrored = torch.randint(0, 2, (count,), generator=generator)
+    top, left, mirror = send(torch.cat([shifts, mirrored[None]]), pixels.device)
     rows = top[:, None] + torch.arange(height, device=pixels.device)
     columns = left[:, None] + torch.arange(width, device=pixels.device)
-    columns = torch.where(mirror[:, None], columns.flip(1), columns)
+    columns = torch.where(mirror[:, None].bool(), columns.flip(1), columns)
     # every image reads its own rows and columns of the padded batch: one gather instead of a loop over images
     padded = pad(pixels, (PADDING,) * 4)
     index = torch.arange(count, device=pixels.device)[:, None, None]

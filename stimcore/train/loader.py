@@ -17,6 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 from stimcore.data.images import Dataset
 from stimcore.data.pictures import FilePixels
 from stimcore.methods.base import Method, StepContext
+from stimcore.nets.transfer import send
 from stimcore.train.augment import Normalise, flip_crop, imagenet_crop, resized
 from stimcore.train.parallel import World
 from stimcore.train.seeds import generator, spec_rng
@@ -128,11 +129,14 @@ class InMemoryLoader(Loader):
             yield self.batch(index, step)
 
     def batch(self, index: Tensor, step: int) -> StepContext:
-        """Return this rank's part of one batch; `index` has the images of all ranks."""
-        pixels = self.pixels[index.to(self.pixels.device)].to(self.config.device, non_blocking=True)
-        labels = self.labels[index.to(self.labels.device)]
+        """Return this rank's part of one batch; `index` has the images of all ranks, on the CPU."""
+        on_device = send(index, self.config.device)
+        if self.pixels.device == self.labels.device:
+            pixels = self.pixels[on_device]
+        else:  # the images don't fit on the device
+            pixels = send(self.pixels[index], self.config.device)
         places = self.config.world.share(torch.arange(len(index)))
-        share = labels[places.to(labels.device)]
+        share = self.config.world.share(self.labels[on_device])
         if self.config.augmentation != "imagenet":
             return self._context(step, *self._augmented_share(pixels, step), share)
         crops = [

@@ -1,6 +1,5 @@
 """Number formats of training: fp32, bf16 with autocast, fp16 with autocast and loss scaling (CUDA only)."""
 
-from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -48,8 +47,3 @@ class Precision:
         """Make one optimiser step; with fp16 it is skipped if gradients overflowed."""
         self.scaler.step(optimizer)
         self.scaler.update()
-
-
-def finite(values: Iterable[Tensor]) -> bool:
-    """Return whether all numbers are finite."""
-    return all(bool(torch.isfinite(value).all()) for value in values)

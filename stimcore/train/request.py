@@ -1,6 +1,5 @@
 """What one training run is asked to do, as a value: the entry to training from Python."""
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from stimcore.methods.base import Method
-from stimcore.methods.table import make
-from stimcore.recipes.recipe import REDUCED, Recipe
+from stimcore.methods.table import METHODS, make
+from stimcore.recipes.recipe import Recipe
 from stimcore.train.settings import Settings
 
 
@@ -24,6 +23,8 @@ class TrainRequest:
         folder: The run folder.
         name: Name of the run in its experiment, without the seed.
         spec: The sub-network that is trained alone (a twin); None for the whole network.
+        init: Weights to start from: a run folder, a file, or `torchvision:WEIGHTS`; None for random weights.
+        averaged: Whether to start from the average of the weights over the steps, which the file also has.
         resume: Whether to continue from the newest checkpoint in the folder.
         strict_watch: Whether a watched sub-network that the network doesn't have is an error. Otherwise it is left out: the
             specs in a recipe were chosen for its network and may not exist in a twin.
@@ -37,6 +38,8 @@ class TrainRequest:
     folder: Path
     name: str
     spec: str | None = None
+    init: str | None = None
+    averaged: bool = False
     resume: bool = False
     strict_watch: bool = False
     data_root: Path | None = None
@@ -51,10 +54,10 @@ class TrainRequest:
         return make(self.method, self.options)
 
 
-def with_true_label(recipe: Recipe, method: str, options: Mapping[str, Any]) -> Recipe:
-    """Return the recipe as a reduced recipe if the options of the method are not the recipe's.
+def with_true_label(recipe: Recipe, method: str, options: Mapping[str, Any], init: str | None = None) -> Recipe:
+    """Return the recipe as a changed one if the method is an own one, its options are not the recipe's, or weights are given.
 
-    The label vouches for the options of the method too, above all for lambda.
+    The label vouches for the options of the method too, above all for lambda, and for the random weights at the start.
 
     Example:
         >>> from stimcore.recipes.catalogue import recipe
@@ -62,9 +65,9 @@ def with_true_label(recipe: Recipe, method: str, options: Mapping[str, Any]) -> 
         >>> [with_true_label(paper, "stimulative", {"weight": weight}).label for weight in (10.0, 5.0)]
         ["paper's settings", 'reduced recipe']
     """
-    if make(method, options) == make(method, recipe.options.get(method, {})):
+    if make(method, options) == make(method, recipe.options.get(method, {})) and method in METHODS and init is None:
         return recipe
-    return dataclasses.replace(recipe, label=REDUCED)
+    return recipe.changed()
 
 
 def default_name(base: str, options: Sequence[str], recipe: Recipe, original: Recipe) -> str:

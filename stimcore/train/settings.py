@@ -54,6 +54,11 @@ class Settings:
             raise UsageError(
                 f"a batch of {recipe.batch_size} on {self.world.size} processes", allowed="a multiple of the processes"
             )
+        if recipe.batch_size % (self.world.size * recipe.accumulate):
+            raise UsageError(
+                f"a batch of {recipe.batch_size} in {recipe.accumulate} parts on {self.world.size} processes",
+                allowed="a multiple of parts times processes",
+            )
         if self.compile_blocks and not method.compilable:
             raise UsageError(
                 "--compile with this method: compiled blocks would not see its gates", todo="Train without --compile."

@@ -5,19 +5,25 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
+from stimcore import files
 from stimcore.data.images import Dataset
 from stimcore.data.sources import load
 from stimcore.data.subset import reduce_dataset
 from stimcore.errors import UsageError
 from stimcore.methods.base import Method
-from stimcore.nets.catalogue import build
+from stimcore.methods.table import is_own_method
+from stimcore.nets.catalogue import build, is_own
 from stimcore.nets.cut import cut
+from stimcore.nets.onnx_part import check_exportable
 from stimcore.nets.staged import StagedNet
+from stimcore.recipes.recipe import Recipe
 from stimcore.runs import checkpoint
 from stimcore.runs.compare import differences
 from stimcore.runs.machine import describe, flush_denormals
 from stimcore.runs.run import Run, describe_images, trim_records, writer_lock
+from stimcore.train.init import InitialWeights, fits_roughly, initialise, read_initial
 from stimcore.train.request import TrainRequest
+from stimcore.train.schedule import learning_rate
 from stimcore.train.seeds import layers_seeded
 from stimcore.train.trainer import Trainer
 from stimcore.train.watch import existing_names
@@ -28,6 +34,9 @@ class TrainListener:
 
     def warn(self, message: str) -> None:
         """Receive a sentence about something that was wrong but does not stop the run."""
+
+    def note(self, message: str) -> None:
+        """Receive a sentence about what the run starts from or how it goes on."""
 
     def start(self, request: TrainRequest, trainer: Trainer) -> None:
         """Receive the trainer before its first epoch in this process."""
@@ -64,19 +73,23 @@ def train_run(request: TrainRequest, dataset: Dataset, listener: TrainListener |
     """
     listener = listener or TrainListener()
     settings, method = request.settings, request.make_method()
-    net, spec = _fresh_network(request, dataset)
+    net, spec, initial = _fresh_network(request, dataset)
     recipe = request.recipe
+    if is_own(recipe.network) or is_own_method(request.method):
+        check_exportable(method.wrap(net))  # the contract tests do that for the networks and methods that have a name
     if not request.strict_watch:
         recipe = dataclasses.replace(recipe, watch=existing_names(net.topology, recipe.watch))
     request = dataclasses.replace(request, recipe=recipe, spec=spec)
     run = _run(request, method, dataset)
+    if initial is not None:
+        run = dataclasses.replace(run, init=initial.to_dict())
     trainer = Trainer(net, method, recipe, dataset, settings)
     writes = settings.world.rank == 0
     if writes:
         request.folder.mkdir(parents=True, exist_ok=True)
     settings.world.barrier()  # the other ranks read the folder too
     with writer_lock(request.folder) if writes else nullcontext():
-        _start_or_resume(trainer, request, run, listener)
+        _start_or_resume(trainer, request, run, listener, initial)
         if writes:
             listener.start(request, trainer)
         for record in trainer.run(request.folder):
@@ -84,15 +97,21 @@ def train_run(request: TrainRequest, dataset: Dataset, listener: TrainListener |
                 listener.epoch(record, trainer)
 
 
-def _fresh_network(request: TrainRequest, dataset: Dataset) -> tuple[StagedNet, str | None]:
-    """Return the network with fresh weights, and the spec of a twin in long form."""
+def _fresh_network(request: TrainRequest, dataset: Dataset) -> tuple[StagedNet, str | None, InitialWeights | None]:
+    """Return the network before its first step, the spec of a twin in long form, and what its weights come from."""
+    network = request.recipe.network
+    weights = None if request.init is None else read_initial(request.init, network, averaged=request.averaged)
     # The weights depend on the seed alone, not on the method, so that all methods of an experiment start from the same ones.
     with layers_seeded(request.settings.seed, "weights"):
-        net = build(request.recipe.network, input_shape=dataset.image_shape, num_classes=len(dataset.classes))
+        net = build(network, input_shape=dataset.image_shape, num_classes=len(dataset.classes))
         if request.spec is None:
-            return net, None
+            return net, None, None if weights is None else initialise(net, weights)
         spec = net.topology.parse(request.spec)
-        return cut(net, spec), str(spec)
+        # the weights may be those of the whole network, of which the twin is then cut out, or those of the twin
+        of_whole = weights is not None and fits_roughly(net, weights)
+        initial = initialise(net, weights) if weights is not None and of_whole else None
+        twin = cut(net, spec)
+        return twin, str(spec), initialise(twin, weights) if weights is not None and not of_whole else initial
 
 
 def _run(request: TrainRequest, method: Method, dataset: Dataset) -> Run:
@@ -118,7 +137,9 @@ def _run(request: TrainRequest, method: Method, dataset: Dataset) -> Run:
     )
 
 
-def _start_or_resume(trainer: Trainer, request: TrainRequest, run: Run, listener: TrainListener) -> None:
+def _start_or_resume(
+    trainer: Trainer, request: TrainRequest, run: Run, listener: TrainListener, initial: InitialWeights | None
+) -> None:
     """Bring the trainer and the run folder to the point where training goes on."""
     folder, world = request.folder, request.settings.world
     newest = checkpoint.newest(folder) if request.resume else None
@@ -126,9 +147,18 @@ def _start_or_resume(trainer: Trainer, request: TrainRequest, run: Run, listener
         raise UsageError(
             f"{folder} already holds a run", todo="Add --resume to continue it, or give another folder with --run-dir."
         )
-    if newest is not None:
+    if newest is None:
+        if world.rank == 0:
+            files.remove_unfinished(folder)
+            trim_records(folder, 0)
+            run.write(folder)
+            if initial is not None:
+                listener.note(initial.sentence())
+    else:
         path, state, problems = newest
-        if differing := differences(Run.read(folder), run):
+        stored = Run.read(folder)
+        longer = _extended(stored, run, state.epoch)
+        if longer is None and (differing := differences(stored, run)):
             raise UsageError(
                 f"{folder} was started with other settings: {'; '.join(differing)}",
                 todo="Give the old ones to continue it, or another folder with --run-dir (another --name).",
@@ -136,8 +166,37 @@ def _start_or_resume(trainer: Trainer, request: TrainRequest, run: Run, listener
         for problem in problems if world.rank == 0 else []:
             listener.warn(f"{problem} Continuing from {path.name}.")
         trainer.resume(state, str(path))
-    if world.rank == 0:
-        trim_records(folder, trainer.epoch)
-        if newest is None:
-            run.write(folder)
+        if world.rank == 0:
+            files.remove_unfinished(folder)
+            trim_records(folder, trainer.epoch)
+            if longer is not None:
+                longer.write(folder)
+                listener.note(_about_extension(longer, trainer))
     world.barrier()  # no rank trains before all have read the checkpoint
+
+
+def _extended(stored: Run, now: Run, epoch: int) -> Run | None:
+    """Return the run with more epochs, if it is finished and nothing but their number was changed; None otherwise.
+
+    The schedule of the learning rate is then that of the longer run: the rate jumps to what it would be there at this epoch.
+    Such a run is not the same as one that had all epochs from the start, which its label and its record state.
+    """
+    before, after = (Recipe.from_dict(run.recipe) for run in (stored, now))
+    if stored.method != now.method or not before.epochs <= epoch < after.epochs:
+        return None
+    longer = dataclasses.replace(before, epochs=after.epochs).changed()
+    extension = {"before": before.epochs, "after": after.epochs, "on": now.started}
+    extended = dataclasses.replace(stored, recipe=longer.to_dict(), extended=(*stored.extended, extension))
+    return None if differences(extended, now) else extended
+
+
+def _about_extension(run: Run, trainer: Trainer) -> str:
+    """Return in words how a finished run goes on."""
+    before, steps = Recipe.from_dict(run.recipe), trainer.steps_per_epoch
+    old = dataclasses.replace(before, epochs=run.extended[-1]["before"])
+    ended = learning_rate(old, old.epochs * steps - 1, steps)
+    goes_on = learning_rate(before, old.epochs * steps, steps)
+    return (
+        f"the finished run of {old.epochs} epochs goes on to {before.epochs}; the learning rate follows the schedule of "
+        f"{before.epochs} epochs from here: it ended at {ended:.3g} and goes on at {goes_on:.3g}"
+    )

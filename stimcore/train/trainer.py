@@ -7,7 +7,7 @@ continues bit for bit from its last finished epoch (on the CPU, with the same nu
 import dataclasses
 import math
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stimcore.data.images import Dataset
-from stimcore.errors import CheckpointError, TrainingFailed
+from stimcore.errors import CheckpointError, TrainingFailed, UsageError
 from stimcore.methods.base import Losses, Method, StepContext
 from stimcore.nets.norms import to_synchronised
 from stimcore.nets.staged import StagedNet
@@ -28,7 +28,8 @@ from stimcore.runs.run import append_record, training_records
 from stimcore.runs.trained_run import load_weights
 from stimcore.train.evaluator import Evaluator
 from stimcore.train.loader import LoaderConfig, SmallerSides, make_loader
-from stimcore.train.precision import Precision, finite
+from stimcore.train.losses import LossMeter
+from stimcore.train.precision import Precision
 from stimcore.train.progress import TimeLeft, in_words
 from stimcore.train.schedule import learning_rate
 from stimcore.train.seeds import generator, layers_seeded
@@ -40,8 +41,8 @@ COLLAPSED_FRAC = 0.97
 """A network has collapsed if a whole epoch after warm-up its cross entropy is at least this share of log(classes), guessing."""
 COLLAPSED_STEPS = 200
 """Steps after the warm-up before a network may be called collapsed: training on tiny data sets starts slowly."""
-BAR_STEPS = 20
-"""Steps between updates of the numbers in the progress bar."""
+READ_STEPS = 20
+"""Steps between two looks at the losses: for the progress bar, and for whether they are finite. Each waits for the device."""
 
 
 class Trainer:
@@ -76,13 +77,7 @@ class Trainer:
         if settings.compile_blocks:
             net.compile_blocks(lambda part: cast(nn.Module, torch.compile(part)))
         self.parameters = [*net.parameters(), *(self.auxiliary.parameters() if self.auxiliary else [])]
-        self.optimizer = torch.optim.SGD(
-            self.parameters,
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov and recipe.momentum > 0,
-        )
+        self.optimizer = make_optimizer(recipe, self.parameters)
         self.precision = Precision(recipe.precision, device)
         config = LoaderConfig(
             seed=settings.seed,
@@ -144,6 +139,7 @@ class Trainer:
             "seconds": round(seconds, 3),
             "cpu_seconds": round(cpu_seconds, 3),
             "images_per_second": round(self.steps_per_epoch * self.recipe.batch_size / seconds, 1),
+            "device_type": self.settings.device.type,
             "start_memory_bytes": self.start_memory_bytes,
             "peak_memory_bytes": peak_memory_bytes(self.settings.device),
         }
@@ -172,7 +168,7 @@ class Trainer:
         order = torch.randperm(len(self.dataset.train), generator=generator(settings.seed, "order", self.epoch))
         size, first_step = self.recipe.batch_size, self.epoch * self.steps_per_epoch
         batches = [order[step * size : (step + 1) * size] for step in range(self.steps_per_epoch)]
-        totals: dict[str, float] = {}
+        meter = LossMeter()
         bar = tqdm(
             self.loader.epoch(batches, first_step),
             total=self.steps_per_epoch,
@@ -186,16 +182,26 @@ class Trainer:
         with layers_seeded(settings.seed, "layers", self.epoch, settings.world.rank):
             for step, context in enumerate(bar):
                 losses = self.train_step(context, first_step + step)
-                for name, value in losses.items():
-                    totals[name] = totals.get(name, 0.0) + float(value)
-                if not math.isfinite(float(losses["loss"])):
-                    raise TrainingFailed(
-                        f"the loss was {float(losses['loss'])} in epoch {self.epoch + 1}, step {step + 1}",
-                        todo="The last finished epoch is kept; try a lower rate, a longer warm-up or a smaller lambda.",
+                if "loss" not in losses:
+                    raise UsageError(
+                        f"step of {type(self.method).__name__} returned {', '.join(losses) or 'no losses'}",
+                        allowed="losses by name, 'loss' among them: what was minimised",
                     )
-                if step % BAR_STEPS == 0:
-                    bar.set_postfix(self._bar_numbers(float(losses["loss"])))
-        return {name: settings.world.mean(total / self.steps_per_epoch) for name, total in totals.items()}
+                meter.add(losses)
+                if step % READ_STEPS == 0:
+                    self._check_finite(meter)
+                    bar.set_postfix(self._bar_numbers(meter.last()))
+        self._check_finite(meter)
+        return {name: settings.world.mean(mean) for name, mean in meter.means().items()}
+
+    def _check_finite(self, meter: LossMeter) -> None:
+        """Stop when a loss was not finite; the epoch that it belongs to is not written."""
+        if (first := meter.first_not_finite()) is not None:
+            step, loss = first
+            raise TrainingFailed(
+                f"the loss was {loss} in epoch {self.epoch + 1}, step {step + 1}",
+                todo="The last finished epoch is kept; try a lower rate, a longer warm-up or a smaller lambda.",
+            )
 
     def train_step(self, context: StepContext, step: int) -> Losses:
         """Make one step on this rank's part of a batch; return the losses.
@@ -214,17 +220,33 @@ class Trainer:
             group["lr"] = rate
         # None instead of zeros: a block that no pass reaches has no gradient, so that weight decay and momentum skip it too
         self.optimizer.zero_grad(set_to_none=True)
-        context = dataclasses.replace(
-            context,
-            autocast=self.precision.autocast,
-            backward=self.precision.backward,
-            label_smoothing=self.recipe.label_smoothing,
-        )
-        losses = self.method.step(self.net, self.auxiliary, context)
+        losses = self._add_gradients(context, step)
         self.precision.unscale(self.optimizer)
         self.settings.world.average(self.parameters)
         self.precision.step(self.optimizer)
         return losses
+
+    def _add_gradients(self, context: StepContext, step: int) -> Losses:
+        """Add the gradients of a batch, in `accumulate` parts one after the other, and return the mean losses.
+
+        All parts of a step draw the same sub-networks, so that the parts differ from the whole batch in nothing but the
+        statistics of batch norms, which are those of a part.
+        """
+        num_parts = self.recipe.accumulate
+        draws = context.rng.getstate()
+        means: Losses = {}
+        for part in context.split(num_parts):
+            part.rng.setstate(draws)
+            part = dataclasses.replace(
+                part,
+                autocast=self.precision.autocast,
+                backward=lambda loss: self.precision.backward(loss / num_parts),
+                label_smoothing=self.recipe.label_smoothing,
+                epoch=step / self.steps_per_epoch,
+            )
+            for name, value in self.method.step(self.net, self.auxiliary, part).items():
+                means[name] = means[name] + value / num_parts if name in means else value / num_parts
+        return means
 
     def _bar_numbers(self, loss: float) -> dict[str, str]:
         """Return the numbers for the progress bar: loss, last accuracy, time left."""
@@ -270,15 +292,36 @@ class Trainer:
         """
         load_weights(self.net, state.network, source)
         if bool(state.auxiliary) != (self.auxiliary is not None) or not state.optimizer:
-            raise CheckpointError(f"{source} is of another method or was converted, so it can't be resumed")
+            raise CheckpointError(
+                f"{source} is of another method or was converted, so it can't be resumed",
+                todo="--init starts a new run from its weights.",
+            )
         if self.auxiliary is not None:
             self.auxiliary.load_state_dict(dict(state.auxiliary))
         self.optimizer.load_state_dict(dict(state.optimizer))
         if state.scaler:
             self.precision.scaler.load_state_dict(dict(state.scaler))
-        if not finite(state.network.values()):
-            raise CheckpointError(f"{source} holds numbers that are not finite")
         self.epoch = state.epoch
+
+
+def make_optimizer(recipe: Recipe, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimiser of a recipe; the trainer sets its learning rate before every step.
+
+    On a GPU one kernel updates all parameters. On the CPU the plain update stays: its rounding is that of the golden curves.
+    """
+    fused = all(parameter.device.type == "cuda" for parameter in parameters)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=fused
+        )
+    return torch.optim.SGD(
+        parameters,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
+        fused=fused,
+    )
 
 
 def _on_cpu(module: nn.Module) -> dict[str, Tensor]:

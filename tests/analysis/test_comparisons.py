@@ -6,22 +6,19 @@ import pytest
 
 from stimcore.analysis import paper
 from stimcore.analysis.comparisons import (
-    METHOD_ORDER,
     NestedNetwork,
     Option,
-    TrainedNetwork,
     best_within,
     count_agreeing_pairs,
-    find_base,
-    find_method,
     lambda_ablation,
-    method_position,
     nested_family,
     nested_table,
     pareto_front,
     ranking,
     twin_gaps,
 )
+from stimcore.analysis.networks import METHOD_ORDER, TrainedNetwork, find_base, find_method, method_position
+from stimcore.analysis.result import Result, Sweep
 from tests.analysis.made import FULL, result, sweep
 
 
@@ -74,9 +71,13 @@ def test_imported_weights_are_nested_like_common_training(method: str) -> None:
     assert [(member.name, member.depths) for member in members] == [("d1-1", (1, 1)), ("d2-2", (2, 2)), ("six", (3, 3))]
 
 
+def nested(name: str, depths: tuple[int, ...], main: Result, swept: Sweep | None) -> NestedNetwork:
+    return NestedNetwork(name, network(name, "common", depths=depths, main=main, sweeps={"ordered": swept} if swept else {}))
+
+
 def test_table_is_upper_triangular() -> None:
-    small = NestedNetwork("small", (1, 1), result("1.2", 800), sweep({"1.2": 800}, "1.2", 800))
-    large = NestedNetwork("large", (2, 2), result("1-2.3-4", 900), sweep({"1.3": 200, "1-2.3-4": 900}, "1-2.3-4", 900))
+    small = nested("small", (1, 1), result("1.2", 800), sweep({"1.2": 800}, "1.2", 800))
+    large = nested("large", (2, 2), result("1-2.3-4", 900), sweep({"1.3": 200, "1-2.3-4": 900}, "1-2.3-4", 900))
     assert {cell: each.correct for cell, each in nested_table([small, large]).items()} == {
         ("small", "small"): 800,
         ("small", "large"): 200,
@@ -85,15 +86,15 @@ def test_table_is_upper_triangular() -> None:
 
 
 def test_table_leaves_out_what_is_not_nested_or_not_swept() -> None:
-    tall = NestedNetwork("tall", (1, 3), result("1.2-3-4", 800), sweep({"1.2": 1}, "1.2-3-4", 800))
-    wide = NestedNetwork("wide", (3, 1), result("1-2-3.4", 900), None)
-    huge = NestedNetwork("huge", (3, 3), result(FULL, 950), None)
+    tall = nested("tall", (1, 3), result("1.2-3-4", 800), sweep({"1.2": 1}, "1.2-3-4", 800))
+    wide = nested("wide", (3, 1), result("1-2-3.4", 900), None)
+    huge = nested("huge", (3, 3), result(FULL, 950), None)
     assert set(nested_table([tall, wide, huge])) == {("tall", "tall"), ("wide", "wide"), ("huge", "huge")}
 
 
 def test_table_holds_networks_that_share_a_depth() -> None:
-    small = NestedNetwork("small", (2, 1), result("1-2.3", 800), None)
-    large = NestedNetwork("large", (2, 2), result("1-2.3-4", 900), sweep({"1-2.3": 700}, "1-2.3-4", 900))
+    small = nested("small", (2, 1), result("1-2.3", 800), None)
+    large = nested("large", (2, 2), result("1-2.3-4", 900), sweep({"1-2.3": 700}, "1-2.3-4", 900))
     assert nested_table([small, large])["small", "large"].correct == 700
 
 
@@ -107,7 +108,7 @@ def test_lambdas_have_one_recipe_and_are_sorted() -> None:
     runs = [stimulative(10.0, 4), stimulative(1.0, 4), stimulative(5.0, 500), stimulative(2.0, 4, twin=True)]
     ablation = lambda_ablation([*runs, common])
     assert [weight for weight, _ in ablation.points] == [1.0, 10.0]
-    assert ablation.common is common.main
+    assert ablation.common is common
 
 
 def test_lambdas_without_common_training_are_the_largest_group_of_one_recipe() -> None:

@@ -165,7 +165,7 @@ def test_own_image_good_corrupt_and_too_large(page: Page, served: Dashboard, tmp
     page.get_by_role("button", name=re.compile("^(Remove|Delete) ")).first.click()
     (tmp_path / "bad.png").write_bytes(b"no picture")
     chooser.set_input_files(tmp_path / "bad.png")
-    expect(page.get_by_text("not a readable PNG or JPEG")).to_be_visible()
+    expect(page.get_by_text("The image can't be read; allowed: PNG or JPEG")).to_be_visible()
     page.get_by_role("button", name=re.compile("^(Remove|Delete) ")).first.click()
     (tmp_path / "large.png").write_bytes(bytes(2_500_000))
     chooser.set_input_files(tmp_path / "large.png")

@@ -1,15 +1,20 @@
 """Bursts of clicks, several visitors, bytes on the wire, a killed server; and, marked slow, the speed of answers."""
 
+import asyncio
 import re
+import resource
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from app.main import NUM_DESCRIPTORS, allow_descriptors
 from tests.app import speed
 from tests.app.browsing import Dashboard, block, code, dashboard, done, opened, tab
+from tests.app.visitors import Visitor
 
 FULL = "1-2-3.4-5-6.7-8-9"
 
@@ -76,6 +81,34 @@ def test_a_killed_dashboard_comes_back_with_its_state(browser: Browser, tmp_path
         expect(code(page)).to_have_value(FULL.replace("3", "x3"))
         expect(block(page, 3)).to_have_attribute("aria-pressed", "true")
         context.close()
+
+
+def test_tabs_that_were_closed_hold_few_file_descriptors(served: Dashboard) -> None:
+    """Streamlit remembers a closed tab for two minutes, with three descriptors of its own; ours must not come on top."""
+
+    async def visit(times: int) -> None:
+        for _ in range(times):
+            visitor = Visitor()
+            await visitor.open(served.url, "")
+            await visitor.close()
+
+    process = psutil.Process(served.process.pid)
+    with ThreadPoolExecutor(1) as aside:  # a browser's driver has a loop in this thread
+        aside.submit(asyncio.run, visit(3)).result()
+        held = process.num_fds()
+        aside.submit(asyncio.run, visit(10)).result()
+    assert process.num_fds() - held <= 10 * 3 + 4, "a few more for requests of other visitors"
+
+
+def test_the_dashboard_takes_as_many_file_descriptors_as_it_needs() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))  # what macOS gives a process
+        allow_descriptors()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(NUM_DESCRIPTORS, before[1]), before[1])
+        allow_descriptors()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.slow

@@ -4,18 +4,28 @@ import io
 import zlib
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from app import upload
-from app.upload import MAX_SIDE, ImageLimits, UploadError
+from app.upload import ImageLimits, UploadError
+from stimcore.data.normalise import Normalisation
+from stimcore.data.preprocessing import Preprocessing, Resize
+from stimcore.serve.image_codec import decode_image
 
 LIMITS = ImageLimits(2_000_000, 20_000_000)
+STEPS = Preprocessing(
+    mode="RGB",
+    resize=Resize(shorter=24, filter="bilinear"),
+    crop=(20, 20),
+    normalisation=Normalisation((0.5,) * 3, (0.25,) * 3),
+)
 
 
 def read_upload(data: bytes) -> bytes:
     """Read a picture within the usual limits."""
-    return upload.read_upload(data, LIMITS)
+    return upload.read_upload(data, LIMITS, STEPS)
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -27,23 +37,40 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 def test_turns_upright_and_drops_metadata() -> None:
     image = Image.new("RGB", (40, 20), "red")
+    image.paste("blue", (0, 0, 20, 20))
     exif = image.getexif()
     exif[0x0112] = 6  # lies on its side
     exif[0x010E] = "a secret"
     png = read_upload(encoded(image, "JPEG", exif=exif))
-    read = Image.open(io.BytesIO(png))
-    assert read.size == (20, 40)
+    read = Image.open(io.BytesIO(png)).convert("RGB")
+    assert read.size == (20, 20)
+    top, bottom = (read.getpixel((10, y)) for y in (1, 18))
+    assert isinstance(top, tuple)
+    assert isinstance(bottom, tuple)
+    assert top[2] > 200 > top[0]
+    assert bottom[0] > 200 > bottom[2]
     assert b"secret" not in png
-    assert not read.getexif()
+    assert not Image.open(io.BytesIO(png)).getexif()
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "I;16", "CMYK"])
 def test_reads_every_mode(mode: str) -> None:
-    assert Image.open(io.BytesIO(read_upload(encoded(Image.new(mode, (8, 8)), "PNG")))).mode == "RGB"
+    png = read_upload(encoded(Image.new(mode, (8, 8)), "JPEG" if mode == "CMYK" else "PNG"))
+    assert Image.open(io.BytesIO(png)).mode == "RGB"
 
 
-def test_large_images_are_made_smaller() -> None:
-    assert max(Image.open(io.BytesIO(read_upload(encoded(Image.new("RGB", (2000, 1000)), "PNG")))).size) == MAX_SIDE
+def test_sixteen_bits_are_scaled_and_not_cut_off() -> None:
+    """Cut off at 255, a sample of 128 of 255 (32,896 of 65,535) would be white."""
+    png = read_upload(encoded(Image.fromarray(np.full((20, 20), 32_896, np.uint16)), "PNG"))
+    assert np.unique(np.asarray(Image.open(io.BytesIO(png)))).tolist() == [128]
+
+
+@pytest.mark.parametrize("size", [(640, 480), (2000, 1000), (7, 30), (20, 20), (21, 20)])
+def test_the_server_sees_in_an_upload_what_it_sees_in_the_file(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    file = encoded(Image.fromarray(pixels).resize(size), "JPEG")
+    of_file, of_upload = (decode_image(data, STEPS, LIMITS.num_pixels) for data in (file, read_upload(file)))
+    np.testing.assert_array_equal(of_upload, of_file)
 
 
 def bomb() -> bytes:
@@ -59,11 +86,11 @@ def bomb() -> bytes:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"not an image", "not a readable"),
-        (encoded(Image.new("RGB", (64, 64)), "PNG")[:60], "not a readable"),
-        (encoded(Image.new("RGB", (9, 9)), "GIF"), "not a readable"),
+        (b"not an image", "The image can't be read; allowed: PNG or JPEG. Try another picture."),
+        (encoded(Image.new("RGB", (64, 64)), "PNG")[:60], r"The image can't be read .*; allowed: PNG or JPEG"),
+        (encoded(Image.new("RGB", (9, 9)), "GIF"), "The image is a GIF file; allowed: PNG or JPEG"),
         (b"\x00" * (LIMITS.num_bytes + 1), "at most 2 MB"),
-        (bomb(), "megapixels|not a readable"),
+        (bomb(), "pixels; allowed: at most 20,000,000"),
     ],
 )
 def test_refuses_in_one_sentence(data: bytes, words: str) -> None:
@@ -74,6 +101,6 @@ def test_refuses_in_one_sentence(data: bytes, words: str) -> None:
 def test_limits_are_those_of_the_server() -> None:
     picture = encoded(Image.radial_gradient("L"), "PNG")  # 256 x 256, some kilobytes
     with pytest.raises(UploadError, match=r"at most 0\.001 MB are read"):
-        upload.read_upload(picture, ImageLimits(1_000, 20_000_000))
-    with pytest.raises(UploadError, match=r"at most 0\.065535 are read"):
-        upload.read_upload(picture, ImageLimits(2_000_000, 65_535))
+        upload.read_upload(picture, ImageLimits(1_000, 20_000_000), STEPS)
+    with pytest.raises(UploadError, match="256 x 256 pixels; allowed: at most 65,535 pixels"):
+        upload.read_upload(picture, ImageLimits(2_000_000, 65_535), STEPS)

@@ -15,8 +15,9 @@ from streamlit.testing.v1 import AppTest
 
 from app import session, sources
 from app.watch import WatchedJobs
-from stimcore.bundle import Bundle
+from stimcore.bundle import Bundle, open_bundle
 from stimcore.subnets.families import count
+from stimcore.sweep.sweep import Settings, measured_sweep, store_sweep
 from tests.app.browsing import ROOT, free_port
 
 VIEWS = ("break_it", "subnetworks", "damage", "training", "use_it")
@@ -69,6 +70,35 @@ def test_page_draws(at: AppTest, view: str) -> None:
     assert not at.exception, at.exception
     assert at.title[0].value
     assert any("400 images" in c.value for c in at.caption)
+
+
+@pytest.fixture
+def repeated(small: list[Bundle], tmp_path: Path) -> Path:
+    """The small experiment where common training was repeated with two other seeds."""
+    folder = tmp_path / "repeated"
+    shutil.copytree(small[0].path.parent, folder / small[0].path.parent.name)
+    original = open_bundle(folder / small[0].path.parent.name / "common")
+    specs = [original.topology.parse(text) for text in ("main", "d1-1-1")]
+    store_sweep(original, *measured_sweep(original, specs, "ordered", Settings(device="cpu")))
+    for seed in (1, 2):
+        copy = folder / small[0].path.parent.name / f"common-seed{seed}"
+        shutil.copytree(original.path, copy)
+        manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
+        (copy / "manifest.json").write_text(json.dumps({**manifest, "seed": seed}), encoding="utf-8")
+    return folder
+
+
+def test_seeds_are_no_methods_but_stand_beside_the_numbers(
+    repeated: Path, small: list[Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = visitor(repeated, monkeypatch)
+    finished(at.run())
+    assert [row["key"] for row in component(at, "lanes")["rows"]] == ["common", "stimulative"]
+    at.switch_page("views/subnetworks.py").run()
+    assert not at.exception, at.exception
+    (over_seeds,) = [table.value for table in at.table if "● seeds" in table.value]
+    assert list(over_seeds["● seeds"]) == ["0, 1, 2"]
+    assert f"{small[0].main.accuracy_pct:.2f} %" in over_seeds["● full network, mean"].iloc[0]
 
 
 def test_break_it_shows_what_the_bundles_say(at: AppTest, small: list[Bundle]) -> None:
@@ -169,7 +199,7 @@ def test_own_image(at: AppTest) -> None:
     assert not at.exception
     assert not at.error
     at.file_uploader(key="own").set_value(("mine.png", b"no picture", "image/png")).run()
-    assert "not a readable" in at.error[0].value
+    assert "The image can't be read" in at.error[0].value
     assert not at.exception
 
 

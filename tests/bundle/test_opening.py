@@ -218,3 +218,23 @@ def test_version_1_opens_as_before() -> None:
     assert bundle.wall is None
     assert bundle.experiment.image_shape == (1, 28, 28)
     assert {entry.check for entry in bundle.manifest.networks.values()} == {"all"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda parts: parts[:7] + parts[8:],
+        lambda parts: parts[:-1],
+        lambda parts: [*parts, parts[3]],
+        lambda parts: parts[::-1],
+    ],
+)
+def test_parts_that_are_not_those_of_the_network_are_refused(
+    experiment: Path, change: Callable[[list[object]], list[object]]
+) -> None:
+    """A part that is missing would be noticed only when a sub-network with it runs."""
+    path = experiment / "common" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(manifest | {"parts": change(manifest["parts"])}), encoding="utf-8")
+    with pytest.raises(BundleError, match=r"does not fit the schema: the parts are .*, not stem, block1, .*"):
+        open_bundle(path.parent)

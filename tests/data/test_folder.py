@@ -3,13 +3,16 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from stimcore.data.folder import image_folder
-from stimcore.data.pictures import FilePixels, cropped, original
+from stimcore.data.normalise import Normalisation
+from stimcore.data.pictures import FilePixels
+from stimcore.data.preprocessing import Preprocessing, Resize
 from stimcore.errors import DataMissing
 
 
@@ -50,18 +53,29 @@ def test_one_level_is_split_by_class_and_seed(flat: Path) -> None:
     assert dataset.train.sha256 != image_folder(flat, test_frac=0.3, seed=1).train.sha256
 
 
+def pixels_of(path: Path, mode: Literal["L", "RGB"], side: int, shorter: int | None = None) -> np.ndarray:
+    """Read one picture as `image_folder` would."""
+    count = 1 if mode == "L" else 3
+    steps = Preprocessing(
+        mode=mode,
+        resize=Resize(shorter=shorter or side, filter="bicubic"),
+        crop=(side, side),
+        normalisation=Normalisation((0.0,) * count, (1.0,) * count),
+    )
+    return FilePixels([path], steps)[0]
+
+
 def test_pictures_are_resized_by_their_shorter_side_and_cut_in_the_middle(tmp_path: Path) -> None:
     wide = np.zeros((8, 24), np.uint8)
     wide[:, 8:16] = 255
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    assert (cropped(tmp_path / "wide.png", True, 8) == 255).all()
-    assert cropped(tmp_path / "wide.png", True, 4).shape == (1, 4, 4)
-    assert original(tmp_path / "wide.png", False).shape == (3, 8, 24)
+    assert (pixels_of(tmp_path / "wide.png", "L", 8) == 255).all()
+    assert pixels_of(tmp_path / "wide.png", "L", 4).shape == (1, 4, 4)
     pixels = picture(tmp_path / "square.png", size=(10, 10))
-    assert np.array_equal(cropped(tmp_path / "square.png", False, 10), pixels.transpose(2, 0, 1))
-    enlarged = cropped(tmp_path / "square.png", False, 10, enlarge=1.4)
-    assert enlarged.shape == (3, 10, 10)
-    assert not np.array_equal(enlarged, pixels.transpose(2, 0, 1))
+    assert np.array_equal(pixels_of(tmp_path / "square.png", "RGB", 10), pixels.transpose(2, 0, 1))
+    picture(tmp_path / "larger.png", size=(14, 14))
+    enlarged = pixels_of(tmp_path / "larger.png", "RGB", 10, shorter=14)
+    assert np.array_equal(enlarged, pixels_of(tmp_path / "larger.png", "RGB", 14)[:, 2:12, 2:12])
 
 
 def test_grey_pictures_have_one_channel(tmp_path: Path) -> None:
@@ -93,7 +107,10 @@ def test_what_does_not_fit_into_memory_stays_in_its_files_and_looks_the_same(fla
 @pytest.mark.parametrize(
     ("break_it", "sentence"),
     [
-        (lambda root: (root / "a" / "0.png").write_bytes(b"no picture"), "0.png is not an image that can be read"),
+        (
+            lambda root: (root / "a" / "0.png").write_bytes(b"no picture"),
+            "1 of 20 files in .* can't be read as pictures: a.0.png ",
+        ),
         (lambda root: [path.unlink() for path in (root / "a").iterdir()], "the class folders a in .* have no images"),
         (lambda root: shutil.rmtree(root / "a"), "has 1 class folders with 10 images; allowed: at least two"),
         (shutil.rmtree, "there is no folder .*Give a folder that has one folder of images"),

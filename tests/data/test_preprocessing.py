@@ -1,12 +1,14 @@
 """The steps from a picture to the input of a network, and their JSON form."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from stimcore.data import preprocessing
 from stimcore.data.normalise import IMAGENET, Normalisation
 from stimcore.data.preprocessing import Preprocessing, Resize
 from stimcore.errors import UsageError
@@ -67,12 +69,55 @@ def test_sixteen_bits_are_scaled_or_cut_off(bit_depth: Any, expected: list[int])
     assert steps.read(picture).tolist() == [[expected]] * 3
 
 
-def test_pictures_that_can_not_be_read_truly_are_refused() -> None:
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "PNG", "PGM"])
+def test_sixteen_bits_are_scaled_in_every_file_that_has_them(mode: str, tmp_path: Path) -> None:
+    samples = np.array([[0, 257, 32896, 65535]], np.uint16)
+    path = tmp_path / {"PNG": "a.png", "PGM": "a.pgm"}.get(mode, "a.tif")
+    if mode == "I;16B":
+        Image.frombytes("I;16B", (4, 1), samples.astype(">u2").tobytes()).save(path)
+    else:
+        Image.fromarray(samples).save(path)
+    steps = Preprocessing(mode="L", crop=(1, 4), normalisation=GREY)
+    with Image.open(path) as picture:
+        assert steps.read(picture).tolist() == [[[0, 1, 128, 255]]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(np.float32, "floating-point samples"), (np.int32, "samples of 32 bits")],
+)
+def test_pictures_of_unknown_range_are_refused(kind: type, words: str, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 4), kind)).save(tmp_path / "a.tif")
     steps = Preprocessing.without_resize((1, 4, 4), GREY)
-    with pytest.raises(UsageError, match="floating-point"):
-        steps.read(Image.fromarray(np.zeros((4, 4), np.float32)))
-    with pytest.raises(UsageError, match=r"3 x 9 pixels; allowed: 4 x 4"):
-        steps.read(Image.fromarray(np.zeros((9, 3), np.uint8)))
+    with Image.open(tmp_path / "a.tif") as picture, pytest.raises(UsageError, match=words):
+        steps.read(picture)
+
+
+@pytest.mark.parametrize("size", [(30, 90), (640, 480), (40, 50), (70, 1000)])
+def test_without_a_resize_other_pictures_just_cover_the_crop(size: tuple[int, int]) -> None:
+    """What the server does with a visitor's picture for Fashion-MNIST, whose own images all have one size."""
+    steps = Preprocessing.without_resize((1, 28, 28), GREY)
+    side = min(size)
+    left, top = (size[0] - side) // 2, (size[1] - side) // 2
+    picture = Image.new("L", size)
+    picture.paste(255, (left, top, left + side, top + side))
+    pixels = steps.read(picture)
+    assert pixels.shape == (1, 28, 28)
+    assert pixels.mean() > 240
+
+
+def test_a_prepared_picture_stays_what_it_is() -> None:
+    picture = Image.fromarray(np.random.default_rng(4).integers(0, 256, (300, 500, 3), dtype=np.uint8))
+    once = IMAGENET_STEPS.read(picture)
+    twice = IMAGENET_STEPS.read(Image.fromarray(once.transpose(1, 2, 0)))
+    np.testing.assert_array_equal(once, twice)
+
+
+def test_a_very_long_picture_is_cropped_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = Image.fromarray(np.random.default_rng(5).integers(0, 256, (90, 700, 3), dtype=np.uint8))
+    whole = IMAGENET_STEPS.read(picture).astype(int)
+    monkeypatch.setattr(preprocessing, "MAX_RESIZED_PIXELS", 0)
+    assert np.abs(IMAGENET_STEPS.read(picture) - whole).max() <= 1
 
 
 @pytest.mark.parametrize("steps", [IMAGENET_STEPS, Preprocessing.without_resize((1, 28, 28), GREY)])

@@ -64,6 +64,8 @@ def test_standalone_files_describe_themselves_and_are_listed(small: list[Bundle]
         stored = properties(again.path / "standalone" / row.file)
         assert stored["spec"] == row.spec
         assert json.loads(stored["accuracy"])["correct"] == row.correct
+        assert stored["data_licence"] == (bundle.experiment.licence or "unknown")
+        assert stored["optimiser"].startswith("onnxscript ")
     assert "standalone/index.json" in again.manifest.hashes
 
 

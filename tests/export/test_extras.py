@@ -14,10 +14,12 @@ import pytest
 
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.errors import UsageError
+from stimcore.export import __main__ as export
 from stimcore.export import latency
 from stimcore.export.__main__ import milliseconds
 from stimcore.export.standalone import write_standalone
 from stimcore.export.triton import write_repository
+from stimcore.runs.machine import processor_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,6 +100,50 @@ def test_the_best_under_a_budget(small: list[Bundle]) -> None:
         latency.best_under(small[1], times, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("threads", 1),
+        ("machine", "another processor"),
+        ("provider", "CUDAExecutionProvider"),
+        ("cores", 512),
+        ("onnxruntime", "0.1"),
+    ],
+)
+def test_times_of_elsewhere_are_not_used(timed: dict[str, Any], key: str, value: Any) -> None:
+    assert latency.why_other(timed, threads=1) is None
+    asked = 2 if key == "threads" else 1
+    stored = {**timed, "latency_on": {**timed["latency_on"], key: value}}
+    now = latency.conditions(asked)[key]
+    assert latency.why_other(stored, threads=asked) == f"{key} was {value}, is now {now}"
+    words = latency.in_words(latency.conditions(2))
+    assert words.startswith(processor_name())
+    assert "threads 2, CPUExecutionProvider" in words
+
+
+def test_the_command_measures_anew_what_was_measured_elsewhere(
+    small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(latency, "ROUNDS", 2)
+    experiment = Path(shutil.copytree(small[0].experiment.path, tmp_path / "small"))
+    bundle = open_bundle(experiment / "common")
+    elsewhere = {name: {f"batch{n}_p{p}": 1e-6 for n in (1, 32) for p in (50, 95)} for name in bundle.manifest.networks}
+    on = {**latency.conditions(1), "machine": "a faster one", "calls": 40}
+    latency.write(bundle, {"latency_ms": elsewhere, "latency_on": on, "pareto": []})
+    run_dir = small[0].experiment.path.parents[1] / "runs" / "small" / "common-0"
+    argv = [str(run_dir), "--out", str(experiment), "--name", "common", "--best-under", "10s", "--quiet"]
+    assert export.main(argv) == 0
+    out, err = capsys.readouterr()
+    assert f"machine was a faster one, is now {processor_name()}" in err
+    assert f"on {processor_name()}, threads 1, CPUExecutionProvider" in out
+    times = latency.read(open_bundle(experiment / "common"))
+    assert times is not None
+    assert times["latency_on"]["machine"] == processor_name()
+    assert min(row["batch1_p50"] for row in times["latency_ms"].values()) > 1e-3
+    assert export.main(argv) == 0
+    assert "measured anew" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("text", "value"), [("2ms", 2.0), ("0.5 ms", 0.5), ("1s", 1000.0), ("500us", 0.5)])
 def test_times_are_read(text: str, value: float) -> None:
     assert milliseconds(text) == pytest.approx(value)
@@ -132,6 +178,11 @@ def test_the_command_picks_and_writes_the_best_one(small: list[Bundle], copied: 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    best = json.loads(done.stdout)["best"]
+    report = json.loads(done.stdout)
+    best = report["best"]
+    assert best["on"]["threads"] == 1
+    assert best["on"]["machine"] == processor_name()
+    stored = json.loads((bundle.path / "latency.json").read_text())
+    assert best["batch1_p50_ms"] == stored["latency_ms"][best["network"]]["batch1_p50"]
     assert best["correct"] == max(entry.correct for entry in bundle.manifest.networks.values())
     assert Path(best["file"]).exists()

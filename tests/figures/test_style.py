@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from stimcore.analysis.comparisons import METHOD_ORDER
+from stimcore.analysis.networks import METHOD_ORDER
 from stimcore.figures.style import OTHER, STYLES, VARIANTS, method_style, variant
 
 

@@ -6,6 +6,7 @@ import io
 import pytest
 
 from stimcore.analysis.comparisons import LambdaAblation, Option
+from stimcore.analysis.networks import TrainedNetwork
 from stimcore.figures.ablation import lambda_figure
 from stimcore.figures.layout import figure_csv
 from stimcore.figures.pareto import describe_timing, pareto_figure
@@ -31,8 +32,11 @@ def test_trajectories_compare_the_main_networks_cross_entropy() -> None:
 
 
 def test_ablation_has_intervals_a_log_axis_and_common_training_across() -> None:
-    points = [(0.5, result("1", 800)), (10.0, result("1", 700))]
-    figure = lambda_figure(LambdaAblation(points, result("1", 750)))
+    low, high, common = (
+        TrainedNetwork(name="n", method="stimulative", depths=(1,), twin=False, main=result("1", correct))
+        for correct in (800, 700, 750)
+    )
+    figure = lambda_figure(LambdaAblation([(0.5, low), (10.0, high)], common))
     line, legend = figure.data
     assert list(line.x) == [0.5, 10.0]
     assert list(line.y) == [80, 70]
@@ -43,7 +47,7 @@ def test_ablation_has_intervals_a_log_axis_and_common_training_across() -> None:
     assert (band.y0, band.y1) == pytest.approx(result("1", 750).interval_pct)
     assert legend.name == "Common training"
     assert [row["series"] for row in csv.DictReader(io.StringIO(figure_csv(figure)))] == ["Stimulative training"] * 2
-    assert len(lambda_figure(LambdaAblation(points, None)).data) == 1
+    assert len(lambda_figure(LambdaAblation([(0.5, low), (10.0, high)], None)).data) == 1
 
 
 def test_pareto_figure_has_front_budget_and_choice() -> None:

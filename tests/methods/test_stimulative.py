@@ -1,6 +1,7 @@
 """The stimulative step: same gradients as two whole forwards, and the options of Stimulative Training++."""
 
 import copy
+import dataclasses
 import random
 from typing import Any
 
@@ -102,6 +103,18 @@ def test_a_weight_of_zero_is_common_training(family: str, fresh: Fresh, batch_fo
     assert _gradients(net, Stimulative(weight=0.0), batch)[1].keys() == dict(net.named_parameters()).keys()
     ours = _gradients(net, Stimulative(weight=0.0), batch)[1]
     plain = _gradients(net, Common(), batch)[1]
+    for name, gradient in plain.items():
+        assert torch.allclose(ours[name], gradient, rtol=1e-9, atol=1e-12), name
+
+
+@pytest.mark.parametrize(("epoch", "weight"), [(0.0, 0.0), (1.0, 2.0), (3.0, 6.0), (7.5, 6.0)])
+def test_the_weight_warms_up_linearly(epoch: float, weight: float, fresh: Fresh, batch_for: BatchFor) -> None:
+    net = fresh("resnet20", dtype=torch.float64)
+    batch = dataclasses.replace(batch_for(net), epoch=epoch)
+    losses, ours = _gradients(net, Stimulative(weight=6.0, weight_warmup=3.0), batch)
+    batch = dataclasses.replace(batch_for(net), epoch=epoch)
+    expected, plain = _gradients(net, Stimulative(weight=weight), batch)
+    assert losses["loss"].item() == pytest.approx(expected["loss"].item(), rel=1e-12)
     for name, gradient in plain.items():
         assert torch.allclose(ours[name], gradient, rtol=1e-9, atol=1e-12), name
 

@@ -47,6 +47,7 @@ def bundle(
     sweeps: Mapping[str, Mapping[str, int]] | None = None,
     records: Sequence[Mapping[str, Any]] = (),
     options: Mapping[str, Any] | None = None,
+    seed: int = 0,
 ) -> Path:
     """Make a bundle with counts per family and spec, and return its folder."""
     path = folder / name
@@ -75,7 +76,7 @@ def bundle(
         "method": method or name,
         "recipe": recipe("resnet20-fashion").to_dict(),
         "options": options or {},
-        "seed": 0,
+        "seed": seed,
         "label": "reduced recipe",
         "spec": spec,
         "checkpoint_sha256": "",

@@ -15,8 +15,28 @@ def test_claims_and_tables_of_every_experiment(made: Path, tmp_path: Path) -> No
     assert list(parts) == ["Summary", "made", "made-lambda"]
     assert "| main | **holds, within noise** | stimulative 91.00%" in parts["made"]
     assert "| claim | criterion | made | made-lambda |" in parts["Summary"]
-    assert "than with common training. | not measured | holds, within noise |" in parts["Summary"]
+    assert "than with common training. | – | holds, within noise |" in parts["Summary"]
+    papers, ours = parts["Summary"].split("**What we add**")
+    assert "| loafing |" in papers
+    assert "| one later block deleted |" in ours
+    assert "one later block deleted" not in papers
     assert "| common | 90.00 [87.98, 91.71] | 77.39 |" in parts["made"]
+
+
+def test_claims_are_listed_where_they_apply(made: Path, tmp_path: Path) -> None:
+    """An experiment over lambda has no row for every claim that it never meant to measure."""
+    target = tmp_path / "results.md"
+    assert main([str(made.parent), "--markdown", str(target)]) == 0
+    text = target.read_text()
+    assert (
+        "not measured"
+        not in text.replace("*not measured", "").split("## made-lambda")[0].split("## Summary")[1].split("###")[0]
+    )
+    part = markdown.parts(text)["made-lambda"]
+    assert "| lambda | **holds, within noise**" in part
+    assert "| loafing |" not in part
+    assert "This experiment does not measure: main, all-mean" in part
+    assert "best of six" not in markdown.parts(text)["Summary"]
 
 
 def test_writing_twice_changes_nothing(made: Path, tmp_path: Path) -> None:

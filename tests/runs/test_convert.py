@@ -192,11 +192,16 @@ def reshaped(state: dict[str, Tensor]) -> None:
     state["linear.weight"] = torch.zeros(7, 64)
 
 
+def infinite(state: dict[str, Tensor]) -> None:
+    state["linear.bias"] = torch.full((5,), float("nan"))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (missing, "missing: layer2.1.bn1.bias"),
         (extra, "unknown: layer9.weight"),
+        (infinite, "not finite: linear.bias"),
         (reshaped, r"of another shape: linear.weight is \(7, 64\) instead of \(5, 64\)"),
     ],
 )

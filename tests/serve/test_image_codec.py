@@ -7,13 +7,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
+from stimcore.data.normalise import Normalisation
+from stimcore.data.preprocessing import Preprocessing, Resize
 from stimcore.errors import UsageError
 from stimcore.serve.errors import TooLarge
 from stimcore.serve.image_codec import MAX_SCANS, count_scans, decode_image, encode_png
 
-SHAPES = ((1, 12, 12), (3, 32, 32))
+GREY = Preprocessing.without_resize((1, 12, 12), Normalisation((0.5,), (0.25,)))
+COLOUR = Preprocessing.without_resize((3, 32, 32), Normalisation((0.5,) * 3, (0.25,) * 3))
 MAX_PIXELS = 1_000_000
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # as `image_codec` does it outside of tests
 FORMATS = {"PNG": {}, "JPEG": {}, "GIF": {}, "WEBP": {}, "BMP": {}, "TIFF": {"compression": "tiff_lzw"}}
@@ -81,13 +84,13 @@ def check_refusals(count: int, seed: int) -> int:
     """Decode damaged files; return how many were read nevertheless. Any error but a refusal fails the test."""
     read = 0
     for data in mutations(count, seed):
-        shape = SHAPES[len(data) % 2]
+        steps = (GREY, COLOUR)[len(data) % 2]
         try:
-            pixels = decode_image(data, shape, MAX_PIXELS)
+            pixels = decode_image(data, steps, MAX_PIXELS)
         except UsageError as reason:
             sentence = str(reason)
         else:
-            assert pixels.shape == shape
+            assert pixels.shape == steps.input_shape
             assert pixels.dtype == np.uint8
             read += 1
             continue
@@ -112,7 +115,7 @@ def test_any_error_of_the_decoder_is_a_refusal(monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr(ImageOps, "exif_transpose", fail)
     with pytest.raises(UsageError, match=rf"can't be read \({kind.__name__}\)"):
-        decode_image(encode_png(np.zeros((1, 4, 4), np.uint8)), (1, 4, 4), MAX_PIXELS)
+        decode_image(encode_png(np.zeros((1, 4, 4), np.uint8)), GREY, MAX_PIXELS)
 
 
 def test_scans_are_counted_as_the_decoder_reads_them() -> None:
@@ -130,7 +133,7 @@ def test_scans_are_counted_as_the_decoder_reads_them() -> None:
 
 def test_an_ordinary_progressive_photograph_is_read_also_at_the_largest_size() -> None:
     data = jpeg((1000, 1000))
-    assert decode_image(data, (3, 32, 32), MAX_PIXELS).shape == (3, 32, 32)
+    assert decode_image(data, COLOUR, MAX_PIXELS).shape == (3, 32, 32)
 
 
 @pytest.mark.parametrize(("side", "scans", "allowed"), [(1000, 7, 16), (1000, 2000, 16), (16, 55, 64), (16, 2000, 64)])
@@ -138,9 +141,30 @@ def test_more_scans_are_refused_before_they_are_decoded(side: int, scans: int, a
     data = jpeg((side, side), scans)
     began = time.process_time()
     with pytest.raises(TooLarge, match=f"at most {allowed} scans"):
-        decode_image(data, (3, 32, 32), MAX_PIXELS)
+        decode_image(data, COLOUR, MAX_PIXELS)
     spent = time.process_time() - began
     began = time.process_time()
     with Image.open(io.BytesIO(data)) as image:
         image.load()
     assert spent < max(0.02, (time.process_time() - began) / 4)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "BMP", "AVIF"])
+def test_other_pictures_are_refused_by_name(kind: str) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow can't write AVIF")
+    out = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(out, kind)
+    with pytest.raises(UsageError, match=f"(?i)the image is a {kind} file; allowed: PNG or JPEG") as refusal:
+        decode_image(out.getvalue(), COLOUR, MAX_PIXELS)
+    assert "UnidentifiedImageError" not in str(refusal.value)
+
+
+def test_a_very_long_picture_takes_no_more_memory_than_its_own() -> None:
+    """Its shorter side of one pixel is enlarged to 224: without a crop before that, to 224 x 224,000,000 pixels."""
+    out = io.BytesIO()
+    Image.linear_gradient("L").resize((MAX_PIXELS, 1)).save(out, "PNG")
+    steps = Preprocessing(
+        mode="L", resize=Resize(shorter=256, filter="bilinear"), crop=(224, 224), normalisation=GREY.normalisation
+    )
+    assert decode_image(out.getvalue(), steps, MAX_PIXELS).shape == (1, 224, 224)

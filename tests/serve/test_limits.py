@@ -13,8 +13,9 @@ import pytest
 
 from stimcore.errors import UsageError
 from stimcore.serve import types
-from stimcore.serve.errors import Busy, Late, TooLarge, TooMany
+from stimcore.serve.errors import Busy, Late, NotFound, TooLarge, TooMany
 from stimcore.serve.limits import Limits
+from stimcore.serve.service import Service, ServiceConfig
 from tests.serve.conftest import Start
 from tests.serve.evaluations import job_request, submit_long
 from tests.serve.inference import URL, binary, body, in_binary, refused, tensor
@@ -25,7 +26,8 @@ TESTED = (
     "in_flight_bytes_per_address chunks json_bytes json_depth batch calls calls_per_address call_s download_s jobs",
     "jobs_per_client jobs_per_address specs job_s lease_s finished_jobs known_results streams streams_per_address heartbeat_s",
     "samples image_bytes image_pixels",
-    "classify_specs engines keep_bytes start_s hang_s late_s silence_s crashes crash_window_s drain_s model_labels",
+    "classify_specs engines keep_bytes worker_bytes start_s hang_s late_s silence_s watch_s crashes crash_window_s drain_s",
+    "model_labels",
 )
 
 
@@ -39,7 +41,17 @@ def test_no_limit_is_forgotten_here() -> None:
 
 def test_limits_are_checked_on_the_command_line() -> None:
     assert Limits().with_texts(["jobs=3", "lease_s=0.5"]) == Limits(jobs=3, lease_s=0.5)
-    for bad in ("job=3", "jobs", "jobs=x", "jobs=0", "lease_s=-1", "jobs=1.5", "lease_s=nan", "in_flight_bytes=1000"):
+    for bad in (
+        "job=3",
+        "jobs",
+        "jobs=x",
+        "jobs=0",
+        "lease_s=-1",
+        "jobs=1.5",
+        "lease_s=nan",
+        "in_flight_bytes=1000",
+        "worker_bytes=1000",
+    ):
         with pytest.raises(UsageError):
             Limits().with_texts([bad])
 
@@ -52,8 +64,8 @@ def test_sizes(start: Start) -> None:
     refused(
         server, 413, "must be <= 4", **in_binary(np.zeros((5, 1, 12, 12), np.float32).tobytes(), 2880, shape=[5, 1, 12, 12])
     )
-    refused(server, 413, "at most 21,000", content=b"x" * 21_001)
-    refused(server, 413, "bytes of JSON", content=b"x" * 20_001)
+    refused(server, 413, "at most 21,000", content=b"x" * 21_001, headers={"Inference-Header-Content-Length": "0"})
+    refused(server, 413, "at most 20,000. Send tensors as binary data", content=b"x" * 20_001)
     refused(server, 400, "nested", content="[" * 6 + "]" * 6)
     four = in_binary(b"\0" * 2304, 2304, shape=[4, 1, 12, 12])
     for more, status in ((0, 200), (1, 413)):
@@ -200,3 +212,18 @@ def test_bundles_kept_open_are_bounded_and_all_are_served(narrow: Running) -> No
     for _ in range(2):
         for method in ("common", "stimulative"):
             assert narrow.http.post(URL.replace("common", method), content=json.dumps(body())).status_code == 200
+
+
+def test_a_second_server_of_the_same_folder_answers_the_same_but_has_other_jobs(narrow: Running, server: Running) -> None:
+    """Behind a load balancer, inference may go to any server, while a job lives on the one that accepted it."""
+    asked = json.dumps(body(parameters={"spec": "d1-2-1"}))
+    answers = [running.http.post(URL, content=asked).json()["outputs"] for running in (narrow, server)]
+    assert answers[0] == answers[1]
+    job = narrow.client().submit(job_request("common", "main"))
+    with pytest.raises(NotFound, match="there is no evaluation"):
+        server.client().job(job.id)
+
+
+def test_every_device_has_its_worker(exported: Path) -> None:
+    service = Service(ServiceConfig(folder=exported, devices=("cuda:0", "cuda:1")))
+    assert [worker.config.device for worker in service.pool.workers] == ["cuda:0", "cuda:1"]

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from stimcore.bench.curves import striped_images
 from stimcore.data.images import Dataset, Images
 from stimcore.methods.table import make
 from stimcore.nets.catalogue import build
@@ -19,15 +19,7 @@ from stimcore.train.seeds import layers_seeded
 from stimcore.train.settings import Settings
 from stimcore.train.trainer import Trainer
 
-
-def pictures(count: int, *, channels: int = 1, side: int = 10, classes: int = 3, seed: int = 0) -> Images:
-    """Noise with a bright stripe that depends on the class."""
-    generator = np.random.Generator(np.random.PCG64(seed))
-    pixels = generator.integers(0, 100, (count, channels, side, side), dtype=np.uint8)
-    labels = np.arange(count, dtype=np.int64) % classes
-    for image, label in zip(pixels, labels, strict=True):
-        image[:, :, 3 * label : 3 * label + 2] += 150
-    return Images(pixels=pixels, labels=labels)
+pictures = striped_images
 
 
 def write_folder(root: Path, images: Images, part: str) -> None:
@@ -112,8 +104,8 @@ def newest(folder: Path) -> tuple[Path, checkpoint.Checkpoint, list[str]]:
 def digest(state: checkpoint.Checkpoint) -> str:
     """Hash of everything in a checkpoint."""
     checksum = hashlib.sha256(str(state.epoch).encode())
-    momenta = {f"momentum{key}": slot["momentum_buffer"] for key, slot in state.optimizer["state"].items()}
-    for part in (state.network, state.auxiliary, momenta):
+    slots = {f"{name}{key}": value for key, slot in state.optimizer["state"].items() for name, value in slot.items()}
+    for part in (state.network, state.auxiliary, slots):
         for key, value in sorted(part.items()):
             checksum.update(key.encode())
             checksum.update(b"none" if value is None else value.contiguous().numpy().tobytes())

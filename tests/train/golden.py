@@ -4,22 +4,13 @@
 alone.
 """
 
-import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from stimcore.data.images import Dataset
-from stimcore.methods.base import StepContext
-from stimcore.methods.table import METHODS, make
-from stimcore.nets.catalogue import build
-from stimcore.recipes.recipe import REDUCED, Recipe
-from stimcore.train.seeds import generator, layers_seeded
-from stimcore.train.settings import Settings
-from stimcore.train.trainer import Trainer
-from tests.train.conftest import pictures
+from stimcore.bench.curves import loss_curve
+from stimcore.methods.table import METHODS
 
 FOLDER = Path(__file__).parent / "golden"
 STEPS = 20
@@ -37,53 +28,8 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
 
 
 def curve(name: str) -> list[dict[str, float]]:
-    """The named losses of every step.
-
-    In double precision: in single, rounding alone grows to percents within 20 steps, and so would differ between processors.
-    """
-    method, options = CASES[name]
-    data = Dataset(
-        name="golden", train=pictures(160), test=pictures(12, seed=1), classes=("a", "b", "c"), mean=(0.3,), std=(0.25,)
-    )
-    recipe = Recipe(
-        name="golden",
-        label=REDUCED,
-        experiment="golden",
-        network="resnet20",
-        dataset="golden",
-        epochs=2,
-        batch_size=16,
-        learning_rate=0.01,
-        warmup_epochs=0.5,
-    )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with layers_seeded(0, "weights"):
-            net = build(recipe.network, input_shape=data.image_shape, num_classes=3).double()
-        trainer = Trainer(net, make(method, options), recipe, data, Settings(progress=False))
-        if trainer.auxiliary is not None:
-            trainer.auxiliary.double()
-        numbers = np.random.Generator(np.random.PCG64(0))  # torch's normal draws differ in the last bit between processors
-        for parameter in trainer.parameters:
-            if parameter.ndim > 1:
-                spread = (2 / parameter[0].numel()) ** 0.5
-                parameter.data = torch.from_numpy(numbers.standard_normal(parameter.shape)) * spread
-        order = torch.randperm(len(data.train), generator=generator(0, "golden order"))
-        batches = [*torch.split(order, recipe.batch_size), *torch.split(order.flip(0), recipe.batch_size)]
-        trainer.net.train()
-        rows = [
-            {key: float(value) for key, value in trainer.train_step(_double(context), step).items()}
-            for step, context in enumerate(trainer.loader.epoch(batches, 0))
-        ]
-    finally:
-        torch.set_num_threads(threads)
-    return rows
-
-
-def _double(context: StepContext) -> StepContext:
-    """Return the images in double precision, rounded to where the normalisation of all processors agrees."""
-    return dataclasses.replace(context, images=(context.images.double() * 1000).round() / 1000, smaller=())
+    """The named losses of every step."""
+    return loss_curve(*CASES[name], torch.device("cpu"))
 
 
 def write(name: str) -> None:

@@ -31,6 +31,12 @@ def run(command: Callable[[Sequence[str]], int], *argv: str) -> int:
     ("argv", "sentence"),
     [
         ([], "the following arguments are required: RECIPE"),
+        (["resnet20-fashion", "--recipe", "mine.toml"], "two recipes, resnet20-fashion and mine.toml; allowed: RECIPE or"),
+        (["--recipe", "nowhere.toml"], "the recipe nowhere.toml can't be read: No such file or directory"),
+        (["resnet20-fashion", "--weight-decay", "-1"], "weight_decay -1 in recipe resnet20-fashion; allowed: 0 and more"),
+        (["resnet20-fashion", "--optimizer", "adam"], "argument --optimizer: invalid choice: 'adam'"),
+        (["resnet20-fashion", "--betas", "0.9", "1"], "betas 0.9 1 in recipe resnet20-fashion; allowed: two numbers from 0"),
+        (["resnet20-fashion", "--learning-rate", "nan"], "learning_rate nan in recipe resnet20-fashion; allowed: more than 0"),
         (["no-such-recipe"], "there is no recipe 'no-such-recipe'; allowed: resnet20-fashion, "),
         (["resnet20-fashion", "--no-such-option"], "unrecognized arguments"),
         (["resnet20-fashion", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
@@ -273,6 +279,16 @@ def test_runs_that_differ_have_different_folders(
     assert [request.name for request in requests] == [name.rpartition("-")[0]]
 
 
+def test_what_is_left_out_of_a_folder_is_said_before_the_training(
+    monkeypatch: pytest.MonkeyPatch, tiny: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noted = dataclasses.replace(tiny, notes=("ignored files: 3 (._* 3)", "16 bits, scaled to 8: 2 pictures"))
+    monkeypatch.setattr(train, "load_dataset", lambda _: noted)
+    monkeypatch.setattr(train, "train_run", lambda *_: print("trained"))
+    assert train.main(["resnet20-fashion", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.splitlines() == [*(f"note: {note}" for note in noted.notes), "trained"]
+
+
 @pytest.mark.parametrize(
     ("argv", "label"),
     [
@@ -339,6 +355,7 @@ def test_records_of_a_run_are_where_others_look_for_them(folder: Path, tmp_path:
         "seconds",
         "cpu_seconds",
         "images_per_second",
+        "device_type",
         "start_memory_bytes",
         "peak_memory_bytes",
         "test",

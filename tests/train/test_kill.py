@@ -116,7 +116,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_finished(
     limited = f"ulimit -f 200; exec {' '.join(command(reference / 'pictures', run_dir, '--resume'))}"
     done = subprocess.run(["bash", "-c", limited], env=environment(), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: File too large")
+    assert done.stderr == f"error: File too large ({run_dir / 'checkpoint-0006.pt'}).\n"
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
     assert not list(run_dir.glob(".*"))  # nothing half written is left
@@ -140,10 +140,12 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_is_used(
     shutil.copytree(reference / "whole", tmp_path, dirs_exist_ok=True)
     newest = checkpoint.list_paths(tmp_path)[-1]
     newest.write_bytes(newest.read_bytes()[:5000])
+    (tmp_path / ".checkpoint-0007.pt.0a1b2c3d.part").write_bytes(b"of a process that was killed while it wrote")
     code, stderr = here(capsys, *argv, "--resume")
     assert code == 0
     assert "checkpoint-0006.pt can't be read as a checkpoint" in stderr
     assert "Continuing from checkpoint-0005.pt." in stderr
+    assert not list(tmp_path.glob(".*")), "nothing half written is left"
     assert stderr.count("\n") == 1
     assert final(tmp_path) == final(reference / "whole")
 

@@ -13,6 +13,7 @@ from torch import nn
 from stimcore.data.images import Dataset
 from stimcore.errors import CheckpointError, TrainingFailed, UsageError
 from stimcore.methods.base import Losses, Method, StepContext
+from stimcore.methods.stimulative import Stimulative
 from stimcore.methods.table import METHODS
 from stimcore.nets.cut import cut
 from stimcore.nets.norms import batch_norms, to_synchronised
@@ -42,6 +43,31 @@ def test_resumed_in_the_middle_it_ends_bit_identical(method: str, trainer_for: M
     for one, other in zip(training_records(whole), training_records(first), strict=True):
         for key in ("epoch", "losses", "learning_rate", "test"):
             assert one[key] == other[key]
+
+
+def test_adamw_is_resumed_with_its_averages(trainer_for: MakeTrainer, recipe: Recipe, tmp_path: Path) -> None:
+    """It has other state than SGD: two averages and a count of steps for every tensor."""
+    plan = dataclasses.replace(recipe, network="resnet8", optimizer="adamw", betas=(0.8, 0.95), learning_rate=0.002)
+    whole, first = tmp_path / "whole", tmp_path / "first"
+    whole.mkdir()
+    first.mkdir()
+    trainer = trainer_for("stimulative", plan=plan)
+    rows = list(trainer.run(whole))
+    group = trainer.optimizer.state_dict()["param_groups"][0]
+    assert (group["betas"], group["weight_decay"]) == ((0.8, 0.95), recipe.weight_decay)
+    assert rows[-1]["losses"]["loss"] < rows[0]["losses"]["loss"]
+    running = trainer_for("stimulative", plan=plan).run(first)
+    next(running)
+    running.close()
+    later = trainer_for("stimulative", plan=plan)
+    path, state, _ = newest(first)
+    assert {"exp_avg", "exp_avg_sq", "step"} == set(state.optimizer["state"][0])
+    later.resume(state, str(path))
+    list(later.run(first))
+    assert digest(newest(first)[1]) == digest(newest(whole)[1])
+    other = trainer_for("stimulative", plan=dataclasses.replace(plan, betas=(0.9, 0.999)))
+    list(other.run(tmp_path))
+    assert digest(newest(tmp_path)[1]) != digest(newest(whole)[1])
 
 
 def test_another_seed_leads_elsewhere(trainer_for: MakeTrainer, tmp_path: Path) -> None:
@@ -88,6 +114,16 @@ class Breaking(Method):
             loss = loss * math.nan
         batch.backward(loss)
         return {"loss": loss.detach()}
+
+
+def test_a_method_knows_how_far_the_run_is(trainer_for: MakeTrainer, recipe: Recipe, tiny: Dataset, tmp_path: Path) -> None:
+    """With a warm-up of one epoch the weight is smaller in the first epoch only."""
+    plain = trainer_for("stimulative")
+    method = Stimulative(weight=4.0, weight_warmup=1.0)
+    rows = list(Trainer(plain.net, method, dataclasses.replace(recipe, epochs=2), tiny, plain.settings).run(tmp_path))
+    weights = [(row["losses"]["loss"] - row["losses"]["main_ce"]) / row["losses"]["sub_kl"] for row in rows]
+    assert 0 < weights[0] < 3.9
+    assert weights[1] == pytest.approx(4.0, rel=1e-4)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_epoch(

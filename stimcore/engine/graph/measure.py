@@ -32,7 +32,7 @@ def measuring_graph(graph: MainGraph, unit: Unit, *, decompose: bool = False) ->
     """Return the graph of a unit with its batch norms on batch statistics.
 
     Requires:
-        Activations are `[B, C, H, W]`.
+        Activations are `[B, C, ...]`.
 
     Ensures:
         Every batch norm of every step is measured once. The unit's outputs are what the network computes in training mode.
@@ -82,7 +82,11 @@ def _training(node: NodeProto, statistics: Sequence[str]) -> NodeProto:
 
 
 def _decomposed(node: NodeProto, statistics: Sequence[str]) -> list[NodeProto]:
-    """Return the nodes that compute what `_training` computes, written as reductions over batch, height and width."""
+    """Return the nodes that compute what `_training` computes, written as reductions.
+
+    Activations `[B, C, ...]` of any rank are seen as `[B, C, P]`, so that batch and places are the same axes for 1-d, 2-d and
+    flat batch norms; a reshape moves no data.
+    """
     x, scale, shift = node.input[:3]
     name, mean, var = node.name, *statistics
 
@@ -97,20 +101,24 @@ def _decomposed(node: NodeProto, statistics: Sequence[str]) -> list[NodeProto]:
 
     # the variance is the mean of squared differences, in two passes: E[x^2] - E[x]^2 would cancel in float32
     return [
-        constant("axes", np.array([0, 2, 3], np.int64)),
-        constant("spread", np.array([1, 2], np.int64)),
+        constant("flat", np.array([0, 0, -1], np.int64)),  # 0 copies a length
+        constant("axes", np.array([0, 2], np.int64)),
+        constant("spread", np.array([1], np.int64)),
         constant("epsilon", np.array(epsilon(node), np.float32)),
-        op("ReduceMean", [x, tensor("axes")], tensor("mean4"), keepdims=1),
-        op("Sub", [x, tensor("mean4")], tensor("centred")),
+        op("Reshape", [x, tensor("flat")], tensor("x3")),
+        op("ReduceMean", [tensor("x3"), tensor("axes")], tensor("mean3"), keepdims=1),
+        op("Sub", [tensor("x3"), tensor("mean3")], tensor("centred")),
         op("Mul", [tensor("centred"), tensor("centred")], tensor("squared")),
-        op("ReduceMean", [tensor("squared"), tensor("axes")], tensor("var4"), keepdims=1),
-        op("ReduceMean", [x, tensor("axes")], mean, keepdims=0),
+        op("ReduceMean", [tensor("squared"), tensor("axes")], tensor("var3"), keepdims=1),
+        op("ReduceMean", [tensor("x3"), tensor("axes")], mean, keepdims=0),
         op("ReduceMean", [tensor("squared"), tensor("axes")], var, keepdims=0),
-        op("Add", [tensor("var4"), tensor("epsilon")], tensor("safe")),
+        op("Add", [tensor("var3"), tensor("epsilon")], tensor("safe")),
         op("Sqrt", [tensor("safe")], tensor("deviation")),
         op("Div", [tensor("centred"), tensor("deviation")], tensor("unit")),
-        op("Unsqueeze", [scale, tensor("spread")], tensor("scale3")),
-        op("Unsqueeze", [shift, tensor("spread")], tensor("shift3")),
-        op("Mul", [tensor("unit"), tensor("scale3")], tensor("scaled")),
-        op("Add", [tensor("scaled"), tensor("shift3")], node.output[0]),
+        op("Unsqueeze", [scale, tensor("spread")], tensor("scale2")),
+        op("Unsqueeze", [shift, tensor("spread")], tensor("shift2")),
+        op("Mul", [tensor("unit"), tensor("scale2")], tensor("scaled")),
+        op("Add", [tensor("scaled"), tensor("shift2")], tensor("y3")),
+        op("Shape", [x], tensor("shape")),
+        op("Reshape", [tensor("y3"), tensor("shape")], node.output[0]),
     ]

@@ -1,46 +1,29 @@
 """The client of a model server: methods that return the API's types and raise `stimcore.errors`. Threads may share one."""
 
-import os
-import ssl
+import copy
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
 from stimcore.analysis.result import Sweep
+from stimcore.bundle.hits import Hits
 from stimcore.errors import StimcoreError, Unavailable, UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import NotStored, error_from_code
+from stimcore.serve.tls import distrust_error, is_distrust, ssl_context
 
 T = TypeVar("T", bound=BaseModel)
+MAX_CONNECTIONS = 128
+"""Connections of a client and of all that share them: a classroom's event streams, and as many requests."""
 RETRY_S = 5.0
 """Time for which a request is repeated after the server closed its connection: about as long as a server needs to restart."""
 MAX_BREAKS = 3
 """Breaks of an event stream, without an event in between, after which it is given up."""
-
-
-@cache
-def _ssl_context() -> ssl.SSLContext:
-    """Return the trusted certificate authorities.
-
-    `SSL_CERT_FILE` names a file with those of a company, which then count in place of the usual ones. httpx would read them
-    again for every client, which takes longer than the whole page of a visitor otherwise does.
-
-    Raises:
-        UsageError: The file can't be read, or holds no certificates.
-    """
-    file = os.environ.get("SSL_CERT_FILE", "")
-    if not file:
-        return httpx.create_ssl_context(trust_env=False)
-    try:
-        return ssl.create_default_context(cafile=file)
-    except OSError as reason:  # ssl's own errors are among them
-        raise UsageError(f"SSL_CERT_FILE {file} can't be used ({reason.strerror or reason})", allowed="a PEM file") from reason
 
 
 class Client:
@@ -54,9 +37,11 @@ class Client:
         token: The server's token; None when it has none.
         client_id: Name under which jobs are watched; a new random one when None. Clients with equal names count as one.
         timeout_s: Time for a single answer.
+        forwarded_for: Address of the machine that the requests are made for; empty for this machine. It counts only at a server
+            that trusts this machine (`--trusted-proxy`).
 
     Raises:
-        UsageError: `base_url` is no address.
+        UsageError: `base_url` is no address, or the file that `SSL_CERT_FILE` names can't be used.
 
     Example:
         >>> from stimcore.serve.types import JobRequest
@@ -72,11 +57,18 @@ class Client:
                 print(result.spec, result.accuracy_pct, result.interval_pct)
     """
 
-    def __init__(self, base_url: str, token: str | None = None, client_id: str | None = None, timeout_s: float = 150.0) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        token: str | None = None,
+        client_id: str | None = None,
+        timeout_s: float = 150.0,
+        *,
+        forwarded_for: str = "",
+    ) -> None:
         self.base_url, self.client_id = base_url.rstrip("/"), client_id or uuid.uuid4().hex
-        headers = {"X-Stimcore-Client": self.client_id}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
+        self.forwarded_for = forwarded_for
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         if not base_url.startswith(("http://", "https://")):
             raise UsageError(f"the server's address is '{base_url[:80]}'", allowed="as in http://127.0.0.1:8000")
         try:
@@ -84,12 +76,25 @@ class Client:
                 base_url=self.base_url,
                 headers=headers,
                 timeout=httpx.Timeout(timeout_s, connect=5.0),
-                limits=httpx.Limits(max_connections=64),
-                verify=_ssl_context(),
+                limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
+                verify=ssl_context(),
                 trust_env=False,
             )
         except (httpx.InvalidURL, UnicodeError) as reason:
             raise UsageError(f"the server's address is '{base_url[:80]}'", allowed="as in http://127.0.0.1:8000") from reason
+
+    def with_id(self, client_id: str, forwarded_for: str = "") -> Self:
+        """Return a client of another name that shares the connections of this one: closing either closes both.
+
+        A program that asks for many users needs one name for each, but not connections for each.
+
+        Args:
+            client_id: The name.
+            forwarded_for: Address of the machine that the requests are made for; empty for this machine.
+        """
+        other = copy.copy(self)
+        other.client_id, other.forwarded_for = client_id, forwarded_for
+        return other
 
     def close(self) -> None:
         """Close all connections."""
@@ -199,6 +204,14 @@ class Client:
             return None
         return Sweep.from_dict(answer.json())
 
+    def hits(self, experiment: str, method: str) -> Hits | None:
+        """Return which evaluation images the stored sub-networks of a bundle classify correctly; None where none are stored."""
+        try:
+            answer = self._send("GET", _bundle_path(experiment, method, "hits"))
+        except NotStored:
+            return None
+        return Hits.from_bytes(answer.content)
+
     def networks(self, experiment: str, method: str) -> types.Networks:
         """Return the listed ONNX files of a bundle."""
         return self._get(types.Networks, _bundle_path(experiment, method, "networks"))
@@ -258,7 +271,7 @@ class Client:
         until, pause = 0.0, 0.1
         while True:
             try:
-                answer = self._http.request(method, path, params=params, content=content)
+                answer = self._http.request(method, path, params=params, content=content, headers=self._named())
             except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as reason:
                 # The connection was open, so a process holds the socket: a server that is ending, or a parent that starts
                 # another one. A connection that can't be opened is an error at once.
@@ -276,14 +289,20 @@ class Client:
             pause *= 2
 
     def _stream(self, id: str, last: int) -> Iterator[types.Event]:
-        headers = {"Last-Event-ID": str(last)}
+        headers = {"Last-Event-ID": str(last), **self._named()}
         with self._http.stream("GET", f"/v1/jobs/{_segment(id)}/events", headers=headers) as answer:
             if answer.status_code != 200:
                 answer.read()
             _raise_refusal(answer)
             yield from parse_events(answer.iter_lines())
 
+    def _named(self) -> dict[str, str]:
+        headers = {"X-Stimcore-Client": self.client_id}
+        return headers | {"X-Forwarded-For": self.forwarded_for} if self.forwarded_for else headers
+
     def _unavailable(self, reason: Exception) -> Unavailable:
+        if is_distrust(reason):
+            return distrust_error(f"the model server at {self.base_url}")
         if isinstance(reason, httpx.TimeoutException) and not isinstance(reason, httpx.ConnectTimeout):
             return Unavailable(f"the model server at {self.base_url} did not answer in time", todo="Try again in a moment.")
         return Unavailable(

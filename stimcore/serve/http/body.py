@@ -22,13 +22,14 @@ _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """Content-Encoding -> zlib's window bits; 16 more select the gzip format."""
 
 
-async def read_body(request: Request, limits: Limits, max_bytes: int | None = None) -> bytes:
+async def read_body(request: Request, limits: Limits, max_bytes: int | None = None, todo: str = "") -> bytes:
     """Return the body of a request, decompressed.
 
     Args:
         request: A request whose body was not read yet.
         limits: `body_bytes`, `body_s` and `chunks` apply.
         max_bytes: Limit that replaces `limits.body_bytes`.
+        todo: What a client can do whose body is too large.
 
     Raises:
         TooLarge: The body has more bytes than allowed, as sent or decompressed, or comes in too many chunks.
@@ -43,7 +44,7 @@ async def read_body(request: Request, limits: Limits, max_bytes: int | None = No
     if length is None:
         raise UsageError(f"Content-Length is '{header[:40]}'", allowed="a number")
     if length > limit:  # refused before a byte of the body is read
-        raise TooLarge(f"a body of {length:,} bytes", allowed=f"at most {limit:,}")
+        raise TooLarge(f"a body of {length:,} bytes", allowed=f"at most {limit:,}", todo=todo)
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", *_WINDOW_BITS):
         raise UsageError(f"Content-Encoding is '{encoding[:40]}'", allowed="gzip, deflate, or none")
@@ -57,9 +58,9 @@ async def read_body(request: Request, limits: Limits, max_bytes: int | None = No
                 if request.scope["state"].get("chunks", 0) > limits.chunks:
                     raise TooLarge(f"a body in more than {limits.chunks:,} pieces", allowed="fewer and larger ones")
                 if inflate is None:
-                    _extend(body, piece, limit, share)
+                    _extend(body, piece, limit, todo, share)
                 else:
-                    await _inflate(inflate, piece, body, limit, share)
+                    await _inflate(inflate, piece, body, limit, todo, share)
     except TimeoutError as reason:
         raise TooSlow(f"the body did not arrive within {limits.body_s:g} s") from reason
     except zlib.error as reason:
@@ -71,15 +72,15 @@ async def read_body(request: Request, limits: Limits, max_bytes: int | None = No
     return bytes(body)
 
 
-def _extend(body: bytearray, piece: bytes, limit: int, share: Share) -> None:
+def _extend(body: bytearray, piece: bytes, limit: int, todo: str, share: Share) -> None:
     """Append a piece to a body, unless the limit or the budget of memory is exceeded."""
     if len(body) + len(piece) > limit:
-        raise TooLarge(f"a body of more than {limit:,} bytes", allowed=f"at most {limit:,}, decompressed")
+        raise TooLarge(f"a body of more than {limit:,} bytes", allowed=f"at most {limit:,}, decompressed", todo=todo)
     share.add(len(piece))
     body += piece
 
 
-async def _inflate(inflate: "zlib._Decompress", piece: bytes, body: bytearray, limit: int, share: Share) -> None:
+async def _inflate(inflate: "zlib._Decompress", piece: bytes, body: bytearray, limit: int, todo: str, share: Share) -> None:
     """Append what a compressed piece holds to a body, in steps between which other requests get their turn.
 
     A few kilobytes can inflate to gigabytes: every step bounds its output, and the limit is checked after each.
@@ -88,7 +89,7 @@ async def _inflate(inflate: "zlib._Decompress", piece: bytes, body: bytearray, l
         raise UsageError("bytes follow the compressed body")
     while True:
         output = inflate.decompress(piece, _INFLATE_BYTES)
-        _extend(body, output, limit, share)
+        _extend(body, output, limit, todo, share)
         if inflate.eof:  # asked first, because zlib leaves bytes behind the end in `unconsumed_tail` too
             break
         piece = inflate.unconsumed_tail

@@ -114,7 +114,8 @@ class RequestIdMiddleware:
     """Gives every request an id, and sends it back in `X-Request-Id`; a well-formed id of the client is kept.
 
     A `traceparent` of W3C Trace Context is kept as well: it stands in the log, goes on to the worker that answers the request,
-    and is sent back.
+    and is sent back. A response about a bundle names its fingerprint in `X-Stimcore-Bundle`, so that a client can tell what the
+    numbers belong to while bundles are exported anew.
 
     Args:
         app: The inner application.
@@ -146,7 +147,9 @@ class RequestIdMiddleware:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *headers]}
+                bundle = scope["state"].get("bundle")
+                named = [] if bundle is None else [(b"x-stimcore-bundle", bundle.encode())]
+                message = {**message, "headers": [*message.get("headers", ()), *headers, *named]}
             await send(message)
 
         reset = TRACEPARENT.set(traceparent)

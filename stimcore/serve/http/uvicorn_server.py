@@ -117,6 +117,10 @@ class LimitedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that is not HTTP/1.1, in the form of all other refusals, and close the connection."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            # It was the body that turned out not to be HTTP: the application that waits for it must not answer as well.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         _, headers, body = encode_error(UsageError(msg))
         headers |= {"content-length": str(len(body)), "connection": "close"}
         head = [(name.encode(), value.encode()) for name, value in headers.items()]

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ValidationError
 
-from stimcore.bundle import Bundle
+from stimcore.bundle import Bundle, hits
 from stimcore.errors import UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import NotStored, TooLarge, TooMany
@@ -154,6 +154,13 @@ def _add_job_routes(router: APIRouter, service: Service) -> None:
         )
 
 
+def _bundle(service: Service, request: Request, experiment: str, method: str) -> Bundle:
+    """Return a bundle by name, and note that the response is about it; errors are those of `ModelRepository.bundle`."""
+    bundle = service.repository.bundle(experiment, method)
+    request.scope["state"]["bundle"] = bundle.fingerprint
+    return bundle
+
+
 def _job_response(job: Job, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return PiecewiseResponse(job.snapshot(), status, media_type="application/json", headers=headers)
 
@@ -184,22 +191,42 @@ def _add_bundle_routes(router: APIRouter, service: Service, calls: AddressCounte
     base = "/experiments/{experiment}/methods/{method}"
 
     @router.get(base + "/training", summary="Records of the training's epochs")
-    async def training(experiment: str, method: str) -> list[dict[str, Any]]:
-        bundle = service.repository.bundle(experiment, method)
+    async def training(experiment: str, method: str, request: Request) -> list[dict[str, Any]]:
+        bundle = _bundle(service, request, experiment, method)
         return list(safe_json(await asyncio.to_thread(bundle.training)))
 
     @router.get(base + "/sweeps/{kind}", summary="Stored accuracies of a family of sub-networks")
-    async def sweep(experiment: str, method: str, kind: str) -> dict[str, Any]:
-        stored = await asyncio.to_thread(stored_sweep, service.repository.bundle(experiment, method), kind)
+    async def sweep(experiment: str, method: str, kind: str, request: Request) -> dict[str, Any]:
+        stored = await asyncio.to_thread(stored_sweep, _bundle(service, request, experiment, method), kind)
         if stored is None:
             raise NotStored(
                 f"{experiment}/{method} has no stored sweep '{kind}'", todo="'python -m stimcore.sweep --store' makes one."
             )
         return dict(safe_json(stored))
 
+    @router.get(
+        base + "/hits",
+        response_class=Response,
+        responses={
+            200: {
+                "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+                "description": "`hits.npz` of the bundle",
+            }
+        },
+        summary="Which evaluation images the stored sub-networks classify correctly",
+    )
+    async def stored_hits(experiment: str, method: str) -> Response:
+        bundle = service.repository.bundle(experiment, method)
+        if not bundle.has(hits.FILE):
+            raise NotStored(
+                f"{experiment}/{method} has no stored hits",
+                todo="'python -m stimcore.bundle migrate' makes them for a bundle of version 1.",
+            )
+        return PiecewiseResponse(await asyncio.to_thread(bundle.read, hits.FILE), media_type="application/octet-stream")
+
     @router.get(base + "/networks", summary="The listed ONNX files")
-    async def networks(experiment: str, method: str) -> types.Networks:
-        return networks_of(service.repository.bundle(experiment, method))
+    async def networks(experiment: str, method: str, request: Request) -> types.Networks:
+        return networks_of(_bundle(service, request, experiment, method))
 
     @router.get(
         base + "/onnx",
@@ -214,10 +241,10 @@ def _add_bundle_routes(router: APIRouter, service: Service, calls: AddressCounte
     )
     async def onnx(experiment: str, method: str, spec: str, request: Request) -> Response:
         service.must_take_work()
-        bundle = service.repository.bundle(experiment, method)
+        bundle = _bundle(service, request, experiment, method)
         parsed, ref = bundle.topology.parse(spec), bundle_ref(bundle)
         with calls.one(request.scope["state"]["address"]):
-            model = await service.pool.call(lambda number: Standalone(number, ref, parsed), service.limits.download_s)
+            model = await service.call(lambda number: Standalone(number, ref, parsed), service.limits.download_s)
         name = f"{experiment}.{method}.{bundle.topology.short(parsed)}"[:120]
         # Names come from folders, which may hold quotes, line breaks or letters that a header can't.
         safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
@@ -252,14 +279,14 @@ def _add_image_routes(router: APIRouter, service: Service, calls: AddressCounter
         experiment: str, method: str, spec: str, request: Request, recalibrate: bool = True
     ) -> types.WallAnswers:
         service.must_take_work()
-        bundle, bundles = service.repository.bundle(experiment, method), service.repository.bundles_of(experiment)
+        bundle, bundles = _bundle(service, request, experiment, method), service.repository.bundles_of(experiment)
         images = await asyncio.to_thread(wall_images, bundles)
         parsed, ref = bundle.topology.parse(spec), bundle_ref(bundle)
         stored = await asyncio.to_thread(stored_answers, bundle, parsed, images) if recalibrate else None
         answers = stored
         if answers is None:
             with calls.one(request.scope["state"]["address"]):
-                answers = await service.pool.call(
+                answers = await service.call(
                     lambda number: AnswerImages(number, ref, parsed, recalibrate, images), service.limits.call_s
                 )
         return types.WallAnswers(
@@ -279,7 +306,7 @@ def _add_image_routes(router: APIRouter, service: Service, calls: AddressCounter
         limits = service.limits
         max_bytes = limits.image_bytes * 4 // 3 + limits.json_bytes  # base64 makes four characters of three bytes
         asked = await read_model(types.ClassifyRequest, request, service, max_bytes)
-        bundle = service.repository.bundle(experiment, asked.method)
+        bundle = _bundle(service, request, experiment, asked.method)
         if (asked.index is None) == (asked.image_base64 is None):
             raise UsageError("index and image_base64", allowed="exactly one of both")
         if not 1 <= len(asked.specs) <= limits.classify_specs:
@@ -287,7 +314,7 @@ def _add_image_routes(router: APIRouter, service: Service, calls: AddressCounter
         image = None if asked.image_base64 is None else _decode_base64(asked.image_base64, limits.image_bytes)
         ref, specs = bundle_ref(bundle), [bundle.topology.parse(text) for text in asked.specs]
         with calls.one(request.scope["state"]["address"]):
-            png, predictions = await service.pool.call(
+            png, predictions = await service.call(
                 lambda number: Classify(number, ref, specs, asked.index, image, limits.image_pixels), limits.call_s
             )
         results = [types.Classified(spec=str(spec), probabilities=probabilities) for spec, probabilities in predictions]

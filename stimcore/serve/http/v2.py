@@ -246,7 +246,13 @@ def _add_inference_route(
 async def _infer(service: Service, model: Model, request: Request, calls: AddressCounter) -> Inference:
     """Run the network that a request names on its images."""
     service.must_take_work()
-    body = await read_body(request, service.limits)
+    request.scope["state"]["bundle"] = model.bundle.fingerprint
+    # Without the length of its JSON, a body is nothing but JSON. It is bounded as such before it is in memory: a few kilobytes
+    # of gzip may hold 64 MiB.
+    plain = LENGTH_HEADER not in request.headers
+    limits = service.limits
+    limit = min(limits.json_bytes, limits.body_bytes) if plain else limits.body_bytes
+    body = await read_body(request, limits, limit, "Send tensors as binary data." if plain else "")
     experiment, topology = model.bundle.experiment, model.bundle.topology
     asked = decode_request(body, request.headers.get(LENGTH_HEADER), tuple(experiment.image_shape), service.limits)
     if model.spec is not None and asked.spec is not None:
@@ -259,7 +265,7 @@ async def _infer(service: Service, model: Model, request: Request, calls: Addres
     asked = replace(asked, images=np.empty((0, *shape[1:]), np.float32))
     del body
     with calls.one(request.scope["state"]["address"]):
-        values, compute_ns = await service.pool.call(
+        values, compute_ns = await service.call(
             lambda number: Infer(number, ref, spec, asked.recalibrate, shape, data),
             asked.timeout_s or service.limits.call_s,
             asked.priority,

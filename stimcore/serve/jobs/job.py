@@ -129,6 +129,7 @@ class Job:
                 "provider": self.provider,
                 "note": self.note,
                 "error": self.error and self.error.model_dump(),
+                "fingerprint": self.bundle_ref.fingerprint,
                 **self._results_value(),
             }
             self._snapshot = (self.version, _to_json(value))

@@ -5,7 +5,7 @@ from typing import Any
 
 from stimcore.analysis.intervals import paired_drop, wilson
 from stimcore.analysis.result import Result
-from stimcore.bundle import Bundle
+from stimcore.bundle import Bundle, hits
 from stimcore.errors import BundleError, UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import NotFound
@@ -15,12 +15,17 @@ MAX_DEPTH = 32
 """Nesting depth of values from files that are sent to clients."""
 
 
+class StaleSweep(BundleError):
+    """A stored sweep of networks that an export has replaced since."""
+
+
 def stored_sweep(bundle: Bundle, kind: str) -> dict[str, Any] | None:
     """Return a stored sweep as its file holds it, None where there is none.
 
     Raises:
         NotFound: There is no such family.
         BundleError: The file is broken.
+        StaleSweep: It was measured with other networks than those of the bundle.
     """
     if kind not in KINDS:
         raise NotFound(f"there is no family '{kind[:40]}'", allowed=", ".join(KINDS))
@@ -30,13 +35,22 @@ def stored_sweep(bundle: Bundle, kind: str) -> dict[str, Any] | None:
             raise ValueError("no results")
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as reason:
         raise BundleError(f"sweep-{kind}.json of {bundle.experiment.name}/{bundle.method} is broken ({reason})") from reason
+    # a bundle of version 1 has no hash of its sweeps, but a sweep names the bundle that it was made of
+    if sweep is not None and sweep.get("bundle", bundle.fingerprint) != bundle.fingerprint:
+        raise StaleSweep(
+            f"sweep-{kind}.json of {bundle.experiment.name}/{bundle.method} was measured with other networks",
+            todo="'python -m stimcore.sweep --store' measures these.",
+        )
     return sweep
 
 
 def main_result(bundle: Bundle) -> Result:
     """Return the main network's result on all evaluation images: from a stored sweep, else from the manifest's counts."""
     for kind in bundle.sweeps:
-        sweep = stored_sweep(bundle, kind)
+        try:
+            sweep = stored_sweep(bundle, kind)
+        except StaleSweep:
+            continue
         if sweep is not None and sweep["main"]["images"] == bundle.manifest.images:
             return Result.from_dict(sweep["main"])
     correct, images = bundle.main.correct, bundle.manifest.images
@@ -70,6 +84,7 @@ def method_info(bundle: Bundle) -> types.MethodInfo:
         macs=bundle.main.macs,
         num_networks=len(manifest.networks),
         sweeps=bundle.sweeps,
+        hits=bundle.has(hits.FILE),
     )
 
 
@@ -90,6 +105,7 @@ def experiment_info(bundle: Bundle, methods: list[types.MethodInfo]) -> types.Ex
         image_shape=(channels, height, width),
         mean=experiment.mean,
         std=experiment.std,
+        preprocessing=experiment.preprocessing.to_dict(),
         topology=experiment.topology.to_dict(),
         evaluation_images=experiment.count_images("evaluation.npz"),
         calibration_images=experiment.count_images("calibration.npz"),

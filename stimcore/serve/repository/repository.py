@@ -1,21 +1,22 @@
 """The bundles under a folder, by name. Names from requests are looked up here and never become paths."""
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stimcore.bundle import Bundle, open_bundle
-from stimcore.bundle.opening import bundle_folders
 from stimcore.errors import BundleError, StimcoreError
 from stimcore.serve import types
 from stimcore.serve.errors import NotFound
 from stimcore.serve.repository.describe import experiment_info, method_info, safe_text
 from stimcore.serve.repository.models import Model, aliases_of, models_of
 from stimcore.serve.repository.runs import runs_under
+from stimcore.serve.repository.stamps import BundleKey, Stamp, stamps_under
 
-BundleKey = tuple[str, str]
-"""Experiment and method."""
+REPLACED_S = 0.2
+"""Time that an export takes at most to move a new folder into the place of an old one, between which there is none."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Snapshot:
         models: Models of the Open Inference Protocol by name.
         aliases: The same models by their names in a Triton repository.
         catalogue: The description of all of it that clients get.
+        stamps: The files of every bundle before it was opened.
+        opened: What every folder gave when it was opened: a bundle, or what is wrong.
     """
 
     bundles: Mapping[BundleKey, Bundle] = field(default_factory=dict)
@@ -35,6 +38,8 @@ class Snapshot:
     models: Mapping[str, Model] = field(default_factory=dict)
     aliases: Mapping[str, Model] = field(default_factory=dict)
     catalogue: types.Catalogue = field(default_factory=lambda: types.Catalogue(experiments=(), problems=()))
+    stamps: Mapping[BundleKey, Stamp] = field(default_factory=dict)
+    opened: Mapping[BundleKey, Bundle | types.Problem] = field(default_factory=dict)
 
 
 class ModelRepository:
@@ -49,13 +54,22 @@ class ModelRepository:
         self.folder, self.runs_folder = folder, runs
         self.snapshot = Snapshot()
 
-    def scan(self) -> Snapshot:
-        """Open and hash every bundle anew and return what can be served.
+    def changed(self) -> bool:
+        """Return whether bundles came, went, or have other files than when they were opened."""
+        return stamps_under(self.folder) != self.snapshot.stamps
+
+    def scan(self, *, everything: bool = True) -> Snapshot:
+        """Open and hash bundles anew and return what can be served.
 
         A bundle that became invalid since the last scan stays as it was opened then, and is listed among the problems. This
         method does not change what is served, so that it can run in a thread; `put` does.
+
+        Args:
+            everything: Open every bundle. Otherwise those are opened whose files seem to be other ones than at the last scan.
         """
-        bundles, problems = self._open_all()
+        stamps = self._stamps()
+        opened = self._open_all(stamps, everything=everything)
+        bundles, problems = self._with_old_ones(opened)
         served: dict[BundleKey, Bundle] = {}
         infos: dict[str, list[types.MethodInfo]] = {}
         models: dict[str, Model] = {}
@@ -86,24 +100,44 @@ class ModelRepository:
             models=models,
             aliases=aliases,
             catalogue=types.Catalogue(experiments=experiments, problems=problems),
+            stamps=stamps,
+            opened=opened,
         )
 
-    def _open_all(self) -> tuple[dict[BundleKey, Bundle], list[types.Problem]]:
+    def _stamps(self) -> dict[BundleKey, Stamp]:
+        """Return the stamps of all bundles; one that is being replaced at this moment counts as there."""
+        stamps = stamps_under(self.folder)
+        if set(self.snapshot.stamps) - set(stamps):
+            time.sleep(REPLACED_S)
+            stamps = stamps_under(self.folder)
+        return stamps
+
+    def _open_all(self, stamps: Mapping[BundleKey, Stamp], *, everything: bool) -> dict[BundleKey, Bundle | types.Problem]:
+        """Return every bundle, or what is wrong with it; unless `everything`, only those with another stamp are opened."""
+        old = self.snapshot
+        opened: dict[BundleKey, Bundle | types.Problem] = {}
+        for key, stamp in stamps.items():
+            if not everything and key in old.opened and old.stamps.get(key) == stamp:
+                opened[key] = old.opened[key]
+            else:
+                opened[key] = _open(self.folder / key[0] / key[1])
+        return opened
+
+    def _with_old_ones(
+        self, opened: Mapping[BundleKey, Bundle | types.Problem]
+    ) -> tuple[dict[BundleKey, Bundle], list[types.Problem]]:
         """Return every bundle, those of the last snapshot in place of broken ones, and what is wrong with the latter."""
         bundles: dict[BundleKey, Bundle] = {}
         problems = []
-        for path in bundle_folders(self.folder, depth=2):
-            key = (path.parent.name, path.name)
-            try:
-                _check_encoding(path)
-                bundles[key] = open_bundle(path)
-            except Exception as reason:  # a file that can't be read, or that holds anything, takes away only its bundle
-                message = str(reason) if isinstance(reason, StimcoreError) else f"{path.name} can't be opened ({reason})."
-                old = self.snapshot.bundles.get(key)
-                if old is not None:
-                    bundles[key] = old
-                    message += " The version that was opened before is still served."
-                problems.append(types.Problem(path=safe_text("/".join(key)), message=safe_text(message)))
+        for key, item in opened.items():
+            if isinstance(item, Bundle):
+                bundles[key] = item
+                continue
+            message = item.message
+            if (old := self.snapshot.bundles.get(key)) is not None:
+                bundles[key] = old
+                message += " The version that was opened before is still served."
+            problems.append(types.Problem(path=item.path, message=message))
         return bundles, problems
 
     def put(self, snapshot: Snapshot) -> None:
@@ -161,6 +195,16 @@ class ModelRepository:
     def runs(self) -> list[types.RunInfo]:
         """Return the run folders, in progress or finished."""
         return runs_under(self.runs_folder)
+
+
+def _open(path: Path) -> Bundle | types.Problem:
+    """Open a bundle; return what is wrong where that fails."""
+    try:
+        _check_encoding(path)
+        return open_bundle(path)
+    except Exception as reason:  # a file that can't be read, or that holds anything, takes away only its bundle
+        message = str(reason) if isinstance(reason, StimcoreError) else f"{path.name} can't be opened ({reason})."
+        return types.Problem(path=safe_text(f"{path.parent.name}/{path.name}"), message=safe_text(message))
 
 
 def _check_names(new: Mapping[str, Model], models: Mapping[str, Model]) -> None:

@@ -82,8 +82,7 @@ def _answer_images(call: AnswerImages, engine: InferenceEngine) -> Answers:
 def _pixels(call: Classify, experiment: Experiment) -> NDArray[np.uint8]:
     """Return the image as uint8 `[C, H, W]` of the size that the networks take."""
     if call.image is not None:
-        channels, height, width = experiment.image_shape
-        return image_codec.decode_image(call.image, (channels, height, width), call.max_pixels)
+        return image_codec.decode_image(call.image, experiment.preprocessing, call.max_pixels)
     images, _ = experiment.evaluation
     if call.index is None or not 0 <= call.index < len(images):
         raise UsageError(f"there is no evaluation image {call.index}", allowed=f"0 to {len(images) - 1}")

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,7 +30,8 @@ class EngineCache:
         self._config = config
         self._lock = threading.Lock()
         self._engines: OrderedDict[str, InferenceEngine] = OrderedDict()
-        self._experiments: dict[str, Experiment] = {}
+        # weak: an experiment goes with the last engine that uses it, or every export that replaces one would leave its images
+        self._experiments: weakref.WeakValueDictionary[str, Experiment] = weakref.WeakValueDictionary()
 
     def open(self, ref: BundleRef) -> InferenceEngine:
         """Return the engine of a bundle; open the bundle first, with all its hashes checked, when it is not open.
@@ -76,7 +78,9 @@ class EngineCache:
     def _make(self, ref: BundleRef) -> InferenceEngine:
         bundle = open_bundle(Path(ref.path))
         if bundle.fingerprint != ref.fingerprint:
-            raise BundleError(f"{ref.path} was exported anew", todo="Let the server look again (rescan).")
+            raise BundleError(
+                f"{ref.path} was exported anew", todo="Ask again in a few seconds, when the server has noticed it."
+            )
         bundle = replace(bundle, experiment=self._shared(bundle.experiment))
         if self._config.url is None:
             return self._make_local(bundle)

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from stimcore.serve.jobs.job import Job
@@ -113,6 +115,16 @@ class WorkerHandle:
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
+
+    def memory_bytes(self) -> int:
+        """Return the memory that the process takes; 0 where the system does not show it."""
+        if self.process is None:
+            return 0
+        try:
+            pages = Path("/proc", str(self.process.pid), "statm").read_text(encoding="ascii").split()[1]
+        except (OSError, IndexError):  # another system than Linux, or a process that has just ended
+            return 0
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     async def close(self, *, kill: bool) -> int | None:
         """End the process, if there is one, and wait until it is gone.

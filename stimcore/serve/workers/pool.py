@@ -8,7 +8,8 @@ The life of a worker:
 - *start*: the process gets its configuration on the command line and sends `Hello` when it takes work;
 - *feed*: the `Dispatcher` sends it calls and jobs, and takes its answers;
 - *watch*: a worker that does not answer for `hang_s` whether it is alive gets killed, as does one that has work and sends
-  nothing for `silence_s` (`start_s` before its `Hello`), or that goes on with a call for `late_s` after its deadline;
+  nothing for `silence_s` (`start_s` before its `Hello`), or that goes on with a call for `late_s` after its deadline, or that
+  takes more memory than `worker_bytes`;
 - *replace*: whichever way a process ends, its output closes. Its work goes back into the queues and a new process starts, at
   once after the first failure and with growing pauses when processes end before they answered anything;
 - *circuit breaker*: after too many ends within a short time, the server refuses work until these ends are old enough.
@@ -183,7 +184,11 @@ class WorkerPool:
             self._dispatcher.dispatch()
 
     def _check_alive(self, worker: WorkerHandle, now: float, interval_s: float) -> None:
-        """Kill a worker that hangs, or that goes on with a call that nobody waits for."""
+        """Kill a worker that hangs, that goes on with a call that nobody waits for, or that takes too much memory."""
+        if (taken := worker.memory_bytes()) > self._limits.worker_bytes:
+            log.error("worker too large", extra={"fields": {"device": worker.config.device, "bytes": taken}})
+            worker.kill()  # `_supervise` replaces it
+            return
         late = [call for call in worker.calls.values() if call.abandoned_at and now - call.abandoned_at > self._limits.late_s]
         if late or worker.unanswered_s >= self._limits.hang_s:
             event = "call overdue" if late else "worker hung"

@@ -13,6 +13,7 @@ Calls go first: between two graphs a job waits for running calls, but never for 
 calls slows a job down and does not stop it.
 """
 
+import contextlib
 import math
 import os
 import signal
@@ -32,7 +33,7 @@ from stimcore.analysis.result import Result
 from stimcore.engine.cuda import is_memory_full
 from stimcore.engine.inference import Progress
 from stimcore.engine.provider import pick
-from stimcore.errors import StimcoreError
+from stimcore.errors import StimcoreError, Unavailable
 from stimcore.serve.errors import Late
 from stimcore.serve.logs import TRACEPARENT
 from stimcore.serve.repository.models import BundleRef
@@ -75,6 +76,8 @@ DEVICE_ERRORS = (
     "GPU is lost",
 )
 """What errors of a GPU say after which its context is useless. Full memory is not among them."""
+FULL_CPU_MEMORY = ("bad_alloc", "bad allocation")
+"""What errors of onnxruntime say when main memory is full, besides those that it says of a GPU's."""
 PATIENCE_S = 0.25
 """Longest time for which a job waits for running calls between two graphs."""
 NICENESS = 10
@@ -276,7 +279,8 @@ class Worker:
             self._engines.open(ref).warm_up(should_stop)
             self._send(WarmupDone(self._engines.metrics()))
         except Exception:  # nobody waits for a warm-up; the first request for this bundle gets the error
-            traceback.print_exc()
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
 
     def _wait_for_calls(self) -> None:
         """Wait until no call runs, but at most `PATIENCE_S`; the engine calls this between two graphs."""
@@ -302,9 +306,13 @@ def is_device_error(reason: Exception) -> bool:
 
 def _unexpected(reason: Exception) -> StimcoreError:
     """Log an error that is not one of ours, and return what clients get instead of it."""
-    if traceparent := TRACEPARENT.get():
-        print(f"in the call of traceparent {traceparent}:", file=sys.stderr)
-    traceback.print_exception(reason)
+    with contextlib.suppress(OSError):  # a log on a full disk must not keep the client from its answer
+        if traceparent := TRACEPARENT.get():
+            print(f"in the call of traceparent {traceparent}:", file=sys.stderr)
+        traceback.print_exception(reason)
+    full = is_memory_full(reason) or any(words in str(reason) for words in FULL_CPU_MEMORY)
+    if isinstance(reason, MemoryError) or full:
+        return Unavailable("the worker has not enough memory for this", todo="Ask for fewer images or sub-networks at once.")
     return StimcoreError(f"the network could not be run ({type(reason).__name__})")
 
 

@@ -21,7 +21,7 @@ async def main(url: str, model: str, shape: list[int]) -> None:
         tensor.set_data_from_numpy(images, binary_data=binary)
         outputs = [RequestedOutput("logits", {"binary_data": True})] if binary else None
         request = InferRequest(model, [tensor], request_id="mine", parameters={"spec": "d1-1-1"}, request_outputs=outputs)
-        answer = await client.infer(url, request)
+        answer = await client.infer(url, request, model_name=model)
         answers.append(answer.outputs[0].as_numpy().tolist())
     print(json.dumps(answers))
     await client.close()

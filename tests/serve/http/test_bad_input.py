@@ -126,10 +126,13 @@ def test_binary_sizes(server: Running) -> None:
 def test_sizes(server: Running) -> None:
     many = np.zeros((1025, 1, 12, 12), np.float32)
     refused(server, 413, "batch-size must be <= 1024", **in_binary(many.tobytes(), many.nbytes, shape=[1025, 1, 12, 12]))
-    refused(server, 413, "bytes of JSON", content=json.dumps(body(inputs=[tensor(data=[0.123456789] * 100_000)])))
-    refused(server, 400, "multiple of 576", content=bytes(2**26), headers={"Inference-Header-Content-Length": "0"})
-    refused(server, 413, "at most 67,108,864", content=b"x" * (2**26 + 1))
-    refused(server, 413, "at most 67,108,864", content=(b"x" * 2**20 for _ in range(65)))
+    numbers = json.dumps(body(inputs=[tensor(data=[0.123456789] * 100_000)]))
+    refused(server, 413, "at most 1,048,576. Send tensors as binary data", content=numbers)
+    refused(server, 413, "bytes of JSON", **binary({"inputs": ["x" * 2**20]}, b""))
+    raw_images = {"Inference-Header-Content-Length": "0"}
+    refused(server, 400, "multiple of 576", content=bytes(2**26), headers=raw_images)
+    refused(server, 413, "at most 67,108,864", content=b"x" * (2**26 + 1), headers=raw_images)
+    refused(server, 413, "at most 67,108,864", content=(b"x" * 2**20 for _ in range(65)), headers=raw_images)
     for url in ("/v1/jobs", "/v2/repository/index", "/v2/repository/models/tiny.common/load"):
         refused(server, 413, url=url, content=b" " * (2**20 + 1))
         announced = f"POST {url} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {2**31}\r\n\r\n"

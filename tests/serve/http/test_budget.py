@@ -91,7 +91,8 @@ def test_compressed_bodies_of_every_length_are_whole(size: int) -> None:
 def unfinished_gzip(server: Running, size: int) -> socket.socket:
     """Send a compressed body without its end."""
     packed = gzip.compress(bytes(size))[:-20]
-    head = f"POST {URL} HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed) + 20}\r\n\r\n"
+    head = f"POST {URL} HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed) + 20}\r\n"
+    head += "Inference-Header-Content-Length: 0\r\n\r\n"
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
     connection.sendall(head.encode() + packed)
     return connection

@@ -16,6 +16,8 @@ from stimcore.errors import SpecError, UsageError
 from stimcore.serve import types
 from stimcore.serve.client.client import Client
 from stimcore.serve.errors import NotFound, TooLarge
+from tests.report import folders as report_folders
+from tests.serve.conftest import Start
 from tests.serve.processes import Running
 
 
@@ -78,6 +80,26 @@ def test_training_sweeps_networks(client: Client, exported: Path) -> None:
     assert networks.latency_on == {}
 
 
+def test_hits_are_those_of_the_bundle_and_add_up_to_its_counts(client: Client, exported: Path) -> None:
+    bundle = open_bundle(exported / "tiny" / "stimulative")
+    hits = client.hits("tiny", "stimulative")
+    assert hits is not None
+    assert bundle.all_hits is not None
+    assert set(hits.packed) == set(bundle.all_hits.packed)
+    main = hits.of(bundle.topology.full)
+    assert main is not None
+    assert int(main.sum()) == bundle.main.correct
+    assert [method.hits for method in client.catalogue().experiments[0].methods] == [True, True]
+
+
+def test_a_bundle_of_version_1_has_no_hits(start: Start, tmp_path: Path) -> None:
+    folder = report_folders.experiment(tmp_path / "old" / "made")
+    report_folders.bundle(folder, "common", 900)
+    client = start(folder.parent).client()
+    assert [method.hits for method in client.catalogue().experiments[0].methods] == [False]
+    assert client.hits("made", "common") is None
+
+
 def test_a_downloaded_network_stands_alone(client: Client, exported: Path) -> None:
     bundle = open_bundle(exported / "tiny" / "common")
     images = bundle.experiment.normalise(bundle.experiment.evaluation[0][:20])
@@ -135,6 +157,38 @@ def test_any_png_is_read(client: Client, mode: str) -> None:
     assert sum(answer.results[0].probabilities) == pytest.approx(1)
 
 
+def test_pictures_are_prepared_as_the_evaluation_does(client: Client, exported: Path) -> None:
+    """Sixteen bits, a telephone's turn, the aspect of a photograph, the first frame of an animation."""
+    steps = open_bundle(exported / "tiny" / "common").experiment.preprocessing
+    generator = np.random.default_rng(0)
+    photograph = Image.fromarray(generator.integers(0, 256, (48, 64, 3), dtype=np.uint8)).resize((640, 480))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files: dict[str, bytes] = {}
+    for name, image, kind, options in (
+        ("wide", photograph, "JPEG", {}),
+        ("turned", photograph, "JPEG", {"exif": exif}),
+        ("16 bits", Image.fromarray(generator.integers(256, 65536, (60, 60), dtype=np.uint16)), "PNG", {}),
+        ("animated", photograph, "PNG", {"save_all": True, "append_images": [Image.new("RGB", photograph.size, "white")]}),
+        ("CMYK", photograph.convert("CMYK"), "JPEG", {}),
+    ):
+        out = io.BytesIO()
+        image.save(out, kind, **options)
+        files[name] = out.getvalue()
+    assert catalogue_steps(client) == steps.to_dict()
+    for name, data in files.items():
+        request = types.ClassifyRequest(method="common", specs=["main"], image_base64=base64.b64encode(data).decode())
+        seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(client.classify("tiny", request).png_base64))))
+        with Image.open(io.BytesIO(data)) as picture:
+            np.testing.assert_array_equal(seen, steps.read(picture)[0], err_msg=name)
+
+
+def catalogue_steps(client: Client) -> dict[str, object]:
+    """Return the preprocessing of the experiment that the catalogue has."""
+    (experiment,) = client.catalogue().experiments
+    return dict(experiment.preprocessing)
+
+
 def test_bad_images_are_refused(client: Client) -> None:
     def refused(kind: type[Exception], match: str, **given: object) -> None:
         with pytest.raises(kind, match=match):
@@ -146,8 +200,8 @@ def test_bad_images_are_refused(client: Client) -> None:
     refused(UsageError, "no evaluation image 300", index=300)
     refused(UsageError, "no evaluation image -1", index=-1)
     refused(UsageError, "not base64", image_base64="%%%")
-    refused(UsageError, "can't be read", image_base64=base64.b64encode(b"GIF89a, or so").decode())
-    refused(UsageError, "can't be read", image_base64=encoded(Image.new("RGB", (64, 64)), "GIF"))
+    refused(UsageError, "the image is a GIF file", image_base64=base64.b64encode(b"GIF89a, or so").decode())
+    refused(UsageError, "the image is a GIF file", image_base64=encoded(Image.new("RGB", (64, 64)), "GIF"))
     refused(UsageError, "can't be read", image_base64=base64.b64encode(base64.b64decode(whole)[:60]).decode())
     refused(TooLarge, "20,250,000|4,500 x 4,500", image_base64=encoded(Image.new("1", (4500, 4500))))
     refused(TooLarge, "far too many pixels|14,000", image_base64=encoded(Image.new("1", (14_000, 14_000))))

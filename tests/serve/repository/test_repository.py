@@ -1,5 +1,6 @@
 """The repository: odd names, names that collide, manifests that make no sense. An odd bundle never affects another one."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,6 +12,9 @@ from urllib.parse import quote
 import pytest
 
 from stimcore.bundle import opening
+from stimcore.serve.jobs.result_cache import read_stored
+from stimcore.serve.repository import repository
+from stimcore.serve.repository.describe import StaleSweep, stored_sweep
 from stimcore.serve.repository.repository import ModelRepository
 from tests.serve.conftest import Start
 from tests.serve.inference import body
@@ -118,3 +122,64 @@ def test_a_bad_file_or_name_takes_away_its_bundle_alone(start: Start, exported: 
     assert server.http.post("/v2/repository/index").status_code == 200
     assert server.http.post("/v1/rescan").status_code == 200
     assert server.http.post("/v2/models/good.common/infer", content=json.dumps(body())).status_code == 200
+
+
+def test_what_has_changed_is_opened_again_and_nothing_else(own_exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "PAUSE_S", 0)
+    monkeypatch.setattr(repository, "REPLACED_S", 0)
+    models = ModelRepository(own_exported, own_exported)
+    assert models.changed(), "nothing has been opened yet"
+    models.put(models.scan())
+    before = dict(models.snapshot.bundles)
+    assert not models.changed()
+    weights = own_exported / "tiny" / "common" / "weights.bin"
+    kept = weights.read_bytes()
+    weights.write_bytes(b"x" + kept[1:])
+    assert models.changed()
+    models.put(models.scan(everything=False))
+    assert not models.changed(), "a problem is looked at once"
+    problem = models.snapshot.problems[0]
+    assert problem.path == "tiny/common"
+    assert problem.message.endswith("sha256 differs. Export the run again. The version that was opened before is still served.")
+    assert all(models.snapshot.bundles[key] is bundle for key, bundle in before.items())
+    models.put(models.scan(everything=False))
+    assert list(models.snapshot.problems) == [problem], "the sentence does not grow from scan to scan"
+    weights.write_bytes(kept)
+    assert models.changed()
+    models.put(models.scan(everything=False))
+    assert list(models.snapshot.problems) == []
+    assert models.snapshot.bundles["tiny", "stimulative"] is before["tiny", "stimulative"], "its files are the same"
+    models.put(models.scan())
+    assert models.snapshot.bundles["tiny", "stimulative"] is not before["tiny", "stimulative"], "everything is opened"
+
+
+def test_a_folder_that_is_being_replaced_is_not_gone(own_exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the two renamings of an export there is no bundle; the scan waits for the second one."""
+    models = ModelRepository(own_exported, own_exported)
+    models.put(models.scan())
+    folder, old = own_exported / "tiny" / "common", own_exported / "tiny" / ".common.old"
+    folder.rename(old)
+    monkeypatch.setattr("time.sleep", lambda _: old.rename(folder))
+    assert ("tiny", "common") in models.scan(everything=False).bundles
+
+
+def test_a_sweep_of_other_networks_is_refused_and_its_bundle_served(own_exported: Path) -> None:
+    """In a bundle of version 1, sweeps have no hash; each names the bundle that it was measured with."""
+    path = own_exported / "tiny" / "stimulative" / "sweep-ordered.json"
+    sweep = json.loads(path.read_text(encoding="utf-8"))
+    for fingerprint, fits in (("0" * 64, False), (None, True)):
+        bundle = opening.open_bundle(path.parent, verify=False)
+        value = sweep | {"bundle": fingerprint or bundle.fingerprint}
+        stored = json.dumps(value).encode()
+        manifest = json.loads((path.parent / "manifest.json").read_text(encoding="utf-8"))
+        manifest["hashes"][path.name] = hashlib.sha256(stored).hexdigest()
+        path.write_bytes(stored)
+        (path.parent / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        (key,) = [key for key in ModelRepository(own_exported, own_exported).scan().bundles if key[1] == "stimulative"]
+        bundle = ModelRepository(own_exported, own_exported).scan().bundles[key]
+        if fits:
+            assert stored_sweep(bundle, "ordered") == value
+        else:
+            with pytest.raises(StaleSweep, match="was measured with other networks"):
+                stored_sweep(bundle, "ordered")
+        assert (read_stored([bundle]) == {}) is not fits

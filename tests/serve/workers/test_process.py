@@ -1,7 +1,10 @@
 """A worker process: which errors end it, and what it does with a call that nobody waits for."""
 
+import contextlib
 import io
 import os
+import sys
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -98,6 +101,34 @@ def test_an_unexpected_error_is_a_refusal_and_ends_a_worker_on_a_broken_gpu_only
     assert isinstance(failure, CallFailure)
     assert str(failure.error) == "the network could not be run (RuntimeError)."
     assert code == (BROKEN if on_gpu and "CUDA" in text else 0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc"),
+        RuntimeError("CUDA failure 2: out of memory ; GPU=0"),
+        RuntimeError("Failed to allocate memory for requested buffer of size 1073741824"),
+    ],
+)
+def test_full_memory_is_a_sentence_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    failure, code = work(monkeypatch, Forget(7, REF), error=error, on_gpu=True)
+    assert isinstance(failure, CallFailure)
+    assert failure.error.code == "unavailable"
+    assert "not enough memory for this. Ask for fewer images" in str(failure.error)
+    assert code == 0
+
+
+def test_an_error_is_answered_also_when_it_cant_be_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log may lie on a disk that is full, which /dev/full always is."""
+    with Path("/dev/full").open("w", buffering=1, encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        failure, _ = work(monkeypatch, Forget(7, REF), error=RuntimeError("anything"))
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+    assert str(failure.error) == "the network could not be run (RuntimeError)."
 
 
 def test_refusals_end_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:

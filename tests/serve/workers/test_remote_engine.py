@@ -1,8 +1,11 @@
 """Inference on another server: a second stimcore server stands in for a Triton, because it has the same protocol."""
 
 import json
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnxruntime as ort
@@ -10,9 +13,13 @@ import pytest
 
 from stimcore.bundle import open_bundle
 from stimcore.engine.engine import Engine
+from stimcore.errors import Unavailable
 from stimcore.export.triton import write_repository
 from stimcore.serve import types
 from stimcore.serve.http import oip_codec
+from stimcore.serve.repository.models import bundle_ref
+from stimcore.serve.workers.config import WorkerConfig
+from stimcore.serve.workers.engines import TOKEN_VARIABLE, EngineCache
 from tests.serve.conftest import Start
 from tests.serve.evaluations import job_request
 from tests.serve.inference import URL, body
@@ -76,3 +83,33 @@ def test_names_of_a_triton_repository_are_ours_too(server: Running, exported: Pa
         )
         logits = oip_codec.decode_response(answer.content, answer.headers["Inference-Header-Content-Length"], 3)
         np.testing.assert_allclose(logits, session.run(["logits"], {"images": images})[0], rtol=1e-3, atol=1e-4)
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """An inference server that refuses everything, and remembers the tokens that it was shown."""
+
+    tokens: ClassVar[list[str | None]] = []
+
+    def do_POST(self) -> None:  # the name that http.server calls
+        self.tokens.append(self.headers["Authorization"])
+        self.send_response(401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the output of the tests clean."""
+
+
+@pytest.mark.parametrize("token", ["a-token-of-that-server", None])
+def test_the_other_server_gets_its_token(exported: Path, monkeypatch: pytest.MonkeyPatch, token: str | None) -> None:
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    if token is not None:
+        monkeypatch.setenv(TOKEN_VARIABLE, token)
+    bundle = open_bundle(exported / "tiny" / "common")
+    with HTTPServer(("127.0.0.1", 0), Refusing) as other:
+        threading.Thread(target=other.handle_request).start()
+        url = f"http://127.0.0.1:{other.server_port}"
+        cache = EngineCache(WorkerConfig(device="cpu", threads=1, engines=1, keep_bytes=1 << 20, url=url))
+        with pytest.raises(Unavailable, match="refused 'tiny.common': status 401"):
+            cache.open(bundle_ref(bundle)).logits(bundle.topology.full, np.zeros((1, 1, 12, 12), np.float32))
+    assert Refusing.tokens[-1] == (token and f"Bearer {token}")

@@ -1,0 +1,176 @@
+"""Runs that differ in nothing but their seed: the networks of an experiment by run, and estimates over seeds.
+
+Two kinds of chance are behind a difference of two accuracies: which images are in the test set, and which seed a run had.
+With one seed only the first can be estimated, and an interval that is paired image by image is the narrowest that is valid for
+it. With several seeds the interval over seeds covers both, because every seed is measured on the same kind of images.
+"""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar, cast
+
+from stimcore.analysis.estimates import Basis, Estimate, accuracy, difference
+from stimcore.analysis.intervals import mean_std, paired_drop, student_t
+from stimcore.analysis.loafing import Overall, overall
+from stimcore.analysis.networks import TrainedNetwork, main_result
+from stimcore.analysis.result import Result
+
+Network = TypeVar("Network", bound=TrainedNetwork)
+Pick = Callable[[TrainedNetwork], Result | None]
+"""Chooses the result of one sub-network from the results of a trained network; None where it has none."""
+
+
+def group_by_run(networks: Sequence[Network]) -> list[Network]:
+    """Return one network for every run, with its repeats under other seeds in `repeats`.
+
+    Runs are the same when they have the same method, options, recipe and sub-network. The one with the lowest seed stands for
+    all of them; its place in the order is that of the first.
+
+    Example:
+        >>> from stimcore.subnets.spec import Spec
+        >>> main = Result.counted(Spec.from_text("1.2"), images=10, correct=9, lost=0, won=0)
+        >>> runs = [TrainedNetwork(name=name, method="common", depths=(1, 1), twin=False, main=main, seed=seed)
+        ...         for name, seed in (("common-seed1", 1), ("common", 0))]
+        >>> [(run.name, [repeat.name for repeat in run.repeats]) for run in group_by_run(runs)]
+        [('common', ['common-seed1'])]
+    """
+    groups: dict[str, list[Network]] = {}
+    for network in networks:
+        same = (network.method, network.depths, network.twin, dict(network.options), dict(network.recipe))
+        groups.setdefault(json.dumps(same, sort_keys=True, default=str), []).append(network)
+    ordered = [sorted(group, key=lambda network: (network.seed, network.name)) for group in groups.values()]
+    return [replace(first, repeats=tuple(rest)) for first, *rest in ordered]
+
+
+def runs_of(network: Network) -> list[Network]:
+    """Return a network and its repeats, each seed once."""
+    runs: dict[int, Network] = {}
+    for run in (network, *cast(Sequence[Network], network.repeats)):  # of the network's own class: see `group_by_run`
+        runs.setdefault(run.seed, run)
+    return list(runs.values())
+
+
+def over_seeds(values: Sequence[float]) -> Estimate:
+    """Return the mean over seeds with its 95% interval.
+
+    Args:
+        values: One value per seed, at least two.
+
+    Source: Student's t with n - 1 degrees of freedom.
+
+    Example:
+        >>> gain = over_seeds([0.2, 0.4, 0.6])
+        >>> f"{gain.value:.2f} [{gain.low:.2f}, {gain.high:.2f}] {gain.basis} {gain.seeds}"
+        '0.40 [-0.10, 0.90] over seeds 3'
+    """
+    count = len(values)
+    mean, deviation = mean_std(list(values))
+    half = student_t(count - 1) * deviation / math.sqrt(count - 1)  # `deviation` is that of a population: n, not n - 1
+    return Estimate(mean, mean - half, mean + half, Basis.SEEDS, count)
+
+
+def measured(network: Network, measure: Callable[[Network], Estimate | None]) -> Estimate | None:
+    """Return a measure of a network: over its seeds where there are several, else the one value with its own interval.
+
+    Args:
+        network: The network with its repeats.
+        measure: The measure of one run; None where the run does not have it.
+
+    Returns:
+        None where no run has it.
+    """
+    found = [value for run in runs_of(network) if (value := measure(run)) is not None]
+    if not found:
+        return None
+    return found[0] if len(found) == 1 else over_seeds([value.value for value in found])
+
+
+def compare(
+    first: TrainedNetwork, second: TrainedNetwork, of_first: Pick = main_result, of_second: Pick = main_result
+) -> Estimate | None:
+    """Return the accuracy of a sub-network of one network minus that of a sub-network of another one, in points.
+
+    The interval is the best that the stored results allow:
+
+    1. over seeds, paired by seed, where both networks were trained with two or more equal seeds;
+    2. over seeds, of two independent groups, where both have several seeds but fewer than two in common;
+    3. paired over images, where both store which images they classify correctly (`hits.npz`);
+    4. of two independent counts, which is wider than need be.
+
+    Args:
+        first: The network with its repeats.
+        second: The other one.
+        of_first: Chooses the sub-network of `first`; its main network by default.
+        of_second: Chooses the sub-network of `second`.
+
+    Returns:
+        None where one of them does not have the result.
+    """
+    firsts = {run.seed: result for run in runs_of(first) if (result := of_first(run)) is not None}
+    seconds = {run.seed: result for run in runs_of(second) if (result := of_second(run)) is not None}
+    shared = sorted(firsts.keys() & seconds.keys())
+    if len(shared) > 1:
+        return over_seeds([_pct(firsts[seed]) - _pct(seconds[seed]) for seed in shared])
+    if len(firsts) > 1 and len(seconds) > 1:
+        return _welch([_pct(result) for result in firsts.values()], [_pct(result) for result in seconds.values()])
+    a, b = of_first(first), of_second(second)
+    if a is None or b is None:
+        return None
+    own, other = first.hits(a.spec), second.hits(b.spec)
+    if own is None or other is None or len(own) != len(other):
+        return difference(a, b)
+    gap = paired_drop(int((own & ~other).sum()), int((other & ~own).sum()), len(own))
+    return Estimate(gap.drop_pct, *gap.interval_pct, Basis.PAIRED)
+
+
+def _pct(result: Result) -> float:
+    return 100 * result.correct / result.images
+
+
+def _welch(first: Sequence[float], second: Sequence[float]) -> Estimate:
+    """Return the difference of the means of two independent groups of seeds.
+
+    Source: Welch 1947; the degrees of freedom are rounded down, which makes the interval wider.
+    """
+    means, errors = [], []
+    for values in (first, second):
+        mean, deviation = mean_std(list(values))
+        means.append(mean)
+        errors.append(deviation**2 / (len(values) - 1))
+    error = sum(errors)
+    parts = sum(e**2 / (len(values) - 1) for e, values in zip(errors, (first, second), strict=True))
+    freedom = max(1, math.floor(error**2 / parts)) if parts else 1
+    half = student_t(freedom) * math.sqrt(error)
+    value = means[0] - means[1]
+    return Estimate(value, value - half, value + half, Basis.SEEDS, min(len(first), len(second)))
+
+
+def main_accuracy(network: TrainedNetwork) -> Estimate:
+    """Return the accuracy of the whole network in percent: the mean over its seeds where there are several."""
+    value = measured(network, lambda run: accuracy(run.main))
+    assert value is not None  # every network has a result of itself
+    return value
+
+
+def all_ordered(network: TrainedNetwork) -> Overall | None:
+    """Return mean, deviation and gap over all ordered sub-networks, each as the mean over seeds where there are several.
+
+    Returns:
+        None where no run was swept.
+    """
+    swept = [overall(run.sweeps["ordered"]) for run in runs_of(network) if "ordered" in run.sweeps]
+    if len(swept) < 2:
+        return swept[0] if swept else None
+
+    def mean_of(estimates: list[Estimate]) -> Estimate:
+        return over_seeds([estimate.value for estimate in estimates])
+
+    return replace(
+        swept[0],
+        main=mean_of([each.main for each in swept]),
+        mean=mean_of([each.mean for each in swept]),
+        std=mean_of([each.std for each in swept]),
+        gap=mean_of([each.gap for each in swept]),
+    )

@@ -1,0 +1,5 @@
+"""Everything that is promised for a GPU, in one run: correctness first, then figures."""
+
+from stimcore.bench.gpu.suite import Settings, add_arguments, run, show
+
+__all__ = ["Settings", "add_arguments", "run", "show"]

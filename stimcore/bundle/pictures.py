@@ -1,0 +1,35 @@
+"""Writes the evaluation images of an experiment as picture files, for programs that read files."""
+
+from collections import Counter
+from pathlib import Path
+
+from PIL import Image
+
+from stimcore.bundle.experiment import Experiment
+from stimcore.data.program import folder_name
+from stimcore.errors import BundleError, UsageError
+
+
+def write_pictures(experiment: Experiment, folder: Path) -> int:
+    """Write `FOLDER/CLASS/00000.png` for every evaluation image, and return how many there are.
+
+    Args:
+        experiment: Its images are written as they are stored, of the networks' size or of the size before resize and crop.
+        folder: A new or empty folder. `stimcore.data.program.folder_name` gives the names of the folders in it.
+
+    Raises:
+        UsageError: The folder holds something.
+        BundleError: Two classes would have the same folder.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty", todo="Give a new folder with --out.")
+    names = [folder_name(name) for name in experiment.classes]
+    if twice := [name for name, number in Counter(names).items() if number > 1]:
+        raise BundleError(f"several classes of {experiment.name} would have the folder {twice[0]}")
+    for name in names:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    pixels, labels = experiment.evaluation
+    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+        picture.save(folder / names[label] / f"{index:05}.png")
+    return len(labels)

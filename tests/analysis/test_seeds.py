@@ -1,0 +1,143 @@
+"""Comparisons over seeds and image by image: by hand, and in the order of what is known."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from stimcore.analysis.comparisons import ordered, twin_gaps
+from stimcore.analysis.estimates import Basis, difference
+from stimcore.analysis.intervals import paired_drop, student_t
+from stimcore.analysis.networks import TrainedNetwork
+from stimcore.analysis.result import Result
+from stimcore.analysis.seeds import all_ordered, compare, group_by_run, main_accuracy, over_seeds
+from stimcore.subnets.spec import Spec
+from tests.analysis.made import FULL, sweep
+
+IMAGES = 1000
+
+
+def network(
+    name: str, correct: int, *, seed: int = 0, hits: NDArray[np.bool_] | None = None, **values: object
+) -> TrainedNetwork:
+    main = Result.counted(Spec.from_text(FULL), images=IMAGES, correct=correct, lost=0, won=0)
+    given: dict[str, Any] = {
+        "method": "common",
+        "depths": (3, 3),
+        "twin": False,
+        "main": main,
+        "hits": lambda _: hits,
+        "seed": seed,
+        **values,
+    }
+    return TrainedNetwork(name=name, **given)
+
+
+def repeated(counts: list[int], **values: Any) -> TrainedNetwork:
+    (run,) = group_by_run([network(f"seed{seed}", correct, seed=seed, **values) for seed, correct in enumerate(counts)])
+    return run
+
+
+def pattern(*parts: tuple[int, bool]) -> NDArray[np.bool_]:
+    return np.concatenate([np.full(count, value) for count, value in parts])
+
+
+def test_quantiles_of_students_t() -> None:
+    """The values are those that every table prints."""
+    printed = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 10: 2.228, 30: 2.042, 120: 1.980}
+    assert {freedom: round(student_t(freedom), 3) for freedom in printed} == printed
+
+
+def test_one_seed_with_hits_is_paired_image_by_image() -> None:
+    first = pattern((850, True), (60, True), (50, False), (40, False))
+    second = pattern((850, True), (60, False), (50, True), (40, False))
+    gain = compare(network("a", 910, hits=first), network("b", 900, hits=second))
+    assert gain is not None
+    expected = paired_drop(60, 50, IMAGES)
+    assert (gain.value, gain.low, gain.high) == (expected.drop_pct, *expected.interval_pct)
+    assert gain.value == pytest.approx(1.0)
+    assert (gain.basis, gain.seeds) == (Basis.PAIRED, 1)
+    wide = compare(network("a", 910), network("b", 900))
+    assert wide is not None
+    assert wide.basis_words == "independent"
+    assert gain.high - gain.low < wide.high - wide.low
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60))
+def test_the_paired_value_is_the_difference_of_the_counts(pairs: list[tuple[bool, bool]]) -> None:
+    a, b = np.array(pairs).T
+    results = [
+        Result.counted(Spec.from_text(FULL), images=len(pairs), correct=int(hits.sum()), lost=0, won=0) for hits in (a, b)
+    ]
+    first, second = (
+        TrainedNetwork(name="n", method="common", depths=(3, 3), twin=False, main=main, hits={main.spec: hits}.get)
+        for main, hits in zip(results, (a, b), strict=True)
+    )
+    gain = compare(first, second)
+    assert gain is not None
+    assert gain.value == pytest.approx(difference(*results).value)
+    assert gain.low <= gain.value <= gain.high
+
+
+def test_shared_seeds_are_paired() -> None:
+    gain = compare(repeated([910, 906, 913]), repeated([900, 895, 902]))
+    assert gain is not None
+    values = [1.0, 1.1, 1.1]
+    half = 4.302652729911275 * np.std(values, ddof=1) / math.sqrt(3)
+    assert gain.value == pytest.approx(float(np.mean(values)))
+    assert gain.low == pytest.approx(float(np.mean(values) - half))
+    assert gain.high == pytest.approx(float(np.mean(values) + half))
+    assert gain.basis_words == "over 3 seeds"
+
+
+def test_seeds_that_are_not_shared_are_two_groups() -> None:
+    first = repeated([910, 906, 913])
+    (second,) = group_by_run([network(f"b{seed}", count, seed=seed) for seed, count in ((7, 900), (8, 895), (9, 902))])
+    gain = compare(first, second)
+    assert gain is not None
+    a, b = np.array([91.0, 90.6, 91.3]), np.array([90.0, 89.5, 90.2])
+    error = a.var(ddof=1) / 3 + b.var(ddof=1) / 3
+    freedom = error**2 / ((a.var(ddof=1) / 3) ** 2 / 2 + (b.var(ddof=1) / 3) ** 2 / 2)
+    half = student_t(math.floor(freedom)) * math.sqrt(error)
+    assert gain.value == pytest.approx(float(a.mean() - b.mean()))
+    assert gain.high - gain.value == pytest.approx(float(half))
+    assert gain.basis is Basis.SEEDS
+
+
+def test_runs_with_other_options_are_other_runs() -> None:
+    runs = [
+        network("lambda1", 900, method="stimulative", options={"weight": 1.0}),
+        network("lambda5", 900, method="stimulative", options={"weight": 5.0}),
+        network("lambda1-seed2", 905, method="stimulative", options={"weight": 1.0}, seed=2),
+        network("lambda1-seed1", 910, method="stimulative", options={"weight": 1.0}, seed=1),
+    ]
+    grouped = group_by_run(runs)
+    assert [(run.name, [other.seed for other in run.repeats]) for run in grouped] == [("lambda1", [1, 2]), ("lambda5", [])]
+    assert main_accuracy(grouped[0]).value == pytest.approx(90.5)
+    assert main_accuracy(grouped[1]).basis is Basis.IMAGES
+
+
+def test_means_over_all_ordered_sub_networks_are_over_the_seeds_that_were_swept() -> None:
+    counts = [{"1.4": small, FULL: 900} for small in (500, 700)]
+    runs = [network(f"s{seed}", 900, seed=seed, sweeps={"ordered": sweep(c, FULL, 900)}) for seed, c in enumerate(counts)]
+    (run,) = group_by_run([*runs, network("s2", 900, seed=2)])
+    everything = all_ordered(run)
+    assert everything is not None
+    assert everything.mean.value == pytest.approx(np.mean([70.0, 80.0]))
+    assert everything.std.value == pytest.approx(np.mean([20.0, 10.0]))
+    assert everything.gap.value == pytest.approx(15.0)
+    assert everything.mean.seeds == 2
+    assert all_ordered(network("alone", 900)) is None
+
+
+def test_gaps_of_twins_are_over_the_seeds_of_both() -> None:
+    twin = repeated([880, 884, 890], depths=(1, 1), twin=True)
+    swept = [{"ordered": sweep({"1.4": small, FULL: 900}, FULL, 900)} for small in (100, 110, 120)]
+    (main,) = group_by_run([network(f"m{seed}", 900, seed=seed, sweeps=sweeps) for seed, sweeps in enumerate(swept)])
+    (gap,) = twin_gaps([twin], main)
+    assert gap.points == over_seeds([78.0, 77.4, 77.0])
+    assert ordered((2, 2))(main) is None

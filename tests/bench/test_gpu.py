@@ -1,0 +1,122 @@
+"""`make gpu`: every part runs on the processor, what is missing is skipped by name, and the page says what was run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from stimcore import cli
+from stimcore.bench import __main__ as bench
+from stimcore.bench.gpu import suite as gpu
+from stimcore.bench.gpu.page import render
+from stimcore.bench.gpu.part import Outcome
+from stimcore.bundle import Bundle
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_part_runs_on_the_processor(small: list[Bundle], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target, page = tmp_path / "gpu.json", tmp_path / "gpu.md"
+    exported = small[0].path.parents[1]
+    words = ["gpu", "--device", "cpu", "--quick", "--exported", str(exported), "--json", str(target), "--markdown", str(page)]
+    code = bench.main(words)
+    report = json.loads(target.read_text(encoding="utf-8"))
+    assert code == 0, report["parts"]
+    assert list(report["parts"]) == [name for name, *_ in gpu.PARTS]
+    passed = {name: part["passed"] for name, part in report["parts"].items()}
+    checks = ("golden curves", "resume", "engine counts", "exported files")
+    assert passed == {name: True if name in checks else None for name in passed}
+    assert report["parts"]["engine counts"]["figures"]["that differ"] == 0
+    assert report["parts"]["engine counts"]["figures"]["answers compared"] == 3 * 100
+    for part in report["parts"].values():
+        assert part["figures"]
+    written = page.read_text(encoding="utf-8")
+    assert "**This was a processor, not a GPU.**" in written
+    assert written in capsys.readouterr().out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_it_says_so_and_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(bench.main, ["gpu"])
+    assert ended.value.code == 2
+    assert "without a GPU that torch can use" in capsys.readouterr().err
+
+
+def test_parts_whose_packages_are_missing_are_skipped_by_name(tmp_path: Path) -> None:
+    """As on a rented machine: no onnxruntime, pydantic, starlette, and the other parts run."""
+    blocked = [
+        "onnxruntime",
+        "onnx",
+        "onnxscript",
+        "pydantic",
+        "starlette",
+        "uvicorn",
+        "fastapi",
+        "httpx",
+        "joblib",
+        "streamlit",
+    ]
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({blocked}))
+from stimcore.bench import __main__ as bench
+sys.exit(bench.main(["gpu", "--device", "cpu", "--quick", "--only", "resume", "engine counts", "--json", "gpu.json"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    parts = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["parts"]
+    assert parts["resume"]["passed"] is True
+    assert parts["engine counts"]["skipped"].startswith("needs ")
+    assert "which is not installed" in parts["engine counts"]["skipped"]
+
+
+def test_a_part_that_breaks_is_an_outcome_and_the_exit_code_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from stimcore.bench.gpu import training
+
+    def broken(*_: object) -> Outcome:
+        raise RuntimeError("CUDA error:\nan illegal memory access")
+
+    monkeypatch.setattr(training, "resume", broken)
+    target = tmp_path / "gpu.json"
+    assert bench.main(["gpu", "--device", "cpu", "--quick", "--only", "resume", "--json", str(target)]) == 1
+    assert json.loads(target.read_text())["parts"]["resume"]["detail"] == "RuntimeError: CUDA error: an illegal memory access"
+    assert "**wrong**" in capsys.readouterr().out
+
+
+def test_no_part_begins_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(gpu, "LIMIT_S", -1.0)
+    target = tmp_path / "gpu.json"
+    bench.main(["gpu", "--device", "cpu", "--quick", "--json", str(target)])
+    assert {part["skipped"] for part in json.loads(target.read_text())["parts"].values()} == {"no time was left"}
+
+
+def test_the_page_is_true() -> None:
+    """It says that nothing was run, or it was made from a run on a GPU."""
+    written = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    assert written == render(None) or ("Run on " in written and "This was a processor" not in written)
+
+
+def test_summaries_are_those_of_the_modules() -> None:
+    for name, summary in bench.BENCHES.items():
+        assert (bench.load(name).__doc__ or "").partition("\n")[0] == summary
+
+
+def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(bench.main, ["gpu", "--device", "cpu", "--only", "everything"])
+    assert ended.value.code == 2
+    assert "golden curves" in capsys.readouterr().err

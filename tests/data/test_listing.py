@@ -1,0 +1,389 @@
+"""Strangers' folders: each is read completely, or what is not read is said, and broken files are refused in one list."""
+
+import json
+import shutil
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from stimcore.data.__main__ import main
+from stimcore.data.folder import folder_and_size, image_folder, plan_folder
+from stimcore.data.listing import MOST_NAMED, PARTS, list_folder
+from stimcore.data.pictures import FilePixels
+from stimcore.errors import DataMissing
+
+
+def picture(path: Path, *, mode: str = "RGB", value: int = 90, size: tuple[int, int] = (10, 8)) -> Path:
+    """Write a picture of one colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, value).convert(mode).save(path)
+    return path
+
+
+def classes(root: Path, names: str = "ab", number: int = 2) -> Path:
+    """Write pictures of several classes into a folder."""
+    for name in names:
+        for index in range(number):
+            picture(root / name / f"{index}.png")
+    return root
+
+
+def notes(root: Path) -> str:
+    """Return what `image_folder` says about a folder."""
+    return "\n".join(image_folder(root).notes)
+
+
+# --- parts ---
+
+
+@pytest.mark.parametrize("train", [*PARTS["train"], "Train", "TRAIN"])
+@pytest.mark.parametrize("test", [*PARTS["test"], *PARTS["val"], "Test", "Valid"])
+def test_parts_have_the_usual_names_in_any_case(train: str, test: str, tmp_path: Path) -> None:
+    classes(tmp_path / train, number=3)
+    classes(tmp_path / test)
+    listing = list_folder(tmp_path)
+    assert (listing.parts, listing.classes) == ((train, test), ("a", "b"))
+    assert listing.test is not None
+    assert (len(listing.train), len(listing.test)) == (6, 4)
+
+
+def test_a_validation_part_beside_a_test_part_is_said_to_be_unused(tmp_path: Path) -> None:
+    for part in ("train", "valid", "Test"):
+        classes(tmp_path / part)
+    assert list_folder(tmp_path).parts == ("train", "Test")
+    assert "valid/ is not read: Test/ holds the test pictures" in notes(tmp_path)
+
+
+def test_training_pictures_alone_are_split(tmp_path: Path) -> None:
+    classes(tmp_path / "Train", number=5)
+    assert "no folder of test pictures" in notes(tmp_path)
+    dataset = image_folder(tmp_path)
+    assert (len(dataset.train), len(dataset.test), dataset.classes) == (8, 2, ("a", "b"))
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    for name in ("train", "bus"):
+        classes(tmp_path, [name])  # type: ignore[arg-type]  # names of more than one letter
+    assert list_folder(tmp_path).classes == ("bus", "train")
+
+
+@pytest.mark.parametrize(
+    ("folders", "sentence"),
+    [
+        (("val", "valid", "train"), "has val and valid, which stand for the same part"),
+        (("train", "Training", "test"), "has Training and train, which stand for the same part"),
+        (("test",), "has test and no folder of training pictures"),
+        (("val", "test"), "has test, val and no folder of training pictures"),
+    ],
+)
+def test_parts_that_are_missing_or_there_twice_are_refused(folders: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+    for folder in folders:
+        classes(tmp_path / folder)
+    with pytest.raises(DataMissing, match=sentence):
+        list_folder(tmp_path)
+
+
+def test_a_part_without_a_class_or_with_an_empty_one_is_refused(tmp_path: Path) -> None:
+    classes(tmp_path / "train", "abc")
+    classes(tmp_path / "test", "ab")
+    with pytest.raises(DataMissing, match="train and test in .* differ in the classes c; allowed: the same classes in both"):
+        list_folder(tmp_path)
+    (tmp_path / "test" / "c").mkdir()
+    with pytest.raises(DataMissing, match="the class folders c in .*test have no images"):
+        list_folder(tmp_path)
+
+
+def test_a_class_with_one_picture_is_refused_where_it_must_be_split(tmp_path: Path) -> None:
+    classes(tmp_path)
+    (tmp_path / "b" / "1.png").unlink()
+    with pytest.raises(DataMissing, match="class b in .* has 1 picture, which can't be both .*; allowed: at least 2 pictures"):
+        image_folder(tmp_path)
+    picture(tmp_path / "b" / "1.png")
+    dataset = image_folder(tmp_path, test_frac=0.99)
+    assert (len(dataset.train), len(dataset.test)) == (2, 2)
+
+
+# --- files that nobody meant ---
+
+
+def test_what_systems_add_is_ignored_counted_and_said(tmp_path: Path) -> None:
+    """A zip from a Mac, unpacked on Windows, opened in Jupyter: all pictures of the inner folder, and nothing else."""
+    root = tmp_path / "photos"
+    classes(root / "train")
+    classes(root / "test")
+    for path in ("__MACOSX/photos/train/a/._0.png", "photos/train/a/._0.png", "photos/train/._a", "photos/.DS_Store"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"\0\5\x16\7")
+    for name in ("Thumbs.db", "desktop.ini", ".hidden.png"):
+        (root / "test" / "b" / name).write_bytes(b"junk")
+    for part in ("train", "test/a"):
+        (root / part / ".ipynb_checkpoints").mkdir()
+        picture(root / part / ".ipynb_checkpoints" / "0-checkpoint.png")
+    listing = list_folder(tmp_path)
+    assert listing.root == root
+    assert listing.ignored == {
+        "._*": 2, ".DS_Store": 1, ".*": 1, ".ipynb_checkpoints": 2, "Thumbs.db": 1, "__MACOSX": 1, "desktop.ini": 1
+    }  # fmt: skip
+    assert (len(listing.train), listing.test and len(listing.test), listing.unread) == (4, 4, ())
+    said = notes(tmp_path)
+    assert "ignored files: 9 (.* 1, .DS_Store 1, ._* 2, .ipynb_checkpoints 2, Thumbs.db 1, __MACOSX 1, desktop.ini 1)" in said
+    assert f"{root} is read, as it is the only folder in {tmp_path}" in said
+
+
+def test_files_that_are_no_pictures_and_pictures_of_no_class_are_named(tmp_path: Path) -> None:
+    classes(tmp_path)
+    picture(tmp_path / "stray.png")
+    for name in ("a/notes.txt", "a/IMG_1.heic", "labels.csv"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
+    assert notes(tmp_path).splitlines() == [
+        "not read, in no folder of a class: stray.png",
+        "not read, no pictures that Pillow can read: labels.csv, a/IMG_1.heic, a/notes.txt",
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "JPEG", "webp", "avif", "tiff", "jp2", "pgm", "tga", "apng", "dat", ""])
+def test_pictures_are_read_whatever_their_suffix(suffix: str, tmp_path: Path) -> None:
+    if suffix in ("webp", "avif") and not features.check(suffix):
+        pytest.skip(f"this Pillow has no {suffix}")
+    kind = {
+        "jpe": "JPEG",
+        "jfif": "JPEG",
+        "pgm": "PPM",
+        "tga": "TGA",
+        "jp2": "JPEG2000",
+        "apng": "PNG",
+        "": "PNG",
+        "dat": "PNG",
+    }
+    classes(tmp_path)
+    for name in "ab":
+        path = tmp_path / name / (f"x.{suffix}" if suffix else "x")
+        Image.new("RGB", (10, 8), (90, 90, 90)).save(path, kind.get(suffix, suffix.upper()))
+    dataset = image_folder(tmp_path)
+    assert len(dataset.train) + len(dataset.test) == 6
+    assert not dataset.notes
+    assert abs(dataset.train.pixels.astype(int) - 90).max() <= 3
+
+
+# --- links and names ---
+
+
+def test_linked_folders_and_files_are_read_once(tmp_path: Path) -> None:
+    store = classes(tmp_path / "store", "xy", 3)
+    root = classes(tmp_path / "photos")
+    (root / "a" / "more").symlink_to(store / "x", target_is_directory=True)
+    (root / "b" / "y.png").symlink_to(store / "y" / "0.png")
+    for name, target in (("loop", root / "a"), ("up", root), ("other", root / "b")):
+        (root / "a" / name).symlink_to(target, target_is_directory=True)
+    (root / "c").symlink_to(store / "y", target_is_directory=True)
+    listing = list_folder(root)
+    assert np.bincount([label for _, label in listing.train]).tolist() == [5, 3, 3]
+    assert sorted(note.split(" leads to ")[0].split("/")[-1] for note in listing.notes) == ["loop", "other", "up"]
+
+
+def test_folders_that_are_links_to_each_other_are_refused(tmp_path: Path) -> None:
+    classes(tmp_path / "train")
+    (tmp_path / "test").symlink_to(tmp_path / "train", target_is_directory=True)
+    with pytest.raises(DataMissing, match="train and test in .* are the same folder"):
+        list_folder(tmp_path)
+    (tmp_path / "test").unlink()
+    (tmp_path / "train" / "c").symlink_to(tmp_path / "train" / "a", target_is_directory=True)
+    with pytest.raises(DataMissing, match="the class folders .*c and .*a are the same folder"):
+        list_folder(tmp_path)
+
+
+def test_class_names_are_compared_in_one_unicode_form(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    for part, name in (("train", composed), ("test", decomposed)):
+        classes(tmp_path / part)
+        picture(tmp_path / part / name / "0.png")
+    assert list_folder(tmp_path).classes == ("a", "b", composed)
+    picture(tmp_path / "train" / decomposed / "1.png")
+    listing = list_folder(tmp_path)
+    assert np.bincount([label for _, label in listing.train]).tolist() == [2, 2, 2]
+    assert any("are read as one: their names differ in Unicode form only" in note for note in listing.notes)
+
+
+# --- pictures ---
+
+
+def test_grey_pictures_among_colour_ones_make_no_grey_data_set(tmp_path: Path) -> None:
+    """The first file is grey, the other way round than in most folders."""
+    classes(tmp_path)
+    picture(tmp_path / "a" / "0.png", mode="L")
+    dataset = image_folder(tmp_path)
+    assert dataset.image_shape[0] == 3
+    assert "1 grey and 3 colour pictures: all are read as colour pictures" in dataset.notes
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P"])
+def test_a_folder_of_grey_pictures_has_one_channel(mode: str, tmp_path: Path) -> None:
+    for name in "ab":
+        for index in range(2):
+            picture(tmp_path / name / f"{index}.png", mode=mode, value=255)
+    dataset = image_folder(tmp_path)
+    assert dataset.image_shape[0] == 1
+    assert (dataset.train.pixels == 255).all()
+
+
+def test_every_kind_of_picture_is_converted_and_said(tmp_path: Path) -> None:
+    classes(tmp_path)
+    folder = tmp_path / "a"
+    Image.fromarray(np.full((8, 10), 90 * 257, np.uint16)).save(folder / "16.png")
+    Image.fromarray(np.full((8, 10), 90 * 257, np.uint16)).save(folder / "16.tif")
+    Image.new("RGB", (10, 8), (90, 90, 90)).quantize(4).save(folder / "palette.png")
+    Image.new("RGBA", (10, 8), (90, 90, 90, 7)).save(folder / "clear.png")
+    Image.new("CMYK", (10, 8), (0, 0, 0, 165)).save(folder / "print.tif")
+    frames = [Image.new("RGB", (10, 8), (value, value, value)) for value in (90, 200)]
+    frames[0].save(folder / "moves.gif", save_all=True, append_images=frames[1:])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 10), (90, 90, 90)).save(folder / "phone.jpg", exif=exif)
+    dataset = image_folder(tmp_path)
+    assert dataset.image_shape == (3, 8, 8)
+    assert abs(np.concatenate([dataset.train.pixels, dataset.test.pixels]).astype(int) - 90).max() <= 1
+    counted = dict(note.rsplit(": ", 1) for note in dataset.notes)
+    assert counted.pop("4 grey and 7 colour pictures") == "all are read as colour pictures"
+    assert counted == {
+        "16 bits, scaled to 8": "2 pictures",
+        "palette, looked up": "2 pictures",
+        "transparency, dropped": "1 pictures",
+        "CMYK, converted without a colour profile": "1 pictures",
+        "several frames or pages, of which the first is read": "1 pictures",
+        "stored turned, made upright by its EXIF orientation": "1 pictures",
+    }
+
+
+@pytest.mark.parametrize("resident_bytes", [1 << 30, 10])
+def test_a_telephones_pictures_are_read_upright(resident_bytes: int, tmp_path: Path) -> None:
+    """The left half is dark as stored; seen upright, after the turn by EXIF orientation 6, the upper half is."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.new("RGB", (40, 30), "white")
+    stored.paste("black", (0, 0, 20, 30))
+    for name in "ab":
+        for index in range(2):
+            (tmp_path / name).mkdir(exist_ok=True)
+            stored.save(tmp_path / name / f"{index}.png", exif=exif)
+    pixels = image_folder(tmp_path, resident_bytes=resident_bytes).train.pixels
+    assert pixels[0].shape == (3, 30, 30)
+    assert (pixels[0][:, :13].max(), pixels[0][:, 17:].min()) == (0, 255)
+    if isinstance(pixels, FilePixels):
+        whole = pixels.original(0)
+        assert whole.shape == (3, 40, 30)
+        assert (whole[:, :20].max(), whole[:, 20:].min()) == (0, 255)
+
+
+def test_imagenets_classes_are_prepared_as_imagenets_evaluation_does(tmp_path: Path) -> None:
+    """Whatever it is called: `folder:PATH@224` of ImageNet's folders skips no step."""
+    for name in ("n01440764", "n01443537"):
+        for index in range(2):
+            picture(tmp_path / name / f"{index}.jpg")
+    steps = plan_folder(tmp_path, size=224).preprocessing.to_dict()
+    assert (steps["resize"], steps["crop"]) == ({"shorter": 256, "filter": "bilinear"}, [224, 224])
+    steps = plan_folder(tmp_path, size=32).preprocessing.to_dict()
+    assert steps["resize"]["shorter"] == 32
+
+
+# --- broken files ---
+
+
+def broken_folder(root: Path, number: int) -> Path:
+    """Write a folder with files that can't be read, each for another reason."""
+    classes(root, number=3)
+    whole = picture(root / "a" / "whole.jpg", size=(64, 64)).read_bytes()
+    (root / "a" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "a" / "text.png").write_bytes(b"no picture")
+    (root / "a" / "empty.png").write_bytes(b"")
+    (root / "b" / "gone.png").symlink_to(root / "nowhere.png")
+    for name, kind in (("float.tif", np.float32), ("int32.tif", np.int32)):
+        Image.fromarray(np.zeros((8, 10), kind)).save(root / "b" / name)
+    for index in range(number - 6):
+        (root / "b" / f"bad{index}.png").write_bytes(b"bad")
+    return root
+
+
+@pytest.mark.parametrize("resident_bytes", [1 << 30, 10])
+def test_all_broken_files_are_refused_in_one_list(resident_bytes: int, tmp_path: Path) -> None:
+    """In memory, and in files that worker processes would read."""
+    root = broken_folder(tmp_path, 6)
+    with pytest.raises(DataMissing) as refusal:
+        image_folder(root, resident_bytes=resident_bytes)
+    assert str(refusal.value) == (
+        f"6 of 13 files in {root} can't be read as pictures: a/cut.jpg (damaged or incomplete, OSError), "
+        "a/empty.png (no picture of a known format), a/text.png (no picture of a known format), "
+        "b/float.tif (floating-point samples, of unknown range), b/gone.png (the file, or what it links to, is missing), "
+        "b/int32.tif (samples of 32 bits, of unknown range). "
+        f"Repair or remove them; 'python -m stimcore.data inspect {root} --json -' lists all."
+    )
+
+
+def test_of_many_broken_files_the_first_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    with pytest.raises(DataMissing) as refusal:
+        image_folder(broken_folder(tmp_path, MOST_NAMED + 7))
+    text = str(refusal.value)
+    assert text.startswith("27 of 34 files in")
+    assert (text.count(".png"), ", and 7 others." in text) == (MOST_NAMED - 1, True)
+
+
+def test_a_file_that_breaks_during_training_is_named(tmp_path: Path) -> None:
+    pixels = image_folder(classes(tmp_path), resident_bytes=10).train.pixels
+    assert isinstance(pixels, FilePixels)
+    pixels.paths[1].write_bytes(b"")
+    with pytest.raises(DataMissing, match=f"{pixels.paths[1]} is not an image that can be read"):
+        pixels[1]
+
+
+# --- the command ---
+
+
+def test_inspect_prints_what_would_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classes(tmp_path / "Train", number=3)
+    classes(tmp_path / "valid")
+    (tmp_path / "Train" / "a" / "._0.png").write_bytes(b"")
+    assert main(["inspect", f"{tmp_path}@16"]) == 0
+    out = capsys.readouterr().out
+    assert f"{tmp_path}: 6 training and 4 test pictures (Train/ and valid/)" in out
+    assert "16 x 16 pixels" in out
+    assert out.splitlines()[3].split() == ["a", "3", "training", "2", "test"]
+    assert "note: ignored files: 1 (._* 1)" in out
+
+
+def test_inspect_lists_all_broken_files_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = broken_folder(tmp_path, 30)
+    assert main(["inspect", str(root), "--json", "-"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["broken"]) == 30
+    assert report["broken"]["b/float.tif"] == "floating-point samples, of unknown range"
+    assert (report["train"] + report["test"], report["preprocessing"]["mode"]) == (37, "RGB")
+    assert main(["inspect", str(root)]) == 1
+    assert "broken files: 30, which end a training before it begins: a/cut.jpg (" in capsys.readouterr().out
+
+
+def test_inspect_says_what_image_folder_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classes(tmp_path)
+    picture(tmp_path / "a" / "grey.png", mode="L")
+    main(["inspect", str(tmp_path), "--json", "-"])
+    report, dataset = json.loads(capsys.readouterr().out), image_folder(tmp_path)
+    assert report["notes"] == list(dataset.notes)
+    assert (report["train"], report["test"]) == (len(dataset.train), len(dataset.test))
+    assert dataset.preprocessing is not None
+    assert report["preprocessing"].items() <= dataset.preprocessing.to_dict().items()
+
+
+def test_a_folder_may_have_an_at_sign_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "me@home").mkdir()
+    assert folder_and_size(f"{tmp_path}/me@home") == (tmp_path / "me@home", None)
+    assert folder_and_size(f"{tmp_path}/me@home@64") == (tmp_path / "me@home", 64)
+
+
+@pytest.mark.parametrize("remove", [shutil.rmtree, lambda path: [shutil.rmtree(path / name) for name in "ab"]])
+def test_nothing_to_read_is_one_sentence(remove: Callable[[Path], object], tmp_path: Path) -> None:
+    root = classes(tmp_path / "photos")
+    remove(root)
+    with pytest.raises(DataMissing, match="there is no folder|has 0 class folders with 0 images; allowed: at least two"):
+        plan_folder(root)
