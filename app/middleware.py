@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from streamlit import config
 
-from app.access import HostCheck
+from app.access import HostCheck, own_names
 
 log = logging.getLogger("stimcore.app")
 _STATIC = (Path(streamlit.__file__).parent / "static").resolve()
@@ -129,7 +129,7 @@ def _is_accepted(origin: str, host: str) -> bool:
     page = _hostname(origin)
     configured = [config.get_option(name) for name in ("browser.serverAddress", "server.address")]
     allowed = {"localhost", "127.0.0.1", "::1", *map(str, filter(None, configured))}
-    allowed |= {_hostname(str(one)) for one in config.get_option("server.corsAllowedOrigins") or ()}
+    allowed |= own_names() | {_hostname(str(one)) for one in config.get_option("server.corsAllowedOrigins") or ()}
     return page in allowed or (_is_number(page) and page == _hostname(f"//{host}"))
 
 

@@ -26,7 +26,7 @@ def parser() -> cli.Parser:
         help="folder of experiments, as stimcore.export writes it (default: the experiments that come with the program)",
     )
     line.add_argument("--runs", type=Path, metavar="DIR", help="run folders to show (default: runs)")
-    line.add_argument("--host", metavar="ADDRESS", help="address to listen on (default: all of this machine)")
+    line.add_argument("--host", metavar="ADDRESS", help="address to listen on (default: this machine alone)")
     line.add_argument("--port", type=int, help="port to listen on (default: 8501, or the next one that is free)")
     line.add_argument("--no-browser", action="store_true", help="open no browser")
     return line
