@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
+from pathlib import Path
 
 import streamlit as st
 
@@ -106,9 +106,9 @@ def footer(here: Frame) -> None:
     note = sources.provider_note()
     device = f" Networks run on this machine's processor: {plain(note.rstrip('.'))}." if note else ""
     st.caption(
-        f"{here.topology.network} on {experiment.dataset}, {len(experiment.classes)} classes. Accuracies are measured on "
-        f"{images(experiment.evaluation_images)} that were not used in training. Training: "
-        f"{', '.join(labels)}.{device}"
+        f"{plain(here.topology.network)} on {plain(experiment.dataset)}, {len(experiment.classes)} classes. "
+        f"Accuracies are measured on {images(experiment.evaluation_images)} that were not used in training. Training: "
+        f"{plain(', '.join(labels))}.{device}"
     )
 
 
@@ -154,7 +154,7 @@ def _view_button(classroom: bool) -> None:
         )
 
 
-_STYLE = (files("app") / "style.css").read_text(encoding="utf-8")
+_STYLE = (Path(__file__).with_name("style.css")).read_text(encoding="utf-8")
 _DARK = """.stMain button[kind^="primary"] p, .stMain button[kind^="primary"] span { color: #101010; }"""
 _LARGE = """
 .stMain :is(p, li) { font-size: 1.3rem; } .stMain h1 { font-size: 1.9rem; } .stMain button p { font-size: 1.15rem; }
@@ -221,7 +221,7 @@ def _methods(main_networks: Sequence[MethodInfo]) -> tuple[MethodInfo, ...]:
             selection_mode="multi",
             key="methods",
             bind="query-params",
-            format_func=lambda name: method_style(by_name[name].method, name).label,
+            format_func=lambda name: plain(method_style(by_name[name].method, name).label),
             wrap=True,
             help="Every method trained the same network on the same images.",
         )

@@ -37,7 +37,7 @@ def navigate() -> None:
     """Run the page that the visitor asked for."""
     st.set_page_config(
         page_title="stimcore: break a network",
-        page_icon=str(ROOT / "app" / "icon.png"),
+        page_icon=str(Path(__file__).with_name("icon.png")),
         layout="wide",
         initial_sidebar_state="collapsed",
     )

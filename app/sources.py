@@ -1,7 +1,8 @@
 """Everything that the pages show, asked from the model server and cached; the dashboard itself computes nothing.
 
 `STIMCORE_SERVER` names a server (`STIMCORE_TOKEN` its token, or `STIMCORE_TOKEN_FILE` a file that holds it). Without it one is
-started in the background for the folder `STIMCORE_EXPORTED`, by default `exported/` of this repository; `STIMCORE_RUNS`, by
+started in the background for the folder `STIMCORE_EXPORTED`, by default `exported/` of this repository or the experiment of
+an installation; `STIMCORE_RUNS`, by
 default `runs/`, holds run folders.
 
 What belongs to a bundle is cached under the bundle's fingerprint and never asked for again; what can change (the catalogue, the
@@ -21,6 +22,7 @@ from uuid import uuid4
 import streamlit as st
 
 from app import session
+from app.text import plain
 from app.upload import ImageLimits
 from stimcore.analysis.result import Sweep
 from stimcore.bundle.hits import Hits
@@ -46,7 +48,9 @@ from stimcore.serve.types import (
 )
 from stimcore.subnets.spec import Spec
 
-ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+INSTALLED = HERE.name != "app"
+"""Whether this is the dashboard of an installation, where the package has another name and an experiment inside."""
 MAX_WALLS = 4096
 """Answers on picture walls that are kept for all visitors, about 1 kB each."""
 STORED_WALL_S = 0.15
@@ -98,7 +102,12 @@ class Connection:
 
 def exported_folder() -> Path:
     """Return the folder of bundles that a server started here serves."""
-    return Path(os.environ.get("STIMCORE_EXPORTED") or ROOT / "exported")
+    return Path(os.environ.get("STIMCORE_EXPORTED") or (HERE if INSTALLED else HERE.parent) / "exported")
+
+
+def runs_folder() -> Path:
+    """Return the folder of run folders, which the page Training shows."""
+    return Path(os.environ.get("STIMCORE_RUNS") or (Path.cwd() if INSTALLED else HERE.parent) / "runs")
 
 
 def address() -> str:
@@ -113,7 +122,7 @@ def _location() -> str:
 
 @st.cache_resource(show_spinner="Starting the model server …")
 def _embedded(folder: Path) -> EmbeddedServer:
-    server = EmbeddedServer(folder, runs=Path(os.environ.get("STIMCORE_RUNS") or ROOT / "runs"))
+    server = EmbeddedServer(folder, runs=runs_folder())
     server.wait_ready()
     return server
 
@@ -172,7 +181,7 @@ def rescan() -> None:
 
 def empty_folder_help() -> str:
     """Return what to do where no experiment is served, as Markdown."""
-    where = f"at the server {address()}" if address() else f"in the folder {exported_folder().name}/"
+    where = f"at the server {plain(address())}" if address() else f"in the folder {plain(exported_folder().name)}/"
     return (
         f"There are no trained networks {where} yet. Train one and export it: "
         "`python -m stimcore.train resnet20-fashion --method common`, then `python -m stimcore.export RUN_DIR --out "

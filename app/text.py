@@ -14,6 +14,20 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>$:~#|])", r"\\\1", text)
 
 
+def code(text: str) -> str:
+    """Return a text from outside as a span of code: its fence is longer than any in the text.
+
+    Example:
+        >>> code("a*b"), code("a`b")
+        ('`a*b`', '`` a`b ``')
+    """
+    runs = [len(run) for run in re.findall("`+", text)]
+    if not runs:
+        return f"`{text}`"
+    fence = "`" * (max(runs) + 1)
+    return f"{fence} {text} {fence}"
+
+
 def images(count: int) -> str:
     """Return a number of images in words.
 

@@ -4,11 +4,13 @@
 `StimcoreError` for everything that a user can get wrong; `run` turns these into an exit code and one sentence.
 """
 
+import io
 import json
 import runpy
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +19,7 @@ from stimcore import files
 from stimcore.errors import StimcoreError
 
 COMMANDS = {
+    "app": "start the dashboard, and the model server behind it",
     "train": "train a network into a run folder",
     "data": "look at a folder of pictures before it is trained on",
     "export": "write a run as a bundle of ONNX networks",
@@ -32,6 +35,8 @@ COMMANDS = {
 }
 """Command -> what it does. Texts stand here because asking the commands would import torch."""
 
+MODULES = {"app": "dashboard"}
+"""Command -> its module in this package, where that has another name."""
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: done; something that was checked does not hold; wrong use; stopped by Ctrl-C."""
 
@@ -44,6 +49,39 @@ class Parser(ArgumentParser):
         self.exit(USAGE, f"error: {message}. '{self.prog} --help' shows what is allowed.\n")
 
 
+def installed(package: str) -> bool:
+    """Return whether a package can be imported, without importing it."""
+    return find_spec(package) is not None
+
+
+def has_torch() -> bool:
+    """Return whether the packages of the training half are installed.
+
+    A command that trains or exports asks before it imports what needs them. `make app` and a plain `pip install` leave torch
+    out because it takes many times the space of everything else.
+    """
+    return installed("torch") and installed("torchvision")
+
+
+def end_without_torch() -> NoReturn:
+    """End the process with exit code 1 and one sentence on what to install."""
+    print(f"error: this command needs torch, which is not installed. {install_line('torch')}", file=sys.stderr)
+    sys.exit(FAILED)
+
+
+def install_line(package: str) -> str:
+    """Return a sentence with the one line that installs a package, and what else the same commands need.
+
+    Args:
+        package: `torch` or `streamlit`, or another package that an extra of the project brings.
+    """
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / "Makefile").is_file() and (checkout / "pyproject.toml").is_file():
+        line = "make setup" if package.startswith("torch") else "make app"
+        return f"Run '{line}' in {checkout}, or 'python -m pip install -r requirements.txt' there."
+    return f'Run: python -m pip install "stimcore[{"train" if package.startswith("torch") else "app"}]"'
+
+
 def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and end the process with its exit code.
 
@@ -51,6 +89,9 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = No
         command: Gets the arguments and returns the exit code.
         argv: The arguments; those of this process when None.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a Windows console may be unable to show a sign of a class's name, which must not end the command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = command(sys.argv[1:] if argv is None else argv)
     except StimcoreError as reason:
@@ -110,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     # only the first argument is for this parser: the others belong to the command, also those that begin with a dash
     command = parser().parse_args(arguments[:1]).command
-    module = f"stimcore.{command}"
+    module = f"stimcore.{MODULES.get(command, command)}"
     sys.argv = [f"python -m {module}", *arguments[1:]]
     # as `python -m` does it, so that worker processes, which import the main module again, find the same one
     runpy.run_module(module, run_name="__main__", alter_sys=True)

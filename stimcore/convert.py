@@ -4,6 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stimcore import cli
+
+if not cli.has_torch():
+    cli.end_without_torch()
+
 from stimcore.data.normalise import IMAGENET, Normalisation
 from stimcore.errors import UsageError
 from stimcore.runs import checkpoint

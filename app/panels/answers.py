@@ -78,7 +78,7 @@ def _finding(here: Frame, question: Question, answers: Sequence[Answer]) -> str:
     whole = question.arrangement.spec == here.topology.full
     if question.covered:
         return "**Which network still works?** Guess first."
-    known = [(here.label(a.method), result.accuracy_pct) for a in answers if (result := a.watched.result)]
+    known = [(plain(here.label(a.method)), result.accuracy_pct) for a in answers if (result := a.watched.result)]
     if not known:
         return "Measuring …"
     if len(known) > MAX_NAMED:

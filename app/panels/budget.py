@@ -9,7 +9,7 @@ import streamlit as st
 from app import sources
 from app.chart import chart
 from app.frame import Frame
-from app.text import images
+from app.text import code, images, plain
 from stimcore.analysis.comparisons import Option, best_within
 from stimcore.data.preprocessing import Preprocessing
 from stimcore.data.program import classify_program
@@ -68,7 +68,7 @@ def budget(here: Frame) -> None:
         st.caption("Faint: every sub-network. Lines: the best for what it costs.")
         if offer.timed:
             measured_on = next((n.latency_on for n in offer.listed.values() if n.latency_on), {})
-            st.caption(f"● {describe_timing(measured_on)}")
+            st.caption(f"● {plain(describe_timing(measured_on))}")
         elif not offer.has_times:
             st.caption("Cost is counted in multiply-adds: times were not measured for this bundle.")
     with right:
@@ -130,15 +130,16 @@ def _full_networks_only(here: Frame, offer: Offer) -> None:
     """Draw the best full network where no sub-network is listed, and how to list more."""
     _download(here, offer, max(offer.options, key=lambda option: option.accuracy_pct))
     st.info(
-        "No sub-network is listed in this experiment, only whole networks. `python -m stimcore.export RUN_DIR --out "
-        f"exported/{here.experiment.name} --subnets ordered` lists all of them."
+        "No sub-network is listed in this experiment, only whole networks. "
+        + code(f"python -m stimcore.export RUN_DIR --out exported/{here.experiment.name} --subnets ordered")
+        + " lists all of them."
     )
 
 
 def _download(here: Frame, offer: Offer, option: Option) -> None:
     """Draw the chosen network: what it is, its file, how the file was checked, and code that runs it."""
     method, entry = offer.entry(option)
-    st.subheader(f"{option.name}, {here.label(method).lower()}", anchor=False)
+    st.subheader(plain(f"{option.name}, {here.label(method).lower()}"), anchor=False)
     st.markdown(
         f"**{option.accuracy_pct:.1f} %** right at **{option.cost:.3g} {offer.unit}**; {entry.parameters:,} parameters. "
         f"The full network: {method.main.accuracy_pct:.1f} %."

@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import session, sources
 from app.frame import Frame
-from app.text import images, plain
+from app.text import code, images, plain
 from app.watch import WatchedJob, pause_s, watch
 from stimcore.analysis.result import Sweep
 from stimcore.serve.types import MethodInfo
@@ -121,9 +121,10 @@ def _offer(here: Frame, method: MethodInfo, kind: str, num_specs: int) -> None:
     requests = session.memory(session.FamilyRequests).keys
     with st.container(border=True, key=f"offer {kind} {method.name}"):
         st.markdown(
-            f"**{here.label(method)}**: the {NAMES[kind]} did not come with this bundle. Measure {amount} here on "
+            f"**{plain(here.label(method))}**: the {NAMES[kind]} did not come with this bundle. Measure {amount} here on "
             f"{images(SAMPLE_IMAGES)}, or store all of them with "
-            f"`python -m stimcore.sweep exported/{here.experiment.name}/{method.name} --kind {kind} --store`."
+            + code(f"python -m stimcore.sweep exported/{here.experiment.name}/{method.name} --kind {kind} --store")
+            + "."
         )
         start = f"start {_widget(kind, method)}"
         st.button("Measure here", key=start, on_click=lambda: requests.add((kind, method.fingerprint)))
@@ -136,5 +137,5 @@ def _progress(here: Frame, method: MethodInfo, kind: str, watched: WatchedJob) -
     share = watched.images / watched.images_total if watched.images_total else 0.0
     phase = "re-calibrating" if watched.phase == "calibrate" else f"{watched.images:,} of {images(watched.images_total)}"
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(share, text=f"{here.label(method)}, {NAMES[kind]}: {phase}")
+        st.progress(share, text=f"{plain(here.label(method))}, {NAMES[kind]}: {phase}")
         st.button("Stop", key=f"stop {kind} {method.name}", on_click=watched.stop)

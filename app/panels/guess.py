@@ -5,6 +5,7 @@ import streamlit as st
 from app import session
 from app.arrangement import Arrangement
 from app.frame import Frame
+from app.text import plain
 
 
 def covered(here: Frame, arrangement: Arrangement) -> bool:
@@ -19,7 +20,7 @@ def guess_panel(here: Frame, arrangement: Arrangement) -> None:
     with st.container(key="guess", border=True):
         st.markdown("**Your guess:** of 100 images, how many will each copy still get right?")
         for column, method in zip(st.columns(len(here.methods)), here.methods, strict=True):
-            column.slider(here.label(method), 0, 100, value=50, key=f"guess {method.name}", format="%d of 100")
+            column.slider(plain(here.label(method)), 0, 100, value=50, key=f"guess {method.name}", format="%d of 100")
         st.button("Reveal", type="primary", key="reveal", on_click=_reveal, args=(here, arrangement))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app.frame import Frame
-from app.text import nats
+from app.text import nats, plain
 from stimcore.analysis.bound import Bound, measure_bound
 from stimcore.analysis.result import Sweep
 from stimcore.serve.types import MethodInfo
@@ -44,9 +44,9 @@ def theory(here: Frame, swept: Sequence[tuple[MethodInfo, Sweep]]) -> None:
 
 def _row(here: Frame, method: MethodInfo, bound: Bound | None) -> dict[str, str]:
     if bound is None:
-        return {"Method": here.title(method), "● measured gap": "not stored: sweep again with --store"}
+        return {"Method": plain(here.title(method)), "● measured gap": "not stored: sweep again with --store"}
     return {
-        "Method": here.title(method),
+        "Method": plain(here.title(method)),
         "● measured gap": f"{bound.gap:.3f}",
         "● ε₁": nats(bound.eps1),
         "● ε₂": nats(bound.eps2),

@@ -4,6 +4,7 @@ import streamlit as st
 
 from app import sources
 from app.frame import Frame
+from app.text import plain
 from stimcore.analysis import paper
 from stimcore.analysis.training_cost import TrainingCost
 from stimcore.analysis.training_cost import training_cost as cost_of
@@ -19,7 +20,7 @@ def cost_tables(here: Frame) -> None:
     if measured:
         st.table([_row(here, method, cost, common) for method, cost in measured], border="horizontal")
         machines = sorted({str(m.machine.get("device") or m.machine.get("processor") or "this machine") for m, _ in measured})
-        st.caption(f"● measured here ({', '.join(machines)}); median epoch, smallest to largest in brackets.")
+        st.caption(f"● measured here ({plain(', '.join(machines))}); median epoch, smallest to largest in brackets.")
     st.markdown("**○ printed in the paper (Table r4)**")
     st.table(
         [
@@ -39,7 +40,7 @@ def _row(here: Frame, method: MethodInfo, cost: TrainingCost, common: TrainingCo
     ratio = f"{cost.time.value / common.time.value:.2f} × ({cost.time_words})" if common and common.time.value else "–"
     memory = cost.memory_mib if cost.method_mib is None else cost.method_mib
     return {
-        "Method": here.title(method),
+        "Method": plain(here.title(method)),
         "● seconds per epoch": f"{cost.seconds.value:.0f} ({cost.seconds.low:.0f} to {cost.seconds.high:.0f})",
         "● time, over common": ratio,
         "● largest memory": f"{memory:,.0f} MiB" + (" (whole process)" if cost.method_mib is None else ""),

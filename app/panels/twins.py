@@ -8,6 +8,7 @@ from app.chart import chart
 from app.frame import Frame
 from app.networks import trained_networks
 from app.panels.family import Family
+from app.text import code, plain
 from stimcore.analysis import paper
 from stimcore.analysis.comparisons import nested_family, nested_table, ordered
 from stimcore.analysis.estimates import difference
@@ -42,8 +43,8 @@ def twin_table(here: Frame, swept: Sequence[tuple[MethodInfo, Family]]) -> None:
     smallest = here.topology.short(here.topology.ordered([1] * len(here.topology.sizes)))
     st.info(
         "No twin was trained for this experiment yet. One more run makes one: "
-        f"`python -m stimcore.train {here.experiment.name} --method common --spec {smallest}`, then export it into the same "
-        "experiment."
+        + code(f"python -m stimcore.train {here.experiment.name} --method common --spec {smallest}")
+        + ", then export it into the same experiment."
     )
 
 
@@ -62,7 +63,7 @@ def _gap_row(
         if inside is not None:
             stored = compare(alone, networks[method.name], of_second=ordered(alone.depths))
             gap = stored or difference(twin.main, inside)  # a sweep that this server has just made is not stored
-            row[f"inside: {here.label(method).lower()}"] = (
+            row[plain(f"inside: {here.label(method).lower()}")] = (
                 f"{inside.accuracy_pct:.1f} %, gap {gap.value:+.1f} ({gap.low:+.1f} to {gap.high:+.1f}, {gap.basis_words})"
             )
     return row

@@ -59,7 +59,7 @@ class Votes:
         """The answer of the whole network and the number of sub-networks that agree, as Markdown."""
         agreeing = sum(best == self.best[-1] for best in self.best)
         return (
-            f"**{self.title}**: the whole network says **{self.class_names[self.best[-1]]}**; "
+            f"**{plain(self.title)}**: the whole network says **{plain(self.class_names[self.best[-1]])}**; "
             f"**{agreeing} of {len(self.best)}** sub-networks agree."
         )
 
@@ -102,7 +102,7 @@ def _choose_picture(samples: Sequence[Sample], preprocessing: Preprocessing) -> 
             with st.container(width=96, key=f"sample_{shown.index}"):
                 image = base64.b64decode(shown.png_base64)
                 st.image(image, width=72, alt=f"{shown.label_name}, test image {shown.index}")
-                st.button(shown.label_name, key=f"take_{shown.index}", on_click=_choose_sample, args=(shown.index,))
+                st.button(plain(shown.label_name), key=f"take_{shown.index}", on_click=_choose_sample, args=(shown.index,))
     limits = sources.image_limits()
     uploaded = st.file_uploader(
         f"Your own image (PNG or JPEG, at most {limits.megabytes}; it is not stored)",
@@ -154,7 +154,7 @@ def _draw_votes(here: Frame, picture: ChosenPicture) -> None:
     left.image(
         base64.b64decode(answers[0].png_base64),
         width=96,
-        caption=f"{picture.class_name}, as the networks see it" if picture.class_name else "as the networks see it",
+        caption=f"{plain(picture.class_name)}, as the networks see it" if picture.class_name else "as the networks see it",
         alt="The image as the networks see it",
     )
     with right:

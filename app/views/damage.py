@@ -9,6 +9,7 @@ from app import arrangement, session
 from app.chart import chart
 from app.frame import Frame, footer, frame, open_in_break_it
 from app.panels.family import Family, family
+from app.text import plain
 from stimcore.analysis import paper
 from stimcore.analysis.spreads import (
     deletion_curve,
@@ -79,7 +80,7 @@ def numbers_of_block(here: Frame, methods: Sequence[MethodInfo], series: Sequenc
         if result:
             low, high = result.drop_interval_pct
             st.markdown(
-                f"{here.title(method)} without block {block}: {result.accuracy_pct:.1f} % right, "
+                f"{plain(here.title(method))} without block {block}: {result.accuracy_pct:.1f} % right, "
                 f"**{result.drop_pct:.1f} points lost** ({low:.1f} to {high:.1f})."
             )
     open_in_break_it(here.topology, arrangement.without(here.topology, [block]))
@@ -112,7 +113,7 @@ def curve(here: Frame, damaged: Damaged, kind: str, also_first: bool) -> None:
     curves = list(zip(styles, spreads, strict=True))
     chart(figures.damage_curve(curves, x), f"{kind}-many", f"Points lost over the number of {x}: median and range")
     without = f", of them the {len(sweeps[0].results):,} that keep all first blocks" if not also_first else ""
-    st.caption("● measured here: " + "; ".join(sorted({f.provenance for _, f in damaged})) + f"{without}.")
+    st.caption("● measured here: " + "; ".join(sorted({plain(f.provenance) for _, f in damaged})) + f"{without}.")
 
 
 def first_blocks_switch(here: Frame) -> bool:

@@ -70,7 +70,7 @@ def chosen_subnet(here: Frame, swept: Sequence[Swept], text: str) -> Spec | None
             result = next((r for r in measured.sweep.results if r.spec == shown.spec), None)
             if result:
                 st.metric(
-                    here.label(method),
+                    plain(here.label(method)),
                     f"{result.accuracy_pct:.1f} %",
                     "the full network" if shown.spec == here.topology.full else change(-result.drop_pct),
                     delta_color="off",
@@ -127,7 +127,7 @@ def overview(here: Frame, swept: Sequence[Swept]) -> None:
         ours, theirs = loafing.overall(measured.sweep), printed.get(method.method)
         rows.append(
             {
-                "Method": here.title(method),
+                "Method": plain(here.title(method)),
                 "● full network": f"{ours.main.value:.2f} %",
                 f"● all {ours.num}, mean ± deviation": f"{ours.mean.value:.2f} ± {ours.std.value:.2f} %",
                 "● worst": f"{ours.worst.accuracy_pct:.1f} %",
@@ -138,8 +138,9 @@ def overview(here: Frame, swept: Sequence[Swept]) -> None:
     st.table(rows, border="horizontal")
     over_seeds(here, swept)
     labels = ", ".join(sorted({m.label for m, _ in swept}))
+    where = plain(f"{labels}; {here.topology.network} on {here.experiment.dataset}")
     st.caption(
-        f"● measured here ({labels}; {here.topology.network} on {here.experiment.dataset}). ○ printed in the paper, Table r3 "
+        f"● measured here ({where}). ○ printed in the paper, Table r3 "
         "(MobileNetV3 on CIFAR-100, 500 epochs). The paper's network and data set are different: compare the pattern, not the "
         "numbers."
     )

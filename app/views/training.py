@@ -10,6 +10,7 @@ from app.chart import chart
 from app.frame import Frame, footer, frame
 from app.networks import trained_networks
 from app.panels.training_cost import cost_tables
+from app.text import plain
 from stimcore.analysis import paper
 from stimcore.analysis.comparisons import lambda_ablation
 from stimcore.figures.ablation import lambda_figure
@@ -63,13 +64,13 @@ def trajectories(here: Frame, chosen: Sequence[str]) -> None:
     runs += [Trajectory(run_style(run), run.rows) for run in shown if run.rows]
     for run in runs:
         if not run.records:
-            st.info(f"{run.style.label} has no training record: weights that were imported come without one.")
+            st.info(f"{plain(run.style.label)} has no training record: weights that were imported come without one.")
     for folder in shown:
         if folder.active:
             share = len(folder.rows) / folder.epochs if folder.epochs else 0.0
-            st.progress(min(1.0, share), text=f"{folder.name}: epoch {len(folder.rows)} of {folder.epochs}")
+            st.progress(min(1.0, share), text=f"{plain(folder.name)}: epoch {len(folder.rows)} of {folder.epochs}")
         elif not folder.rows:
-            st.caption(f"{folder.name} has not finished an epoch yet.")
+            st.caption(f"{plain(folder.name)} has not finished an epoch yet.")
     recorded = [run for run in runs if run.records]
     if recorded:
         chart(trajectories_figure(recorded), "trajectories", "Test accuracy and training loss over the epochs")

@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from stimcore import cli
+
+if not cli.has_torch():
+    cli.end_without_torch()
+
+import torch
+
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.errors import UsageError
 from stimcore.export import latency

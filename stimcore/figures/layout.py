@@ -119,10 +119,31 @@ def figure_csv(figure: go.Figure) -> str:
             for row, values in zip(trace.y, trace.z, strict=True):
                 for column, value in zip(trace.x, values, strict=True):
                     if value is not None:
-                        writer.writerow([trace.name or "", column, row, value, "", ""])
+                        writer.writerow([*map(csv_cell, (trace.name or "", column, row, value)), "", ""])
         elif trace.hoverinfo != "skip":  # bands, boxes and rings only repeat points that other traces have
-            writer.writerows(_point_rows(trace))
+            writer.writerows([csv_cell(value) for value in row] for row in _point_rows(trace))
     return out.getvalue()
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a cell as a spreadsheet shows it: a text from outside that it would run as a formula gets an apostrophe in front.
+
+    Numbers stay numbers, negative ones too.
+
+    Example:
+        >>> csv_cell("=HYPERLINK(1)"), csv_cell("d1-1-1"), csv_cell(-1.5), csv_cell("-1.5")
+        ("'=HYPERLINK(1)", 'd1-1-1', -1.5, '-1.5')
+    """
+    if not isinstance(value, str):
+        return value
+    value = value.replace("\r", " ")  # a reader would begin another row there
+    if not value.startswith(("=", "+", "-", "@", "\t")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def _point_rows(trace: Any) -> list[list[Any]]:

@@ -5,9 +5,13 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from stimcore import cli
+
+if not cli.has_torch():
+    cli.end_without_torch()
+
 import torch
 
-from stimcore import cli
 from stimcore.errors import UsageError
 from stimcore.nets.catalogue import NETWORKS, PATTERNS, build, native_shape
 from stimcore.nets.description import describe

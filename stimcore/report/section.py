@@ -10,6 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from stimcore.analysis.estimates import Estimate
+from stimcore.figures.layout import csv_cell
 
 Cell = str | int | float | Estimate | None
 """None is a number that was not measured, or that the paper does not print: never a zero."""
@@ -136,7 +137,7 @@ def table_csv(table: Table) -> str:
         "a, b",1.5
     """
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(table_fields(table))
+    csv.writer(out, lineterminator="\n").writerows(map(csv_cell, row) for row in table_fields(table))
     return out.getvalue()
 
 

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from stimcore import cli
+
+if not cli.has_torch():
+    cli.end_without_torch()
+
 from stimcore.errors import UsageError
 from stimcore.methods.table import METHODS, make, short_name
 from stimcore.recipes.catalogue import RECIPES, recipe

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import streamlit
+from streamlit import config, net_util
 
-from app.middleware import CompressedStatic, Headers
+from app.middleware import CompressedStatic, Headers, Origins
 
 STATIC = Path(streamlit.__file__).parent / "static" / "static"
 SCRIPT = next(iter(sorted((STATIC / "js").glob("index.*.js"))))
@@ -64,3 +65,79 @@ def test_headers_keep_the_page_to_itself() -> None:
     assert b"default-src 'self'" in headers[b"content-security-policy"]
     assert headers[b"x-content-type-options"] == b"nosniff"
     assert body == b"original"
+
+
+@pytest.fixture
+def options(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Options of Streamlit that a test sets; the others are as they are."""
+    given: dict[str, Any] = {"server.enableCORS": True, "server.corsAllowedOrigins": [], "browser.serverAddress": "localhost"}
+    plain = config.get_option
+    monkeypatch.setattr(config, "get_option", lambda name: given[name] if name in given else plain(name))
+
+    def asked() -> str:
+        raise AssertionError("the network was asked for this machine's address")
+
+    monkeypatch.setattr(net_util, "get_external_ip", asked)
+    return given
+
+
+def test_scripts_under_a_sub_path_are_compressed(options: dict[str, Any]) -> None:
+    options["server.baseUrlPath"] = "/school/class/"
+    status, headers, body = ask(CompressedStatic(original), f"/school/class/static/js/{SCRIPT.name}")
+    assert (status, headers[b"content-encoding"], gzip.decompress(body) == SCRIPT.read_bytes()) == (200, b"gzip", True)
+    for path in (f"/static/js/{SCRIPT.name}", f"/other/static/js/{SCRIPT.name}", "/school/class/static/../../config.py"):
+        assert ask(CompressedStatic(original), path)[0] == 299
+
+
+def connect(origin: str | None, host: str, kind: str = "websocket") -> tuple[str, str]:
+    """Return what a page is sent first, and the origin that the application behind the middleware sees."""
+    seen, sent = [], []
+
+    async def inner(scope: Any, _receive: Any, send: Any) -> None:
+        seen.append(dict(scope["headers"]).get(b"origin", b"").decode())
+        await send({"type": "accepted"})
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    headers = [(b"host", host.encode()), *([(b"origin", origin.encode())] if origin is not None else [])]
+    scope = {"type": kind, "method": "PUT", "path": "/_stcore/stream", "headers": headers}
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, Origins(inner)(scope, receive, send)).result()  # type: ignore[arg-type]  # plain dictionaries
+    return sent[0]["type"], "".join(seen)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "accepted"),
+    [
+        (None, "school.example", True),
+        ("http://localhost:8501", "localhost:8501", True),
+        ("http://127.0.0.1:8501", "127.0.0.1:8501", True),
+        ("http://[::1]:8501", "[::1]:8501", True),
+        ("http://192.168.7.5:8501", "192.168.7.5:8501", True),
+        ("http://192.168.7.6:8501", "192.168.7.5:8501", False),
+        ("http://evil.example", "127.0.0.1:8501", False),
+        ("http://evil.example:8501", "evil.example:8501", False),  # a name that was turned to this machine
+        ("https://class.example", "127.0.0.1:8501", True),
+        ("null", "localhost:8501", False),
+        ("http://[", "localhost:8501", False),
+    ],
+)
+def test_a_foreign_page_is_refused_and_nobody_asks_the_network(
+    origin: str | None, host: str, accepted: bool, options: dict[str, Any]
+) -> None:
+    options["server.corsAllowedOrigins"] = ["https://class.example"]
+    expected = ("accepted", "http://localhost" if origin else "")
+    assert connect(origin, host) == (expected if accepted else ("websocket.close", ""))
+    assert connect(origin, host, "http") == (expected if accepted else ("http.response.start", ""))
+    options["server.enableCORS"] = False
+    assert connect(origin, host) == expected
+
+
+def test_streamlit_accepts_the_origin_without_asking_the_network(options: dict[str, Any]) -> None:
+    from streamlit.web.server.server_util import is_url_from_allowed_origins
+
+    assert is_url_from_allowed_origins("http://localhost")

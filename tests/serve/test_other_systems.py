@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets import InvalidStatus, Origin
+from websockets.sync.client import connect
 
 from tests.serve.test_container import free_port
 from tests.test_imports import modules
@@ -116,10 +119,10 @@ def dashboard(environment: dict[str, str], exported: Path, tmp_path: Path) -> It
     port = free_port()
     words = [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.port", str(port), "--server.headless", "true"]
     with (tmp_path / "log").open("w", encoding="utf-8") as log:
-        variables = environment | {"STIMCORE_EXPORTED": str(exported)}
+        variables = environment | {"STIMCORE_EXPORTED": str(exported), "STREAMLIT_SERVER_BASE_URL_PATH": "class"}
         process = subprocess.Popen(words, cwd=ROOT, env=variables, stdout=log, stderr=log)
         try:
-            url, end = f"http://127.0.0.1:{port}", time.monotonic() + 60
+            url, end = f"http://127.0.0.1:{port}/class", time.monotonic() + 60
             while time.monotonic() < end and process.poll() is None:
                 try:
                     httpx.get(f"{url}/_stcore/health").raise_for_status()
@@ -133,9 +136,21 @@ def dashboard(environment: dict[str, str], exported: Path, tmp_path: Path) -> It
             process.wait(20)
 
 
-def test_the_dashboard_starts(dashboard: str) -> None:
+def test_the_dashboard_starts_behind_a_sub_path_for_its_own_pages_alone(dashboard: str) -> None:
     assert httpx.get(f"{dashboard}/_stcore/health").text == "ok"
-    assert "<html" in httpx.get(dashboard).text
+    text = httpx.get(f"{dashboard}/").text
+    (script,) = re.findall(r'src="\./(static/js/index[^"]*)"', text)
+    answer = httpx.get(f"{dashboard}/{script}", headers={"Accept-Encoding": "gzip"})
+    assert (answer.status_code, answer.headers["content-encoding"]) == (200, "gzip")
+    # no cookie is sent, as in a frame of another site
+    upload, origin = f"{dashboard}/_stcore/upload_file/nobody/1", dashboard.removesuffix("/class")
+    assert httpx.put(upload, headers={"Origin": origin}, files={"file": b"x"}).status_code != 403
+    assert httpx.put(upload, headers={"Origin": "http://evil.example"}, files={"file": b"x"}).status_code == 403
+    stream = f"{dashboard.replace('http', 'ws', 1)}/_stcore/stream"
+    with connect(stream, origin=Origin(origin)):
+        pass
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(stream, origin=Origin("http://evil.example"))
 
 
 TEXT_METHODS = {"read_text": 0, "write_text": 1}
