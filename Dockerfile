@@ -2,7 +2,7 @@
 #   docker build --target serve -t stimcore-serve .
 #   docker build --target app -t stimcore-app .
 #   docker build --target train -t stimcore-train .
-# compose.yaml runs the first two together. What is installed and started below is tested in fresh virtual environments.
+# compose.yaml runs the first two together. `make lock` renews the exact versions that are installed. What is installed and started below is tested in fresh virtual environments.
 
 # hadolint global ignore=DL3008
 FROM ubuntu:24.04 AS plain
@@ -27,8 +27,8 @@ WORKDIR /home/stimcore
 ENTRYPOINT ["tini", "--"]
 
 FROM cuda AS serve
-COPY requirements-serve.txt ./
-RUN pip install -r requirements-serve.txt
+COPY locks/serve.txt ./
+RUN pip install --require-hashes -r serve.txt
 COPY stimcore ./stimcore
 RUN mkdir exported
 USER 10001
@@ -39,8 +39,8 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
 CMD ["python", "-m", "stimcore.serve", "exported", "--host", "0.0.0.0", "--port", "8000"]
 
 FROM plain AS app
-COPY requirements-app.txt ./
-RUN pip install -r requirements-app.txt
+COPY locks/app.txt ./
+RUN pip install --require-hashes -r app.txt
 COPY .streamlit ./.streamlit
 COPY stimcore ./stimcore
 COPY app ./app
@@ -52,8 +52,8 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
 CMD ["python", "-m", "streamlit", "run", "app/main.py", "--server.address", "0.0.0.0", "--server.port", "8501", "--server.headless", "true"]
 
 FROM cuda AS train
-COPY requirements.txt ./
-RUN pip install -r requirements.txt
+COPY locks/train.txt ./
+RUN pip install --require-hashes -r train.txt
 COPY stimcore ./stimcore
 RUN mkdir runs exported data && chown stimcore runs exported data
 USER 10001

@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Processes that share the tests. Two suit two cores; tests start servers, trainings and browsers of their own.
 WORKERS ?= 2
 PARALLEL = -n $(WORKERS) --dist loadfile
-.PHONY: app test slow soak gpu check setup lint format random docs golden screenshots
+.PHONY: app test slow soak gpu check setup lint format random docs golden screenshots lock sbom release
 
 app: .venv/serving              ## start the dashboard and the model server behind it (installs no torch and no test tools)
 	$(BIN)/python -m streamlit run app/main.py
@@ -70,3 +70,21 @@ screenshots: .venv/ready        ## take the pictures in docs/images from the run
 
 golden: .venv/ready             ## rewrite frozen help texts, golden curves and generated tables; review the difference
 	STIMCORE_GOLDEN=write $(BIN)/python -m pytest -m "golden and not gpu"
+
+# Exact versions with hashes of what the containers install, on every platform and from Python 3.11 on.
+lock: .venv/ready               ## renew the lock files in locks/ from the requirements
+	for name in serve app train; do \
+		case $$name in train) source=requirements.txt;; *) source=requirements-$$name.txt;; esac; \
+		$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+			--no-emit-find-links --custom-compile-command "make lock" --output-file locks/$$name.txt $$source || exit 1; \
+	done
+
+sbom: .venv/ready               ## write what the lock files hold as CycloneDX to dist/sbom-*.json
+	mkdir -p dist
+	for name in serve app train; do \
+		$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
+			--output-file dist/sbom-$$name.json locks/$$name.txt || exit 1; \
+	done
+
+release: .venv/ready            ## build wheel and sdist with checksums in dist/, and try the wheel in an empty environment
+	$(BIN)/python -m tests.release

@@ -13,6 +13,7 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402  # imports come after the path is set
 
+from app.access import announcement  # noqa: E402  # imports come after the path is set
 from app.middleware import middleware  # noqa: E402  # imports come after the path is set
 
 NUM_DESCRIPTORS = 4096
@@ -55,4 +56,6 @@ if __name__ == "__main__":
     navigate()
 else:
     allow_descriptors()
+    if others := announcement(str(st.get_option("server.address") or ""), st.get_option("server.port")):
+        print(others, flush=True)
     streamlit_app = st.App(__file__, middleware=middleware())

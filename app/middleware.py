@@ -1,4 +1,4 @@
-"""Middleware of the dashboard's web application: compressed scripts, and security headers.
+"""Middleware of the dashboard's web application: names it answers under, compressed scripts, and security headers.
 
 Streamlit serves its scripts uncompressed: thirty students who open a page with charts would load 220 MB over the network of
 their classroom, compressed it is 75 MB.
@@ -13,6 +13,8 @@ import streamlit
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.access import HostCheck
+
 _STATIC = (Path(streamlit.__file__).parent / "static").resolve()
 _TYPES = {".js": b"text/javascript", ".css": b"text/css"}
 _POLICY = (
@@ -24,7 +26,7 @@ _POLICY = (
 
 def middleware() -> list[Middleware]:
     """Return the middleware in the order in which a request passes it."""
-    return [Middleware(Headers), Middleware(CompressedStatic)]
+    return [Middleware(Headers), Middleware(HostCheck), Middleware(CompressedStatic)]
 
 
 @functools.cache

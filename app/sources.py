@@ -1,7 +1,8 @@
 """Everything that the pages show, asked from the model server and cached; the dashboard itself computes nothing.
 
-`STIMCORE_SERVER` names a server (`STIMCORE_TOKEN` its token). Without it one is started in the background for the folder
-`STIMCORE_EXPORTED`, by default `exported/` of this repository; `STIMCORE_RUNS`, by default `runs/`, holds run folders.
+`STIMCORE_SERVER` names a server (`STIMCORE_TOKEN` its token, or `STIMCORE_TOKEN_FILE` a file that holds it). Without it one is
+started in the background for the folder `STIMCORE_EXPORTED`, by default `exported/` of this repository; `STIMCORE_RUNS`, by
+default `runs/`, holds run folders.
 
 What belongs to a bundle is cached under the bundle's fingerprint and never asked for again; what can change (the catalogue, the
 server's status, runs in progress) for a few seconds, for all visitors together.
@@ -28,6 +29,7 @@ from stimcore.serve.client.client import Client
 from stimcore.serve.client.embedded import EmbeddedServer
 from stimcore.serve.errors import NotFound
 from stimcore.serve.limits import Limits
+from stimcore.serve.tokens import read_tokens
 from stimcore.serve.types import (
     Catalogue,
     Classification,
@@ -82,10 +84,12 @@ class Connection:
 
     Attributes:
         visitor: Random name of the tab.
-        client: Sends that name with every request; None before the first.
+        address: Address of the visitor's machine, for the server's bounds per address; empty for this machine.
+        client: Sends both with every request; None before the first.
     """
 
     visitor: str = field(default_factory=lambda: uuid4().hex)
+    address: str = field(default_factory=lambda: st.context.ip_address or "")
     client: Client | None = None
 
 
@@ -117,7 +121,7 @@ def _embedded(folder: Path) -> EmbeddedServer:
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _client_at(location: str) -> Client:
     if address():
-        return Client(location, os.environ.get("STIMCORE_TOKEN") or None)
+        return Client(location, read_tokens(os.environ).admin)
     return _embedded(Path(location)).client()
 
 
@@ -135,7 +139,7 @@ def _visitor_client() -> Client:
     connection = session.memory(Connection)
     if connection.client is None:
         # all visitors share the connections: a tab is remembered for minutes after it was closed, and would hold them as long
-        connection.client = _client().with_id(connection.visitor)
+        connection.client = _client().with_id(connection.visitor, connection.address)
     return connection.client
 
 
@@ -378,7 +382,7 @@ def wall_answers(key: WallKey, wait_s: float = 0.0) -> WallAnswers | None:
     Raises:
         StimcoreError: The server has no answer. The next call asks again.
     """
-    calls, client = _wall_calls(), _client()
+    calls, client = _wall_calls(), _visitor_client()
     with calls.lock:
         future = calls.futures.get(key)
         if future is None:
@@ -411,9 +415,9 @@ def classify(
     """
     encoded = None if image is None else base64.b64encode(image).decode()
     request = ClassifyRequest(method=method, specs=tuple(map(str, specs)), index=index, image_base64=encoded)
-    return _client().classify(experiment, request)
+    return _visitor_client().classify(experiment, request)
 
 
 def onnx(experiment: str, method: str, spec: str) -> bytes:
     """Return a sub-network as one self-contained ONNX file."""
-    return _client().onnx(experiment, method, spec)
+    return _visitor_client().onnx(experiment, method, spec)

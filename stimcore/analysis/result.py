@@ -106,14 +106,13 @@ class Result:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
-        """Return the result that `to_dict` wrote.
+        """Return the result that `to_dict` wrote; unknown keys are ignored.
 
         Raises:
-            ValueError: A key is missing or unknown, a value has another type, or counts contradict each other.
+            ValueError: A key is missing, a value has another type, or counts contradict each other.
             SpecError: The spec is not in its long form.
         """
-        known = set(_REQUIRED) | set(_OPTIONAL)
-        if not isinstance(value, Mapping) or not set(_REQUIRED) <= set(value) <= known:
+        if not isinstance(value, Mapping) or not set(_REQUIRED) <= set(value):
             keys = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
             raise ValueError(f"a result has the keys {', '.join(_REQUIRED)} and may have {', '.join(_OPTIONAL)}, not {keys}")
         correct, images = value["correct"], value["images"]

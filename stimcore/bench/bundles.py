@@ -12,9 +12,10 @@ from stimcore.bundle.bundle import STATISTICS
 from stimcore.bundle.manifest import MAIN
 from stimcore.data.normalise import Normalisation
 from stimcore.data.preprocessing import Preprocessing
-from stimcore.export.graphs import OPSET, network_graph
+from stimcore.export.graphs import network_graph
 from stimcore.nets.cost import Costs
 from stimcore.nets.norms import batch_norms
+from stimcore.nets.onnx_part import OPSET
 from stimcore.nets.staged import StagedNet
 from stimcore.train.seeds import generator
 

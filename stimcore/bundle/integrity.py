@@ -10,8 +10,9 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from stimcore.errors import BundleError
 
@@ -116,7 +117,7 @@ def check_file(folder: Path, name: str, sha256: str) -> None:
         BundleError: The file is missing, or has other bytes.
     """
     with open_file(folder, name) as handle:
-        same = hashlib.file_digest(handle, "sha256").hexdigest() == sha256
+        same = hashlib.file_digest(cast(BufferedReader, handle), "sha256").hexdigest() == sha256
     if not same:
         raise _changed(folder / name)
 

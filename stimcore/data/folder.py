@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +93,8 @@ def plan_folder(
     if enlarge is None:
         imagenet = side == IMAGENET_SIDE and all(_IMAGENET_CLASS.match(name) for name in listing.classes)
         enlarge = IMAGENET_SHORTER / IMAGENET_SIDE if imagenet else 1.0
-    mode, channels = ("L", 1) if headers.grey else ("RGB", 3)
+    mode: Literal["L", "RGB"] = "L" if headers.grey else "RGB"
+    channels = len(mode)
     steps = Preprocessing(
         mode=mode,
         resize=Resize(shorter=round(side * enlarge), filter="bicubic" if enlarge == 1 else "bilinear"),

@@ -15,6 +15,10 @@ CALIBRATION_IMAGES = 2048
 """Training images on which batch norms are re-calibrated (a choice)."""
 
 
+CALIBRATION_BATCH = 256
+"""Calibration images per batch (a choice; docs/semantics.md, "Batch-norm re-calibration")."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Images:
     """Images with labels.
@@ -106,3 +110,25 @@ def calibration_subset(images: Images, count: int = CALIBRATION_IMAGES, seed: in
     generator = np.random.Generator(np.random.PCG64(seed))
     index = np.sort(generator.choice(len(images), size=min(count, len(images)), replace=False))
     return images.take(index)
+
+
+def calibration_batches(num_images: int, size: int = CALIBRATION_BATCH) -> list[slice]:
+    """Return the batches in which calibration images go through a network.
+
+    The last batch may be smaller. A single image that would be left over belongs to the batch before it, because one image has
+    no variance where a batch norm sees one value per channel and image.
+
+    Args:
+        num_images: Number of calibration images.
+        size: Images per batch.
+
+    Example:
+        >>> [batch.stop - batch.start for batch in calibration_batches(600)]
+        [256, 256, 88]
+        >>> [batch.stop - batch.start for batch in calibration_batches(513)]
+        [256, 257]
+    """
+    batches = [slice(start, min(start + size, num_images)) for start in range(0, num_images, size)]
+    if len(batches) > 1 and batches[-1].stop - batches[-1].start == 1:
+        batches[-2:] = [slice(batches[-2].start, num_images)]
+    return batches

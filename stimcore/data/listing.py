@@ -174,7 +174,8 @@ class _Walk:
 
     def entries(self, folder: Path) -> tuple[list[Path], list[Path]]:
         """Return folders and files in a folder in order; ignored ones are counted."""
-        folders, files = [], []
+        folders: list[Path] = []
+        files: list[Path] = []
         for path in sorted(folder.iterdir()):
             if (kind := _ignored_kind(path)) is not None:
                 self.ignored[kind] += sum(len(names) for _, _, names in os.walk(path)) if path.is_dir() else 1

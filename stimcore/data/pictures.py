@@ -115,7 +115,8 @@ def _is_grey(image: Image.Image) -> bool:
 
 def _conversions(image: Image.Image) -> Iterator[str]:
     """Yield what is done to an opened picture besides resizing and cropping."""
-    raw_mode = str(image.tile[0][3]) if image.tile else ""
+    tile = getattr(image, "tile", None)  # how the decoder of a file unpacks it; images made in memory have none
+    raw_mode = str(tile[0][3]) if tile else ""
     if image.mode.startswith("I;16") or image.format in SIXTEEN_BIT_FORMATS and ("16" in raw_mode or image.mode == "I"):
         yield "16 bits, scaled to 8"
     if image.mode in ("P", "PA"):

@@ -15,7 +15,8 @@ from stimcore.data.pictures import FilePixels, Header, opened, read_header, why_
 from stimcore.data.preprocessing import Preprocessing
 from stimcore.errors import DataMissing
 
-Given, Result = TypeVar("Given"), TypeVar("Result")
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 THREADS = 8
 """Files that are read at once; Pillow decodes without Python's lock."""
 

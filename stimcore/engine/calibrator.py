@@ -25,8 +25,6 @@ from stimcore.engine.provider import to_array
 from stimcore.engine.sessions import CompiledUnit, SessionCache
 from stimcore.subnets.part_name import Route
 
-CALIBRATION_BATCH = 256
-"""Calibration images per batch (a choice; docs/semantics.md, "Batch-norm re-calibration")."""
 BatchMoments = dict[tuple[Route, str], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """Step and batch norm -> mean and population variance of one batch, each float32 `[C]`."""
 

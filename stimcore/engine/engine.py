@@ -18,8 +18,9 @@ from onnx import numpy_helper
 
 from stimcore.bundle import Bundle, Experiment
 from stimcore.cpus import usable_cpus
+from stimcore.data.images import calibration_batches
 from stimcore.engine.cache import LRUCache
-from stimcore.engine.calibrator import CALIBRATION_BATCH, CalibrationImages, Calibrator
+from stimcore.engine.calibrator import CalibrationImages, Calibrator
 from stimcore.engine.cuda import CPU, GpuMemoryFull, GpuUnusable, free_bytes
 from stimcore.engine.executor import Stopped
 from stimcore.engine.graph.external import load_model
@@ -81,13 +82,13 @@ class Engine:
         # collection, and a worker that replaces one engine by another would need the memory of both
         cost = functools.partial(_cost, self.graph, self.budget)
         images = functools.partial(_images, bundle.experiment, self._provider)
-        num = len(bundle.experiment.calibration)
+        batches = calibration_batches(len(bundle.experiment.calibration))
         self._calibrator = Calibrator(
             self.graph,
             self._session_cache,
             CalibrationImages(
-                batch=functools.partial(_calibration_batch, bundle.experiment, images),
-                sizes=[min(CALIBRATION_BATCH, num - start) for start in range(0, num, CALIBRATION_BATCH)],
+                batch=functools.partial(_calibration_batch, bundle.experiment, images, batches),
+                sizes=[batch.stop - batch.start for batch in batches],
             ),
             statistics_limit=self.budget.statistics,
             activations_limit=self.budget.calibration,
@@ -419,8 +420,10 @@ def _images(experiment: Experiment, provider: Provider, pixels: Any) -> ort.OrtV
     return provider.value(experiment.normalise(pixels))
 
 
-def _calibration_batch(experiment: Experiment, images: Callable[[Any], ort.OrtValue], batch: int) -> ort.OrtValue:
-    return images(experiment.calibration[batch * CALIBRATION_BATCH : (batch + 1) * CALIBRATION_BATCH])
+def _calibration_batch(
+    experiment: Experiment, images: Callable[[Any], ort.OrtValue], batches: Sequence[slice], batch: int
+) -> ort.OrtValue:
+    return images(experiment.calibration[batches[batch]])
 
 
 def _cost(graph: MainGraph, budget: Budget, node: Node) -> float:

@@ -46,7 +46,9 @@ def parser() -> cli.Parser:
     line.add_argument("--best-under", metavar="TIME", help="write the most accurate network within e.g. 2ms here as one file")
     line.add_argument("--threads", type=int, default=1, help="of a network that is timed (default: %(default)s)")
     line.add_argument("--json", metavar="FILE", help="write what was exported as JSON ('-' for standard output)")
-    line.add_argument("--trust-code", action="store_true", help="import the module that the run names as its network")
+    line.add_argument(
+        "--trust-code", action="store_true", help="import the modules that the run names as its network and its method"
+    )
     line.add_argument("--quiet", action="store_true", help="no progress bar")
     return line
 

@@ -26,10 +26,10 @@ from stimcore.bundle.store import recover, writing
 from stimcore.engine.provider import file_session
 from stimcore.engine.walls import refresh_walls, wall_images
 from stimcore.errors import BundleError, ParityError
-from stimcore.export.graphs import OPSET
 from stimcore.export.networks import NetworkWriter, SharedFiles, file_name, write_shared_files
 from stimcore.export.parity import FLOAT32, Parity
 from stimcore.export.unfinished import CheckedNetwork, UnfinishedBundle
+from stimcore.nets.onnx_part import OPSET
 from stimcore.runs.trained_run import TrainedRun
 from stimcore.subnets.spec import Spec
 

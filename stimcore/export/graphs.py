@@ -5,21 +5,18 @@ norm has its statistics in constants `NODE.mean` and `NODE.var` that no other no
 tensor.
 """
 
-import io
-import warnings
 from collections.abc import Sequence
 
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
 
 from stimcore.bundle import PartEntry
 from stimcore.engine.graph.compose import IR_VERSION
+from stimcore.nets.onnx_part import OPSET, export_part
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.part_name import PartName
 
-OPSET = 18
 STATISTICS = (".mean", ".var")
 """Endings of the constants that hold batch-norm statistics."""
 
@@ -29,6 +26,9 @@ def network_graph(net: StagedNet) -> tuple[onnx.ModelProto, list[PartEntry]]:
 
     Args:
         net: In evaluation mode.
+
+    Raises:
+        UsageError: A part can't be exported; the message names it.
     """
     nodes: list[onnx.NodeProto] = []
     weights: dict[str, TensorProto] = {}
@@ -36,17 +36,21 @@ def network_graph(net: StagedNet) -> tuple[onnx.ModelProto, list[PartEntry]]:
     # two images: exporters may take a batch of one for a constant
     x = torch.zeros(2, *net.input_shape)
     border = "images"
+    hints: list[onnx.ValueInfoProto] = []
     route = net.route(net.topology.full)
     for number, part in enumerate(route, 1):
         end = "logits" if number == len(route) else f"{part.name}:out"
-        graph = _export_part(part.module, x).graph
+        graph = export_part(part.name, part.module, x).graph
         _rename(graph, part.name, {graph.input[0].name: border, graph.output[0].name: end})
+        hints += graph.value_info
         stored = {tensor.name: tensor for tensor in graph.initializer}
         axes = {f"{part.name}/{key}": list(follows) for key, follows in net.axes(part.name).items()}
         part_nodes = _without_copies(graph, stored, keep_apart=bool(axes))
+        constants = {node.output[0]: node for node in part_nodes if node.op_type == "Constant"}
         for node in part_nodes:
             if node.op_type == "BatchNormalization":
                 _give_statistics(node, stored, axes)
+                _give_parameters(node, stored, constants)
         assert set(axes) <= {name for node in part_nodes for name in node.input}, f"constants of {part.name} were renamed"
         nodes += part_nodes
         weights |= stored
@@ -54,6 +58,7 @@ def network_graph(net: StagedNet) -> tuple[onnx.ModelProto, list[PartEntry]]:
         border = end
         with torch.no_grad():
             x = part.module(x)
+        hints.append(helper.make_tensor_value_info(end, TensorProto.FLOAT, ["N", *x.shape[1:]]))
     read = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
         nodes,
@@ -65,7 +70,16 @@ def network_graph(net: StagedNet) -> tuple[onnx.ModelProto, list[PartEntry]]:
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="stimcore"
     )
+    # shape inference does not follow every calculation of a shape (in attention, say): where it ends, the shape is written down
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info
+    known = {info.name for info in inferred if len(info.type.tensor_type.shape.dim) and _is_known(info)}
+    model.graph.value_info.extend(info for info in hints[:-1] if info.name not in known)
     return model, parts
+
+
+def _is_known(info: onnx.ValueInfoProto) -> bool:
+    """Return whether shape inference found every size of a tensor but the number of images."""
+    return all(dim.HasField("dim_value") for dim in info.type.tensor_type.shape.dim[1:])
 
 
 def is_statistics(tensor: TensorProto) -> bool:
@@ -101,29 +115,6 @@ def externalise(model: onnx.ModelProto, location: str, inline: Sequence[str]) ->
     return bytes(blob)
 
 
-def _export_part(module: nn.Module, example: Tensor) -> onnx.ModelProto:
-    """Return the graph of one part.
-
-    torch's TorchScript exporter is used because it keeps batch norms as nodes if it preserves the mode and folds no constants.
-    """
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns that it is deprecated, once for each part
-        torch.onnx.export(
-            module.eval(),
-            (example,),
-            buffer,  # type: ignore[arg-type]  # the stub knows paths only
-            dynamo=False,
-            training=torch.onnx.TrainingMode.PRESERVE,
-            do_constant_folding=False,
-            opset_version=OPSET,
-            input_names=["x"],
-            output_names=["y"],
-            dynamic_axes={"x": {0: "N"}, "y": {0: "N"}},
-        )
-    return onnx.load_from_string(buffer.getvalue())
-
-
 def _rename(graph: onnx.GraphProto, part: PartName, borders: dict[str, str]) -> None:
     """Put the name of a part in front of all names in its graph; `borders` maps the exceptions."""
 
@@ -135,8 +126,8 @@ def _rename(graph: onnx.GraphProto, part: PartName, borders: dict[str, str]) -> 
         node.name = f"{part}/{node.op_type}{number}"
         node.input[:] = map(renamed, node.input)
         node.output[:] = map(renamed, node.output)
-    for tensor in graph.initializer:
-        tensor.name = renamed(tensor.name)
+    for named in (*graph.initializer, *graph.value_info):
+        named.name = renamed(named.name)
 
 
 def _without_copies(graph: onnx.GraphProto, stored: dict[str, TensorProto], *, keep_apart: bool) -> list[onnx.NodeProto]:
@@ -174,3 +165,22 @@ def _give_statistics(norm: onnx.NodeProto, stored: dict[str, TensorProto], axes:
             axes[new] = axes.pop(old)
         stored[new] = numpy_helper.from_array(numpy_helper.to_array(stored[old]), new)
         norm.input[place] = new
+
+
+def _give_parameters(norm: onnx.NodeProto, stored: dict[str, TensorProto], constants: dict[str, onnx.NodeProto]) -> None:
+    """Store the scale and the shift of a batch norm that has none of its own (`affine=False`): ones and zeros.
+
+    The exporter writes them as Constant nodes; passes over the graph expect stored constants.
+
+    Args:
+        norm: Changed in place.
+        stored: Name -> constant; the new ones are added.
+        constants: Output -> Constant node of the part.
+    """
+    for place, ending in zip((1, 2), (".scale", ".shift"), strict=True):
+        if norm.input[place] in stored:
+            continue
+        value = next(attribute.t for attribute in constants[norm.input[place]].attribute if attribute.name == "value")
+        name = f"{norm.name}{ending}"
+        stored[name] = numpy_helper.from_array(numpy_helper.to_array(value), name)
+        norm.input[place] = name

@@ -22,7 +22,6 @@ from stimcore.export.graphs import externalise, is_statistics, network_graph
 from stimcore.export.parity import Floats, Parity, evaluation_logits
 from stimcore.export.unfinished import CheckedNetwork
 from stimcore.nets.cost import Costs
-from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
 from stimcore.reference.prefix_tree import reference_logits
 from stimcore.subnets.spec import Spec
@@ -50,18 +49,19 @@ class SharedFiles:
         parts: The entries of its parts for the manifest.
         main: The main network, serialised, with references to the file of weights.
         places: Constant -> reference to its place in the file of weights.
+        shapes: Shapes of tensors of the main network that ONNX's shape inference doesn't find.
     """
 
     parts: Sequence[PartEntry]
     main: bytes
     places: dict[str, TensorProto]
+    shapes: Sequence[onnx.ValueInfoProto] = ()
 
 
 def write_shared_files(net: StagedNet, folder: Path) -> SharedFiles:
     """Write `weights.bin` and `statistics.npz`."""
     model, parts = network_graph(net)
     inline = [tensor.name for tensor in model.graph.initializer if is_statistics(tensor)]
-    assert len(inline) == 2 * len(batch_norms(net))
     arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name in inline}
     with files.replacing(folder / STATISTICS) as temporary, temporary.open("wb") as handle:
         np.savez(handle, **dict(sorted(arrays.items())))
@@ -69,7 +69,7 @@ def write_shared_files(net: StagedNet, folder: Path) -> SharedFiles:
     with files.replacing(folder / WEIGHTS) as temporary:
         temporary.write_bytes(content)
     places = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name not in inline}
-    return SharedFiles(parts, model.SerializeToString(), places)
+    return SharedFiles(parts, model.SerializeToString(), places, list(model.graph.value_info))
 
 
 class NetworkWriter:
@@ -109,6 +109,8 @@ class NetworkWriter:
             for tensor in model.graph.initializer:
                 if tensor.name in self._shared.places:
                     tensor.CopyFrom(self._shared.places[tensor.name])
+            if spec == self._net.topology.full:  # from which every engine reads shapes
+                model.graph.value_info.extend(self._shared.shapes)
             self._store(model, spec)
         # torch needs the memory now
         del engine, statistics

@@ -27,7 +27,7 @@ class ExportRequest:
         twin: The sub-network of the experiment's network that this network equals; None for the one that the run names.
         data_root: Folder of the data set, where it is another one than during the run.
         jobs: Files that are checked at once.
-        trust_code: Whether a module that the run names as its network may be imported.
+        trust_code: Whether modules that the run names as its network and its method may be imported.
     """
 
     run_dir: Path

@@ -5,6 +5,7 @@ stay with the caller; the file says so in its description, and its metadata hold
 """
 
 import json
+from typing import Any
 
 import numpy as np
 import onnx
@@ -41,7 +42,7 @@ def with_preprocessing(model: onnx.ModelProto, preprocessing: Preprocessing) -> 
         "mean": np.array(preprocessing.normalisation.mean, np.float32).reshape(1, channels, 1, 1),
         "std": np.array(preprocessing.normalisation.std, np.float32).reshape(1, channels, 1, 1),
     }
-    steps = [
+    steps: list[tuple[str, list[str], dict[str, Any]]] = [
         ("Transpose", [PIXELS], {"perm": [0, 3, 1, 2]}),
         ("Cast", ["transpose"], {"to": TensorProto.FLOAT}),
         ("Div", ["cast", "scale"], {}),

@@ -89,6 +89,16 @@ def is_method(name: str) -> bool:
     return name in METHODS or OWN_NAME.match(name) is not None
 
 
+def is_own_method(name: str) -> bool:
+    """Return whether a name stands for a method in a module of the user, which `make` would import.
+
+    Example:
+        >>> is_own_method("my_methods:Mixed"), is_own_method("stimulative"), is_own_method("imported")
+        (True, False, False)
+    """
+    return name not in METHODS and is_method(name)
+
+
 def short_name(name: str) -> str:
     """Return a method's name as names of runs and folders have it: for an own method that of its class.
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -10,6 +11,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:
     """Return all batch norms of a module in the order in which they are registered."""
     return [m for m in module.modules() if isinstance(m, _BatchNorm)]
+
+
+def give_running_statistics(module: nn.Module) -> None:
+    """Give running statistics to the batch norms of a module that keep none (`track_running_stats=False`).
+
+    Without them an answer depends on which other images are in the batch. Training computes the same as before; evaluation uses
+    the statistics, which re-calibration measures.
+    """
+    for norm in batch_norms(module):
+        if norm.running_mean is None or norm.running_var is None:
+            like = next((parameter.detach() for parameter in norm.parameters()), torch.empty(norm.num_features))
+            norm.register_buffer("running_mean", torch.zeros_like(like))
+            norm.register_buffer("running_var", torch.ones_like(like))
+            norm.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long, device=like.device))
+            norm.track_running_stats = True
 
 
 def to_synchronised(module: nn.Module) -> nn.Module | None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stimcore.errors import UsageError
+from stimcore.nets.norms import give_running_statistics
 from stimcore.nets.probe import fixed_blocks
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.topology import Topology
@@ -60,6 +61,8 @@ def staged(
 ) -> StagedNet:
     """Return a module as stages of blocks, so that its sub-networks can be trained, evaluated and exported.
 
+    Batch norms without running statistics get some: see `stimcore.nets.norms.give_running_statistics`.
+
     Args:
         module: The whole network; maps images `[B, C, H, W]` to logits `[B, K]`. Its parameters keep their names.
         stem: The part of the module that runs before the first block; several modules go into an `nn.Sequential`.
@@ -100,6 +103,7 @@ def staged(
             f"no part has the parameters {', '.join(left_out[:5])} of the module",
             allowed="stem, blocks and head that make up the whole module",
         )
+    give_running_statistics(module)
     example = torch.rand((2, *input_shape), generator=torch.Generator().manual_seed(0))
     shapes, logits = _run(module, parts, example)
     _check_shapes([len(stage) for stage in stages], shapes)

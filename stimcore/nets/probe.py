@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from stimcore.nets.norms import batch_norms
+
 
 @torch.no_grad()
 def why_fixed(block: nn.Module, example: Tensor) -> str | None:
@@ -30,6 +32,9 @@ def why_fixed(block: nn.Module, example: Tensor) -> str | None:
     shortcut = copy.deepcopy(block).eval()
     for parameter in shortcut.parameters():
         parameter.zero_()
+    # a batch norm without scale and shift returns zeros for zeros while its mean is zero
+    for norm in batch_norms(shortcut):
+        norm.reset_running_stats()
     # The input is positive because many blocks end with a ReLU after the addition: on positive values it is the identity, and
     # a ReLU must not make an identity shortcut look like something else.
     probe = torch.rand(example.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32) + 0.5

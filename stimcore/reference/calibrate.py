@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from stimcore.data.images import CALIBRATION_BATCH, calibration_batches
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.spec import Spec
-
-CALIBRATION_BATCH = 256
-"""Calibration images per batch (a choice; docs/semantics.md, "Batch-norm re-calibration")."""
 
 
 @torch.no_grad()
@@ -23,14 +21,15 @@ def recalibrated(net: StagedNet, spec: Spec, images: Tensor, batch_size: int = C
         net: The trained network; it is not changed.
         spec: The sub-network whose statistics are computed.
         images: Calibration images `[N, C, H, W]`, normalised.
-        batch_size: Images per batch. The last batch may be smaller; every batch has the same weight in the average.
+        batch_size: Images per batch; see `stimcore.data.images.calibration_batches`. Every batch has the same weight in the
+            average.
 
     Source: Yu & Huang 2019, "post-statistics of batch normalisation": plain average of batch mean and unbiased variance.
     """
     net = copy.deepcopy(net).eval()
     start_calibration(norm for part in net.route(spec) for norm in batch_norms(part.module))
-    for batch in torch.split(images, batch_size):
-        net(batch, spec)
+    for batch in calibration_batches(len(images), batch_size):
+        net(images[batch], spec)
     return net.eval()
 
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from stimcore.data.images import Images
+from stimcore.data.images import Images, calibration_batches
 from stimcore.data.normalise import Normalisation
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
-from stimcore.reference.calibrate import CALIBRATION_BATCH, start_calibration
+from stimcore.reference.calibrate import start_calibration
 from stimcore.reference.evaluate import EVALUATION_BATCH, Predictions, as_tensor
 from stimcore.subnets.part_name import PartName
 from stimcore.subnets.spec import Spec
@@ -50,7 +50,8 @@ def reference_logits(net: StagedNet, specs: Sequence[Spec], calibration: Tensor,
         calibration: Images for the batch norms `[M, C, H, W]`, normalised.
         images: Images to classify `[N, C, H, W]`, normalised.
     """
-    return _logits(net, specs, torch.split(calibration, CALIBRATION_BATCH), torch.split(images, EVALUATION_BATCH))
+    batches = (calibration[batch] for batch in calibration_batches(len(calibration)))
+    return _logits(net, specs, batches, torch.split(images, EVALUATION_BATCH))
 
 
 def evaluate_together(
@@ -67,11 +68,13 @@ def evaluate_together(
     """
     device = next(net.parameters()).device
 
-    def batches(source: Images, size: int) -> Iterator[Tensor]:
-        for start in range(0, len(source), size):
-            yield as_tensor(source.pixels[start : start + size], normalisation, device)
+    def tensors(source: Images, batches: Iterable[slice]) -> Iterator[Tensor]:
+        for batch in batches:
+            yield as_tensor(source.pixels[batch], normalisation, device)
 
-    logits = _logits(net, specs, batches(calibration, CALIBRATION_BATCH), batches(images, EVALUATION_BATCH))
+    evaluation = [slice(start, start + EVALUATION_BATCH) for start in range(0, len(images), EVALUATION_BATCH)]
+    measuring = tensors(calibration, calibration_batches(len(calibration)))
+    logits = _logits(net, specs, measuring, tensors(images, evaluation))
     return {spec: Predictions(outputs.float().numpy(), images.labels) for spec, outputs in logits.items()}
 
 

@@ -7,7 +7,7 @@ code.
 import io
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,33 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     return target
 
 
+def check_format(path: Path, found: object, known: int) -> None:
+    """Accept a file whose format this program can read.
+
+    Args:
+        path: The file.
+        found: What it has as its format.
+        known: The newest format that can be read; formats count from 1.
+
+    Raises:
+        CheckpointError: The format is newer, or is none.
+
+    Example:
+        >>> check_format(Path("runs/toy/common-0/run.json"), 1, 1)
+        >>> check_format(Path("run.json"), 2, 1)
+        Traceback (most recent call last):
+            ...
+        stimcore.errors.CheckpointError: run.json has format 2; allowed: 1. A newer stimcore can read it.
+    """
+    if type(found) is not int or not 1 <= found <= known:
+        newer = type(found) is int and found > known
+        raise CheckpointError(
+            f"{path} has format {str(found)[:80]}",
+            allowed="1" if known == 1 else f"1 to {known}",
+            todo="A newer stimcore can read it." if newer else "",
+        )
+
+
 def list_paths(folder: Path) -> list[Path]:
     """Return the checkpoint files of a run folder, oldest first."""
     by_epoch = [(int(match[1]), path) for path in folder.glob("checkpoint-*.pt") if (match := _NAME.match(path.name))]
@@ -75,18 +102,22 @@ def list_paths(folder: Path) -> list[Path]:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+    """Read a checkpoint; unknown keys are ignored.
 
     Raises:
-        CheckpointError: The file is truncated, of another format, or holds more than tensors and numbers.
+        CheckpointError: The file is truncated, of a newer format, lacks a key, or holds more than tensors and numbers.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as reason:
         raise CheckpointError(f"{path} can't be read as a checkpoint ({type(reason).__name__})") from reason
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or "format" not in state:
         raise CheckpointError(f"{path} is not a checkpoint of this program", allowed=f"format {FORMAT}")
-    return Checkpoint(**{key: state[key] for key in ("epoch", "network", "auxiliary", "optimizer", "scaler")})
+    check_format(path, state["format"], FORMAT)
+    keys = [field.name for field in fields(Checkpoint)]
+    if missing := set(keys) - set(state):
+        raise CheckpointError(f"{path} has no '{min(missing)}'")
+    return Checkpoint(**{key: state[key] for key in keys})
 
 
 def newest(folder: Path) -> tuple[Path, Checkpoint, list[str]] | None:

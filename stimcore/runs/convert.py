@@ -17,7 +17,7 @@ from stimcore.nets.catalogue import build, native_shape
 from stimcore.runs import checkpoint
 from stimcore.runs.machine import describe
 from stimcore.runs.run import IMPORTED, Run
-from stimcore.runs.trained_run import TrainedRun, load_weights
+from stimcore.runs.trained_run import TrainedRun, check_numbers, load_weights
 from stimcore.runs.weights import Weights, read_file, rename, write_safetensors
 
 TORCHVISION = "torchvision:"
@@ -62,7 +62,9 @@ def image_format(network: str, dataset: str | None, data_root: Path | None) -> I
         )
     shape, classes = native_shape(network)
     if classes != 10:
-        raise UsageError(f"no --dataset for {network}", allowed="folder:PATH@224 for a folder of images, or a data set's name")
+        raise UsageError(
+            f"no --dataset for {network}", allowed="imagenet, folder:PATH@224 for a folder of images, or a data set's name"
+        )
     return ImageFormat(dataset="cifar10", shape=shape, num_classes=classes, data_root=data_root)
 
 
@@ -198,9 +200,9 @@ def write_weights(folder: Path, target: Path) -> None:
     if newest is None:
         raise CheckpointError(f"{folder} has no checkpoint yet", todo="Train at least one epoch first.")
     path, state, _ = newest
-    net = run.build_network()
-    load_weights(net, state.network, str(path))
-    tensors = {key: value.detach().clone() for key, value in net.module.state_dict().items()}
+    # the network is not built for this, which would import the code of an own one
+    check_numbers(state.network, state.network, f"{path} is of no use")
+    tensors = {key: value.contiguous() for key, value in state.network.items()}
     description = {
         "network": run.network,
         "spec": run.spec or "",

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from stimcore.methods.table import is_method, restore
 from stimcore.nets.catalogue import build
 from stimcore.nets.cut import cut
 from stimcore.nets.staged import StagedNet
+from stimcore.runs.checkpoint import check_format
 
 FORMAT = 1
 """Version of `run.json`."""
@@ -101,10 +102,10 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read `run.json`.
+        """Read `run.json`; unknown keys are ignored.
 
         Raises:
-            CheckpointError: The folder is not a run folder, or its `run.json` is broken or of another version.
+            CheckpointError: The folder is not a run folder, or its `run.json` is broken, lacks a key or is of a newer version.
         """
         path = folder / "run.json"
         if not path.exists():
@@ -113,14 +114,22 @@ class Run:
             )
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as reason:
+            raise CheckpointError(f"{path} can't be read: it is not JSON") from reason
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{path} can't be read: it is not a JSON object")
+        # first of all: a newer file may have other keys
+        check_format(path, value.get("format", FORMAT), FORMAT)
+        known = {field.name: field for field in fields(cls)}
+        required = {name for name, field in known.items() if field.default is MISSING and field.default_factory is MISSING}
+        if missing := required - set(value):
+            raise CheckpointError(f"{path} can't be read: it has no '{min(missing)}'")
+        try:
             value |= {key: tuple(value[key]) for key in ("input_shape", "mean", "std")}
             value["extended"] = tuple(value.get("extended", ()))
-            run = cls(**value)
-        except (ValueError, KeyError, TypeError) as reason:
+        except TypeError as reason:
             raise CheckpointError(f"{path} can't be read: {reason}") from reason
-        if run.format != FORMAT:
-            raise CheckpointError(f"{path} has format {run.format}", allowed=str(FORMAT))
-        return run
+        return cls(**{key: value[key] for key in known if key in value})
 
 
 def dataset_of(run: Run, data_root: Path | None = None) -> Dataset:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stimcore.data.images import Dataset
 from stimcore.errors import CheckpointError, UsageError
+from stimcore.methods.table import is_own_method
 from stimcore.nets.catalogue import is_own
 from stimcore.nets.staged import StagedNet
 from stimcore.runs import checkpoint
@@ -50,7 +51,7 @@ def open_run(folder: Path, *, trust_code: bool = False) -> TrainedRun:
 
     Args:
         folder: The run folder.
-        trust_code: Whether a module that the run names as its network may be imported, which runs its code.
+        trust_code: Whether modules that the run names as its network and its method may be imported, which runs their code.
 
     Raises:
         CheckpointError: The folder is not a run folder, has no readable checkpoint, or the checkpoint is of another network.
@@ -69,11 +70,12 @@ def open_run(folder: Path, *, trust_code: bool = False) -> TrainedRun:
             f"{folder} was evaluated on a holdout of training images, so it has no test accuracy to export",
             todo="Train again without --holdout.",
         )
-    if is_own(run.network) and not trust_code:
-        raise UsageError(
-            f"{folder} names the network '{run.network}', whose code would be run",
-            todo="Add --trust-code if the folder and this module are yours.",
-        )
+    for what, name, own in (("network", run.network, is_own(run.network)), ("method", run.method, is_own_method(run.method))):
+        if own and not trust_code:
+            raise UsageError(
+                f"{folder} names the {what} '{name}', whose code would be run",
+                todo="Add --trust-code if the folder and this module are yours.",
+            )
     newest = checkpoint.newest(folder)
     if newest is None:
         raise CheckpointError(f"{folder} has no checkpoint yet", todo="Train at least one epoch first.")
@@ -108,17 +110,17 @@ def load_weights(net: StagedNet, state: Mapping[str, Any], source: str) -> None:
     for problem, keys in problems.items():
         if keys:
             raise CheckpointError(f"{source} does not fit {net.topology.network}; {problem}: {shortened(keys)}")
-    check_numbers(state, expected, source)
+    check_numbers(state, expected, f"{source} does not fit {net.topology.network}")
     net.module.load_state_dict(dict(state))
 
 
-def check_numbers(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
+def check_numbers(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], complaint: str) -> None:
     """Check that weights are finite numbers of the kind that a network has.
 
     Args:
         state: A state dict.
         expected: Key -> a tensor of the network, for every key of `state`.
-        source: The origin of the state dict, for the error message.
+        complaint: Begin of the error message, with the origin of the state dict.
 
     Raises:
         CheckpointError: They are not; the message names the keys.
@@ -129,12 +131,12 @@ def check_numbers(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], s
         if expected[key].is_floating_point() and not value.is_floating_point()
     ]
     if other_kind:
-        raise CheckpointError(f"{source} holds other numbers than weights: {shortened(other_kind)}", allowed="floating point")
+        raise CheckpointError(f"{complaint}; not floating point: {shortened(other_kind)}")
     # compared in the network's precision: a value that a double can hold may be too large for it
     bad = [key for key, value in sorted(state.items()) if not value.to(expected[key].dtype).isfinite().all()]
     if bad:
         raise CheckpointError(
-            f"{source} holds numbers that are not finite (NaN or infinite) in {shortened(bad)}",
+            f"{complaint}; not finite: {shortened(bad)}",
             todo="Take an earlier checkpoint, from before the training failed.",
         )
 

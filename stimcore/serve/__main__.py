@@ -52,7 +52,10 @@ def parser() -> cli.Parser:
         "--limit", action="append", default=[], metavar="NAME=VALUE", help="one of docs/serving.md's limits; may be repeated"
     )
     line.add_argument(
-        "--engine", default=LOCAL_ENGINE, metavar="E", help="onnxruntime, or triton://HOST:PORT (default: %(default)s)"
+        "--engine",
+        default=LOCAL_ENGINE,
+        metavar="E",
+        help="onnxruntime, triton://HOST:PORT or triton+https://HOST:PORT (default: %(default)s)",
     )
     line.add_argument(
         "--trusted-proxy",

@@ -44,7 +44,7 @@ class ServiceConfig:
         threads: Threads of each worker that compute at once, on a CPU.
         limits: Bounds of the server.
         token: Token that requests carry; None without access control by token.
-        engine: `onnxruntime`, or `triton://HOST:PORT` for an inference server that runs the networks.
+        engine: `onnxruntime`, or `triton://HOST:PORT` (`triton+https` with TLS) for an inference server that runs the networks.
     """
 
     folder: Path

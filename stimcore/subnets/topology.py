@@ -298,21 +298,22 @@ class Topology:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
-        """Return the topology that `to_dict` stored.
+        """Return the topology that `to_dict` stored; unknown keys are ignored.
 
         Raises:
-            SpecError: A key is missing or unknown.
+            SpecError: A key is missing.
         """
         keys = {"network", "stages", "fixed", "ordered_only"}
-        if set(value) - {"channels"} != keys:
+        if not keys <= set(value):
             raise SpecError(
                 f"a topology with the keys {sorted(value)}",
                 allowed=", ".join(sorted(keys)) + "; channels where blocks concatenate",
             )
+        channels = value.get("channels")
         return cls(
             network=str(value["network"]),
             stages=tuple(tuple(int(b) for b in stage) for stage in value["stages"]),
             fixed={int(block): str(why) for block, why in value["fixed"].items()},
             ordered_only=bool(value["ordered_only"]),
-            channels=Channels(**value["channels"]) if "channels" in value else None,
+            channels=None if channels is None else Channels(stem=channels["stem"], growth=channels["growth"]),
         )

@@ -121,7 +121,7 @@ def initialise(net: StagedNet, weights: Weights) -> InitialWeights:
             todo="Give the --network of these weights, and images of its size: --dataset folder:PATH@224 for most on ImageNet.",
         )
     taken = {key: value for key, value in fitting.items() if key not in new}
-    check_numbers(taken, own, weights.name)
+    check_numbers(taken, own, f"{weights.name} does not fit {net.topology.network}")
     net.module.load_state_dict({**own, **taken})
     unused = (*(key for key in renamed.tensors if key not in own), *renamed.outside)
     return InitialWeights(

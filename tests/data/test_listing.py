@@ -258,6 +258,26 @@ def test_every_kind_of_picture_is_converted_and_said(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("resident_bytes", [1 << 30, 10])
+def test_a_telephones_pictures_are_read_upright(resident_bytes: int, tmp_path: Path) -> None:
+    """The left half is dark as stored; seen upright, after the turn by EXIF orientation 6, the upper half is."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.new("RGB", (40, 30), "white")
+    stored.paste("black", (0, 0, 20, 30))
+    for name in "ab":
+        for index in range(2):
+            (tmp_path / name).mkdir(exist_ok=True)
+            stored.save(tmp_path / name / f"{index}.png", exif=exif)
+    pixels = image_folder(tmp_path, resident_bytes=resident_bytes).train.pixels
+    assert pixels[0].shape == (3, 30, 30)
+    assert (pixels[0][:, :13].max(), pixels[0][:, 17:].min()) == (0, 255)
+    if isinstance(pixels, FilePixels):
+        whole = pixels.original(0)
+        assert whole.shape == (3, 40, 30)
+        assert (whole[:, :20].max(), whole[:, 20:].min()) == (0, 255)
+
+
 def test_imagenets_classes_are_prepared_as_imagenets_evaluation_does(tmp_path: Path) -> None:
     """Whatever it is called: `folder:PATH@224` of ImageNet's folders skips no step."""
     for name in ("n01440764", "n01443537"):
@@ -361,7 +381,12 @@ def test_a_folder_may_have_an_at_sign_in_its_name(tmp_path: Path) -> None:
     assert folder_and_size(f"{tmp_path}/me@home@64") == (tmp_path / "me@home", 64)
 
 
-@pytest.mark.parametrize("remove", [shutil.rmtree, lambda path: [shutil.rmtree(path / name) for name in "ab"]])
+def remove_classes(path: Path) -> None:
+    for name in "ab":
+        shutil.rmtree(path / name)
+
+
+@pytest.mark.parametrize("remove", [shutil.rmtree, remove_classes])
 def test_nothing_to_read_is_one_sentence(remove: Callable[[Path], object], tmp_path: Path) -> None:
     root = classes(tmp_path / "photos")
     remove(root)

@@ -219,7 +219,13 @@ def test_full_memory_makes_batches_smaller(small: list[Bundle], gpu: Gpu) -> Non
     assert {count for count in gpu.batches if count < 126} <= set(range(1, 21))
     # the smaller size stays: nothing fails a second time
     failures: list[int] = []
-    gpu.full = lambda count: bool(20 < count < 126 and not failures.append(count))
+
+    def full(count: int) -> bool:
+        if 20 < count < 126:
+            failures.append(count)
+        return bool(failures)
+
+    gpu.full = full
     assert correct(evaluate(engine, "d1-1-1")[-1]) == correct(evaluate(Engine(small[0], device="cpu", threads=1), "d1-1-1")[-1])
     assert failures == []
 

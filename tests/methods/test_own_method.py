@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stimcore import cli
+from stimcore.bench.curves import striped_images as pictures
 from stimcore.bundle import open_bundle
 from stimcore.errors import UsageError
 from stimcore.export import __main__ as export
@@ -21,7 +22,7 @@ from stimcore.runs.run import Run, training_records
 from stimcore.runs.trained_run import open_run
 from stimcore.train import __main__ as train
 from stimcore.train.request import with_true_label
-from tests.train.conftest import pictures, write_folder
+from tests.train.conftest import write_folder
 
 HERE = "tests.methods.own_method"
 
@@ -109,10 +110,10 @@ share = 0.25
     assert (stored.recipe["optimizer"], stored.recipe["betas"], stored.recipe["weight_decay"]) == ("adamw", [0.8, 0.99], 0.01)
     assert {"loss", "main_ce", "subnet_ce"} == set(training_records(folder)[-1]["losses"])
     assert run(*command, "--resume", "--epochs", "3") == 0, capsys.readouterr().err
-    net = open_run(folder).net
+    net = open_run(folder, trust_code=True).net
     assert any(isinstance(layer, LogitNorm) for layer in net.head.modules())
     assert net(torch.zeros(1, 1, 10, 10)).shape == (1, 3)
-    argv = [str(folder), "--out", str(tmp_path / "exported" / "mine"), "--subnets", "main", "--quiet"]
+    argv = [str(folder), "--out", str(tmp_path / "exported" / "mine"), "--subnets", "main", "--trust-code", "--quiet"]
     assert export.main(argv) == 0
     bundle = open_bundle(tmp_path / "exported" / "mine" / "Normalised")
     assert bundle.manifest.method == f"{HERE}:Normalised"

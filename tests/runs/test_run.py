@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from stimcore import cli
+from stimcore import cli, convert
 from stimcore.data.images import Dataset, Images
 from stimcore.errors import CheckpointError, UsageError
 from stimcore.export import __main__ as export
@@ -53,12 +53,60 @@ def test_a_run_is_read_as_it_was_written(run: Run, tmp_path: Path) -> None:
 def test_folders_that_are_not_run_folders_are_refused(run: Run, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is not a run folder: it has no run.json"):
         Run.read(tmp_path)
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(CheckpointError, match="run.json can't be read"):
-        Run.read(tmp_path)
-    dataclasses.replace(run, format=9).write(tmp_path)
-    with pytest.raises(CheckpointError, match="has format 9; allowed: 1"):
-        Run.read(tmp_path)
+    for text in ("{", "[]", "1", "[" * 100_000):
+        (tmp_path / "run.json").write_text(text)
+        with pytest.raises(CheckpointError, match="run.json can't be read"):
+            Run.read(tmp_path)
+
+
+def test_newer_run_folders_are_refused_whatever_else_they_hold(run: Run, tmp_path: Path) -> None:
+    for value in ({"format": 9}, dataclasses.asdict(run) | {"format": 2, "colour": "green"}):
+        (tmp_path / "run.json").write_text(json.dumps(value))
+        with pytest.raises(CheckpointError, match=r"has format [29]; allowed: 1\. A newer stimcore can read it\."):
+            Run.read(tmp_path)
+    for format in (0, -1, True, "1", None, 1.0):
+        (tmp_path / "run.json").write_text(json.dumps(dataclasses.asdict(run) | {"format": format}))
+        with pytest.raises(CheckpointError, match=r"has format [^ ]+; allowed: 1\.$"):
+            Run.read(tmp_path)
+
+
+def test_unknown_keys_are_ignored_and_required_ones_asked_for(run: Run, tmp_path: Path) -> None:
+    value = json.loads(json.dumps(dataclasses.asdict(run)))
+    (tmp_path / "run.json").write_text(json.dumps(value | {"colour": "green"}))
+    assert Run.read(tmp_path) == run
+    required = {
+        "network",
+        "input_shape",
+        "num_classes",
+        "method",
+        "seed",
+        "dataset",
+        "mean",
+        "std",
+        "options",
+        "recipe",
+        "machine",
+    }
+    for key in value:
+        (tmp_path / "run.json").write_text(json.dumps({name: value[name] for name in value if name != key}))
+        if key in required:
+            with pytest.raises(CheckpointError, match=f"run.json can't be read: it has no '{key}'"):
+                Run.read(tmp_path)
+        else:
+            assert Run.read(tmp_path) == run
+
+
+def test_checkpoints_follow_the_same_rules(run: Run, tmp_path: Path) -> None:
+    path = save(tmp_path, run, 1)
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {"colour": "green"}, path)
+    assert checkpoint.load(path).epoch == 1
+    torch.save({key: value for key, value in state.items() if key != "scaler"}, path)
+    with pytest.raises(CheckpointError, match="has no 'scaler'"):
+        checkpoint.load(path)
+    torch.save({"format": 2}, path)
+    with pytest.raises(CheckpointError, match="has format 2; allowed: 1. A newer stimcore can read it"):
+        checkpoint.load(path)
 
 
 def test_a_trained_run_has_the_newest_weights(run: Run, tmp_path: Path) -> None:
@@ -111,9 +159,16 @@ def test_code_that_a_run_names_is_only_run_when_it_is_trusted(
     folder = tmp_path / "run"
     folder.mkdir()
     save(folder, run, 1)
+    dataclasses.replace(run, method="foreign_network:Method").write(folder)
+    with pytest.raises(
+        UsageError, match="names the method 'foreign_network:Method', whose code would be run. Add --trust-code"
+    ):
+        open_run(folder)
     dataclasses.replace(run, network="foreign_network:net").write(folder)
     with pytest.raises(UsageError, match="whose code would be run. Add --trust-code if"):
         open_run(folder)
+    assert convert.main([str(folder), "--to", str(tmp_path / "weights.pt")]) == 0  # needs no code
+    capsys.readouterr()
     with pytest.raises(SystemExit):
         cli.run(export.main, [str(folder), "--out", str(tmp_path / "exported")])
     assert "it ran" not in capsys.readouterr().out

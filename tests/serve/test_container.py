@@ -14,9 +14,13 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from stimcore.errors import Unavailable
+from stimcore.serve import __main__ as serve
 from stimcore.serve import healthcheck
+from stimcore.serve.limits import Limits
 from tests.serve.processes import Running
 
 ROOT = Path(__file__).parents[2]
@@ -58,12 +62,43 @@ def test_no_target_runs_as_root_and_each_has_an_init() -> None:
     assert "/home/stimcore/exported" in (ROOT / "compose.yaml").read_text(encoding="utf-8")
 
 
+def locked(name: str) -> dict[str, list[Requirement]]:
+    """Return what a lock file pins, by canonical name; one with different markers may be there several times."""
+    text = (ROOT / "locks" / f"{name}.txt").read_text(encoding="utf-8")
+    pins: dict[str, list[Requirement]] = {}
+    for entry in re.split(r"\n(?=\S)", text.replace("\\\n", " ")):
+        if not entry.startswith("#"):
+            line = entry.split("\n")[0]
+            assert re.search(r" --hash=sha256:[0-9a-f]{64}\b", line), f"{line[:60]} has no hash"
+            pin = Requirement(line.partition(" --hash")[0].strip())
+            pins.setdefault(canonicalize_name(pin.name), []).append(pin)
+    return pins
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("serve", "requirements-serve.txt"), ("app", "requirements-app.txt"), ("train", "requirements.txt")]
+)
+def test_lock_files_hold_exact_versions_that_the_requirements_allow(name: str, file: str) -> None:
+    pins = locked(name)
+    for line in requirements(file):
+        wanted = Requirement(line)
+        assert canonicalize_name(wanted.name) in pins, f"{wanted.name} is not in locks/{name}.txt: run 'make lock'"
+        for pin in pins[canonicalize_name(wanted.name)]:
+            (exact,) = pin.specifier
+            assert exact.operator == "=="
+            assert exact.version in wanted.specifier, f"locks/{name}.txt has {pin}, {file} asks for {line}: run 'make lock'"
+    assert ("torch" in pins) is (name == "train")
+    text = (ROOT / "locks" / f"{name}.txt").read_text(encoding="utf-8")
+    assert "//" not in text, "a lock file names no host"
+    assert f"pip install --require-hashes -r {name}.txt" in target(name)["RUN"]
+
+
 def test_requirements_of_targets_are_part_of_the_whole() -> None:
     whole = requirements("requirements.txt")
-    serve, app = requirements("requirements-serve.txt"), requirements("requirements-app.txt")
-    assert serve < whole
+    server, app = requirements("requirements-serve.txt"), requirements("requirements-app.txt")
+    assert server < whole
     assert app < whole
-    assert not any(line.startswith(("torch", "streamlit")) for line in serve)
+    assert not any(line.startswith(("torch", "streamlit")) for line in server)
     assert not any(line.startswith(("torch", "onnx")) for line in app)
 
 
@@ -75,9 +110,24 @@ def test_compose_names_targets_and_variables_that_exist() -> None:
     assert "profiles" not in services["server"]
     for service in services.values():
         assert target(service["build"]["target"])
-        assert "STIMCORE_TOKEN" in service["environment"]
+        assert service["environment"]["STIMCORE_TOKEN_FILE"] == "/run/secrets/stimcore_token"
+        assert service["secrets"] == list(compose["secrets"]) == ["stimcore_token"]
         assert service["cap_drop"] == ["ALL"]
+        assert service["read_only"] is True
+        assert "no-new-privileges:true" in service["security_opt"]
+        assert {"mem_limit", "cpus", "pids_limit"} <= set(service)
+        assert {"max-size", "max-file"} == set(service["logging"]["options"])
     assert services["app"]["environment"]["STIMCORE_SERVER"].startswith("http://model-server:8000")
+
+
+def test_compose_starts_the_server_as_the_image_does_with_its_share_of_the_machine() -> None:
+    server = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]["server"]
+    (words,) = target("serve")["CMD"]
+    given = server["command"]
+    assert given[: len(json.loads(words))] == json.loads(words)
+    options = serve.parser().parse_args(given[3:])
+    assert options.threads == server["cpus"]
+    assert Limits().with_texts(options.limit).keep_bytes < int(server["mem_limit"].removesuffix("g")) << 30
 
 
 def test_the_health_check_reads_the_body(server: Running) -> None:

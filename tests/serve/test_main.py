@@ -25,6 +25,8 @@ from stimcore.serve import __main__ as serve
         (["--engine", "tensorrt"], "there is no engine"),
         (["--engine", "triton://host"], "there is no engine"),
         (["--engine", "triton://host:x"], "there is no engine"),
+        (["--engine", "https://host:443"], "there is no engine"),
+        (["--engine", "triton+https://host:443/path"], "there is no engine"),
     ],
 )
 def test_wrong_use_is_refused_before_anything_starts(

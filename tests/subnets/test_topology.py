@@ -120,9 +120,16 @@ def test_a_topology_that_is_none_is_refused(stages: tuple[tuple[int, ...], ...],
         Topology(network="odd", stages=stages, fixed=fixed)
 
 
-def test_unknown_keys_are_refused() -> None:
-    with pytest.raises(SpecError, match="with the keys"):
-        Topology.from_dict({**MOBILENET.to_dict(), "colour": 1})
+@pytest.mark.parametrize("topology", [MOBILENET, DENSE], ids=["mobilenet", "dense"])
+def test_unknown_keys_are_ignored_and_required_ones_asked_for(topology: Topology) -> None:
+    value = topology.to_dict()
+    extended = {**value, "colour": 1}
+    if "channels" in value:
+        extended["channels"] = {**value["channels"], "colour": 1}
+    assert Topology.from_dict(extended) == topology
+    for key in set(value) - {"channels"}:
+        with pytest.raises(SpecError, match="with the keys"):
+            Topology.from_dict({name: value[name] for name in value if name != key})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stimcore.bench.curves import striped_images as pictures
+from stimcore.bench.curves import striped_images
 from stimcore.data.images import Dataset, Images
 from stimcore.methods.table import make
 from stimcore.nets.catalogue import build
@@ -18,6 +18,8 @@ from stimcore.runs import checkpoint
 from stimcore.train.seeds import layers_seeded
 from stimcore.train.settings import Settings
 from stimcore.train.trainer import Trainer
+
+pictures = striped_images
 
 
 def write_folder(root: Path, images: Images, part: str) -> None:

@@ -279,6 +279,16 @@ def test_runs_that_differ_have_different_folders(
     assert [request.name for request in requests] == [name.rpartition("-")[0]]
 
 
+def test_what_is_left_out_of_a_folder_is_said_before_the_training(
+    monkeypatch: pytest.MonkeyPatch, tiny: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noted = dataclasses.replace(tiny, notes=("ignored files: 3 (._* 3)", "16 bits, scaled to 8: 2 pictures"))
+    monkeypatch.setattr(train, "load_dataset", lambda _: noted)
+    monkeypatch.setattr(train, "train_run", lambda *_: print("trained"))
+    assert train.main(["resnet20-fashion", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.splitlines() == [*(f"note: {note}" for note in noted.notes), "trained"]
+
+
 @pytest.mark.parametrize(
     ("argv", "label"),
     [

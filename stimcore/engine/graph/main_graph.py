@@ -67,7 +67,8 @@ class MainGraph:
             BundleError: It did not reach one; the message names the first such part.
         """
         for name in self.parts:
-            if not all(self.positions(name).values()) or not self.image_bytes(name):
+            norms = [self._shapes.get(node.input[0], ()) for node in self._norms[name]]
+            if not all(norms) or not all(self.positions(name).values()) or not self.image_bytes(name):
                 raise BundleError(f"the shapes inside part {name} of main.onnx can't be inferred", todo="Export the run again.")
 
     def norms(self, part: PartName) -> list[str]:
@@ -81,7 +82,7 @@ class MainGraph:
 
     def image_bytes(self, part: PartName) -> int:
         """Return the bytes of a part's float32 output for one image; for a narrowed part those of the whole part."""
-        return 4 * int(np.prod(self._shapes[self.parts[part.whole].output][1:], dtype=np.int64))
+        return 4 * int(np.prod(self._shapes.get(self.parts[part.whole].output, (0, 0))[1:], dtype=np.int64))
 
     def largest_image_bytes(self) -> int:
         """Return the bytes of the largest float32 tensor between two nodes, for one image."""
@@ -120,7 +121,7 @@ class MainGraph:
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Return tensor -> shape, 0 where a size depends on the batch, from ONNX's shape inference."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {}
     for info in [*graph.value_info, *graph.input, *graph.output]:
         dims = info.type.tensor_type.shape.dim

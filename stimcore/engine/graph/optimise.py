@@ -4,6 +4,8 @@ The exporter writes shapes as small calculations (Shape, Gather, Concat over Con
 known image size, most of them are constants, which the optimiser computes once and for all.
 """
 
+import importlib
+
 import onnx
 
 NOT_INSTALLED = "none (onnxscript is not installed)"
@@ -26,9 +28,10 @@ def optimised_graph(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
         The model, and the optimiser with its version; the same model and `NOT_INSTALLED` without onnxscript.
     """
     try:
-        import onnxscript
-        from onnxscript import optimizer
+        # by name, since what runs networks must do so without it; importing it takes a second, which only this needs
+        package = importlib.import_module("onnxscript")
+        optimizer = importlib.import_module("onnxscript.optimizer")
     except ImportError:
         return model, NOT_INSTALLED
     optimised: onnx.ModelProto = optimizer.optimize(model)
-    return optimised, f"onnxscript {onnxscript.__version__}"
+    return optimised, f"onnxscript {package.__version__}"

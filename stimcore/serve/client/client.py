@@ -1,12 +1,9 @@
 """The client of a model server: methods that return the API's types and raise `stimcore.errors`. Threads may share one."""
 
 import copy
-import os
-import ssl
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from functools import cache
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
@@ -18,6 +15,7 @@ from stimcore.bundle.hits import Hits
 from stimcore.errors import StimcoreError, Unavailable, UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import NotStored, error_from_code
+from stimcore.serve.tls import distrust_error, is_distrust, ssl_context
 
 T = TypeVar("T", bound=BaseModel)
 MAX_CONNECTIONS = 128
@@ -26,25 +24,6 @@ RETRY_S = 5.0
 """Time for which a request is repeated after the server closed its connection: about as long as a server needs to restart."""
 MAX_BREAKS = 3
 """Breaks of an event stream, without an event in between, after which it is given up."""
-
-
-@cache
-def _ssl_context() -> ssl.SSLContext:
-    """Return the trusted certificate authorities.
-
-    `SSL_CERT_FILE` names a file with those of a company, which then count in place of the usual ones. httpx would read them
-    again for every client, which takes longer than the whole page of a visitor otherwise does.
-
-    Raises:
-        UsageError: The file can't be read, or holds no certificates.
-    """
-    file = os.environ.get("SSL_CERT_FILE", "")
-    if not file:
-        return httpx.create_ssl_context(trust_env=False)
-    try:
-        return ssl.create_default_context(cafile=file)
-    except OSError as reason:  # ssl's own errors are among them
-        raise UsageError(f"SSL_CERT_FILE {file} can't be used ({reason.strerror or reason})", allowed="a PEM file") from reason
 
 
 class Client:
@@ -58,9 +37,11 @@ class Client:
         token: The server's token; None when it has none.
         client_id: Name under which jobs are watched; a new random one when None. Clients with equal names count as one.
         timeout_s: Time for a single answer.
+        forwarded_for: Address of the machine that the requests are made for; empty for this machine. It counts only at a server
+            that trusts this machine (`--trusted-proxy`).
 
     Raises:
-        UsageError: `base_url` is no address.
+        UsageError: `base_url` is no address, or the file that `SSL_CERT_FILE` names can't be used.
 
     Example:
         >>> from stimcore.serve.types import JobRequest
@@ -76,8 +57,17 @@ class Client:
                 print(result.spec, result.accuracy_pct, result.interval_pct)
     """
 
-    def __init__(self, base_url: str, token: str | None = None, client_id: str | None = None, timeout_s: float = 150.0) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        token: str | None = None,
+        client_id: str | None = None,
+        timeout_s: float = 150.0,
+        *,
+        forwarded_for: str = "",
+    ) -> None:
         self.base_url, self.client_id = base_url.rstrip("/"), client_id or uuid.uuid4().hex
+        self.forwarded_for = forwarded_for
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if not base_url.startswith(("http://", "https://")):
             raise UsageError(f"the server's address is '{base_url[:80]}'", allowed="as in http://127.0.0.1:8000")
@@ -87,19 +77,23 @@ class Client:
                 headers=headers,
                 timeout=httpx.Timeout(timeout_s, connect=5.0),
                 limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
-                verify=_ssl_context(),
+                verify=ssl_context(),
                 trust_env=False,
             )
         except (httpx.InvalidURL, UnicodeError) as reason:
             raise UsageError(f"the server's address is '{base_url[:80]}'", allowed="as in http://127.0.0.1:8000") from reason
 
-    def with_id(self, client_id: str) -> Self:
+    def with_id(self, client_id: str, forwarded_for: str = "") -> Self:
         """Return a client of another name that shares the connections of this one: closing either closes both.
 
         A program that asks for many users needs one name for each, but not connections for each.
+
+        Args:
+            client_id: The name.
+            forwarded_for: Address of the machine that the requests are made for; empty for this machine.
         """
         other = copy.copy(self)
-        other.client_id = client_id
+        other.client_id, other.forwarded_for = client_id, forwarded_for
         return other
 
     def close(self) -> None:
@@ -303,9 +297,12 @@ class Client:
             yield from parse_events(answer.iter_lines())
 
     def _named(self) -> dict[str, str]:
-        return {"X-Stimcore-Client": self.client_id}
+        headers = {"X-Stimcore-Client": self.client_id}
+        return headers | {"X-Forwarded-For": self.forwarded_for} if self.forwarded_for else headers
 
     def _unavailable(self, reason: Exception) -> Unavailable:
+        if is_distrust(reason):
+            return distrust_error(f"the model server at {self.base_url}")
         if isinstance(reason, httpx.TimeoutException) and not isinstance(reason, httpx.ConnectTimeout):
             return Unavailable(f"the model server at {self.base_url} did not answer in time", todo="Try again in a moment.")
         return Unavailable(

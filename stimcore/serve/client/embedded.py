@@ -17,13 +17,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
 
 from stimcore.errors import Unavailable, UsageError
 from stimcore.serve.client.client import Client
+from stimcore.serve.tokens import ADMIN_VARIABLE, READ_VARIABLE
 
 INHERITS = hasattr(os, "fork")
 """Whether a process that is started can get an open socket of this one: everywhere but on Windows, which has no fork either."""
@@ -80,7 +81,8 @@ class EmbeddedServer:
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.token = secrets.token_urlsafe(32)
         self._command = [sys.executable, "-m", "stimcore.serve", str(folder), "--runs", str(runs), *arguments]
-        self._command += ["--until-input-closes", "--log-level", "warning"]
+        # only this process knows the random token, and it says for which visitor it asks
+        self._command += ["--trusted-proxy", "127.0.0.1", "--until-input-closes", "--log-level", "warning"]
         if INHERITS:
             self._address = ["--fd", str(self._socket.fileno())]
         else:
@@ -98,9 +100,14 @@ class EmbeddedServer:
         """Process id of the server that runs now."""
         return self._process.pid
 
-    def client(self, client_id: str | None = None) -> Client:
-        """Return a client of the server."""
-        return Client(self.url, self.token, client_id)
+    def client(self, client_id: str | None = None, forwarded_for: str = "") -> Client:
+        """Return a client of the server.
+
+        Args:
+            client_id: Name under which jobs are watched; a new random one when None.
+            forwarded_for: Address of the machine that the requests are made for; empty for this one.
+        """
+        return Client(self.url, self.token, client_id, forwarded_for=forwarded_for)
 
     def wait_ready(self, seconds: float = 60.0) -> None:
         """Wait until the server accepts work; stop it if it does not, so that a failed start leaves no process behind.
@@ -137,7 +144,7 @@ class EmbeddedServer:
             stdin=subprocess.PIPE,  # closes with this process, which makes the server end
             stdout=subprocess.DEVNULL,
             pass_fds=[self._socket.fileno()] if INHERITS else [],
-            env={**os.environ, "STIMCORE_TOKEN": self.token},
+            env={**_without_tokens(os.environ), "STIMCORE_TOKEN": self.token},
         )
 
     def _supervise(self) -> None:
@@ -180,6 +187,12 @@ class EmbeddedServer:
                 if missed >= MISSED_PROBES:
                     self._process.kill()
                     return self._process.wait()
+
+
+def _without_tokens(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without the tokens of other servers, with which this one would not start."""
+    names = {f"{name}{ending}" for name in (ADMIN_VARIABLE, READ_VARIABLE) for ending in ("", "_FILE")}
+    return {name: value for name, value in environment.items() if name not in names}
 
 
 def _ready(http: httpx.Client) -> bool:

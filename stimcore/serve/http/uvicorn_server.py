@@ -277,7 +277,10 @@ def _handling(handlers: Mapping[str, Callable[[], None]]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def handler(function: Callable[[], None]) -> Callable[..., None]:
-        return lambda _number, _frame: loop.call_soon_threadsafe(function)
+        def handle(_number: int, _frame: object) -> None:
+            loop.call_soon_threadsafe(function)
+
+        return handle
 
     numbers = {getattr(signal, name): function for name, function in handlers.items() if hasattr(signal, name)}
     before = {number: signal.signal(number, handler(function)) for number, function in numbers.items()}

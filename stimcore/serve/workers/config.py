@@ -9,7 +9,9 @@ from stimcore.engine.inference import Budget
 from stimcore.errors import UsageError
 
 LOCAL_ENGINE = "onnxruntime"
-"""The engine that runs networks in the worker itself; any other engine is `triton://HOST:PORT`."""
+"""The engine that runs networks in the worker itself; any other engine is an inference server."""
+ENGINE_SCHEMES = {"triton": "http", "triton+https": "https"}
+"""Scheme of an inference server's address -> scheme of its requests."""
 WORKING_BYTES = 256 << 20
 """Memory for the activations of the images under evaluation, in each engine."""
 UNIT_STEPS = 4
@@ -28,7 +30,7 @@ class WorkerConfig:
         threads: Threads that compute at once, on a CPU.
         engines: Bundles that are kept open at most.
         keep_bytes: Memory for cached statistics, activations and sessions of all open bundles together.
-        url: `http://HOST:PORT` of the inference server that runs the networks; None when the worker runs them itself.
+        url: `http://HOST:PORT`, or https, of the inference server that runs the networks; None when the worker runs them.
 
     Example:
         >>> config = WorkerConfig(device="cpu", threads=2, engines=6, keep_bytes=6 << 30, url=None)
@@ -68,22 +70,25 @@ class WorkerConfig:
 
 
 def engine_url(engine: str) -> str | None:
-    """Return `http://HOST:PORT` for `triton://HOST:PORT`, None for `onnxruntime`.
+    """Return `http://HOST:PORT` for `triton://HOST:PORT`, `https` for `triton+https`, None for `onnxruntime`.
 
     Raises:
         UsageError: There is no such engine.
 
     Example:
-        >>> engine_url("triton://gpu-box:8000"), engine_url("onnxruntime")
-        ('http://gpu-box:8000', None)
+        >>> engine_url("triton://gpu-box:8000"), engine_url("triton+https://gpu-box:443"), engine_url("onnxruntime")
+        ('http://gpu-box:8000', 'https://gpu-box:443', None)
     """
     if engine == LOCAL_ENGINE:
         return None
     try:
         parts = urlsplit(engine)
-        valid = parts.scheme == "triton" and parts.hostname and parts.port and not (parts.path or parts.query or parts.username)
+        valid = parts.scheme in ENGINE_SCHEMES and parts.hostname and parts.port
+        valid = valid and not (parts.path or parts.query or parts.username)
     except ValueError:
         valid = False
     if not valid:
-        raise UsageError(f"there is no engine '{engine[:80]}'", allowed=f"{LOCAL_ENGINE}, triton://HOST:PORT")
-    return f"http://{parts.netloc}"
+        raise UsageError(
+            f"there is no engine '{engine[:80]}'", allowed=f"{LOCAL_ENGINE}, triton://HOST:PORT, triton+https://HOST:PORT"
+        )
+    return f"{ENGINE_SCHEMES[parts.scheme]}://{parts.netloc}"

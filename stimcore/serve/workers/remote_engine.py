@@ -16,6 +16,7 @@ from stimcore.errors import SpecError, Unavailable, UsageError
 from stimcore.serve.http import oip_codec
 from stimcore.serve.logs import TRACEPARENT
 from stimcore.serve.repository.models import triton_name
+from stimcore.serve.tls import distrust_error, is_distrust, ssl_context
 from stimcore.subnets.spec import Spec
 
 REQUEST_IMAGES = 256
@@ -27,7 +28,7 @@ class RemoteEngine:
 
     Args:
         bundle: Opened and verified.
-        url: `http://HOST:PORT` of the remote server.
+        url: `http://HOST:PORT` of the remote server, or the same with https.
         local: Makes a local engine, which composes self-contained files.
         token: Bearer token of the remote server; None when it asks for none.
     """
@@ -35,7 +36,7 @@ class RemoteEngine:
     def __init__(self, bundle: Bundle, url: str, local: Callable[[], InferenceEngine], token: str | None = None) -> None:
         self.bundle, self._local = bundle, local
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=url, timeout=60, headers=headers, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=60, headers=headers, verify=ssl_context(), trust_env=False)
 
     def logits(self, spec: Spec, images: Floats, *, recalibrate: bool = True) -> Floats:
         """Return logits `[B, K]` of normalised images `[B, C, H, W]`.
@@ -55,6 +56,8 @@ class RemoteEngine:
                 headers["traceparent"] = traceparent
             answer = self._http.post(f"/v2/models/{name}/infer", content=body, headers=headers)
         except httpx.TransportError as reason:
+            if is_distrust(reason):
+                raise distrust_error(f"the inference server at {self._http.base_url}") from reason
             raise Unavailable(f"the inference server at {self._http.base_url} can't be reached") from reason
         if answer.status_code != 200:
             raise Unavailable(f"the inference server refused '{name}': {_sentence(answer)}")

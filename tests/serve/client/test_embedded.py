@@ -13,6 +13,8 @@ import pytest
 
 from stimcore.errors import Unavailable, UsageError
 from stimcore.serve.client.embedded import EmbeddedServer
+from stimcore.serve.errors import TooMany
+from tests.serve.evaluations import job_request
 from tests.serve.exported import make_heavy
 from tests.serve.processes import in_session
 
@@ -48,6 +50,28 @@ def test_it_answers_survives_its_servers_death_and_ends(exported: Path) -> None:
     assert not any(psutil.pid_exists(pid) for pid in pids)
     with pytest.raises(Unavailable):
         client.catalogue()
+
+
+def test_its_bounds_hold_per_visitor(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started where the tokens of another server are set; the address of a visitor counts, whatever the name of the tab."""
+    monkeypatch.setenv("STIMCORE_TOKEN_FILE", "/nowhere")
+    monkeypatch.setenv("STIMCORE_READ_TOKEN", "of-another-server-1")
+    limits = ("--limit", "jobs_per_address=1", "--limit", "hang_s=60")
+    server = EmbeddedServer(exported, arguments=[*ON_CPU, *limits])
+    try:
+        server.wait_ready()
+        first, second, other = (server.client(forwarded_for=address) for address in ("10.0.0.7", "10.0.0.7", "10.0.0.8"))
+        worker = psutil.Process(server.pid).children()[0]
+        worker.suspend()
+        try:
+            assert first.submit(job_request("common", "d1-1-2")).state in ("queued", "running")
+            with pytest.raises(TooMany, match="address"):
+                second.submit(job_request("common", "d1-1-3"))
+            assert other.submit(job_request("common", "d1-2-1")).state in ("queued", "running")
+        finally:
+            worker.resume()
+    finally:
+        server.stop()
 
 
 def test_a_server_that_hangs_is_replaced(exported: Path) -> None:

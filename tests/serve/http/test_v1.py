@@ -157,6 +157,38 @@ def test_any_png_is_read(client: Client, mode: str) -> None:
     assert sum(answer.results[0].probabilities) == pytest.approx(1)
 
 
+def test_pictures_are_prepared_as_the_evaluation_does(client: Client, exported: Path) -> None:
+    """Sixteen bits, a telephone's turn, the aspect of a photograph, the first frame of an animation."""
+    steps = open_bundle(exported / "tiny" / "common").experiment.preprocessing
+    generator = np.random.default_rng(0)
+    photograph = Image.fromarray(generator.integers(0, 256, (48, 64, 3), dtype=np.uint8)).resize((640, 480))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files: dict[str, bytes] = {}
+    for name, image, kind, options in (
+        ("wide", photograph, "JPEG", {}),
+        ("turned", photograph, "JPEG", {"exif": exif}),
+        ("16 bits", Image.fromarray(generator.integers(256, 65536, (60, 60), dtype=np.uint16)), "PNG", {}),
+        ("animated", photograph, "PNG", {"save_all": True, "append_images": [Image.new("RGB", photograph.size, "white")]}),
+        ("CMYK", photograph.convert("CMYK"), "JPEG", {}),
+    ):
+        out = io.BytesIO()
+        image.save(out, kind, **options)
+        files[name] = out.getvalue()
+    assert catalogue_steps(client) == steps.to_dict()
+    for name, data in files.items():
+        request = types.ClassifyRequest(method="common", specs=["main"], image_base64=base64.b64encode(data).decode())
+        seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(client.classify("tiny", request).png_base64))))
+        with Image.open(io.BytesIO(data)) as picture:
+            np.testing.assert_array_equal(seen, steps.read(picture)[0], err_msg=name)
+
+
+def catalogue_steps(client: Client) -> dict[str, object]:
+    """Return the preprocessing of the experiment that the catalogue has."""
+    (experiment,) = client.catalogue().experiments
+    return dict(experiment.preprocessing)
+
+
 def test_bad_images_are_refused(client: Client) -> None:
     def refused(kind: type[Exception], match: str, **given: object) -> None:
         with pytest.raises(kind, match=match):

@@ -8,9 +8,9 @@ import torch
 
 from stimcore.bench.curves import striped_images
 from stimcore.errors import TrainingFailed
-from stimcore.experiments.smoke import LEARNED_FRAC, SHAPES, SmokeRun, smoke_run, smoke_table
 from stimcore.methods.table import METHODS
 from stimcore.recipes.catalogue import RECIPES, recipe
+from stimcore.train.smoke import LEARNED_FRAC, SHAPES, SmokeRun, smoke_run, smoke_table
 
 SMALL = ("resnet20-fashion", "resnet20-cifar10", "resnet20-cifar10-full")
 """Recipes whose smoke runs take minutes; those of all recipes are run by hand."""
@@ -29,7 +29,7 @@ def test_a_run_of_a_few_steps_has_the_rate_and_batch_of_the_recipe() -> None:
 
 
 def test_slow_steps_get_a_small_batch_and_a_rate_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stimcore.experiments.smoke.PATIENCE_S", 0.0)
+    monkeypatch.setattr("stimcore.train.smoke.PATIENCE_S", 0.0)
     run = smoke_run(recipe("resnet20-cifar10-full"), "stimulative", steps=2, images=striped_images(300, side=28, classes=10))
     assert (run.batch_size, run.scaled) == (16, True)
     assert run.learning_rate == pytest.approx(0.0125)
