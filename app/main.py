@@ -23,9 +23,10 @@ to 128 such tabs: more than the 256 that some systems allow."""
 
 def allow_descriptors() -> None:
     """Raise the number of file descriptors that this process may have, as far as the system lets a process do so."""
-    if sys.platform == "win32":
-        return  # has no such limit
-    import resource
+    try:
+        import resource
+    except ImportError:
+        return  # Windows has no such limit
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = NUM_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(NUM_DESCRIPTORS, hard)

@@ -82,7 +82,7 @@ def bundle(
         "checkpoint_sha256": "",
         "opset": 20,
         "versions": {},
-        "parts": [],
+        "parts": [{"name": str(name.whole), "input": "", "output": ""} for name in topology.route(topology.full)],
         "hashes": hashes,
         "networks": {"main.onnx": entry},
         "images": IMAGES,
