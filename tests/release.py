@@ -83,8 +83,9 @@ def try_wheel(wheel: Path) -> str:
         clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         printed = subprocess.run([command, "--help"], check=True, cwd=folder, env=clean, capture_output=True, text=True).stdout
         assert "serve" in printed
-        words = [command, "bundle", "verify", BUNDLE]
-        return subprocess.run(words, check=True, cwd=folder, env=clean, capture_output=True, text=True).stdout.strip()
+        words = [str(command), "bundle", "verify", str(BUNDLE)]
+        done = subprocess.run(words, check=True, cwd=folder, env=clean, capture_output=True, text=True)
+        return done.stdout.strip()
 
 
 def main() -> int:

@@ -23,11 +23,11 @@ def test_the_lowest_allowed_versions_pass(tmp_path: Path) -> None:
     """Takes about 6 GB of disk, most of it the CUDA libraries of torch, and a download of half of that the first time."""
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv"], check=True)
-    install = [UV, "pip", "install", "--quiet", "--python", python]
-    subprocess.run([*install, "--resolution", "lowest-direct", "-r", ROOT / "requirements.txt"], check=True)
+    install = [str(UV), "pip", "install", "--quiet", "--python", str(python)]
+    subprocess.run([*install, "--resolution", "lowest-direct", "-r", str(ROOT / "requirements.txt")], check=True)
     subprocess.run([*install, *TOOLS], check=True)
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_", "STIMCORE_"))}
-    words = [python, "-m", "pytest", *TESTS, "-q", "-p", "no:cacheprovider"]
+    words = [str(python), "-m", "pytest", *TESTS, "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(words, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert " passed" in done.stdout.splitlines()[-1]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import websockets
 import websockets.exceptions
 from websockets.sync.client import connect
 
@@ -86,11 +87,11 @@ def test_opened_to_a_class_it_prints_its_address_and_still_refuses_other_sites(t
         for host, status in ((here, 200), (f"192.168.1.7:{port}", 200), (f"evil.example:{port}", 403)):
             assert httpx.get(f"http://{here}/", headers={"Host": host}, trust_env=False).status_code == status
         stream = f"ws://{here}/_stcore/stream"
-        with connect(stream, origin=f"http://{here}", proxy=None):  # type: ignore[arg-type]  # a plain text is an origin
+        with connect(stream, origin=websockets.Origin(f"http://{here}"), proxy=None):
             pass
         for origin in ("http://evil.example", f"http://evil.example:{port}", "null"):
             with pytest.raises(websockets.exceptions.InvalidStatus):
-                connect(stream, origin=origin, proxy=None)  # type: ignore[arg-type]
+                connect(stream, origin=websockets.Origin(origin), proxy=None)
     finally:
         process.terminate()
         process.wait(30)
