@@ -77,16 +77,15 @@ def try_wheel(wheel: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         python = Path(folder, "venv", "bin", "python")
         uv = Path(sys.executable).with_name("uv")
-        subprocess.run([str(uv), "venv", "--quiet", "--python", sys.executable, str(Path(folder, "venv"))], check=True)
-        subprocess.run([str(uv), "pip", "install", "--quiet", "--python", str(python), f"{wheel}[serve]"], check=True)
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, Path(folder, "venv")], check=True)
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, f"{wheel}[serve]"], check=True)
         command = python.with_name("stimcore")
         clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        printed = subprocess.run(
-            [str(command), "--help"], check=True, cwd=folder, env=clean, capture_output=True, text=True
-        ).stdout
+        printed = subprocess.run([command, "--help"], check=True, cwd=folder, env=clean, capture_output=True, text=True).stdout
         assert "serve" in printed
         words = [str(command), "bundle", "verify", str(BUNDLE)]
-        return subprocess.run(words, check=True, cwd=folder, env=clean, capture_output=True, text=True).stdout.strip()
+        done = subprocess.run(words, check=True, cwd=folder, env=clean, capture_output=True, text=True)
+        return done.stdout.strip()
 
 
 def main() -> int:

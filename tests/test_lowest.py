@@ -22,7 +22,7 @@ TOOLS = ("pytest", "hypothesis", "psutil", "timm", "pyyaml", "packaging")
 def test_the_lowest_allowed_versions_pass(tmp_path: Path) -> None:
     """Takes about 6 GB of disk, most of it the CUDA libraries of torch, and a download of half of that the first time."""
     python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([str(UV), "venv", "--quiet", "--python", sys.executable, str(tmp_path / "venv")], check=True)
+    subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv"], check=True)
     install = [str(UV), "pip", "install", "--quiet", "--python", str(python)]
     subprocess.run([*install, "--resolution", "lowest-direct", "-r", str(ROOT / "requirements.txt")], check=True)
     subprocess.run([*install, *TOOLS], check=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+import websockets
 import websockets.exceptions
 from websockets.sync.client import connect
-from websockets.typing import Origin
 
 from app.access import HostCheck, allows, announcement, network_address, own_names
 from tests.app.browsing import environment, free_port
@@ -87,11 +87,11 @@ def test_opened_to_a_class_it_prints_its_address_and_still_refuses_other_sites(t
         for host, status in ((here, 200), (f"192.168.1.7:{port}", 200), (f"evil.example:{port}", 403)):
             assert httpx.get(f"http://{here}/", headers={"Host": host}, trust_env=False).status_code == status
         stream = f"ws://{here}/_stcore/stream"
-        with connect(stream, origin=Origin(f"http://{here}"), proxy=None):
+        with connect(stream, origin=websockets.Origin(f"http://{here}"), proxy=None):
             pass
         for origin in ("http://evil.example", f"http://evil.example:{port}", "null"):
             with pytest.raises(websockets.exceptions.InvalidStatus):
-                connect(stream, origin=Origin(origin), proxy=None)
+                connect(stream, origin=websockets.Origin(origin), proxy=None)
     finally:
         process.terminate()
         process.wait(30)
