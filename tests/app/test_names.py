@@ -64,7 +64,7 @@ def texts(at: AppTest) -> Iterator[str]:
         for element in at.get(kind):
             values = [getattr(element, "label", ""), getattr(element, "value", "")]
             if kind == "table":
-                frame: Any = element.value
+                frame: Any = getattr(element, "value", None)
                 values = [*map(str, frame.columns), *(str(cell) for row in frame.to_numpy() for cell in row)]
             for value in values:
                 yield re.sub(r"(?P<fence>`+).*?(?P=fence)(?!`)", "", str(value)) if "python -m" in str(value) else str(value)

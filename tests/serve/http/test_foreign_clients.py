@@ -49,7 +49,7 @@ def test_the_clients_themselves_get_the_logits(name: str, server: Running, expor
     program = {"kserve": "ask_kserve.py", "mlserver": "ask_mlserver.py"}.get(name, "ask_triton.py")
     bundle = open_bundle(exported / "tiny" / "common")
     shape = [2, *bundle.experiment.image_shape]
-    words = [python, str(FOREIGN / program), server.url, "tiny.common", json.dumps(shape)]
+    words = [str(python), str(FOREIGN / program), server.url, "tiny.common", json.dumps(shape)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     engine = Engine(bundle, device="cpu", threads=1)
