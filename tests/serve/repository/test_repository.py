@@ -76,12 +76,10 @@ def test_any_name_of_a_folder_works(start: Start, exported: Path, tmp_path: Path
 
 def test_the_first_of_two_bundles_with_the_same_names_is_served(exported: Path, tmp_path: Path) -> None:
     folder = tmp_path / "shared"
-    (folder / "a").mkdir(parents=True)
-    for file in (exported / "tiny").iterdir():
-        if file.is_file():
-            (folder / "a" / file.name).symlink_to(file)
-    (folder / "a" / "b.common").symlink_to(exported / "tiny" / "common")
-    (folder / "a.b").symlink_to(exported / "tiny")
+    shutil.copytree(exported / "tiny", folder / "a.b")
+    shutil.copytree(exported / "tiny", folder / "a")
+    (folder / "a" / "common").rename(folder / "a" / "b.common")
+    shutil.rmtree(folder / "a" / "stimulative")
     snapshot = ModelRepository(folder, folder).scan()
     assert set(snapshot.bundles) == {("a", "b.common"), ("a.b", "stimulative")}
     (problem,) = snapshot.problems
