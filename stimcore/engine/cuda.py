@@ -123,7 +123,7 @@ def free_bytes(device: int = 0) -> int | None:
     """
     command = ["nvidia-smi", f"--id={device}", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=NVIDIA_SMI_S)
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=NVIDIA_SMI_S)
         return int(done.stdout.strip().splitlines()[0]) << 20
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None

@@ -131,7 +131,7 @@ def _driver() -> dict[str, str]:
         versions["onnxruntime"] = "not installed"
     if shutil.which("nvidia-smi"):
         command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, timeout=30)
         versions["driver"] = done.stdout.strip().splitlines()[0] if done.stdout.strip() else "unknown"
     return versions
 
