@@ -82,6 +82,12 @@ class JobKey:
     interactive: bool = True
 
 
+def _visitor_address() -> str:
+    """Return the address that the visitor's browser connects from; empty where a page runs without a browser."""
+    address = st.context.ip_address
+    return address if isinstance(address, str) else ""
+
+
 @dataclass
 class Connection:
     """A browser tab's connection to the model server, which counts who watches a job.
@@ -93,7 +99,7 @@ class Connection:
     """
 
     visitor: str = field(default_factory=lambda: uuid4().hex)
-    address: str = field(default_factory=lambda: st.context.ip_address or "")
+    address: str = field(default_factory=_visitor_address)
     client: Client | None = None
 
 

@@ -22,7 +22,9 @@ def no_hits(spec: Spec) -> None:
 METHOD_ORDER = tuple(row.method for row in paper.TABLE_R3)
 """Training methods in the order of Table r3, which tables and legends follow."""
 
-BASE_METHODS = ("common", "imported")
+IMPORTED = "imported"
+"""The method of weights that were not trained here."""
+BASE_METHODS = ("common", IMPORTED)
 """Methods whose networks show loafing: common training, or imported weights where nothing was trained here."""
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 from stimcore.analysis.estimates import Basis, Estimate, accuracy, difference
 from stimcore.analysis.intervals import mean_std, paired_drop, student_t
 from stimcore.analysis.loafing import Overall, overall
-from stimcore.analysis.networks import TrainedNetwork, main_result
+from stimcore.analysis.networks import IMPORTED, TrainedNetwork, main_result
 from stimcore.analysis.result import Result
 
 Network = TypeVar("Network", bound=TrainedNetwork)
@@ -25,8 +25,9 @@ Pick = Callable[[TrainedNetwork], Result | None]
 def group_by_run(networks: Sequence[Network]) -> list[Network]:
     """Return one network for every run, with its repeats under other seeds in `repeats`.
 
-    Runs are the same when they have the same method, options, recipe and sub-network. The one with the lowest seed stands for
-    all of them; its place in the order is that of the first.
+    Runs are the same when they have the same method, options, recipe and sub-network, and different seeds. The one with the
+    lowest seed stands for all of them; its place in the order is that of the first. Imported weights have no seed and never are
+    the same.
 
     Example:
         >>> from stimcore.subnets.spec import Spec
@@ -36,11 +37,16 @@ def group_by_run(networks: Sequence[Network]) -> list[Network]:
         >>> [(run.name, [repeat.name for repeat in run.repeats]) for run in group_by_run(runs)]
         [('common', ['common-seed1'])]
     """
-    groups: dict[str, list[Network]] = {}
+    groups: list[tuple[str, list[Network]]] = []
     for network in networks:
         same = (network.method, network.depths, network.twin, dict(network.options), dict(network.recipe))
-        groups.setdefault(json.dumps(same, sort_keys=True, default=str), []).append(network)
-    ordered = [sorted(group, key=lambda network: (network.seed, network.name)) for group in groups.values()]
+        key = network.name if network.method == IMPORTED else json.dumps(same, sort_keys=True, default=str)
+        open_ = [g for k, g in groups if k == key and network.seed not in {other.seed for other in g}]
+        if open_:
+            open_[0].append(network)
+        else:
+            groups.append((key, [network]))
+    ordered = [sorted(group, key=lambda network: (network.seed, network.name)) for _, group in groups]
     return [replace(first, repeats=tuple(rest)) for first, *rest in ordered]
 
 

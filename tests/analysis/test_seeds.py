@@ -121,6 +121,15 @@ def test_runs_with_other_options_are_other_runs() -> None:
     assert main_accuracy(grouped[1]).basis is Basis.IMAGES
 
 
+def test_imported_weights_and_equal_seeds_are_runs_of_their_own() -> None:
+    """Bundles that were converted all have seed 0 and no recipe: they are different networks, and none repeats another."""
+    imported = [network(name, 900, method="imported", seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    assert [(run.name, run.repeats) for run in group_by_run(imported)] == [("a", ()), ("b", ()), ("c", ())]
+    twice = [network("first", 900), network("again", 901), network("first-seed1", 902, seed=1)]
+    grouped = [(run.name, [repeat.name for repeat in run.repeats]) for run in group_by_run(twice)]
+    assert grouped == [("first", ["first-seed1"]), ("again", [])]
+
+
 def test_means_over_all_ordered_sub_networks_are_over_the_seeds_that_were_swept() -> None:
     counts = [{"1.4": small, FULL: 900} for small in (500, 700)]
     runs = [network(f"s{seed}", 900, seed=seed, sweeps={"ordered": sweep(c, FULL, 900)}) for seed, c in enumerate(counts)]
