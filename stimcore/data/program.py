@@ -12,6 +12,7 @@ from stimcore.data.preprocessing import Preprocessing, Resize
 
 _PROGRAM = '''\
 """python classify.py PATH ...: classifies pictures and folders of them; counts right answers by the names of folders."""
+
 import sys
 from pathlib import Path
 from unicodedata import normalize
