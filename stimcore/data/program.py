@@ -91,8 +91,8 @@ def classify_program(preprocessing: Preprocessing, classes: Sequence[str], model
     just_cover = "max(WIDTH / image.width, HEIGHT / image.height)"
     return _PROGRAM.format(
         import_ops=", ImageOps" if preprocessing.exif_orientation else "",
-        classes=list(classes),
-        folders="CLASSES" if folders == list(classes) else folders,
+        classes=_list_literal(classes),
+        folders="CLASSES" if folders == list(classes) else _list_literal(folders),
         mean=list(preprocessing.normalisation.mean),
         std=list(preprocessing.normalisation.std),
         width=width,
@@ -103,5 +103,20 @@ def classify_program(preprocessing: Preprocessing, classes: Sequence[str], model
         scale=just_cover if preprocessing.resize is None else f"{resize.shorter} / min(image.size)",
         filter=resize.filter.upper(),
         channels=preprocessing.input_shape[0],
-        model=repr(model),
+        model=_literal(model),
     )
+
+
+def _list_literal(texts: Sequence[str]) -> str:
+    return f"[{', '.join(map(_literal, texts))}]"
+
+
+def _literal(text: str) -> str:
+    """Return a Python literal in double quotes where the text has none, as formatters of Python write it.
+
+    Example:
+        >>> _literal("T-shirt"), _literal('the "best"')
+        ('"T-shirt"', '\'the "best"\'')
+    """
+    literal = repr(text)
+    return literal if '"' in literal else '"' + literal[1:-1] + '"'
