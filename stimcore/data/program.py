@@ -115,8 +115,8 @@ def _literal(text: str) -> str:
     """Return a Python literal in double quotes where the text has none, as formatters of Python write it.
 
     Example:
-        >>> _literal("T-shirt"), _literal('the "best"')
-        ('"T-shirt"', '\'the "best"\'')
+        >>> print(_literal("T-shirt"))
+        "T-shirt"
     """
     literal = repr(text)
     return literal if '"' in literal else '"' + literal[1:-1] + '"'

@@ -151,7 +151,7 @@ def safe_json(value: Any, depth: int = MAX_DEPTH) -> Any:
 
     Example:
         >>> safe_json([float("nan"), "caf\ud800", [[1]]], depth=2)
-        [None, 'caf\\\\ud800', [None]]
+        [None, 'caf\\ud800', [None]]
     """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
