@@ -29,6 +29,9 @@ IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if IN_WORKER:
     # They share the cores already: threads of torch would only take turns. It has to be set before torch is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+collect_ignore_glob = ["other_systems/*", "serve/foreign/*"]
+"""Programs that tests run in processes of their own. Looking into them for examples would run them here: the first one takes
+functions away from the process that imports it."""
 OPTIONAL = ("onnxruntime", "playwright", "torch", "torchvision")
 """Packages without which part of the tests can still run."""
 
