@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
+from app import session
 from app.arrangement import Arrangement
 from stimcore.subnets.topology import Topology
 from stimcore.web import diagram as web_diagram
@@ -24,21 +25,18 @@ def _register(name: str) -> ComponentRenderer:
 _diagram, _lanes, _link, _wall = map(_register, ("diagram", "lanes", "link", "wall"))
 
 
-def diagram(
-    topology: Topology, arrangement: Arrangement, *, revision: int, large: bool, key: str, on_edit: Callable[[], None]
-) -> None:
+def diagram(topology: Topology, arrangement: Arrangement, *, large: bool, key: str, on_edit: Callable[[], None]) -> None:
     """Draw the clickable picture of a network.
 
     Args:
         topology: The network.
         arrangement: What to draw.
-        revision: Number of edits that the page has answered.
         large: Draw it for a projector.
-        key: Of the component; inside `on_edit`, `app.session.edited_text(key)` is what the visitor asks for.
+        key: Of the component; inside `on_edit`, `app.session.edit(key).text` is what the visitor asks for.
         on_edit: Called after every edit.
     """
-    data = web_diagram.payload(topology, str(arrangement), revision=revision, large=large)
-    _diagram(key=key, data=data, on_text_change=on_edit)
+    data = web_diagram.payload(topology, str(arrangement), edits=session.edit(key).number, large=large)
+    _diagram(key=key, data=data, on_edit_change=on_edit)
 
 
 def lanes(rows: Sequence[web_lanes.Lane], *, done: bool, large: bool, key: str) -> None:

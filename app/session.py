@@ -28,12 +28,10 @@ class EditHistory:
     Attributes:
         undo: Texts of earlier arrangements, the latest last.
         refusal: Why the last edit was refused, until the page has shown it.
-        revision: Number of edits that came from the picture.
     """
 
     undo: list[str] = field(default_factory=list)
     refusal: str = ""
-    revision: int = 0
 
 
 @dataclass
@@ -168,9 +166,23 @@ def take_refusal() -> str:
 # --- values of other widgets ---
 
 
-def edited_text(key: str) -> str:
-    """Return the arrangement that a visitor asks for in the picture with this key; empty where there is none."""
-    return str(st.session_state[key].text or "")
+@dataclass(frozen=True)
+class Edit:
+    """An edit in the picture of a network.
+
+    Attributes:
+        number: Its number, counted by the picture; 0 before the first one.
+        text: The arrangement that the visitor asks for; not trusted.
+    """
+
+    number: int = 0
+    text: str = ""
+
+
+def edit(key: str) -> Edit:
+    """Return the last edit in the picture with this key."""
+    sent = getattr(st.session_state.get(key), "edit", None)
+    return Edit(int(sent["number"]), str(sent["text"])) if sent else Edit()
 
 
 def selection(key: str) -> Any:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.errors import StreamlitInvalidLayoutContextError
 
 from app import session, sources
 from app.arrangement import Arrangement, caution, summarise
@@ -59,7 +60,10 @@ def draw_answers(here: Frame, question: Question, place: DeltaGenerator, polling
     """
     answers = [Answer(method, watch(key)) for method, key in zip(here.methods, question.keys, strict=True)]
     done = all(a.watched.finished for a in answers)
-    place.markdown(_headline(here, question, answers))
+    try:
+        place.markdown(_headline(here, question, answers))
+    except StreamlitInvalidLayoutContextError:
+        st.rerun()  # an edit cut the page's last run short before it drew this place: only a whole run can
     rows = [_lane(here, question, answer) for answer in answers]
     lanes(rows, done=done, large=here.classroom, key="lanes")
     _draw_state(here, answers, done)

@@ -30,8 +30,7 @@ LEAD = (
 
 def edit_from_picture(topology: Topology) -> None:
     """Write what the visitor did in the picture."""
-    session.memory(session.EditHistory).revision += 1
-    session.write_spec(topology, session.edited_text("net"))
+    session.write_spec(topology, session.edit("net").text)
 
 
 def tools(topology: Topology, contrasts: Sequence[Contrast], classroom: bool) -> None:
@@ -127,7 +126,6 @@ def picture(topology: Topology, shown: arrangement.Arrangement, reason: str, lar
     diagram(
         topology,
         shown,
-        revision=session.memory(session.EditHistory).revision,
         large=large,
         key="net",
         on_edit=partial(edit_from_picture, topology),

@@ -1,10 +1,11 @@
 // Draws the arrangement that the page sends and reports the one that the visitor asks for. Called again whenever `data` changes.
 //
-// An edit is drawn at once, before the page has answered it. Answers may arrive late and out of order: one to an older edit must
-// not overwrite a newer one, so `revision` counts edits on both sides, and an answer with a smaller count is ignored for STALE_MS.
-// After that time it counts: then the page has refused or lost the edit, and the picture has to show what the page has.
+// An edit is drawn at once, before the page has answered it. The page may see only the last of several quick edits, and it answers
+// older ones late: such an answer must not overwrite what was drawn since. So every edit carries its number, an answer repeats the
+// number of the last edit that the page has seen, and one with a smaller number is ignored. Only an edit that stays unanswered for
+// LOST_MS is given up: the connection was lost, and the picture has to show what the page has.
 const VIEWS = new WeakMap(); // the state of each picture, kept from call to call
-const STALE_MS = 1500;
+const LOST_MS = 15000;
 const DRAG_PX = 6; // a pointer that moves less than this is a click
 const LOCK = 'M4 7V5a4 4 0 0 1 8 0v2h1v7H3V7zm2 0h4V5a2 2 0 0 0-4 0z';
 
@@ -25,14 +26,13 @@ export default function ({ data, parentElement, setStateValue }) {
   const net = parentElement.querySelector('.net');
   const hint = parentElement.querySelector('.hint');
   let view = VIEWS.get(parentElement);
-  if (!view) VIEWS.set(parentElement, (view = { sent: null, focus: null, drag: false }));
-  const stale = view.sent !== null && data.text !== view.sent && data.revision < view.revision && Date.now() - view.at < STALE_MS;
-  if (stale) return;
+  if (!view) VIEWS.set(parentElement, (view = { sent: null, focus: null, drag: false, edits: 0 }));
+  if (view.sent !== null && data.edits < view.edits && Date.now() - view.at < LOST_MS) return;
   const edited = view.text !== undefined && view.text !== data.text && view.sent !== data.text;
   view.sent = null;
   view.text = data.text;
   view.stages = parse(data.text);
-  view.revision = data.revision;
+  view.edits = Math.max(view.edits, data.edits); // the page remembers more than a picture that was drawn anew
 
   const say = (text, loud = true) => {
     hint.textContent = text;
@@ -47,12 +47,12 @@ export default function ({ data, parentElement, setStateValue }) {
   }
 
   const emit = (message, id) => {
-    view.revision = (view.sent === null ? data.revision : view.revision) + 1;
+    view.edits += 1;
     view.sent = view.text = print(view.stages);
     view.at = Date.now();
     say(message);
     draw(id);
-    setStateValue('text', view.sent);
+    setStateValue('edit', { number: view.edits, text: view.sent });
   };
 
   const first = (block) => data.firsts.includes(Number(block.id));

@@ -24,17 +24,18 @@ def locked(topology: Topology) -> dict[int, str]:
     return dict(topology.fixed)
 
 
-def payload(topology: Topology, text: str, *, revision: int, large: bool) -> dict[str, Any]:
+def payload(topology: Topology, text: str, *, edits: int, large: bool) -> dict[str, Any]:
     """Return the data of the script `diagram.js`, as plain JSON types.
 
     Args:
         topology: The network.
         text: The arrangement to draw: every block in its place, `x` before a deleted one, as in `1-x2-3.4-5`.
-        revision: Number of edits that the page has answered. It lets the picture take back an edit that was refused.
+        edits: Number of the last edit that the page has seen, 0 before the first. The picture takes back an edit that was
+            refused, and ignores an answer to an edit before its last one.
         large: Draw it for a projector.
 
     Example:
-        >>> data = payload(Topology.of("net", [2, 1]), "1-x2.3", revision=0, large=False)
+        >>> data = payload(Topology.of("net", [2, 1]), "1-x2.3", edits=0, large=False)
         >>> data["text"], data["locked"], data["movable"]
         ('1-x2.3', {}, True)
     """
@@ -45,6 +46,6 @@ def payload(topology: Topology, text: str, *, revision: int, large: bool) -> dic
         "locked": {str(block): reason for block, reason in locked(topology).items()},
         "tail": topology.ordered_only,
         "movable": not topology.ordered_only and any(len(set(stage) - fixed) > 1 for stage in topology.stages),
-        "revision": revision,
+        "edits": edits,
         "large": large,
     }

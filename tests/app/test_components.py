@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from stimcore.subnets.topology import Topology
+from stimcore.web.component import Component
+from stimcore.web.diagram import payload
 from tests.app.browsing import ROOT, block, code, environment, free_port, tab, violations
 
 PAGE = """
@@ -30,14 +33,12 @@ TOPOLOGIES = {{
 topology = TOPOLOGIES[st.query_params.get("net", "resnet110")]
 
 def edit():
-    session.memory(session.EditHistory).revision += 1
-    session.write_spec(topology, session.edited_text("net_picture"))
+    session.write_spec(topology, session.edit("net_picture").text)
 
 slot = st.container()
 text = st.text_input("Architecture code", value=str(arrangement.full(topology)), key="spec")
 with slot:
-    diagram(topology, arrangement.read(topology, text), revision=session.memory(session.EditHistory).revision,
-            large=False, key="net_picture", on_edit=edit)
+    diagram(topology, arrangement.read(topology, text), large=False, key="net_picture", on_edit=edit)
 """
 
 
@@ -79,6 +80,48 @@ def test_fifty_four_blocks_fit_and_move(browser: Browser, picture: str) -> None:
         page.keyboard.press("End")
         expect(block(page, 54)).to_be_focused()
         assert violations(page) == []
+
+
+def test_a_late_answer_does_not_overwrite_a_newer_edit(browser: Browser) -> None:
+    """On a busy machine the answer to one edit arrives seconds after the next edit was drawn."""
+    component = Component.load("diagram")
+    first = payload(Topology.of("net", [4]), "1-2-3-4", edits=0, large=False)
+    with tab(browser, "about:blank") as page:
+        page.set_content(component.html)
+        page.evaluate(
+            """async ({ js, data }) => {
+              const source = URL.createObjectURL(new Blob([js], { type: 'text/javascript' }));
+              const draw = (await import(source)).default;
+              window.sent = [];
+              const setStateValue = (_, value) => window.sent.push(value);
+              window.answer = (data) => draw({ data, parentElement: document.body, setStateValue });
+              window.answer(data);
+            }""",
+            {"js": component.js, "data": first},
+        )
+        block(page, 1).click()
+        block(page, 2).click()
+        page.evaluate("Date.now = ((now) => () => now() + 5000)(Date.now)")
+        page.evaluate("window.answer", first | {"text": "x1-2-3-4", "edits": 1})
+        expect(block(page, 2)).to_have_attribute("aria-pressed", "true")
+        block(page, 3).click()
+        assert page.evaluate("window.sent.at(-1)") == {"number": 3, "text": "x1-x2-x3-4"}
+        page.evaluate(
+            "window.answer", first | {"text": "1-2-3-4", "edits": 3}
+        )  # the page has seen the last edit and refused it
+        expect(block(page, 3)).to_have_attribute("aria-pressed", "false")
+
+
+def test_the_same_edit_counts_again_after_the_text_was_changed_by_hand(browser: Browser, picture: str) -> None:
+    with tab(browser, picture) as page:
+        page.goto(picture + "/?net=resnet110")
+        expect(block(page, 54)).to_be_visible()
+        for _ in range(2):
+            block(page, 54).click()
+            expect(code(page)).to_have_value(re.compile(r"53-x54$"))
+            code(page).fill(code(page).input_value().replace("x", ""))
+            code(page).press("Enter")
+            expect(block(page, 54)).to_have_attribute("aria-pressed", "false")
 
 
 def test_densenet_loses_only_the_ends_of_stages(browser: Browser, picture: str) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -157,7 +158,8 @@ def test_a_folder_that_is_being_replaced_is_not_gone(own_exported: Path, monkeyp
     models.put(models.scan())
     folder, old = own_exported / "tiny" / "common", own_exported / "tiny" / ".common.old"
     folder.rename(old)
-    monkeypatch.setattr("time.sleep", lambda _: old.rename(folder))
+    pause = SimpleNamespace(sleep=lambda _: old.rename(folder))  # other threads sleep, too
+    monkeypatch.setattr("stimcore.serve.repository.repository.time", pause)
     assert ("tiny", "common") in models.scan(everything=False).bundles
 
 
