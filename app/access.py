@@ -66,6 +66,21 @@ def allows(address: str, names: Collection[str], host: str, origin: str) -> bool
     return other == name or other in names or (other in LOOPBACK and name in LOOPBACK)
 
 
+def is_this_machine() -> bool:
+    """Return whether the visitor's browser runs on the machine of the dashboard.
+
+    A proxy on this machine connects from here for everybody. It gives itself away by the name that it passes on, or by a header
+    with the address that it connects for.
+    """
+    headers = st.context.headers
+    if any(headers.get(name) for name in ("X-Forwarded-For", "Forwarded", "X-Real-Ip", "Via")):
+        return False
+    address = st.context.ip_address  # None for a browser on this machine
+    if isinstance(address, str) and not is_local(address):
+        return False
+    return _name(f"//{headers.get('Host') or 'localhost'}") in LOOPBACK
+
+
 def network_address() -> str:
     """Return this machine's address in its network, 127.0.0.1 where it is in none. Nothing is sent for that."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -46,7 +46,7 @@ FLAGS = [
 NO_CHROMIUM = "there is no Chromium on this machine: install it with 'apt-get install chromium', or install Google Chrome"
 FULL = "1-2-3.4-5-6.7-8-9"
 """The whole ResNet-20. Without a spec in the address, Break it opens on a state with blocks gone."""
-PAGES = {"Break it": "/", "Sub-networks": "/subnetworks", "Damage": "/damage", "Training": "/training", "Use it": "/use-it"}
+PAGES = {"Break it": "/", "Sub-networks": "/subnetworks", "Damage": "/damage", "Train": "/train", "Use it": "/use-it"}
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
 
