@@ -53,11 +53,18 @@ def follow(here: Frame, chosen: Sequence[str], before: Sequence[tuple[str, str]]
     if session.memory(session.Trainer).leave:
         session.memory(session.Trainer).leave = False
         st.switch_page("views/break_it.py")
-    shown = [run for run in runs if run.name in chosen]
-    rows = [run for run in runs if is_unfinished(run) or run.name in chosen]
+    shown = [run for run in runs if run.name in chosen] or latest(runs)
+    rows = [run for run in runs if is_unfinished(run) or run in shown]
     run_rows(sorted(rows, key=lambda run: not is_unfinished(run))[:MAX_ROWS])
     fans(here, shown)
     trajectories(here, shown)
+
+
+def latest(runs: Sequence[RunInfo]) -> list[RunInfo]:
+    """Return the runs that the server made last: those of one experiment, which belong side by side."""
+    made = [run for run in runs if run.managed]
+    experiment = made[0].name.partition("/")[0] if made else ""
+    return sorted((run for run in made if run.name.partition("/")[0] == experiment), key=lambda run: run.method)
 
 
 def states(runs: Sequence[RunInfo]) -> list[tuple[str, str]]:
