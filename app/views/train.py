@@ -7,7 +7,7 @@ import streamlit as st
 from app import session, sources
 from app.chart import chart
 from app.frame import Frame, footer, frame
-from app.networks import trained_networks
+from app.networks import related_experiments, trained_networks
 from app.panels.run_list import fans, is_unfinished, run_rows, run_style
 from app.panels.start_training import start_panel
 from app.panels.training_cost import cost_tables
@@ -53,8 +53,9 @@ def follow(here: Frame, chosen: Sequence[str], before: Sequence[tuple[str, str]]
     if session.memory(session.Trainer).leave:
         session.memory(session.Trainer).leave = False
         st.switch_page("views/break_it.py")
-    shown = [run for run in runs if run.name in chosen] or latest(runs)
-    rows = [run for run in runs if is_unfinished(run) or run in shown]
+    newest = latest(runs)
+    shown = [run for run in runs if run.name in chosen and run not in newest] + newest
+    rows = [run for run in runs if is_unfinished(run) and run not in shown] + shown
     run_rows(sorted(rows, key=lambda run: not is_unfinished(run))[:MAX_ROWS])
     fans(here, shown)
     trajectories(here, shown)
@@ -92,9 +93,13 @@ def ablation(here: Frame) -> None:
         "λ is the weight of “a part must agree with the whole” against “the whole must be right”. λ = 0 would be "
         "common training."
     )
-    runs = lambda_ablation(trained_networks(here.experiment, sweeps=False))
+    related = related_experiments(here.experiment, sources.catalogue().experiments)
+    curves = [(one, lambda_ablation(trained_networks(one, sweeps=False))) for one in related]
+    source, runs = max(curves, key=lambda curve: len(curve[1].points))
     if len(runs.points) > 1:
         chart(lambda_figure(runs), "lambda", "Accuracy of the full network over lambda")
+        if source.name != here.experiment.name:
+            st.caption(f"● measured here: the runs of {plain(source.name)}, the same network on the same images.")
     else:
         trained = f"Only λ = {runs.points[0][0]:g}" if runs.points else "No λ"
         st.info(

@@ -284,7 +284,7 @@ class TrainingQueue:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=out,
                 stderr=asyncio.subprocess.STDOUT,
-                env=_without_tokens(os.environ),
+                env=_environment(os.environ),
             )
         ending, stopping = asyncio.create_task(process.wait()), asyncio.create_task(training.stop.wait())
         try:
@@ -324,9 +324,14 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def _without_tokens(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a command, which may import modules of the operator that have no use for tokens."""
-    return {name: value for name, value in environment.items() if name not in _SECRETS}
+def _environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a command, which may import modules of the operator that have no use for tokens.
+
+    Threads that wait for each other sleep instead of spinning: beside evaluations, which have priority, spinning threads would
+    use up the little time that a training gets.
+    """
+    kept = {name: value for name, value in environment.items() if name not in _SECRETS}
+    return {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", **kept}
 
 
 def _reason(path: Path, began: int, command: str) -> str:
