@@ -21,8 +21,9 @@ from stimcore.errors import UsageError
 from stimcore.export import __main__ as export
 from stimcore.export.graphs import network_graph
 from stimcore.nets.catalogue import build
+from stimcore.nets.exportable import check_exportable
 from stimcore.nets.norms import batch_norms, give_running_statistics
-from stimcore.nets.onnx_part import _attention, check_exportable
+from stimcore.nets.onnx_part import _attention
 from stimcore.nets.probe import why_fixed
 from stimcore.reference.calibrate import recalibrated
 from stimcore.runs.trained_run import open_run
