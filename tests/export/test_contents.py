@@ -73,8 +73,8 @@ def test_standalone_files_describe_themselves_and_are_listed(small: list[Bundle]
 def test_the_manifest_names_what_made_it(small: list[Bundle]) -> None:
     manifest = small[1].manifest
     assert (manifest.name, manifest.method, manifest.seed) == ("stimulative", "stimulative", 1)
-    assert manifest.exporter == f"stimcore {stimcore.__version__}"
-    assert set(manifest.versions) == {"onnx", "onnxruntime", "torch", "numpy"}
+    assert manifest.exporter == f"stimcore {stimcore.__version__} ({GRAPHS})"
+    assert set(manifest.versions) == {"onnx", "onnxruntime", "onnxscript", "torch", "numpy"}
     assert manifest.exits == []
     assert manifest.version == 2
     for entry in manifest.networks.values():
