@@ -12,6 +12,7 @@ import socket
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
+import streamlit as st
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -148,8 +149,8 @@ def shared_address() -> str:
     given = os.environ.get(ADDRESS_VARIABLE, "").strip().rstrip("/")
     if given:
         return given if "://" in given else f"http://{given}"
-    path = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    return url_for_others(str(st.get_option("server.address") or ""), int(st.get_option("server.port")), path)
+    path = str(config.get_option("server.baseUrlPath") or "").strip("/")
+    return url_for_others(str(config.get_option("server.address") or ""), int(config.get_option("server.port")), path)
 
 
 class HostCheck:

@@ -265,10 +265,12 @@ class Client:
     def start_run(self, request: types.RunRequest) -> types.RunInfo:
         """Have a network trained and exported into the served folder; runs wait for each other, and for no client.
 
+        A run that waits or trains already stays as it is.
+
         Raises:
             Forbidden: The server starts no trainings.
             Busy: The queue is full.
-            UsageError: Something in the request is not offered, or there is such a run already.
+            UsageError: Something in the request is not offered, or such a run has ended already.
         """
         return _parse(types.RunInfo, self._send("POST", "/v1/runs", content=request.model_dump_json()))
 
@@ -289,11 +291,10 @@ class Client:
         return _parse(types.RunInfo, self._send("DELETE", _run_path(name)))
 
     def continue_run(self, name: str) -> types.RunInfo:
-        """Continue a run that was stopped or has failed.
+        """Continue a run that was stopped or has failed; one that waits or trains already stays as it is.
 
         Raises:
             NotFound: No server made such a run.
-            UsageError: The run waits or trains already.
         """
         return _parse(types.RunInfo, self._send("POST", f"{_run_path(name)}/continue", content=""))
 

@@ -93,7 +93,7 @@ class TrainingQueue:
         return describe(self.config, self.limits, [] if why_not(self.config) else await self._data(), infos)
 
     async def submit(self, request: types.RunRequest) -> TrainingPlan:
-        """Put a training into the queue.
+        """Put a training into the queue; one that waits or trains already stays as it is, so that a request can be repeated.
 
         Raises:
             Forbidden: The server starts no trainings.
@@ -103,7 +103,9 @@ class TrainingQueue:
         """
         self._check_allowed()
         plan = make_plan(request, self.config, await self._data(), self.limits)
-        if (folder := self.runs / plan.name).joinpath("run.json").exists() or self._is_unfinished(plan.name):
+        if self._is_unfinished(plan.name):
+            return plan
+        if (folder := self.runs / plan.name).joinpath("run.json").exists():
             raise UsageError(
                 f"the run {plan.name} is there already", todo="Continue it, or change the seed, the epochs or the images."
             )
@@ -114,7 +116,7 @@ class TrainingQueue:
         return plan
 
     async def resume(self, name: str) -> TrainingPlan:
-        """Put a run that was stopped or has failed into the queue again.
+        """Put a run that was stopped or has failed into the queue again; one that waits or trains stays as it is.
 
         Args:
             name: `EXPERIMENT/RUN`.
@@ -124,17 +126,16 @@ class TrainingQueue:
             Unavailable: Torch is not installed.
             NotFound: No server made such a run.
             Busy: The queue is full.
-            UsageError: The run waits or trains, or something in it is no longer offered.
+            UsageError: Something in it is no longer offered.
         """
         self._check_allowed()
         request = self._request_of(name)
-        if self._is_unfinished(name):
-            raise UsageError(f"the run {name} is not stopped", allowed="runs that were stopped or have failed")
         plan = make_plan(request, self.config, await self._data(), self.limits)
         if plan.name != name:
             raise UsageError(f"the run {name} holds the request of {plan.name}", allowed="folders that were not renamed")
-        self._check_space()
-        self._add(plan, resume=True)
+        if not self._is_unfinished(name):
+            self._check_space()
+            self._add(plan, resume=True)
         return plan
 
     def stop(self, name: str) -> None:
