@@ -18,6 +18,7 @@ import torch
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.errors import UsageError
 from stimcore.export import latency
+from stimcore.export.elastic import write_elastic
 from stimcore.export.exporter import OnProgress
 from stimcore.export.request import ExportRequest, prepare
 from stimcore.export.search import Limit, Search, measured_on
@@ -45,6 +46,11 @@ def parser() -> cli.Parser:
         "--with-preprocessing",
         action="store_true",
         help="also self-contained files that take uint8 pictures [N, H, W, C] of the network's size",
+    )
+    line.add_argument(
+        "--elastic",
+        action="store_true",
+        help="also one file of all ordered sub-networks, whose second input chooses the depths",
     )
     line.add_argument("--triton", type=Path, metavar="DIR", help="also a model repository for Triton")
     line.add_argument("--latency", action="store_true", help="time every listed network here, into latency.json")
@@ -97,6 +103,8 @@ def main(argv: Sequence[str]) -> int:
             )
             plain = [row for row in rows if row.precision == "float32" and row.input == "images"]
             report["standalone_bytes"] = sum(row.bytes for row in plain)
+        if options.elastic:
+            report["elastic"] = write_elastic(open_bundle(exporter.target, verify=False), on_progress).to_dict()
         if options.triton is not None:
             report["triton"] = [str(path) for path in write_repository(bundle, listed, options.triton)]
         # what was stored just now is only in a bundle that is opened anew
