@@ -81,15 +81,17 @@ def settings(opening: str, classroom: bool) -> tuple[str, bool]:
         classroom: Only the code is drawn: a projector needs no settings.
     """
     with st.container(horizontal=True, vertical_alignment="bottom", key="settings", gap="medium"):
-        text = st.text_input(
+        typed = st.text_input(
             "Architecture code",
             value=opening,
             key=session.SPEC,
             bind="query-params",
+            on_change=session.reported(session.SPEC),
             help="Blocks in running order; a dot between stages, x before a deleted block. The page's address has it too.",
         )
+        text = session.shown(session.SPEC, typed) or opening
         if classroom:
-            return text or opening, True
+            return text, True
         st.toggle(
             "Guess first",
             key="guess_first",
@@ -107,7 +109,7 @@ def settings(opening: str, classroom: bool) -> tuple[str, bool]:
                 "damage comes from stale averages alone."
             ),
         )
-    return text or opening, recalibrate
+    return text, recalibrate
 
 
 def picture(topology: Topology, shown: arrangement.Arrangement, reason: str, large: bool) -> None:

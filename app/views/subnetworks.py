@@ -37,20 +37,26 @@ def choose(topology: Topology, swept: Sequence[Swept]) -> str:
     """Draw the field that chooses a sub-network, as a click in a figure does, and return its text."""
     short = [topology.short(result.spec) for result in swept[0][1].sweep.results]
     if len(short) > MAX_LISTED:
-        return st.text_input(
-            "Sub-network", value=short[0], key="subnet", bind="query-params", help="Blocks kept per stage, as in d2-3-1."
+        chosen = st.text_input(
+            "Sub-network",
+            value=short[0],
+            key="subnet",
+            bind="query-params",
+            on_change=session.reported("subnet"),
+            help="Blocks kept per stage, as in d2-3-1.",
         )
-    return str(
-        st.selectbox(
+    else:
+        chosen = st.selectbox(
             "Sub-network",
             short,
             index=0,
             key="subnet",
             bind="query-params",
+            on_change=session.reported("subnet"),
             width=340,
             help="The number of blocks that each stage keeps: d2-3-1 keeps 2 of the first, 3 of the second, 1 of the third.",
         )
-    )
+    return str(session.shown("subnet", chosen))
 
 
 def choose_clicked(topology: Topology, key: str) -> None:
