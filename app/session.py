@@ -95,13 +95,28 @@ class FamilyRequests:
 
 @dataclass
 class RunList:
-    """Run folders that were in progress when the page Training last ran.
+    """Run folders that were in progress when the page Train last ran.
 
     Attributes:
         active: Their names; None before the first run of the page.
     """
 
     active: tuple[str, ...] | None = None
+
+
+@dataclass
+class Trainer:
+    """What the visitor did on the page Train.
+
+    Attributes:
+        token: The admin token that was typed; empty before that.
+        refusals: Why the server refused what was asked last, until the page has shown it.
+        leave: Whether the visitor wants to open a finished run, so that the page that is drawn next leads to Break it.
+    """
+
+    token: str = ""
+    refusals: list[str] = field(default_factory=list)
+    leave: bool = False
 
 
 @dataclass
@@ -260,6 +275,13 @@ def upload() -> UploadedFile | None:
     return cast(UploadedFile | None, st.session_state.get("own"))
 
 
+def choose_experiment(name: str) -> None:
+    """Choose the experiment of all pages; its network has other blocks, so that the spec is forgotten."""
+    if st.session_state.get("experiment") != name:
+        forget_spec()
+    st.session_state["experiment"] = name
+
+
 def choose_subnet(short: str) -> None:
     """Choose a sub-network in the list of the page Sub-networks."""
     write("subnet", short)
@@ -271,7 +293,7 @@ def choose_block(block: int) -> None:
 
 
 def add_new_runs(active: Sequence[str]) -> None:
-    """Add runs that have begun since the page last ran to those that the page Training shows.
+    """Add runs that have begun since the page last ran to those that the page Train shows.
 
     Args:
         active: Names of the runs in progress.

@@ -13,6 +13,7 @@ from app.frame import Frame, footer, frame
 from app.panels.answers import Question, draw_answers
 from app.panels.guess import covered, guess_panel
 from app.panels.lesson import lesson_button, lesson_open, lesson_panel
+from app.panels.together import class_guesses, join_panel
 from app.panels.wall import picture_panel
 from app.story import stored_contrasts, story
 from app.text import plain
@@ -151,7 +152,12 @@ def answers(here: Frame, question: Question, place: DeltaGenerator) -> bool:
 
 def page() -> None:
     """Draw the page."""
-    here = frame("Break the network", extra=lesson_button)
+    class_slots: list[DeltaGenerator] = []
+    here = frame(
+        "Break the network",
+        extra=lesson_button,
+        in_class=lambda: class_slots.append(st.container(key="class", width="content")),
+    )
     topology, contrasts = here.topology, stored_contrasts(here.experiment)
     # The code is read before everything that it decides is drawn, and stands below it.
     top = st.container(key="top")
@@ -165,6 +171,9 @@ def page() -> None:
         sources.JobKey(here.experiment.name, m.name, m.fingerprint, (shown.spec,), recalibrate=recalibrate)
         for m in here.methods
     ]
+    for slot in class_slots:
+        with slot:
+            join_panel(here, shown)
     with top:
         place = sentence(topology, shown)
         with st.container(key="picture"):
@@ -175,6 +184,8 @@ def page() -> None:
     with side_slot:
         if is_covered:
             guess_panel(here, shown)
+        elif here.classroom:
+            class_guesses(here, shown)
         lesson_panel(topology, contrasts)
     if not here.classroom:
         with st.container(key="about"):

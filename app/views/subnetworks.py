@@ -15,10 +15,10 @@ from app.text import change, plain
 from stimcore.analysis import loafing, paper
 from stimcore.analysis.estimates import Estimate
 from stimcore.analysis.seeds import all_ordered, compare, main_accuracy, runs_of
-from stimcore.figures.box import accuracy_boxes
 from stimcore.figures.layout import clicked_spec
 from stimcore.figures.method_sweep import MethodSweep
 from stimcore.figures.scatter import accuracy_over_cost
+from stimcore.figures.strip import accuracy_strips
 from stimcore.serve.types import MethodInfo
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
@@ -108,7 +108,7 @@ def accuracy_figures(here: Frame, swept: Sequence[Swept], chosen: Spec | None) -
     left, right = st.columns(2)
     with left:
         chart(
-            accuracy_boxes(families, chosen),
+            accuracy_strips(families, chosen),
             "cloud",
             "Accuracy of every sub-network by training method",
             on_select=lambda: choose_clicked(topology, "figure_cloud"),
