@@ -9,11 +9,11 @@ import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
 from app import session
-from app.arrangement import Arrangement
 from stimcore.subnets.topology import Topology
 from stimcore.web import diagram as web_diagram
 from stimcore.web import lanes as web_lanes
 from stimcore.web import wall as web_wall
+from stimcore.web.arrangement import Arrangement
 from stimcore.web.component import Component
 
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar, cast
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from app import arrangement
 from stimcore.subnets.topology import Topology
+from stimcore.web import arrangement
 
 Group = TypeVar("Group")
 

@@ -3,9 +3,9 @@
 import streamlit as st
 
 from app import session
-from app.arrangement import Arrangement
 from app.frame import Frame
 from app.text import plain
+from stimcore.web.arrangement import Arrangement
 
 
 def covered(here: Frame, arrangement: Arrangement) -> bool:

@@ -19,6 +19,7 @@ from stimcore.subnets.families import count, ordered
 from stimcore.subnets.sampling import sample
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
+from stimcore.web.sentences import say
 
 MAX_JUDGES = 60
 """Sub-networks that judge a picture, at most."""
@@ -80,7 +81,7 @@ def judges(topology: Topology) -> list[Spec]:
 def votes(here: Frame) -> None:
     """Draw the choice of a picture and what the sub-networks of every method see in it."""
     st.subheader("What do the sub-networks say?", anchor=False)
-    st.markdown("Choose a picture, or bring your own. If parts loaf, the small sub-networks disagree with the whole.")
+    st.markdown(say("votes"))
     samples = sources.samples(here.experiment)
     try:
         picture = _choose_picture(samples, Preprocessing.from_dict(here.experiment.preprocessing))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from app import arrangement, session, sources
+from app import session, sources
 from app.chart import chart
 from app.frame import Frame, footer, frame, open_in_break_it
 from app.networks import trained_networks
@@ -22,6 +22,7 @@ from stimcore.figures.scatter import accuracy_over_cost
 from stimcore.serve.types import MethodInfo
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
+from stimcore.web import arrangement
 
 LEAD = (
     "An *ordered* sub-network keeps the first few blocks of every stage. Each point below is one of them: how many images does "
