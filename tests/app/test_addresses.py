@@ -182,7 +182,7 @@ LOOK = """() => {
 }"""
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [name if name == "Damage" else pytest.param(name, marks=pytest.mark.slow) for name in PAGES])
 def test_an_address_shows_the_same_in_another_browser(browser: Browser, served: Dashboard, name: str) -> None:
     def settle(page: Page) -> None:
         expect(page.get_by_text(re.compile(FRAMED))).to_be_visible(timeout=60_000)
@@ -212,6 +212,7 @@ def test_an_address_shows_the_same_in_another_browser(browser: Browser, served: 
     assert seen["figures"] or name == "Break it"
 
 
+@pytest.mark.slow
 def test_experiment_and_methods_go_with_the_address_from_page_to_page(visit: Page, served: Dashboard, browser: Browser) -> None:
     visit.goto(served.url)
     choose(visit, "Experiment", "small")
