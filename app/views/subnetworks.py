@@ -23,11 +23,8 @@ from stimcore.serve.types import MethodInfo
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 from stimcore.web import arrangement
+from stimcore.web.sentences import say
 
-LEAD = (
-    "An *ordered* sub-network keeps the first few blocks of every stage. Each point below is one of them: how many images does "
-    "it get right **inside** the trained network? Points far below the star are networks whose blocks loaf."
-)
 MAX_LISTED = 1000
 """Sub-networks that a drop-down lists; where there are more, the depths are typed."""
 
@@ -180,7 +177,7 @@ def with_interval(estimate: Estimate, unit: str) -> str:
 
 def page() -> None:
     """Draw the page."""
-    here = frame("All sub-networks", LEAD)
+    here = frame("All sub-networks", say("lead_subnetworks"))
     families = [(method, family(here, method, "ordered")) for method in here.methods]
     swept: list[Swept] = [(method, measured) for method, measured in families if measured is not None]
     if not swept:

@@ -16,7 +16,7 @@ def sentences() -> Mapping[str, str]:
     return {str(name): str(template) for name, template in json.loads(content).items()}
 
 
-def say(name: str, **values: object) -> str:
+def say(name: str, /, **values: object) -> str:
     """Return a sentence.
 
     Args:
