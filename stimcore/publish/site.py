@@ -120,7 +120,7 @@ def build_site(experiments: Sequence[Path], settings: Settings) -> Site:
     shown.sort(key=_instructive, reverse=True)
     for published in shown:
         _add_experiment(site, published, settings)
-    _add_pages(site, settings)
+    _add_pages(site, settings, shown[0].results.name)
     site.add_json(
         CATALOGUE,
         {
@@ -158,7 +158,7 @@ def _instructive(published: Published) -> tuple[bool, bool, int]:
 # --- pages ---
 
 
-def _add_pages(site: Site, settings: Settings) -> None:
+def _add_pages(site: Site, settings: Settings, first: str) -> None:
     sources = package_files("stimcore.publish") / "page"
     template = (sources / "index.html").read_text(encoding="utf-8")
     modules = sorted(entry.name for entry in sources.iterdir() if entry.name.endswith((".js", ".css")))
@@ -177,6 +177,7 @@ def _add_pages(site: Site, settings: Settings) -> None:
             "title": f"{settings.title}: {name}" if folder else settings.title,
             "heading": settings.title,
             "root": root,
+            "first": first,
         }
         text = template.replace("<!-- preloads -->", links)
         for key, value in values.items():

@@ -51,7 +51,7 @@ def test_another_package_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_cached_is_checked_before_it_is_used(no_cache: Path, monkeypatch: pytest.MonkeyPatch, accepted: bytes) -> None:
-    monkeypatch.setattr(runtime.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     cached = runtime.cache_folder() / runtime.ARCHIVE
     cached.parent.mkdir(parents=True)
     cached.write_bytes(accepted)
@@ -68,7 +68,7 @@ def test_npm_brings_it_once(no_cache: Path, monkeypatch: pytest.MonkeyPatch, acc
     npm = no_cache / "npm"
     npm.write_text(f'#!/bin/sh\necho "$@" >> {calls}\ncp {source} "$5/{runtime.ARCHIVE}"\n')
     npm.chmod(0o755)
-    monkeypatch.setattr(runtime.shutil, "which", lambda name: str(npm))
+    monkeypatch.setattr("shutil.which", lambda name: str(npm))
     assert runtime.runtime_files() == runtime.runtime_files()
     assert calls.read_text().count(f"pack {runtime.PACKAGE}@{runtime.VERSION}") == 1
 
@@ -81,7 +81,7 @@ def test_what_npm_can_not_bring_is_said(script: str, reason: str, no_cache: Path
     npm = no_cache / "npm"
     npm.write_text(f"#!/bin/sh\n{script}\n")
     npm.chmod(0o755)
-    monkeypatch.setattr(runtime.shutil, "which", lambda name: str(npm))
+    monkeypatch.setattr("shutil.which", lambda name: str(npm))
     with pytest.raises(runtime.RuntimeMissing, match=reason):
         runtime.runtime_files()
     assert not (runtime.cache_folder() / runtime.ARCHIVE).exists()

@@ -1,5 +1,6 @@
 // Small figures as SVG: points, bars and lines with the methods' colours and symbols. Everything that they show is also in a table.
-const NS = 'http://www.w3.org/2000/svg', WIDTH = 640, LEFT = 46, RIGHT = 12, TOP = 12;
+const NS = 'http://www.w3.org/2000/svg', LEFT = 46, RIGHT = 12, TOP = 12;
+let WIDTH = 640; // of the figure in its own units: fewer on a phone, so that letters keep their size
 const node = (tag, attributes, ...children) => {
   const element = document.createElementNS(NS, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -16,6 +17,7 @@ const nice = (low, high) => {
 
 // A frame with axes. `x` and `y` are { from, to, title, ticks? }; ticks of x may be [value, text].
 function frame(x, y, height, described) {
+  WIDTH = Math.max(320, Math.min(640, innerWidth - 32));
   const bottom = height - 44, svg = node('svg', { viewBox: `0 0 ${WIDTH} ${height}`, role: 'img', 'aria-label': described });
   const px = (value) => LEFT + ((value - x.from) / (x.to - x.from || 1)) * (WIDTH - LEFT - RIGHT);
   const py = (value) => bottom - ((value - y.from) / (y.to - y.from || 1)) * (bottom - TOP);

@@ -1,5 +1,6 @@
 // Starts a page: reads what is stored, draws the head, and hands over to the page that the address names.
 import { asked, change, link, ROOT } from './address.js';
+import { expectComponents } from './components.js';
 import { fetchJson } from './files.js';
 import { make, paragraph, useSentences, images } from './text.js';
 import { breakIt } from './break.js';
@@ -81,11 +82,15 @@ function draw() {
 
 async function start() {
   try {
+    const wanted = asked().get('experiment'), first = document.querySelector('meta[name="first-experiment"]').content;
+    const statesOf = (name) => fetchJson(new URL(`data/${encodeURIComponent(name)}/states.json`, ROOT).href);
+    if (folder === '') expectComponents(['diagram', 'lanes', 'wall', 'link']);
+    // Both files at once; an address may ask for an experiment that isn't here.
+    const early = statesOf(/^[\w.-]+$/.test(wanted ?? '') ? wanted : first).catch(() => null);
     const catalogue = await fetchJson(new URL('data/catalogue.json', ROOT).href);
     useSentences(catalogue.sentences);
-    const wanted = asked().get('experiment');
-    const name = catalogue.experiments.includes(wanted) ? wanted : catalogue.experiments[0];
-    const data = await fetchJson(new URL(`data/${encodeURIComponent(name)}/states.json`, ROOT).href);
+    const name = catalogue.experiments.includes(wanted) ? wanted : first, loaded = await early;
+    const data = loaded?.name === name ? loaded : await statesOf(name);
     state = { catalogue, data };
     if (!wanted) change({ experiment: name }, true);
     draw();

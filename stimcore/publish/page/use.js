@@ -8,11 +8,15 @@ export function useIt(here, main) {
   const { data, methods } = here;
   document.body.dataset.ready = 'true';
   main.append(make('h1', '', 'Use it'), paragraph(say('lead_use_it')));
+  const tables = make('div', 'two');
+  main.append(tables);
   for (const method of methods) {
     const { front, unit } = method.files;
     if (!front.length) continue;
-    main.append(make('h2', '', `${method.glyph} ${method.label}`));
-    main.append(table(['File', 'Right', unit, 'Parameters'], front.map((entry) => {
+    const box = make('section');
+    tables.append(box);
+    box.append(make('h2', '', `${method.glyph} ${method.label}`));
+    box.append(table(['File', 'Right', unit, 'Parameters'], front.map((entry) => {
       const a = make('a', '', `Download ${entry.name}`);
       a.href = new URL(`data/${encodeURIComponent(data.name)}/${encodeURIComponent(method.name)}/download/${encodeURIComponent(entry.file)}`, ROOT).href;
       a.download = entry.file;
