@@ -61,7 +61,7 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
   if (canCompute) settings.append(tick);
 
   const linkHost = make('div');
-  if (data.lesson) head.prepend(Object.assign(button('Lesson in five steps', () => { step = 1; drawSide(); }, 'primary'), { id: 'lesson' }));
+  if (data.lesson) head.prepend(Object.assign(button('Lesson in five steps', () => turn(1), 'primary'), { id: 'lesson' }));
   head.append(button(large ? 'Leave teacher view' : 'Teacher view', () => { change({ view: large ? null : 'class' }); redraw(); }), linkHost);
 
   // --- edits ---
@@ -220,10 +220,18 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
     else if (canCompute) wallNote.append(button(`What do they say to ${data.wall.pictures.length} test pictures?`, askPictures), paragraph('Runs the networks in this browser; the first time it loads them.', 'quiet'));
   }
 
+  function turn(number) {
+    step = number;
+    drawSide();
+    const panel = side.querySelector('.panel');
+    panel?.focus({ preventScroll: true });
+    panel?.scrollIntoView({ block: 'nearest' }); // on a phone the button is far below
+  }
+
   function lessonPanel() {
     const { steps, question, replies, right } = data.lesson, now = steps[step - 1], panel = make('section', 'panel'), row = make('div', 'row');
-    const turn = (number) => { step = number; drawSide(); };
     panel.setAttribute('aria-label', 'Lesson');
+    panel.tabIndex = -1;
     panel.append(make('h2', '', `${step} of ${steps.length}: ${now.title}`), paragraph(now.text));
     if (step === steps.length) {
       const fieldset = make('fieldset'), reply = make('p', 'quiet');
@@ -237,7 +245,12 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
       }
       panel.append(fieldset, reply);
     }
-    if (now.edit) row.append(button(now.edit.label, () => edit(now.edit.text), 'primary'));
+    if (now.edit) {
+      row.append(button(now.edit.label, () => {
+        edit(now.edit.text);
+        says.scrollIntoView({ block: 'nearest' }); // on a phone the finding is above the lesson
+      }, 'primary'));
+    }
     row.append(Object.assign(button('Back', () => turn(step - 1)), { disabled: step === 1 }));
     if (step < steps.length) row.append(button('Next', () => turn(step + 1)));
     row.append(button('Close the lesson', () => turn(0)));
