@@ -13,8 +13,8 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from app import arrangement
 from stimcore.subnets.topology import Topology
+from stimcore.web import arrangement
 
 Group = TypeVar("Group")
 Value = TypeVar("Value")
