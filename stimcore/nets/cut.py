@@ -58,6 +58,7 @@ def cut(net: StagedNet, spec: Spec) -> StagedNet:
         axes=net.axes_by_kind,
         input_shape=net.input_shape,
         num_classes=net.num_classes,
+        channels_last=net.channels_last,
         # the copies are other objects than the originals: look each branch end up by its name within its block
         branch_ends={
             new_number[block]: modules[PartName.block(block)].get_submodule(name)

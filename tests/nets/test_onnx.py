@@ -44,7 +44,7 @@ def some_specs(net: StagedNet) -> list[Spec]:
 
 def test_every_family_in_onnxruntime(family: StagedNet) -> None:
     """With the trained statistics, folded and not."""
-    images = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    images = torch.randn(4, *family.input_shape, generator=torch.Generator().manual_seed(2))
     model, parts = network_graph(family)
     graph = MainGraph(model, parts, family.topology)
     for spec in some_specs(family):
