@@ -41,7 +41,7 @@ def export_part(name: PartName, module: nn.Module, example: Tensor) -> onnx.Mode
     Raises:
         UsageError: The part can't be exported, uses a batch norm twice, or has one that is no module of its own.
     """
-    calls = _norm_calls(module.eval(), example)
+    calls = norm_calls(module.eval(), example)
     uses = Counter(norm for norm, _ in calls)
     if repeated := [norm for norm, count in uses.items() if count > 1]:
         raise UsageError(
@@ -148,7 +148,7 @@ def _check_part(name: PartName, module: nn.Module, model: onnx.ModelProto, x: Te
 
 
 @torch.no_grad()
-def _norm_calls(module: nn.Module, example: Tensor) -> list[tuple[_BatchNorm, torch.Size]]:
+def norm_calls(module: nn.Module, example: Tensor) -> list[tuple[_BatchNorm, torch.Size]]:
     """Return the batch norms that run in one forward of a module, in order, each with the shape of its input."""
     calls: list[tuple[_BatchNorm, torch.Size]] = []
 
