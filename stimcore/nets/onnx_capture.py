@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from stimcore.errors import Unavailable, UsageError
-from stimcore.nets.onnx_part import OPSET, describe_norms, norm_calls
+from stimcore.nets.onnx_part import OPSET, describe_norms, unique_norm_calls
 from stimcore.nets.staged import StagedNet
 
 INPUT, OUTPUT = "x", "y"
@@ -58,7 +58,7 @@ def captured_parts(net: StagedNet) -> list[onnx.ModelProto]:
     calls = []
     with torch.no_grad():
         for part in route:
-            calls.append(norm_calls(part.name, part.module.eval(), x))
+            calls.append(unique_norm_calls(part.name, part.module.eval(), x))
             x = part.module(x)
     captured = _capture(net, [part.module for part in route])
     graph = captured.graph
