@@ -9,9 +9,10 @@ from stimcore.data.subset import stratified
 from stimcore.errors import UsageError
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
+from stimcore.export.graphs import GraphExporter
 from stimcore.methods.table import short_name
 from stimcore.runs.trained_run import open_run
-from stimcore.subnets.families import ordered
+from stimcore.subnets.families import count_ordered, ordered
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 
@@ -29,6 +30,7 @@ class ExportRequest:
         data_root: Folder of the data set, where it is another one than during the run.
         jobs: Files that are checked at once.
         trust_code: Whether modules that the run names as its network and its method may be imported.
+        graphs: torch's exporter that turns the modules into graphs.
         max_images: Evaluation images, the same share of every class; all when None.
     """
 
@@ -40,7 +42,12 @@ class ExportRequest:
     data_root: Path | None = None
     jobs: int = 1
     trust_code: bool = False
+    graphs: GraphExporter = "torch.export"
     max_images: int | None = None
+
+
+MOST_FILES = 10_000
+"""Ordered sub-networks that are all listed when nothing else is asked for."""
 
 
 def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
@@ -76,8 +83,8 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
     name = request.name or bundle_name(run.name or base, run.seed)
     if name.startswith(".") or Path(name).name != name:
         raise UsageError(f"a bundle named '{name}'", allowed="letters, digits, dots and dashes, not beginning with a dot")
-    exporter = Exporter(trained, experiment, name, spec=spec, jobs=request.jobs)
-    return exporter, _listed_specs(topology, request.subnets)
+    exporter = Exporter(trained, experiment, name, spec=spec, jobs=request.jobs, graphs=request.graphs)
+    return exporter, listed_specs(topology, request.subnets)
 
 
 def bundle_name(run_name: str, seed: int) -> str:
@@ -90,7 +97,18 @@ def bundle_name(run_name: str, seed: int) -> str:
     return run_name if seed == 0 else f"{run_name}-seed{seed}"
 
 
-def _listed_specs(topology: Topology, wanted: Sequence[str]) -> list[Spec]:
+def listed_specs(topology: Topology, wanted: Sequence[str]) -> list[Spec]:
+    """Return the sub-networks to list: all ordered ones, or those of the given specs.
+
+    Raises:
+        UsageError: There are more than `MOST_FILES` ordered ones, or the network has no such sub-network.
+    """
     if "ordered" in wanted:
+        if (number := count_ordered(topology)) > MOST_FILES:
+            raise UsageError(
+                f"{number:,} ordered sub-networks of {topology.network}, a file for each",
+                allowed=f"at most {MOST_FILES:,} files",
+                todo="Name those that you want: --subnets main d1-1-1-1. Any other can be built from the bundle later.",
+            )
         return list(ordered(topology))
     return [topology.parse(text) for text in wanted]
