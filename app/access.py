@@ -6,16 +6,23 @@ address under which the dashboard is really offered.
 """
 
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
 import streamlit as st
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+from streamlit import config
 
+log = logging.getLogger("stimcore.app")
 HOSTS_VARIABLE = "STIMCORE_HOSTS"
 """Environment variable with further names of this dashboard, with commas: those under which a proxy offers it."""
+ADDRESS_VARIABLE = "STIMCORE_ADDRESS"
+"""Environment variable with the address under which others open the dashboard, where the machine's own is not the right one."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 POLICY_VIOLATION = 1008
 """Close code of a WebSocket that is refused, from RFC 6455."""
@@ -35,35 +42,62 @@ def is_local(address: str) -> bool:
 
 
 def own_names() -> frozenset[str]:
-    """Return the names under which a proxy offers this dashboard, from `STIMCORE_HOSTS`."""
-    return frozenset(name.strip().lower() for name in os.environ.get(HOSTS_VARIABLE, "").split(",") if name.strip())
+    """Return the names under which a proxy offers this dashboard: those in `STIMCORE_HOSTS` and in Streamlit's options."""
+    names = [*os.environ.get(HOSTS_VARIABLE, "").split(","), str(config.get_option("browser.serverAddress") or "")]
+    return frozenset(name.strip().lower() for name in names if name.strip()) - LOOPBACK
 
 
-def allows(address: str, names: Collection[str], host: str, origin: str) -> bool:
-    """Return whether a request may be answered.
+def answers_under(host: str, address: str, names: Collection[str]) -> bool:
+    """Return whether the dashboard answers a request for this host.
 
     Args:
+        host: The request's `Host`; empty where there is none.
         address: Address that the dashboard listens on.
         names: Further names of the dashboard.
-        host: The request's `Host`; empty where there is none.
-        origin: The request's `Origin`; empty where there is none.
 
     Example:
-        >>> allows("127.0.0.1", (), "localhost:8501", "http://localhost:8501")
-        True
-        >>> allows("127.0.0.1", (), "evil.example", ""), allows("127.0.0.1", (), "localhost:8501", "https://evil.example")
-        (False, False)
-        >>> allows("0.0.0.0", (), "192.168.1.7:8501", "http://192.168.1.7:8501"), allows("0.0.0.0", (), "evil.example", "")
+        >>> answers_under("localhost:8501", "127.0.0.1", ()), answers_under("evil.example", "127.0.0.1", ())
+        (True, False)
+        >>> answers_under("192.168.1.7:8501", "0.0.0.0", ()), answers_under("evil.example", "0.0.0.0", ())
         (True, False)
     """
     name = _name(f"//{host}")
-    if name not in names and name not in LOOPBACK and (is_local(address) or not _is_offered(name)):
+    return name in names or name in LOOPBACK or (not is_local(address) and _is_offered(name))
+
+
+def accepts_page(origin: str, host: str, names: Collection[str]) -> bool:
+    """Return whether a web page may connect to the dashboard.
+
+    A page may if it comes from the address at which its request arrives, provided that this is no name that its owner can turn
+    to any machine (DNS rebinding), or from a name of the dashboard. A tab on this machine may use another of its names.
+
+    Args:
+        origin: The request's `Origin`: scheme, host and port of the page.
+        host: The request's `Host`.
+        names: Further names of the dashboard, and of pages that may connect to it.
+
+    Example:
+        >>> host = "localhost:8501"
+        >>> accepts_page("http://127.0.0.1:8501", host, ()), accepts_page("https://evil.example", host, ())
+        (True, False)
+    """
+    page, name = _name(origin), _name(f"//{host}")
+    return page in names or (page in LOOPBACK and name in LOOPBACK) or (page == name and _is_offered(page))
+
+
+def is_this_machine() -> bool:
+    """Return whether the visitor's browser runs on the machine of the dashboard.
+
+    A proxy on this machine connects from here for everybody. It gives itself away by the name that it passes on, or by a header
+    with the address that it connects for.
+    """
+    headers = st.context.headers
+    if any(headers.get(name) for name in ("X-Forwarded-For", "Forwarded", "X-Real-Ip", "Via")):
         return False
-    if not origin:
-        return True
-    other = _name(origin)
-    # A tab on this machine may use another name of it than the page does; any other page must come from where it calls.
-    return other == name or other in names or (other in LOOPBACK and name in LOOPBACK)
+    address = st.context.ip_address  # None for a browser on this machine
+    if isinstance(address, str) and not is_local(address):
+        return False
+    return _name(f"//{headers.get('Host') or 'localhost'}") in LOOPBACK
 
 
 def network_address() -> str:
@@ -85,15 +119,42 @@ def announcement(address: str, port: int) -> str:
         >>> announcement("192.168.1.7", 8501)
         'Everybody in this network can open the dashboard at http://192.168.1.7:8501 (there is no login).'
     """
+    url = url_for_others(address, port)
+    return f"Everybody in this network can open the dashboard at {url} (there is no login)." if url else ""
+
+
+def url_for_others(address: str, port: int, path: str = "") -> str:
+    """Return where other machines open the dashboard; empty when they can't.
+
+    Args:
+        address: Address that the dashboard listens on.
+        port: Its port.
+        path: Path under which a proxy serves it, without slashes around it.
+
+    Example:
+        >>> url_for_others("192.168.1.7", 8501, "class"), url_for_others("127.0.0.1", 8501)
+        ('http://192.168.1.7:8501/class', '')
+    """
     if is_local(address):
         return ""
     shown = network_address() if address in ("", "0.0.0.0", "::") else address
-    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
-    return f"Everybody in this network can open the dashboard at {url} (there is no login)."
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}" + (f"/{path}" if path else "")
+
+
+def shared_address() -> str:
+    """Return the address of this dashboard for others: that of `STIMCORE_ADDRESS`, else this machine's in its network.
+
+    It is empty where the dashboard listens on this machine alone.
+    """
+    given = os.environ.get(ADDRESS_VARIABLE, "").strip().rstrip("/")
+    if given:
+        return given if "://" in given else f"http://{given}"
+    path = str(config.get_option("server.baseUrlPath") or "").strip("/")
+    return url_for_others(str(config.get_option("server.address") or ""), int(config.get_option("server.port")), path)
 
 
 class HostCheck:
-    """Answers only requests that name this dashboard; see `allows`.
+    """Answers only requests for this dashboard; see `answers_under`.
 
     Args:
         app: The inner application.
@@ -101,26 +162,59 @@ class HostCheck:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app, self.names = app, own_names()
-        self.address = str(st.get_option("server.address") or "")
+        self.address = str(config.get_option("server.address") or "")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] not in ("http", "websocket") or answers_under(_header(scope, b"host"), self.address, self.names):
             await self.app(scope, receive, send)
-            return
-        headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
-        if allows(self.address, self.names, headers.get(b"host", ""), headers.get(b"origin", "")):
-            if scope["type"] == "websocket":
-                # Streamlit would compare the origin with the address of this machine on the internet, and ask a service for it.
-                scope = {**scope, "headers": [(key, value) for key, value in scope["headers"] if key != b"origin"]}
-            await self.app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
         else:
-            body = f"This dashboard does not answer under this name. Its operator can add it to {HOSTS_VARIABLE}.".encode()
-            head = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-            await send({"type": "http.response.start", "status": 403, "headers": head})
-            await send({"type": "http.response.body", "body": body})
+            reason = f"This dashboard does not answer under this name. Its operator can add it to {HOSTS_VARIABLE}."
+            await _refuse(reason, scope, receive, send)
+
+
+class OriginCheck:
+    """Refuses web pages of other sites, which could otherwise connect to it in a visitor's browser; see `accepts_page`.
+
+    Streamlit would do it, and asks the internet for this machine's address first. Here the decision needs no network, and
+    Streamlit then sees an origin that it accepts without a question.
+
+    Because every upload passes here, it needs no cookie against forged requests, and works in a frame where a browser keeps
+    cookies of third parties from it.
+
+    Args:
+        app: The inner application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request of an accepted page on, and refuse that of another."""
+        origin = _header(scope, b"origin") if scope["type"] in ("http", "websocket") else ""
+        if origin:
+            names = own_names() | {_name(str(one)) for one in config.get_option("server.corsAllowedOrigins") or ()}
+            if config.get_option("server.enableCORS") and not accepts_page(origin, _header(scope, b"host"), names):
+                log.warning(
+                    "refused a page of %r; 'server.corsAllowedOrigins' or %s can allow it", origin[:200], HOSTS_VARIABLE
+                )
+                await _refuse("A page of another site sent this request.", scope, receive, send)
+                return
+            kept = [(name, value) for name, value in scope["headers"] if name != b"origin"]
+            scope = {**scope, "headers": [*kept, (b"origin", b"http://localhost")]}
+        await self.app(scope, receive, send)
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    """Return a header of a request; empty where it has none."""
+    return str(dict(scope["headers"]).get(name, b"").decode("latin-1"))
+
+
+async def _refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await WebSocketClose(POLICY_VIOLATION)(scope, receive, send)
+    else:
+        await PlainTextResponse(reason, status_code=403)(scope, receive, send)
 
 
 def _is_offered(name: str) -> bool:

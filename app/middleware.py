@@ -1,4 +1,4 @@
-"""Middleware of the dashboard's web application: names and origins it answers, compressed scripts, and security headers.
+"""Middleware of the dashboard's web application: who is answered (`app.access`), compressed scripts, and security headers.
 
 Streamlit serves its scripts uncompressed: thirty students who open a page with charts would load 220 MB over the network of
 their classroom, compressed it is 75 MB.
@@ -6,22 +6,16 @@ their classroom, compressed it is 75 MB.
 
 import functools
 import gzip
-import ipaddress
-import logging
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import anyio.to_thread
 import streamlit
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocketClose
 from streamlit import config
 
-from app.access import HostCheck, own_names
+from app.access import HostCheck, OriginCheck
 
-log = logging.getLogger("stimcore.app")
 _STATIC = (Path(streamlit.__file__).parent / "static").resolve()
 _TYPES = {".js": b"text/javascript", ".css": b"text/css"}
 _POLICY = (
@@ -33,7 +27,7 @@ _POLICY = (
 
 def middleware() -> list[Middleware]:
     """Return the middleware in the order in which a request passes it."""
-    return [Middleware(Headers), Middleware(HostCheck), Middleware(Origins), Middleware(CompressedStatic)]
+    return [Middleware(Headers), Middleware(HostCheck), Middleware(OriginCheck), Middleware(CompressedStatic)]
 
 
 @functools.cache
@@ -81,78 +75,6 @@ def _base() -> str:
     """Return the path under which a proxy serves the dashboard: `/class` for `server.baseUrlPath = "class"`, else nothing."""
     words = str(config.get_option("server.baseUrlPath") or "").strip("/")
     return f"/{words}" if words else ""
-
-
-class Origins:
-    """Refuses web pages of other sites, which could otherwise connect to the dashboard in a visitor's browser.
-
-    Streamlit would do it, and asks the internet for this machine's address first. Here the decision needs no network: a
-    page may connect if it comes from this machine, from the address at which the request arrived, provided that this is a
-    number and not a name that its owner can turn to any machine (DNS rebinding), or from an origin that is configured.
-    Streamlit then sees an origin that it accepts without a question.
-
-    Because every upload passes here, it needs no cookie against forged requests, and works in a frame where a browser keeps
-    cookies of third parties from it.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request of an accepted page on, and refuse that of another."""
-        origin = _header(scope, b"origin") if scope["type"] in ("http", "websocket") else ""
-        if origin:
-            if not _is_accepted(origin, _header(scope, b"host")):
-                await self._refuse(origin, scope, receive, send)
-                return
-            kept = [(name, value) for name, value in scope["headers"] if name != b"origin"]
-            scope = {**scope, "headers": [*kept, (b"origin", b"http://localhost")]}
-        await self.app(scope, receive, send)
-
-    async def _refuse(self, origin: str, scope: Scope, receive: Receive, send: Send) -> None:
-        log.warning("refused a page of %r; 'server.corsAllowedOrigins' or 'browser.serverAddress' can allow it", origin[:200])
-        if scope["type"] == "websocket":
-            await WebSocketClose(code=1008, reason="a page of another site")(scope, receive, send)
-        else:
-            await PlainTextResponse("A page of another site sent this request.", status_code=403)(scope, receive, send)
-
-
-def _is_accepted(origin: str, host: str) -> bool:
-    """Return whether a page may connect.
-
-    Args:
-        origin: The header `Origin`: scheme, host and port of the page.
-        host: The header `Host`: where the browser connected to.
-    """
-    if not config.get_option("server.enableCORS"):
-        return True
-    page = _hostname(origin)
-    configured = [config.get_option(name) for name in ("browser.serverAddress", "server.address")]
-    allowed = {"localhost", "127.0.0.1", "::1", *map(str, filter(None, configured))}
-    allowed |= own_names() | {_hostname(str(one)) for one in config.get_option("server.corsAllowedOrigins") or ()}
-    return page in allowed or (_is_number(page) and page == _hostname(f"//{host}"))
-
-
-def _hostname(url: str) -> str:
-    """Return the host of a URL; empty where there is none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_number(host: str) -> bool:
-    """Return whether a host is an IP address."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _header(scope: Scope, name: bytes) -> str:
-    values = [value for key, value in scope["headers"] if key == name]
-    return values[-1].decode("latin-1") if values else ""
 
 
 class Headers:

@@ -26,6 +26,7 @@ COMMANDS = {
     "sweep": "evaluate a family of sub-networks of a bundle",
     "serve": "answer requests for the networks of all bundles over HTTP",
     "report": "write the paper's tables and figures from bundles",
+    "publish": "write bundles as a web page that needs no server",
     "nets": "list networks and what they are made of",
     "recipes": "list recipes, or print one",
     "experiments": "list the experiments, or run one",

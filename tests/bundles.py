@@ -14,6 +14,7 @@ from stimcore.data.folder import image_folder
 from stimcore.data.normalise import Normalisation
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
+from stimcore.export.graphs import GraphExporter
 from stimcore.nets.catalogue import build
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
@@ -26,6 +27,10 @@ from stimcore.subnets.spec import Spec
 from stimcore.train.seeds import layers_seeded
 
 NUM_CLASSES = 5
+GRAPHS: GraphExporter = "torchscript"
+"""What writes the graphs of the tests: it takes tenths of a second. That both give the same is tested in tests/nets."""
+QUICKLY = ("--exporter", GRAPHS)
+"""The same as options of the command."""
 
 
 def random_net(network: str, side: int, seed: int) -> StagedNet:
@@ -90,7 +95,7 @@ def export_run(run_dir: Path, experiment_dir: Path, specs: list[Spec], *, name: 
     dataset = image_folder(Path(run.dataset.removeprefix("folder:")))
     normalisation = Normalisation(run.mean, run.std)
     experiment = shared_experiment(experiment_dir, dataset, trained.net.topology, normalisation, twin=False)
-    exporter = Exporter(trained, experiment, name or run.method)
+    exporter = Exporter(trained, experiment, name or run.method, graphs=GRAPHS)
     assert exporter.export(specs) == []
     return open_bundle(exporter.target)
 
@@ -119,4 +124,13 @@ def reference_inputs(bundle: Bundle) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(experiment.normalise(calibration)), torch.from_numpy(experiment.normalise(images))
 
 
-__all__ = ["export_run", "random_net", "reference_inputs", "small_experiment", "write_pictures", "write_run"]
+__all__ = [
+    "GRAPHS",
+    "QUICKLY",
+    "export_run",
+    "random_net",
+    "reference_inputs",
+    "small_experiment",
+    "write_pictures",
+    "write_run",
+]

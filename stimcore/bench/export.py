@@ -54,7 +54,7 @@ def run(settings: Settings) -> dict[str, Any]:
     drawn = random.Random(0).sample(specs, min(settings.sample, len(specs)))
     with tempfile.TemporaryDirectory() as folder:
         bundle = random_bundle(Path(folder), net, images=8, calibration=64)
-        model, _ = network_graph(net)
+        model, _ = network_graph(net, "torchscript")
         inline = [t.name for t in model.graph.initializer if t.name.endswith((".mean", ".var"))]
         store = len(externalise(model, "weights.bin", inline))
         places = {t.name: t for t in model.graph.initializer if t.name not in inline}

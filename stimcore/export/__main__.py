@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tqdm import tqdm
 
@@ -20,6 +20,7 @@ from stimcore.bundle import Bundle, open_bundle
 from stimcore.errors import UsageError
 from stimcore.export import latency
 from stimcore.export.exporter import OnProgress
+from stimcore.export.graphs import GraphExporter
 from stimcore.export.request import ExportRequest, prepare
 from stimcore.export.standalone import FOLDER, write_standalone
 from stimcore.export.triton import write_repository
@@ -39,6 +40,12 @@ def parser() -> cli.Parser:
     line.add_argument("--as", dest="twin", metavar="SPEC", help="sub-network of the experiment's network that this one is")
     line.add_argument("--data-root", type=Path, metavar="DIR", help="where the data set is")
     line.add_argument("--jobs", type=int, default=1, metavar="N", help="files that are checked at once (default: %(default)s)")
+    line.add_argument(
+        "--exporter",
+        choices=get_args(GraphExporter),
+        default="torch.export",
+        help="of torch, for the graphs: its current one, or the older, quicker and deprecated one (default: %(default)s)",
+    )
     line.add_argument("--standalone", action="store_true", help="also one self-contained file per network, batch norms folded")
     line.add_argument("--fp16", action="store_true", help="also self-contained files in half precision")
     line.add_argument(
@@ -125,6 +132,7 @@ def _request(options: argparse.Namespace) -> ExportRequest:
         data_root=options.data_root,
         jobs=options.jobs,
         trust_code=options.trust_code,
+        graphs=options.exporter,
     )
 
 

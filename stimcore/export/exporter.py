@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from stimcore.bundle.store import recover, writing
 from stimcore.engine.provider import file_session
 from stimcore.engine.walls import refresh_walls, wall_images
 from stimcore.errors import BundleError, ParityError
+from stimcore.export.graphs import GraphExporter
 from stimcore.export.networks import NetworkWriter, SharedFiles, file_name, write_shared_files
 from stimcore.export.parity import FLOAT32, Parity
 from stimcore.export.unfinished import CheckedNetwork, UnfinishedBundle
@@ -53,16 +55,24 @@ class Exporter:
         name: Folder of the bundle.
         spec: For a twin the sub-network of the experiment's network that it equals; None for the whole network.
         jobs: Files that are checked at once.
+        graphs: torch's exporter that turns the modules into graphs.
 
     Attributes:
         target: Folder of the bundle.
     """
 
     def __init__(
-        self, trained: TrainedRun, experiment: Experiment, name: str, *, spec: Spec | None = None, jobs: int = 1
+        self,
+        trained: TrainedRun,
+        experiment: Experiment,
+        name: str,
+        *,
+        spec: Spec | None = None,
+        jobs: int = 1,
+        graphs: GraphExporter = "torch.export",
     ) -> None:
         self.trained, self._net, self._experiment = trained, trained.net.eval(), experiment
-        self._spec, self._jobs = spec, jobs
+        self._spec, self._jobs, self._graphs = spec, jobs, graphs
         self.target = experiment.path / name
 
     def export(self, specs: Sequence[Spec], on_progress: OnProgress = ignore_progress) -> list[str]:
@@ -98,7 +108,7 @@ class Exporter:
             self.target.with_name(f".{self.target.name}.part"), sources, images=len(self._experiment.evaluation[1])
         )
         finished = part.resume()
-        shared = write_shared_files(self._net, part.path)
+        shared = write_shared_files(self._net, part.path, self._graphs)
         manifest = self._manifest(part, shared, sources)
         writer = NetworkWriter(self._net, self._experiment, part.path, manifest, shared, self._jobs)
         names = {file_name(self._net.topology, spec): spec for spec in wanted}
@@ -121,7 +131,7 @@ class Exporter:
             "run": files.sha256(self.trained.folder / "run.json"),
             "experiment": self._experiment.sha256,
             "specs": [str(spec) for spec in wanted],
-            "program": _program(),
+            "program": f"stimcore {stimcore.__version__} ({self._graphs})",
             "versions": _versions(),
         }
 
@@ -234,9 +244,6 @@ def _remove_failed(part: UnfinishedBundle, finished: dict[str, CheckedNetwork]) 
     return complaints
 
 
-def _program() -> str:
-    return f"stimcore {stimcore.__version__}"
-
-
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("onnx", "torch", "numpy")} | {"onnxruntime": ort.__version__}
+    names = ["onnx", "torch", "numpy", *(["onnxscript"] if find_spec("onnxscript") else [])]
+    return {name: version(name) for name in names} | {"onnxruntime": ort.__version__}

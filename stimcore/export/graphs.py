@@ -5,7 +5,8 @@ norm has its statistics in constants `NODE.mean` and `NODE.var` that no other no
 tensor.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import onnx
 import torch
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from stimcore.bundle import PartEntry
 from stimcore.engine.graph.compose import IR_VERSION
+from stimcore.nets.onnx_capture import captured_parts
 from stimcore.nets.onnx_part import OPSET, export_part
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.part_name import PartName
@@ -20,12 +22,17 @@ from stimcore.subnets.part_name import PartName
 STATISTICS = (".mean", ".var")
 """Endings of the constants that hold batch-norm statistics."""
 
+GraphExporter = Literal["torch.export", "torchscript"]
+"""What turns modules into graphs: torch's current exporter, which captures whole networks and takes seconds, or its older one,
+which traces part by part in tenths of a second and is deprecated. Both give the same counts."""
 
-def network_graph(net: StagedNet) -> tuple[onnx.ModelProto, list[PartEntry]]:
+
+def network_graph(net: StagedNet, exporter: GraphExporter = "torch.export") -> tuple[onnx.ModelProto, list[PartEntry]]:
     """Return the main network as one graph, and the entries of its parts for the manifest.
 
     Args:
         net: In evaluation mode.
+        exporter: torch's exporter that is used.
 
     Raises:
         UsageError: A part can't be exported; the message names it.
@@ -33,14 +40,13 @@ def network_graph(net: StagedNet) -> tuple[onnx.ModelProto, list[PartEntry]]:
     nodes: list[onnx.NodeProto] = []
     weights: dict[str, TensorProto] = {}
     parts: list[PartEntry] = []
-    # two images: exporters may take a batch of one for a constant
     x = torch.zeros(2, *net.input_shape)
     border = "images"
     hints: list[onnx.ValueInfoProto] = []
     route = net.route(net.topology.full)
-    for number, part in enumerate(route, 1):
+    for number, (part, model) in enumerate(zip(route, _part_models(net, exporter), strict=True), 1):
+        graph = model.graph
         end = "logits" if number == len(route) else f"{part.name}:out"
-        graph = export_part(part.name, part.module, x).graph
         _rename(graph, part.name, {graph.input[0].name: border, graph.output[0].name: end})
         hints += graph.value_info
         stored = {tensor.name: tensor for tensor in graph.initializer}
@@ -67,14 +73,28 @@ def network_graph(net: StagedNet) -> tuple[onnx.ModelProto, list[PartEntry]]:
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", net.num_classes])],
         [weights[name] for name in sorted(read & set(weights))],
     )
-    model = helper.make_model(
+    whole = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="stimcore"
     )
     # shape inference does not follow every calculation of a shape (in attention, say): where it ends, the shape is written down
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info
+    inferred = onnx.shape_inference.infer_shapes(whole, data_prop=True).graph.value_info
     known = {info.name for info in inferred if len(info.type.tensor_type.shape.dim) and _is_known(info)}
-    model.graph.value_info.extend(info for info in hints[:-1] if info.name not in known)
-    return model, parts
+    whole.graph.value_info.extend(info for info in hints[:-1] if info.name not in known)
+    return whole, parts
+
+
+def _part_models(net: StagedNet, exporter: GraphExporter) -> Iterator[onnx.ModelProto]:
+    """Yield the graphs of the parts of the main network."""
+    if exporter == "torch.export":
+        yield from captured_parts(net)
+        return
+    # two images: exporters may take a batch of one for a constant
+    x = torch.zeros(2, *net.input_shape)
+    for part in net.route(net.topology.full):
+        model = export_part(part.name, part.module, x)
+        with torch.no_grad():
+            x = part.module(x)
+        yield model
 
 
 def _is_known(info: onnx.ValueInfoProto) -> bool:

@@ -18,7 +18,7 @@ from stimcore.bundle.manifest import MAIN
 from stimcore.engine.engine import Engine
 from stimcore.engine.metadata import Measured, add_metadata
 from stimcore.engine.provider import file_session
-from stimcore.export.graphs import externalise, is_statistics, network_graph
+from stimcore.export.graphs import GraphExporter, externalise, is_statistics, network_graph
 from stimcore.export.parity import Floats, Parity, evaluation_logits
 from stimcore.export.unfinished import CheckedNetwork
 from stimcore.nets.cost import Costs
@@ -58,9 +58,18 @@ class SharedFiles:
     shapes: Sequence[onnx.ValueInfoProto] = ()
 
 
-def write_shared_files(net: StagedNet, folder: Path) -> SharedFiles:
-    """Write `weights.bin` and `statistics.npz`."""
-    model, parts = network_graph(net)
+def write_shared_files(net: StagedNet, folder: Path, graphs: GraphExporter = "torch.export") -> SharedFiles:
+    """Write `weights.bin` and `statistics.npz`.
+
+    Args:
+        net: The trained network, in evaluation mode.
+        folder: Where the files go.
+        graphs: torch's exporter that turns the modules into graphs.
+
+    Raises:
+        UsageError: A part can't be exported.
+    """
+    model, parts = network_graph(net, graphs)
     inline = [tensor.name for tensor in model.graph.initializer if is_statistics(tensor)]
     arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name in inline}
     with files.replacing(folder / STATISTICS) as temporary, temporary.open("wb") as handle:

@@ -8,6 +8,7 @@ from stimcore.data.normalise import Normalisation
 from stimcore.errors import UsageError
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
+from stimcore.export.graphs import GraphExporter
 from stimcore.methods.table import short_name
 from stimcore.runs.trained_run import open_run
 from stimcore.subnets.families import count_ordered, ordered
@@ -28,6 +29,7 @@ class ExportRequest:
         data_root: Folder of the data set, where it is another one than during the run.
         jobs: Files that are checked at once.
         trust_code: Whether modules that the run names as its network and its method may be imported.
+        graphs: torch's exporter that turns the modules into graphs.
     """
 
     run_dir: Path
@@ -38,6 +40,7 @@ class ExportRequest:
     data_root: Path | None = None
     jobs: int = 1
     trust_code: bool = False
+    graphs: GraphExporter = "torch.export"
 
 
 MOST_FILES = 10_000
@@ -74,7 +77,7 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
     name = request.name or bundle_name(run.name or base, run.seed)
     if name.startswith(".") or Path(name).name != name:
         raise UsageError(f"a bundle named '{name}'", allowed="letters, digits, dots and dashes, not beginning with a dot")
-    exporter = Exporter(trained, experiment, name, spec=spec, jobs=request.jobs)
+    exporter = Exporter(trained, experiment, name, spec=spec, jobs=request.jobs, graphs=request.graphs)
     return exporter, listed_specs(topology, request.subnets)
 
 

@@ -60,7 +60,7 @@ class Narrowed(nn.Module):
         # functional_call runs the module's forward with `slices` in place of the tensors of the same keys
         out = cast(Tensor, functional_call(self.module, slices, (x,)))
         if any(norm.training and norm.track_running_stats for norm in batch_norms(self.module)):
-            # `data` has a version counter of its own: backward of the whole part also refuses buffers that were written to,
+            # `data` has a version counter of its own: the backward of the whole part also refuses buffers that were written to,
             # although in training mode it reads the statistics of the batch alone
             self._write({key: slices[key] for key in buffers if key in slices}, {key: t.data for key, t in buffers.items()})
         return out

@@ -1,8 +1,8 @@
 """Torch networks out of bundles: the weights of `main.onnx` under the keys of the network that they were exported from.
 
-The exporter names a constant after its part and its key there, `block3/conv1.weight`. Two equal tensors of a part are stored
-once. The key that was lost is found again by exporting a fresh network, whose weights all differ, and by reading both graphs
-node by node.
+The exporter names a constant after its part and its key there, `block3/conv1.weight`. torch's older exporter stores two equal
+tensors of a part once. The key that was lost is found again by exporting a fresh network, whose weights all differ, and by
+reading both graphs node by node.
 """
 
 import copy
@@ -161,7 +161,9 @@ def _load_part(bundle: Bundle, part: Part, constants: dict[str, Tensor], nodes: 
     parameters = dict(part.module.named_parameters())
     values = {key: constants[f"{part.name}/{key}"] for key in parameters if f"{part.name}/{key}" in constants}
     if missing := set(parameters) - set(values):
-        places = _places(part, nodes, example)
+        # torch.export stores every parameter that is read under its own name
+        stores_all = "(torch.export)" in (bundle.manifest.exporter or "")
+        places = dict.fromkeys(missing, "") if stores_all else _places(part, nodes, example)
         if missing - set(places):
             raise BundleError(
                 f"{bundle.path / MAIN} lacks {part.name}/{min(missing - set(places))}",

@@ -13,6 +13,8 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from stimcore.errors import Unavailable, UsageError
 
 T = TypeVar("T")
+CONNECT_S = 10.0
+"""Seconds within which a scheduler has to answer."""
 RETRIES = 2
 """Times that a piece runs again after its process died."""
 
@@ -81,7 +83,7 @@ def _on_dask(function: Callable[..., T], pieces: Sequence[tuple[Any, ...]], sche
     except ImportError as reason:
         raise Unavailable("--scheduler needs the package 'distributed'", todo="pip install distributed") from reason
     try:
-        client = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]  # dask has no annotations
+        client = Client(scheduler, timeout=CONNECT_S)  # type: ignore[no-untyped-call]  # dask has no annotations
     except OSError as reason:
         raise Unavailable(f"no scheduler answers at {scheduler}", todo="'dask scheduler' starts one.") from reason
     with client:

@@ -14,7 +14,7 @@ from stimcore.methods.base import Method
 from stimcore.methods.table import is_own_method
 from stimcore.nets.catalogue import build, is_own
 from stimcore.nets.cut import cut
-from stimcore.nets.onnx_part import check_exportable
+from stimcore.nets.exportable import check_exportable
 from stimcore.nets.staged import StagedNet
 from stimcore.recipes.recipe import Recipe
 from stimcore.runs import checkpoint

@@ -38,7 +38,7 @@ HOSTILE = {
     "unknown parameters": (f"/?__proto__=1&{IMG}={IMG}&embed=true&embed_options=dark_theme&constructor=x", WHOLE),
     "a sub-network that isn't there": (f"/subnetworks?subnet={IMG}", FRAMED),
     "a block that is no number": (f"/damage?block=NaN&block=-1e999&block={SCRIPT}", FRAMED),
-    "runs that aren't there": (f"/training?runs=../../etc&runs={IMG}", FRAMED),
+    "runs that aren't there": (f"/train?runs=../../etc&runs={IMG}", FRAMED),
     "a negative budget": ("/use-it?budget=-1&sample=-1", FRAMED),
     "a budget that is no number": (f"/use-it?budget=Infinity&budget={IMG}&sample=NaN&sample={SCRIPT}", FRAMED),
     "an image beyond the last": ("/use-it?budget=1e308&sample=99999999999999999999", FRAMED),
@@ -163,7 +163,7 @@ ACTS: dict[str, Callable[[Page], None]] = {
     "Break it": on_break_it,
     "Sub-networks": lambda page: choose(page, "Sub-network", "d2-3-1"),
     "Damage": lambda page: choose(page, "Block", "8"),
-    "Training": lambda page: page.get_by_role("button", name="Leave teacher view").or_(page.locator("h1")).first.click(),
+    "Train": lambda page: page.get_by_role("button", name="Leave teacher view").or_(page.locator("h1")).first.click(),
     "Use it": on_use_it,
 }
 """What is done on a page before its address is opened in another browser."""
@@ -182,7 +182,7 @@ LOOK = """() => {
 }"""
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [name if name == "Damage" else pytest.param(name, marks=pytest.mark.slow) for name in PAGES])
 def test_an_address_shows_the_same_in_another_browser(browser: Browser, served: Dashboard, name: str) -> None:
     def settle(page: Page) -> None:
         expect(page.get_by_text(re.compile(FRAMED))).to_be_visible(timeout=60_000)
@@ -212,6 +212,7 @@ def test_an_address_shows_the_same_in_another_browser(browser: Browser, served: 
     assert seen["figures"] or name == "Break it"
 
 
+@pytest.mark.slow
 def test_experiment_and_methods_go_with_the_address_from_page_to_page(visit: Page, served: Dashboard, browser: Browser) -> None:
     visit.goto(served.url)
     choose(visit, "Experiment", "small")

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import streamlit
 from streamlit.errors import StreamlitInvalidLayoutContextError
 
 from app.panels import answers
@@ -23,7 +24,7 @@ def test_a_page_that_was_cut_short_runs_again(monkeypatch: pytest.MonkeyPatch) -
         raise RunsAgain
 
     monkeypatch.setattr(answers, "_headline", lambda *_: "")
-    monkeypatch.setattr(answers.st, "rerun", rerun)
+    monkeypatch.setattr(streamlit, "rerun", rerun)
     here, question, place = SimpleNamespace(methods=[]), SimpleNamespace(keys=[]), SimpleNamespace(markdown=refuse)
     with pytest.raises(RunsAgain):
         answers.draw_answers(cast(Any, here), cast(Any, question), cast(Any, place), polling=True)

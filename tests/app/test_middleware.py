@@ -10,7 +10,8 @@ import pytest
 import streamlit
 from streamlit import config, net_util
 
-from app.middleware import CompressedStatic, Headers, Origins
+from app.access import OriginCheck
+from app.middleware import CompressedStatic, Headers
 
 STATIC = Path(streamlit.__file__).parent / "static" / "static"
 SCRIPT = next(iter(sorted((STATIC / "js").glob("index.*.js"))))
@@ -106,7 +107,7 @@ def connect(origin: str | None, host: str, kind: str = "websocket") -> tuple[str
     headers = [(b"host", host.encode()), *([(b"origin", origin.encode())] if origin is not None else [])]
     scope = {"type": kind, "method": "PUT", "path": "/_stcore/stream", "headers": headers}
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, Origins(inner)(scope, receive, send)).result()  # type: ignore[arg-type]  # plain dictionaries
+        pool.submit(asyncio.run, OriginCheck(inner)(scope, receive, send)).result()  # type: ignore[arg-type]  # plain dictionaries
     return sent[0]["type"], "".join(seen)
 
 
@@ -119,6 +120,7 @@ def connect(origin: str | None, host: str, kind: str = "websocket") -> tuple[str
         ("http://[::1]:8501", "[::1]:8501", True),
         ("http://192.168.7.5:8501", "192.168.7.5:8501", True),
         ("http://192.168.7.6:8501", "192.168.7.5:8501", False),
+        ("http://localhost:8501", "192.168.7.5:8501", False),  # a page on the visitor's own machine
         ("http://evil.example", "127.0.0.1:8501", False),
         ("http://evil.example:8501", "evil.example:8501", False),  # a name that was turned to this machine
         ("https://class.example", "127.0.0.1:8501", True),

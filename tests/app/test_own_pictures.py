@@ -25,6 +25,7 @@ from stimcore.export.uint8_input import as_pixels
 from stimcore.serve.types import ClassifyRequest
 from stimcore.train import __main__ as train
 from tests.app.browsing import dashboard, tab
+from tests.bundles import QUICKLY
 from tests.own_pictures import FOLDERS, SIZES
 from tests.serve.processes import Running
 
@@ -62,7 +63,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
         write(root / "pictures" / name)
         given = ["--dataset", f"folder:{root / 'pictures' / name}@32", "--run-dir", str(root / "runs" / name)]
         assert train.main(["resnet20-fashion", *TRAINING.split(), *given, *QUIETLY.split()]) == 0
-        words = [str(root / "runs" / name), "--out", str(root / "exported" / name), "--with-preprocessing", "--quiet"]
+        words = [str(root / "runs" / name), "--out", str(root / "exported" / name), "--with-preprocessing", "--quiet", *QUICKLY]
         assert export.main([*words, "--subnets", "main"]) == 0
         bundles[name] = open_bundle(root / "exported" / name / "common")
     with Running(root / "exported", root / "server.log") as server:

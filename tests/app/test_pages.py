@@ -44,8 +44,8 @@ def ready(page: Page, url: str, name: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("name", "scheme"),
     [
-        # the pages share their colours: two of them stand for all in the dark
-        pytest.param(name, scheme, marks=pytest.mark.slow if scheme == "dark" and name not in ("Break it", "Damage") else ())
+        # the pages share their colours: one of them stands for all in the dark
+        pytest.param(name, scheme, marks=pytest.mark.slow if scheme == "dark" and name != "Break it" else ())
         for name in PAGES
         for scheme in ("light", "dark")
     ],
@@ -60,7 +60,7 @@ def test_accessible_and_usable_on_a_phone(browser: Browser, served: Dashboard, n
         assert small == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_lesson_and_teacher_view_are_accessible(browser: Browser, served: Dashboard, scheme: str) -> None:
     with tab(browser, served.url, scheme=scheme) as page:
         opened(page, served.url)
@@ -74,7 +74,7 @@ def test_lesson_and_teacher_view_are_accessible(browser: Browser, served: Dashbo
 
 def test_pages_keep_the_state_and_links_reproduce_it(page: Page, served: Dashboard, browser: Browser) -> None:
     opened(page, served.url + "/?spec=1-2-x3.4-5-6.7-8-9")
-    for name in ("Sub-networks", "Damage", "Training", "Use it", "Break it"):
+    for name in ("Sub-networks", "Damage", "Train", "Use it", "Break it"):
         page.get_by_role("link", name=name, exact=True).click()
         expect(page.get_by_role("heading", level=1)).not_to_have_text("")
         expect(page.get_by_text(re.compile("Accuracies are measured"))).to_be_visible()
@@ -87,7 +87,9 @@ def test_pages_keep_the_state_and_links_reproduce_it(page: Page, served: Dashboa
         expect(other).to_have_url(re.compile("view=class"))
 
 
-@pytest.mark.parametrize(("experiment", "number"), [("resnet20-fashion", 27), ("mobilenetv3-fashion", 144)])
+@pytest.mark.parametrize(
+    ("experiment", "number"), [("resnet20-fashion", 27), pytest.param("mobilenetv3-fashion", 144, marks=pytest.mark.slow)]
+)
 def test_all_sub_networks_are_drawn_and_saved(page: Page, served: Dashboard, experiment: str, number: int) -> None:
     ready(page, served.url, "Sub-networks", f"{PAGES['Sub-networks']}?experiment={experiment}")
     with page.expect_download() as waiting:

@@ -30,6 +30,7 @@ def test_answers_come_soon(browser: Browser, tmp_path_factory: pytest.TempPathFa
     assert late == []
 
 
+@pytest.mark.slow
 def test_burst_of_clicks_loses_none(page: Page, served: Dashboard) -> None:
     opened(page, served.url)
     for _ in range(2):
@@ -52,6 +53,7 @@ def test_two_visitors_do_not_meet(served: Dashboard, browser: Browser) -> None:
         expect(code(two)).to_have_value(FULL.replace("6", "x6"))
 
 
+@pytest.mark.slow
 def test_first_visit_is_small_on_the_wire(browser: Browser, served: Dashboard) -> None:
     for path in ("/", "/damage"):
         with tab(browser, served.url) as page:
@@ -67,6 +69,7 @@ def test_first_visit_is_small_on_the_wire(browser: Browser, served: Dashboard) -
             assert 100_000 < sum(sizes) <= 3_000_000, sum(sizes)
 
 
+@pytest.mark.slow
 def test_a_killed_dashboard_comes_back_with_its_state(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
     with dashboard(tmp_path_factory.mktemp("killed") / "log") as restarted:
         context = browser.new_context()

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.app.browsing import FULL, PAGES, Dashboard, block, code, opened, tab
@@ -51,6 +52,7 @@ def test_a_finger_taps_drags_and_scrolls(browser: Browser, served: Dashboard) ->
         expect(code(page)).to_have_value("3-1-2.4-5-6.7-8-9")
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_at_twice_the_size(browser: Browser, served: Dashboard) -> None:
     """A window of 1280 x 900 at 200 % has 640 x 450 CSS pixels."""
     for name, path in PAGES.items():
@@ -63,6 +65,7 @@ def test_nothing_is_lost_at_twice_the_size(browser: Browser, served: Dashboard) 
             assert page.evaluate(wide) <= 0, name
 
 
+@pytest.mark.slow
 def test_reduced_motion_is_respected(browser: Browser, served: Dashboard) -> None:
     for preference, expected in (("reduce", "0s"), ("no-preference", "0.3s")):
         with tab(browser, served.url, reduced_motion=preference) as page:

@@ -31,7 +31,7 @@ def answered(page: Page) -> None:
     expect(page.locator(".wall .count")).to_have_text([re.compile(r"^\d+ of 24 right$")] * 2, timeout=60_000)
 
 
-@pytest.mark.parametrize("experiment", ["resnet20-fashion", "mobilenetv3-fashion"])
+@pytest.mark.parametrize("experiment", ["resnet20-fashion", pytest.param("mobilenetv3-fashion", marks=pytest.mark.slow)])
 def test_the_story_shows_pictures_that_only_one_method_gets_right(page: Page, served: Dashboard, experiment: str) -> None:
     page.goto(f"{served.url}/?experiment={experiment}")
     done(page)
@@ -96,6 +96,7 @@ def test_hidden_while_answers_are_covered_or_the_lesson_is_open(page: Page, serv
     answered(page)
 
 
+@pytest.mark.slow
 def test_follows_a_state_that_has_to_be_measured(page: Page, served: Dashboard) -> None:
     opened(page, f"{served.url}/?spec={FULL}")
     answered(page)

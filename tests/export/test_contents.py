@@ -19,6 +19,7 @@ from stimcore.export.parity import FLOAT32, Parity
 from stimcore.export.request import ExportRequest, bundle_name, prepare
 from stimcore.export.standalone import write_standalone
 from stimcore.runs.run import Run
+from tests.bundles import GRAPHS
 
 
 def properties(path: Path) -> dict[str, str]:
@@ -72,8 +73,8 @@ def test_standalone_files_describe_themselves_and_are_listed(small: list[Bundle]
 def test_the_manifest_names_what_made_it(small: list[Bundle]) -> None:
     manifest = small[1].manifest
     assert (manifest.name, manifest.method, manifest.seed) == ("stimulative", "stimulative", 1)
-    assert manifest.exporter == f"stimcore {stimcore.__version__}"
-    assert set(manifest.versions) == {"onnx", "onnxruntime", "torch", "numpy"}
+    assert manifest.exporter == f"stimcore {stimcore.__version__} ({GRAPHS})"
+    assert set(manifest.versions) == {"onnx", "onnxruntime", "onnxscript", "torch", "numpy"}
     assert manifest.exits == []
     assert manifest.version == 2
     for entry in manifest.networks.values():
@@ -83,7 +84,7 @@ def test_the_manifest_names_what_made_it(small: list[Bundle]) -> None:
 def test_the_folder_has_the_name_and_the_seed_of_the_run(small: list[Bundle], tmp_path: Path) -> None:
     assert bundle_name("common", 0) == "common"
     experiment = Path(shutil.copytree(small[0].experiment.path, tmp_path / "small"))
-    request = ExportRequest(run_dir=run_dir(small[1]), out=experiment)
+    request = ExportRequest(run_dir=run_dir(small[1]), out=experiment, graphs=GRAPHS)
     assert prepare(request)[0].target == experiment / "stimulative-seed1"
     assert prepare(dataclasses.replace(request, name="other"))[0].target == experiment / "other"
     for name in (".hidden", "a/b", ".."):

@@ -23,7 +23,7 @@ from stimcore.reference.calibrate import recalibrated
 from stimcore.reference.prefix_tree import reference_logits
 from stimcore.runs.trained_run import open_run
 from stimcore.subnets.families import ordered
-from tests.bundles import reference_inputs
+from tests.bundles import QUICKLY, reference_inputs
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +41,7 @@ def export(bundle: Bundle, out: Path, *extra: str) -> subprocess.CompletedProces
 
 
 def command(bundle: Bundle, out: Path, *extra: str) -> list[str]:
-    return [sys.executable, "-m", "stimcore.export", str(run_dir(bundle)), "--out", str(out), "--quiet", *extra]
+    return [sys.executable, "-m", "stimcore.export", str(run_dir(bundle)), "--out", str(out), "--quiet", *QUICKLY, *extra]
 
 
 def test_every_ordered_sub_network_is_listed_and_verified(small: list[Bundle]) -> None:
@@ -119,6 +119,7 @@ def killed_again_and_again(bundle: Bundle, out: Path, times: int, rng: random.Ra
     return hits
 
 
+@pytest.mark.slow
 def test_a_killed_export_goes_on_and_ends_the_same(small: list[Bundle], tmp_path: Path) -> None:
     hits = killed_again_and_again(small[0], tmp_path / "killed", 1, random.Random(5))
     assert export(small[0], tmp_path / "killed").returncode == 0

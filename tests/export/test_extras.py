@@ -20,6 +20,7 @@ from stimcore.export.__main__ import milliseconds
 from stimcore.export.standalone import write_standalone
 from stimcore.export.triton import write_repository
 from stimcore.runs.machine import processor_name
+from tests.bundles import QUICKLY
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,7 +132,7 @@ def test_the_command_measures_anew_what_was_measured_elsewhere(
     on = {**latency.conditions(1), "machine": "a faster one", "calls": 40}
     latency.write(bundle, {"latency_ms": elsewhere, "latency_on": on, "pareto": []})
     run_dir = small[0].experiment.path.parents[1] / "runs" / "small" / "common-0"
-    argv = [str(run_dir), "--out", str(experiment), "--name", "common", "--best-under", "10s", "--quiet"]
+    argv = [str(run_dir), "--out", str(experiment), "--name", "common", "--best-under", "10s", "--quiet", *QUICKLY]
     assert export.main(argv) == 0
     out, err = capsys.readouterr()
     assert f"machine was a faster one, is now {processor_name()}" in err
@@ -171,7 +172,7 @@ def test_the_command_picks_and_writes_the_best_one(small: list[Bundle], copied: 
             "--best-under",
             "10s",
         ]
-        + ["--json", "-", "--quiet"],
+        + ["--json", "-", "--quiet", *QUICKLY],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -22,6 +22,7 @@ from stimcore.runs.run import Run, training_records
 from stimcore.runs.trained_run import open_run
 from stimcore.train import __main__ as train
 from stimcore.train.request import with_true_label
+from tests.bundles import QUICKLY
 from tests.train.conftest import write_folder
 
 HERE = "tests.methods.own_method"
@@ -113,7 +114,7 @@ share = 0.25
     net = open_run(folder, trust_code=True).net
     assert any(isinstance(layer, LogitNorm) for layer in net.head.modules())
     assert net(torch.zeros(1, 1, 10, 10)).shape == (1, 3)
-    argv = [str(folder), "--out", str(tmp_path / "exported" / "mine"), "--subnets", "main", "--trust-code", "--quiet"]
+    argv = [str(folder), "--out", str(tmp_path / "exported" / "mine"), "--subnets", "main", "--trust-code", "--quiet", *QUICKLY]
     assert export.main(argv) == 0
     bundle = open_bundle(tmp_path / "exported" / "mine" / "Normalised")
     assert bundle.manifest.method == f"{HERE}:Normalised"

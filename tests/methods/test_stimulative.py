@@ -211,7 +211,7 @@ def test_the_exported_graph_carries_it_too(fresh: Fresh) -> None:
     images = torch.randn((3, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     net(torch.randn((4, 3, 32, 32), generator=torch.Generator().manual_seed(1)))
     net.eval()
-    model, _ = network_graph(net)
+    model, _ = network_graph(net, "torchscript")
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     logits = session.run(None, {"images": images.numpy()})[0]
     assert np.allclose(logits, net(images).detach().numpy(), atol=1e-4)

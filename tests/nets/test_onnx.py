@@ -16,7 +16,7 @@ from stimcore.engine.graph.fold import folded_graph
 from stimcore.engine.graph.main_graph import MainGraph, Statistics
 from stimcore.engine.graph.slice import sliced_graph
 from stimcore.engine.prefix_tree import Unit
-from stimcore.export.graphs import network_graph
+from stimcore.export.graphs import GraphExporter, network_graph
 from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import recalibrated
 from stimcore.subnets import families
@@ -42,10 +42,11 @@ def some_specs(net: StagedNet) -> list[Spec]:
     return [net.topology.full, *(next(iter(families.family(net.topology, kind))) for kind in kinds)]
 
 
-def test_every_family_in_onnxruntime(family: StagedNet) -> None:
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("torch.export", marks=pytest.mark.slow)])
+def test_every_family_in_onnxruntime(family: StagedNet, exporter: GraphExporter) -> None:
     """With the trained statistics, folded and not."""
     images = torch.randn(4, *family.input_shape, generator=torch.Generator().manual_seed(2))
-    model, parts = network_graph(family)
+    model, parts = network_graph(family, exporter)
     graph = MainGraph(model, parts, family.topology)
     for spec in some_specs(family):
         unit = Unit.whole(family.topology.route(spec))

@@ -137,6 +137,7 @@ def test_wrong_use_is_one_sentence(made: Path, arguments: list[str], said: str) 
 
 
 @needs_browser
+@pytest.mark.slow
 def test_svg_files_are_drawings(made: Path, tmp_path: Path) -> None:
     done = ran(str(made), "--out", str(tmp_path / "out"))
     assert (done.returncode, done.stderr) == (0, "")
@@ -201,6 +202,7 @@ def test_no_script_of_a_hostile_name_runs(tmp_path: Path, browser: Browser) -> N
 
 
 @needs_browser
+@pytest.mark.slow
 def test_the_policy_stops_a_script_that_was_added_to_the_page(made: Path, tmp_path: Path, browser: Browser) -> None:
     main([str(made), "--out", str(tmp_path / "out"), "--no-svg"])
     path = tmp_path / "out" / "made.html"

@@ -22,6 +22,7 @@ from stimcore.runs.trained_run import TrainedRun
 from stimcore.subnets.families import ordered
 from stimcore.sweep.sweep import Settings, measured_sweep, store_sweep
 from stimcore.train.seeds import layers_seeded
+from tests.bundles import GRAPHS
 
 CLASSES = ("ash", "birch", "cedar", "dogwood", "elm")
 SIDE = 12
@@ -82,7 +83,7 @@ def export(folder: Path, methods: tuple[str, ...] = ("common", "stimulative"), n
         path = checkpoint.save(run_dir, saved)
         specs = [net.topology.parse(text) for text in ("d1-1-1", "d2-1-3", "1-3.4-5-6.7-8-9")]
         trained = TrainedRun(folder=run_dir, run=run, net=net, checkpoint=path)
-        complaints = Exporter(trained, experiment, method).export(specs)
+        complaints = Exporter(trained, experiment, method, graphs=GRAPHS).export(specs)
         assert complaints == []
     bundle = open_bundle(folder / "tiny" / methods[-1])
     store_sweep(bundle, *measured_sweep(bundle, list(ordered(bundle.topology)), "ordered", Settings(device="cpu")))

@@ -152,9 +152,10 @@ def test_dask_workers_give_the_same_results(small: list[Bundle], truth: Sweep, s
     assert ordered_sweep(small[0], jobs=2, scheduler=scheduler) == truth
 
 
-def test_a_missing_scheduler_is_an_error() -> None:
+def test_a_missing_scheduler_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from stimcore.sweep import parallel
 
+    monkeypatch.setattr(parallel, "CONNECT_S", 1.0)
     with pytest.raises(UsageError, match="tcp://HOST:PORT"):
         list(parallel.run(len, [((),)], scheduler="host:1"))
     with pytest.raises(Unavailable, match="no scheduler answers"):

@@ -139,6 +139,7 @@ def test_shares_are_a_partition() -> None:
         assert {len(part) for part in parts} == {12 // size}
 
 
+@pytest.mark.slow
 def test_the_command_under_torchrun(folder: Path, tmp_path: Path) -> None:
     """Two processes, one run folder; rank 0 alone speaks and writes."""
     where = ["--dataset", f"folder:{folder}", "--run-dir", str(tmp_path / "two"), "--device", "cpu"]

@@ -91,6 +91,7 @@ def test_a_twin_watches_what_it_has(trainer_for: MakeTrainer, recipe: Recipe, ti
     assert "watched" not in row  # its smallest is itself
 
 
+@pytest.mark.slow
 def test_the_peak_of_an_epoch_contains_what_was_in_use_before_it(
     trainer_for: MakeTrainer, recipe: Recipe, tiny: Dataset, tmp_path: Path
 ) -> None:

@@ -107,7 +107,11 @@ def gone(session: int, seconds: float = 60) -> bool:
 
 
 @pytest.mark.parametrize(
-    "when", ["at once", pytest.param("while its worker starts", marks=pytest.mark.slow), "while it hashes", "ready"]
+    "when",
+    [
+        *(pytest.param(when, marks=pytest.mark.slow) for when in ("at once", "while its worker starts", "while it hashes")),
+        "ready",
+    ],
 )
 def test_it_ends_when_its_parent_is_killed(exported: Path, own_exported: Path, when: str) -> None:
     if when == "while it hashes":

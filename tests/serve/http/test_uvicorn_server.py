@@ -155,6 +155,7 @@ def test_half_open_connections_of_an_address_are_bounded(start: Start) -> None:
         assert num_closed(held[-4:]) == 0, "the oldest go first"
 
 
+@pytest.mark.slow
 def test_a_slow_but_steady_download_is_not_cut(start: Start) -> None:
     """The system's buffers take the first megabytes at once; what comes after them is sent as the client reads."""
     server = start(limits=["write_s=1"])
