@@ -131,7 +131,7 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
     } else if (job?.problem) {
       parts.push(paragraph(`Could not be computed: ${job.problem}`), button('Try again', () => start(job.fresh)));
     } else if (job?.stopped) {
-      const seen = Math.min(...given.map((answer) => answer?.images ?? 0));
+      const numbers = given.filter(Boolean), seen = numbers.length ? Math.min(...numbers.map((answer) => answer.images)) : 0;
       parts.push(paragraph(seen ? `Stopped: counted on ${images(seen)} only.` : 'Stopped before the first number.'), button('Go on', () => start(job.fresh)));
     } else if (given.every((answer) => answer?.stored)) {
       parts.push(paragraph(say('stored', { images: images(data.images) })));
