@@ -35,10 +35,10 @@ async function runtime(base) {
 
 const experimentOf = (base) => once(loaded, base + 'compute.json', () => fetchJson(base + 'compute.json'));
 const imagesOf = (base, which) => once(loaded, base + which, async () => fetchImages(base + which));
+const weightsOf = (base, method) => once(loaded, `${base}${method}/weights.bin`, () => fetchBytes(`${base}${method}/weights.bin`));
 const partsOf = (base, method) => once(loaded, base + method, async () => {
-  const folder = base + method + '/';
-  const [description, weights] = await Promise.all([fetchJson(folder + 'parts.json'), fetchBytes(folder + 'weights.bin')]);
-  return { ...description, data: weights };
+  const [description, data] = await Promise.all([fetchJson(`${base}${method}/parts.json`), weightsOf(base, method)]);
+  return { ...description, data };
 });
 
 // --- networks ---
@@ -213,7 +213,7 @@ async function classify(job) {
   const experiment = await experimentOf(job.base);
   await runtime(job.site);
   for (const { method, spec, file } of job.files) {
-    const folder = job.base + method + '/', { data } = await partsOf(job.base, method);
+    const folder = `${job.base}${method}/`, data = await weightsOf(job.base, method);
     const network = await once(sessions, folder + file, async () => ort.InferenceSession.create(await fetchBytes(folder + file), {
       executionProviders: ['wasm'], externalData: [{ path: 'weights.bin', data }],
     }));
