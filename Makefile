@@ -4,10 +4,13 @@ BIN := .venv/bin
 # Processes that share the tests. Two suit two cores; tests start servers, trainings and browsers of their own.
 WORKERS ?= 2
 PARALLEL = -n $(WORKERS) --dist loadfile
-.PHONY: app test slow soak gpu check setup lint format random docs golden screenshots lock sbom release
+.PHONY: app class test slow soak gpu check setup lint format random docs golden screenshots lock sbom release
 
 app: .venv/serving              ## start the dashboard and the model server behind it (installs no torch and no test tools)
 	$(BIN)/python -m streamlit run app/main.py
+
+class: .venv/serving            ## the same for a class: everybody in this network can join; class view shows the address and its QR code
+	$(BIN)/python -m stimcore.dashboard --class
 
 test: .venv/ready               ## run the tests, in as many processes as WORKERS says
 	$(BIN)/python -m pytest $(PARALLEL)

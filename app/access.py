@@ -12,6 +12,7 @@ import socket
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
+import streamlit as st
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -20,6 +21,8 @@ from streamlit import config
 log = logging.getLogger("stimcore.app")
 HOSTS_VARIABLE = "STIMCORE_HOSTS"
 """Environment variable with further names of this dashboard, with commas: those under which a proxy offers it."""
+ADDRESS_VARIABLE = "STIMCORE_ADDRESS"
+"""Environment variable with the address under which others open the dashboard, where the machine's own is not the right one."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 POLICY_VIOLATION = 1008
 """Close code of a WebSocket that is refused, from RFC 6455."""
@@ -82,6 +85,21 @@ def accepts_page(origin: str, host: str, names: Collection[str]) -> bool:
     return page in names or (page in LOOPBACK and name in LOOPBACK) or (page == name and _is_offered(page))
 
 
+def is_this_machine() -> bool:
+    """Return whether the visitor's browser runs on the machine of the dashboard.
+
+    A proxy on this machine connects from here for everybody. It gives itself away by the name that it passes on, or by a header
+    with the address that it connects for.
+    """
+    headers = st.context.headers
+    if any(headers.get(name) for name in ("X-Forwarded-For", "Forwarded", "X-Real-Ip", "Via")):
+        return False
+    address = st.context.ip_address  # None for a browser on this machine
+    if isinstance(address, str) and not is_local(address):
+        return False
+    return _name(f"//{headers.get('Host') or 'localhost'}") in LOOPBACK
+
+
 def network_address() -> str:
     """Return this machine's address in its network, 127.0.0.1 where it is in none. Nothing is sent for that."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -101,11 +119,38 @@ def announcement(address: str, port: int) -> str:
         >>> announcement("192.168.1.7", 8501)
         'Everybody in this network can open the dashboard at http://192.168.1.7:8501 (there is no login).'
     """
+    url = url_for_others(address, port)
+    return f"Everybody in this network can open the dashboard at {url} (there is no login)." if url else ""
+
+
+def url_for_others(address: str, port: int, path: str = "") -> str:
+    """Return where other machines open the dashboard; empty when they can't.
+
+    Args:
+        address: Address that the dashboard listens on.
+        port: Its port.
+        path: Path under which a proxy serves it, without slashes around it.
+
+    Example:
+        >>> url_for_others("192.168.1.7", 8501, "class"), url_for_others("127.0.0.1", 8501)
+        ('http://192.168.1.7:8501/class', '')
+    """
     if is_local(address):
         return ""
     shown = network_address() if address in ("", "0.0.0.0", "::") else address
-    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
-    return f"Everybody in this network can open the dashboard at {url} (there is no login)."
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}" + (f"/{path}" if path else "")
+
+
+def shared_address() -> str:
+    """Return the address of this dashboard for others: that of `STIMCORE_ADDRESS`, else this machine's in its network.
+
+    It is empty where the dashboard listens on this machine alone.
+    """
+    given = os.environ.get(ADDRESS_VARIABLE, "").strip().rstrip("/")
+    if given:
+        return given if "://" in given else f"http://{given}"
+    path = str(config.get_option("server.baseUrlPath") or "").strip("/")
+    return url_for_others(str(config.get_option("server.address") or ""), int(config.get_option("server.port")), path)
 
 
 class HostCheck:

@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
 from app import session
+from app.access import shared_address
 from stimcore.subnets.topology import Topology
 from stimcore.web import diagram as web_diagram
 from stimcore.web import lanes as web_lanes
@@ -77,4 +78,4 @@ def copy_link(experiment: str) -> None:
     Args:
         experiment: Put into every copied link, so that it opens the same one on a server that lists others first.
     """
-    _link(key="copy_link", data={"experiment": experiment})
+    _link(key="copy_link", data={"experiment": experiment, "address": shared_address()})

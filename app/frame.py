@@ -55,7 +55,14 @@ class Frame:
         return f"{self.style(method).glyph} {self.label(method)}"
 
 
-def frame(title: str, lead: str = "", *, several: bool = True, extra: Callable[[ExperimentInfo], None] | None = None) -> Frame:
+def frame(
+    title: str,
+    lead: str = "",
+    *,
+    several: bool = True,
+    extra: Callable[[ExperimentInfo], None] | None = None,
+    in_class: Callable[[], None] | None = None,
+) -> Frame:
     """Draw the head of a page and return what the page is about.
 
     Where there is nothing to show, the page ends here with a sentence on what to do.
@@ -64,7 +71,8 @@ def frame(title: str, lead: str = "", *, several: bool = True, extra: Callable[[
         title: Heading.
         lead: One or two sentences under it, as Markdown.
         several: Whether the page can show more than one method.
-        extra: Draws more controls into the head.
+        extra: Draws more controls into the head, except in class view.
+        in_class: Draws more controls into the head of class view.
     """
     classroom = is_classroom()
     st.html(f"<style>{_STYLE}{_LARGE if classroom else ''}{_DARK if st.context.theme.type == 'dark' else ''}</style>")
@@ -85,6 +93,8 @@ def frame(title: str, lead: str = "", *, several: bool = True, extra: Callable[[
         if extra and not classroom:
             with st.container(width="content", key="more"):
                 extra(experiment)
+        if in_class and classroom:
+            in_class()
         _view_button(classroom)
         with st.container(width="content", key="link"):
             copy_link(experiment.name)

@@ -46,7 +46,8 @@ def navigate() -> None:
         st.Page("views/break_it.py", title="Break it", default=True),
         st.Page("views/subnetworks.py", title="Sub-networks", url_path="subnetworks"),
         st.Page("views/damage.py", title="Damage", url_path="damage"),
-        st.Page("views/training.py", title="Training", url_path="training"),
+        st.Page("views/train.py", title="Train", url_path="train"),
+        st.Page("views/training.py", title="Training", url_path="training", visibility="hidden"),
         st.Page("views/use_it.py", title="Use it", url_path="use-it"),
     ]
     st.navigation(pages, position="top").run()

@@ -1,5 +1,6 @@
 """The bundles of an experiment as the networks that `stimcore.analysis` compares: one for every run, with its other seeds."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -22,6 +23,28 @@ def trained_networks(experiment: ExperimentInfo, *, sweeps: bool = True) -> list
     """
     topology = Topology.from_dict(experiment.topology)
     return group_by_run([_trained_network(experiment, topology, method, sweeps=sweeps) for method in experiment.methods])
+
+
+def related_experiments(experiment: ExperimentInfo, served: Sequence[ExperimentInfo]) -> list[ExperimentInfo]:
+    """Return the experiments with the same network on the same images, the given one first: their runs belong together.
+
+    Args:
+        experiment: The experiment of the page.
+        served: All experiments of the server.
+    """
+    same = [other for other in served if other.name != experiment.name and _subject(other) == _subject(experiment)]
+    return [experiment, *same]
+
+
+def _subject(experiment: ExperimentInfo) -> tuple[object, ...]:
+    """Return what two experiments must share so that their networks can be compared."""
+    return (
+        experiment.topology,
+        experiment.dataset,
+        list(experiment.classes),
+        experiment.preprocessing,
+        experiment.evaluation_images,
+    )
 
 
 def one_per_run(experiment: ExperimentInfo) -> list[MethodInfo]:

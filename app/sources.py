@@ -42,8 +42,10 @@ from stimcore.serve.types import (
     MethodInfo,
     Networks,
     RunInfo,
+    RunRequest,
     Sample,
     Status,
+    TrainingOffer,
     WallAnswers,
 )
 from stimcore.subnets.spec import Spec
@@ -112,7 +114,7 @@ def exported_folder() -> Path:
 
 
 def runs_folder() -> Path:
-    """Return the folder of run folders, which the page Training shows."""
+    """Return the folder of run folders, which the page Train shows."""
     return Path(os.environ.get("STIMCORE_RUNS") or (Path.cwd() if INSTALLED else HERE.parent) / "runs")
 
 
@@ -126,9 +128,30 @@ def _location() -> str:
     return address() or str(exported_folder())
 
 
+def training_arguments(environment: Mapping[str, str]) -> list[str]:
+    """Return the arguments that let a server which is started here train what the operator has listed.
+
+    Args:
+        environment: Environment variables. `STIMCORE_TRAINING=off` allows no training, `STIMCORE_TRAIN_FOLDERS` lists folders
+            of pictures (separated as in `PATH`), `STIMCORE_TRAIN_NETWORKS` own networks as `MODULE:FUNCTION`, with commas.
+
+    Example:
+        >>> training_arguments({"STIMCORE_TRAIN_NETWORKS": "mine:net"})
+        ['--allow-training', '--train-network', 'mine:net']
+        >>> training_arguments({"STIMCORE_TRAINING": "off"})
+        []
+    """
+    if environment.get("STIMCORE_TRAINING", "").strip().lower() in ("off", "0", "no", "false"):
+        return []
+    folders = filter(None, environment.get("STIMCORE_TRAIN_FOLDERS", "").split(os.pathsep))
+    networks = filter(None, map(str.strip, environment.get("STIMCORE_TRAIN_NETWORKS", "").split(",")))
+    listed = [("--train-folder", name) for name in folders] + [("--train-network", name) for name in networks]
+    return ["--allow-training", *(word for pair in listed for word in pair)]
+
+
 @st.cache_resource(show_spinner="Starting the model server …")
 def _embedded(folder: Path) -> EmbeddedServer:
-    server = EmbeddedServer(folder, runs=runs_folder())
+    server = EmbeddedServer(folder, runs=runs_folder(), arguments=training_arguments(os.environ))
     server.wait_ready()
     return server
 
@@ -225,6 +248,62 @@ def _runs_at(location: str) -> list[RunInfo]:
 def runs() -> list[RunInfo]:
     """Return the run folders on the server's machine, the last written first."""
     return _runs_at(_location())
+
+
+@st.cache_data(ttl=5, show_spinner=False, max_entries=4)
+def _offer_at(location: str) -> TrainingOffer:
+    return _client_at(location).training_offer()
+
+
+def training_offer() -> TrainingOffer:
+    """Return what the server trains on request."""
+    try:
+        return _offer_at(_location())
+    except NotFound:
+        return TrainingOffer(allowed=False, reason="This model server is older than trainings by request.")
+
+
+def start_run(request: RunRequest) -> RunInfo:
+    """Have the server train a network.
+
+    Raises:
+        StimcoreError: The server refuses; the message has the reason.
+    """
+    started = _client().start_run(request)
+    _runs_at.clear()
+    return started
+
+
+def stop_run(name: str) -> None:
+    """Have the server stop a run.
+
+    Raises:
+        StimcoreError: The server refuses.
+    """
+    _client().stop_run(name)
+    _runs_at.clear()
+
+
+def continue_run(name: str) -> None:
+    """Have the server continue a run.
+
+    Raises:
+        StimcoreError: The server refuses.
+    """
+    _client().continue_run(name)
+    _runs_at.clear()
+
+
+def serves(experiment: str) -> bool:
+    """Return whether the server has an experiment open at this moment."""
+    if not any(one.name == experiment for one in catalogue().experiments):
+        _catalogue_at.clear()
+    return any(one.name == experiment for one in catalogue().experiments)
+
+
+def admin_token() -> str | None:
+    """Return the admin token of the server that `STIMCORE_SERVER` names; None where there is none."""
+    return read_tokens(os.environ).admin
 
 
 # --- jobs ---

@@ -14,6 +14,9 @@ from pathlib import Path
 from stimcore import cli
 from stimcore.errors import Unavailable, UsageError
 
+EVERY_ADDRESS = "0.0.0.0"
+"""Address to listen on for a class: those of all network interfaces."""
+
 
 def parser() -> cli.Parser:
     """Return the command line; its help text is frozen by a test."""
@@ -28,6 +31,12 @@ def parser() -> cli.Parser:
     line.add_argument("--runs", type=Path, metavar="DIR", help="run folders to show (default: runs)")
     line.add_argument("--host", metavar="ADDRESS", help="address to listen on (default: this machine alone)")
     line.add_argument("--port", type=int, help="port to listen on (default: 8501, or the next one that is free)")
+    line.add_argument(
+        "--class",
+        dest="for_class",
+        action="store_true",
+        help="let everybody in this network join, and show them the address (there is no login)",
+    )
     line.add_argument("--no-browser", action="store_true", help="open no browser")
     return line
 
@@ -42,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
     script = find_script()
     if not cli.installed("streamlit"):
         raise Unavailable("the dashboard needs streamlit, which is not installed", todo=cli.install_line("streamlit"))
+    if options.for_class and options.host is None:
+        options.host = EVERY_ADDRESS
     given = {"STIMCORE_EXPORTED": options.folder, "STIMCORE_RUNS": options.runs}
     variables = {name: str(path.resolve()) for name, path in given.items() if path is not None}
     flags = {"address": options.host, "port": options.port, "headless": "true" if options.no_browser else None}

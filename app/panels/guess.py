@@ -4,6 +4,7 @@ import streamlit as st
 
 from app import session
 from app.frame import Frame
+from app.panels.together import record_guess
 from app.text import plain
 from stimcore.web.arrangement import Arrangement
 
@@ -20,8 +21,22 @@ def guess_panel(here: Frame, arrangement: Arrangement) -> None:
     with st.container(key="guess", border=True):
         st.markdown("**Your guess:** of 100 images, how many will each copy still get right?")
         for column, method in zip(st.columns(len(here.methods)), here.methods, strict=True):
-            column.slider(plain(here.label(method)), 0, 100, value=50, key=f"guess {method.name}", format="%d of 100")
+            column.slider(
+                plain(here.label(method)),
+                0,
+                100,
+                value=50,
+                key=f"guess {method.name}",
+                format="%d of 100",
+                on_change=_tell_class if here.classroom else None,
+                args=(here, arrangement, method.name),
+            )
         st.button("Reveal", type="primary", key="reveal", on_click=_reveal, args=(here, arrangement))
+
+
+def _tell_class(here: Frame, arrangement: Arrangement, method: str) -> None:
+    """Count what was guessed among the guesses of the class; a slider that nobody moved is no guess."""
+    record_guess(here, arrangement, method, session.guess(method))
 
 
 def _reveal(here: Frame, arrangement: Arrangement) -> None:

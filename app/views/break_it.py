@@ -13,6 +13,7 @@ from app.frame import Frame, footer, frame
 from app.panels.answers import Question, draw_answers
 from app.panels.guess import covered, guess_panel
 from app.panels.lesson import lesson_button, lesson_open, lesson_panel
+from app.panels.together import class_guesses, join_panel
 from app.panels.wall import picture_panel
 from app.story import stored_contrasts, story
 from app.text import plain
@@ -79,15 +80,17 @@ def settings(opening: str, classroom: bool) -> tuple[str, bool]:
         classroom: Only the code is drawn: a projector needs no settings.
     """
     with st.container(horizontal=True, vertical_alignment="bottom", key="settings", gap="medium"):
-        text = st.text_input(
+        typed = st.text_input(
             "Architecture code",
             value=opening,
             key=session.SPEC,
             bind="query-params",
+            on_change=session.reported(session.SPEC),
             help="Blocks in running order; a dot between stages, x before a deleted block. The page's address has it too.",
         )
+        text = session.shown(session.SPEC, typed) or opening
         if classroom:
-            return text or opening, True
+            return text, True
         st.toggle(
             "Guess first",
             key="guess_first",
@@ -101,7 +104,7 @@ def settings(opening: str, classroom: bool) -> tuple[str, bool]:
             bind="query-params",
             help=say("recalibrate"),
         )
-    return text or opening, recalibrate
+    return text, recalibrate
 
 
 def picture(topology: Topology, shown: arrangement.Arrangement, reason: str, large: bool) -> None:
@@ -143,7 +146,12 @@ def answers(here: Frame, question: Question, place: DeltaGenerator) -> bool:
 
 def page() -> None:
     """Draw the page."""
-    here = frame("Break the network", extra=lesson_button)
+    class_slots: list[DeltaGenerator] = []
+    here = frame(
+        "Break the network",
+        extra=lesson_button,
+        in_class=lambda: class_slots.append(st.container(key="class", width="content")),
+    )
     topology, contrasts = here.topology, stored_contrasts(here.experiment)
     # The code is read before everything that it decides is drawn, and stands below it.
     top = st.container(key="top")
@@ -157,6 +165,9 @@ def page() -> None:
         sources.JobKey(here.experiment.name, m.name, m.fingerprint, (shown.spec,), recalibrate=recalibrate)
         for m in here.methods
     ]
+    for slot in class_slots:
+        with slot:
+            join_panel(here, shown)
     with top:
         place = sentence(topology, shown)
         with st.container(key="picture"):
@@ -167,6 +178,8 @@ def page() -> None:
     with side_slot:
         if is_covered:
             guess_panel(here, shown)
+        elif here.classroom:
+            class_guesses(here, shown)
         lesson_panel(topology, contrasts)
     if not here.classroom:
         with st.container(key="about"):

@@ -44,8 +44,10 @@ def delete_one(here: Frame, damaged: Damaged) -> None:
         placeholder="Choose a block, or click a bar",
         key="block",
         bind="query-params",
+        on_change=session.reported("block"),
         width=340,
     )
+    text = session.shown("block", text)
     block = int(text) if text else None
     series = [figures.MethodDamage(here.style(m), singles=single_deletions(topology, f.sweep)) for m, f in damaged]
     chart(

@@ -15,10 +15,10 @@ from app.text import change, plain
 from stimcore.analysis import loafing, paper
 from stimcore.analysis.estimates import Estimate
 from stimcore.analysis.seeds import all_ordered, compare, main_accuracy, runs_of
-from stimcore.figures.box import accuracy_boxes
 from stimcore.figures.layout import clicked_spec
 from stimcore.figures.method_sweep import MethodSweep
 from stimcore.figures.scatter import accuracy_over_cost
+from stimcore.figures.strip import accuracy_strips
 from stimcore.serve.types import MethodInfo
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
@@ -35,20 +35,26 @@ def choose(topology: Topology, swept: Sequence[Swept]) -> str:
     """Draw the field that chooses a sub-network, as a click in a figure does, and return its text."""
     short = [topology.short(result.spec) for result in swept[0][1].sweep.results]
     if len(short) > MAX_LISTED:
-        return st.text_input(
-            "Sub-network", value=short[0], key="subnet", bind="query-params", help="Blocks kept per stage, as in d2-3-1."
+        chosen = st.text_input(
+            "Sub-network",
+            value=short[0],
+            key="subnet",
+            bind="query-params",
+            on_change=session.reported("subnet"),
+            help="Blocks kept per stage, as in d2-3-1.",
         )
-    return str(
-        st.selectbox(
+    else:
+        chosen = st.selectbox(
             "Sub-network",
             short,
             index=0,
             key="subnet",
             bind="query-params",
+            on_change=session.reported("subnet"),
             width=340,
             help="The number of blocks that each stage keeps: d2-3-1 keeps 2 of the first, 3 of the second, 1 of the third.",
         )
-    )
+    return str(session.shown("subnet", chosen))
 
 
 def choose_clicked(topology: Topology, key: str) -> None:
@@ -100,7 +106,7 @@ def accuracy_figures(here: Frame, swept: Sequence[Swept], chosen: Spec | None) -
     left, right = st.columns(2)
     with left:
         chart(
-            accuracy_boxes(families, chosen),
+            accuracy_strips(families, chosen),
             "cloud",
             "Accuracy of every sub-network by training method",
             on_select=lambda: choose_clicked(topology, "figure_cloud"),

@@ -1,6 +1,7 @@
 """The model card of an experiment: `README.md`, written from the manifests of its methods."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from stimcore.bundle.bundle import Bundle
 from stimcore.bundle.experiment import Experiment
 from stimcore.bundle.opening import open_experiment, open_folder
 from stimcore.bundle.store import apply_update
+from stimcore.data.program import classify_program
 from stimcore.subnets.families import count
 
 FILE = "README.md"
@@ -83,6 +85,8 @@ from a picture by this preprocessing:
 
     {preprocessing}
 
+The evaluation images are stored with all but the last step done. On them this program prints the accuracy of the table:
+
 ```python
 import numpy as np, onnxruntime
 data = np.load("evaluation.npz")
@@ -90,7 +94,17 @@ mean, std = (np.array(values, np.float32)[:, None, None] for values in ({list(ex
 images = (data["pixels"].astype(np.float32) / np.float32(255) - mean) / std
 logits = onnxruntime.InferenceSession("{folder}/main.onnx").run(None, {{"images": images}})[0]
 print((logits.argmax(1) == data["labels"]).mean())
-```"""
+```
+
+This one classifies picture files, whose paths it takes, with all steps:
+
+{_python(classify_program(experiment.preprocessing, experiment.classes, f"{folder}/main.onnx"))}"""
+
+
+def _python(program: str) -> str:
+    """Return a block of code whose fence is longer than any in the program, which has names from outside."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", program)), default=0))
+    return f"{fence}python\n{program.strip()}\n{fence}"
 
 
 def _escape(text: str) -> str:

@@ -9,7 +9,7 @@ from stimcore.figures.style import Style
 from stimcore.subnets.spec import Spec
 
 MAX_POINTS = 1500
-"""Points per method that are drawn one by one; of a larger sweep a seeded sample is drawn. Quartiles are of all results."""
+"""Points per method that are drawn one by one; of a larger sweep a seeded sample is drawn. Means are of all results."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from stimcore.analysis.networks import METHOD_ORDER
 from stimcore.analysis.result import Sweep
 from stimcore.analysis.seeds import main_accuracy
 from stimcore.figures.ablation import lambda_figure
-from stimcore.figures.box import accuracy_boxes
 from stimcore.figures.layout import apply_print_theme
 from stimcore.figures.method_sweep import MethodSweep
 from stimcore.figures.scatter import accuracy_over_cost
+from stimcore.figures.strip import accuracy_strips
 from stimcore.figures.style import method_style
 from stimcore.figures.trajectory import Trajectory, main_loss, trajectories
 from stimcore.report.results import ExperimentResults, method_words
@@ -77,8 +77,8 @@ def figure_r8(results: ExperimentResults) -> Section:
             "A point per ordered sub-network; the box holds the middle half, with the median as a line and the mean dashed; "
             "the star is the main network.",
         ),
-        figure=apply_print_theme(accuracy_boxes(_drawn(results, sweeps))) if sweeps else None,
-        alt="Accuracies of all ordered sub-networks, a box per method. " + _summary(sweeps),
+        figure=apply_print_theme(accuracy_strips(_drawn(results, sweeps))) if sweeps else None,
+        alt="Accuracies of all ordered sub-networks, a strip of points per method. " + _summary(sweeps),
         tables=(_sweep_table("figure-r8", sweeps, {}),) if sweeps else (),
         gaps=name_missing(sweeps, METHOD_ORDER, "ordered sub-networks"),
     )

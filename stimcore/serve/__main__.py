@@ -17,6 +17,7 @@ from stimcore.serve.http.uvicorn_server import run
 from stimcore.serve.limits import Limits
 from stimcore.serve.service import Service, ServiceConfig
 from stimcore.serve.tokens import MIN_TOKEN_CHARS, read_tokens
+from stimcore.serve.training.offer import TrainingConfig, check_config
 from stimcore.serve.workers.config import LOCAL_ENGINE, engine_url
 
 HOST, PORT = "127.0.0.1", 8000
@@ -47,6 +48,23 @@ def parser() -> cli.Parser:
     line.add_argument("--threads", type=int, metavar="N", help="threads per worker, on a CPU (default: all cores)")
     line.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="run folders to show (default: %(default)s)"
+    )
+    line.add_argument(
+        "--allow-training", action="store_true", help="train networks on request and export them into EXPORTED (needs torch)"
+    )
+    line.add_argument(
+        "--train-folder",
+        action="append",
+        default=[],
+        metavar="PATH[@PIXELS]",
+        help="with --allow-training: a folder of pictures that may be trained on; may be repeated",
+    )
+    line.add_argument(
+        "--train-network",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION",
+        help="with --allow-training: a network of yours that may be trained; may be repeated",
     )
     line.add_argument(
         "--limit", action="append", default=[], metavar="NAME=VALUE", help="one of docs/serving.md's limits; may be repeated"
@@ -91,6 +109,10 @@ def main(argv: Sequence[str]) -> int:
         trusted_proxies=parse_networks(options.trusted_proxy),
         frame_ancestors=_check_sources(options.frame_ancestors),
     )
+    training = TrainingConfig(
+        allowed=options.allow_training, folders=tuple(options.train_folder), networks=tuple(options.train_network)
+    )
+    check_config(training)
     engine_url(options.engine)  # refuses an unknown engine before a socket is opened
     sock = _listen(options.host, options.port, options.fd, tokens.admin)
     threads = options.threads if options.threads is not None else usable_cpus()
@@ -110,6 +132,7 @@ def main(argv: Sequence[str]) -> int:
         limits=limits,
         token=tokens.admin,
         engine=options.engine,
+        training=training,
     )
 
     async def serve() -> StimcoreError | None:

@@ -58,6 +58,9 @@ class Limits:
         crash_window_s: Time window of `crashes`.
         drain_s: Time for requests in flight when the server ends.
         model_labels: Different model names in the labels of the metrics; further ones count as `other`.
+        trainings: Trainings that wait or run; one runs at a time.
+        training_epochs: Epochs of one training.
+        training_s: Time for one training, export included and waiting not; then it is stopped and can be continued.
     """
 
     connections: int = 512
@@ -105,6 +108,9 @@ class Limits:
     crash_window_s: float = 60
     drain_s: float = 8
     model_labels: int = 200
+    trainings: int = 16
+    training_epochs: int = 200
+    training_s: float = 43_200
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -15,7 +15,7 @@ import numpy as np
 
 from stimcore.errors import BundleError
 from stimcore.serve import types
-from stimcore.serve.errors import Busy
+from stimcore.serve.errors import Busy, NotFound
 from stimcore.serve.jobs.job import Job
 from stimcore.serve.jobs.queue import JobQueue
 from stimcore.serve.jobs.result_cache import Conditions, ResultCache, StoredResults, read_stored
@@ -23,6 +23,8 @@ from stimcore.serve.limits import Limits
 from stimcore.serve.metrics import GaugeValues, Metrics
 from stimcore.serve.repository.models import BundleRef, bundle_ref
 from stimcore.serve.repository.repository import ModelRepository, Snapshot
+from stimcore.serve.training.offer import TrainingConfig, check_config
+from stimcore.serve.training.queue import TrainingQueue
 from stimcore.serve.workers.config import LOCAL_ENGINE, WorkerConfig, engine_url
 from stimcore.serve.workers.messages import Call, Forget
 from stimcore.serve.workers.pool import WorkerPool
@@ -45,6 +47,7 @@ class ServiceConfig:
         limits: Bounds of the server.
         token: Token that requests carry; None without access control by token.
         engine: `onnxruntime`, or `triton://HOST:PORT` (`triton+https` with TLS) for an inference server that runs the networks.
+        training: What the server trains on request.
     """
 
     folder: Path
@@ -54,6 +57,7 @@ class ServiceConfig:
     limits: Limits = field(default_factory=Limits)
     token: str | None = None
     engine: str = LOCAL_ENGINE
+    training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
 class Service:
@@ -69,12 +73,13 @@ class Service:
         results: Known results.
         metrics: Counters for Prometheus.
         jobs: Evaluations.
+        trainings: Trainings that clients have asked for.
         pool: Worker processes.
         draining: Set when the server begins to end: no new work is accepted.
         unloaded: Names of models that were unloaded by request.
 
     Raises:
-        UsageError: There is no such engine.
+        UsageError: There is no such engine, or something that may be trained does not exist.
     """
 
     def __init__(self, config: ServiceConfig) -> None:
@@ -83,6 +88,10 @@ class Service:
         self.results = ResultCache(self.limits.known_results)
         self.metrics = Metrics(self.limits.model_labels)
         self.jobs = JobQueue(self.repository, self.results, self.limits, workers=self)
+        check_config(config.training)
+        self.trainings = TrainingQueue(
+            config.training, exported=config.folder, runs=config.runs, limits=self.limits, on_export=self._rescan_changed
+        )
         self.pool = WorkerPool(_worker_configs(config), self.jobs, self.limits)
         self.draining = asyncio.Event()
         self.unloaded: set[str] = set()
@@ -174,6 +183,24 @@ class Service:
             except Exception:  # whatever it is, the next look may succeed, and requests are answered meanwhile
                 log.exception("the bundles could not be looked at")
 
+    async def runs(self) -> list[types.RunInfo]:
+        """Return the run folders and the trainings that wait, the last written first."""
+        return self.trainings.describe(await asyncio.to_thread(self.repository.runs))
+
+    async def run(self, name: str) -> types.RunInfo:
+        """Return one run by its name, `EXPERIMENT/RUN`.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        found = next((info for info in await self.runs() if info.name == name), None)
+        if found is None:
+            raise NotFound(f"there is no run '{name[:120]}'")
+        return found
+
+    async def _rescan_changed(self) -> None:
+        await self.rescan(everything=False)
+
     async def rescan(self, *, everything: bool = True) -> types.Catalogue:
         """Open bundles anew and serve them; requests that are being answered keep the bundles that they began with.
 
@@ -248,7 +275,7 @@ class Service:
         self.drain()
         if self._watching is not None:
             self._watching.cancel()
-        await self.pool.stop()
+        await asyncio.gather(self.trainings.close(), self.pool.stop())
 
 
 async def _in_thread(name: str, function: Callable[[], T]) -> T:

@@ -6,6 +6,10 @@ export default function ({ data, parentElement }) {
   const address = () => {
     const url = new URL(location.href);
     url.searchParams.set('experiment', data.experiment);
+    // A link to localhost opens nothing on another machine.
+    if (data.address && ['localhost', '127.0.0.1', '[::1]'].includes(url.hostname)) {
+      return new URL(data.address).origin + url.pathname + url.search + url.hash;
+    }
     return url.href;
   };
   button.onclick = async () => {

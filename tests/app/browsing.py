@@ -46,7 +46,7 @@ FLAGS = [
 NO_CHROMIUM = "there is no Chromium on this machine: install it with 'apt-get install chromium', or install Google Chrome"
 FULL = "1-2-3.4-5-6.7-8-9"
 """The whole ResNet-20. Without a spec in the address, Break it opens on a state with blocks gone."""
-PAGES = {"Break it": "/", "Sub-networks": "/subnetworks", "Damage": "/damage", "Training": "/training", "Use it": "/use-it"}
+PAGES = {"Break it": "/", "Sub-networks": "/subnetworks", "Damage": "/damage", "Train": "/train", "Use it": "/use-it"}
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
 
@@ -88,10 +88,11 @@ class Dashboard:
         log: File that its output is appended to.
         variables: Environment variables.
         port: Where it listens; any free port when None.
+        address: Address that it listens on.
     """
 
-    def __init__(self, log: Path, variables: Mapping[str, str], port: int | None = None) -> None:
-        self.log, self.port, self.variables = log, port or free_port(), variables
+    def __init__(self, log: Path, variables: Mapping[str, str], port: int | None = None, address: str = "127.0.0.1") -> None:
+        self.log, self.port, self.variables, self.address = log, port or free_port(), variables, address
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
 
@@ -103,7 +104,7 @@ class Dashboard:
             "streamlit",
             "run",
             "app/main.py",
-            "--server.address=127.0.0.1",
+            f"--server.address={self.address}",
             f"--server.port={self.port}",
         ]
         with self.log.open("a") as log:
@@ -130,9 +131,9 @@ class Dashboard:
 
 
 @contextmanager
-def dashboard(log: Path, **variables: str) -> Iterator[Dashboard]:
-    """Run a dashboard; afterwards its log must hold no traceback."""
-    running = Dashboard(log, variables)
+def dashboard(log: Path, *, address: str = "127.0.0.1", **variables: str) -> Iterator[Dashboard]:
+    """Run a dashboard that listens on an address; afterwards its log must hold no traceback."""
+    running = Dashboard(log, variables, address=address)
     try:
         yield running
     finally:

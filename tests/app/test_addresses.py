@@ -38,7 +38,7 @@ HOSTILE = {
     "unknown parameters": (f"/?__proto__=1&{IMG}={IMG}&embed=true&embed_options=dark_theme&constructor=x", WHOLE),
     "a sub-network that isn't there": (f"/subnetworks?subnet={IMG}", FRAMED),
     "a block that is no number": (f"/damage?block=NaN&block=-1e999&block={SCRIPT}", FRAMED),
-    "runs that aren't there": (f"/training?runs=../../etc&runs={IMG}", FRAMED),
+    "runs that aren't there": (f"/train?runs=../../etc&runs={IMG}", FRAMED),
     "a negative budget": ("/use-it?budget=-1&sample=-1", FRAMED),
     "a budget that is no number": (f"/use-it?budget=Infinity&budget={IMG}&sample=NaN&sample={SCRIPT}", FRAMED),
     "an image beyond the last": ("/use-it?budget=1e308&sample=99999999999999999999", FRAMED),
@@ -163,7 +163,7 @@ ACTS: dict[str, Callable[[Page], None]] = {
     "Break it": on_break_it,
     "Sub-networks": lambda page: choose(page, "Sub-network", "d2-3-1"),
     "Damage": lambda page: choose(page, "Block", "8"),
-    "Training": lambda page: page.get_by_role("button", name="Leave teacher view").or_(page.locator("h1")).first.click(),
+    "Train": lambda page: page.get_by_role("button", name="Leave teacher view").or_(page.locator("h1")).first.click(),
     "Use it": on_use_it,
 }
 """What is done on a page before its address is opened in another browser."""

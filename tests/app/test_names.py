@@ -70,7 +70,7 @@ def texts(at: AppTest) -> Iterator[str]:
                 yield re.sub(r"(?P<fence>`+).*?(?P=fence)(?!`)", "", str(value)) if "python -m" in str(value) else str(value)
 
 
-VIEWS = ["views/break_it.py", "views/subnetworks.py", "views/training.py", "views/use_it.py", "views/damage.py"]
+VIEWS = ["views/break_it.py", "views/subnetworks.py", "views/train.py", "views/use_it.py", "views/damage.py"]
 
 
 def test_no_page_renders_a_name(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ def test_lesson_and_teacher_view_are_accessible(browser: Browser, served: Dashbo
 
 def test_pages_keep_the_state_and_links_reproduce_it(page: Page, served: Dashboard, browser: Browser) -> None:
     opened(page, served.url + "/?spec=1-2-x3.4-5-6.7-8-9")
-    for name in ("Sub-networks", "Damage", "Training", "Use it", "Break it"):
+    for name in ("Sub-networks", "Damage", "Train", "Use it", "Break it"):
         page.get_by_role("link", name=name, exact=True).click()
         expect(page.get_by_role("heading", level=1)).not_to_have_text("")
         expect(page.get_by_text(re.compile("Accuracies are measured"))).to_be_visible()

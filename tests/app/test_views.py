@@ -20,7 +20,7 @@ from stimcore.subnets.families import count
 from stimcore.sweep.sweep import Settings, measured_sweep, store_sweep
 from tests.app.browsing import ROOT, free_port
 
-VIEWS = ("break_it", "subnetworks", "damage", "training", "use_it")
+VIEWS = ("break_it", "subnetworks", "damage", "train", "use_it")
 FULL = "1-2-3.4-5-6.7-8-9"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stimcore.figures import box, method_sweep, nested_matrix, scatter
+from stimcore.figures import method_sweep, nested_matrix, scatter, strip
 from stimcore.figures.layout import clicked_spec, figure_csv
 from stimcore.figures.method_sweep import MethodSweep
 from stimcore.figures.style import STYLES
@@ -21,10 +21,15 @@ def rows_of(figure: Any) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(figure_csv(figure))))
 
 
-def test_boxes_draw_every_sub_network_once_and_ring_the_chosen_one() -> None:
-    figure = box.accuracy_boxes([COMMON], Spec.from_text("1.4"))
-    quartiles, points, star, ring = figure.data
-    assert list(quartiles.y) == list(points.y) == [70.0, 80.0, 90.0]
+def test_strips_draw_every_sub_network_once_with_their_mean_and_ring_the_chosen_one() -> None:
+    figure = strip.accuracy_strips([COMMON], Spec.from_text("1.4"))
+    points, mean, star, ring = figure.data
+    assert list(points.y) == [70.0, 80.0, 90.0]
+    assert points.hovertext[0] == "d1-1, 2 blocks<br>70.0 % of 1,000 images right"
+    assert list(mean.y) == [80.0]
+    assert 0 < mean.error_y.arrayminus[0] < 5
+    assert 0 < mean.error_y.array[0] < 5
+    assert abs(mean.x[0]) > strip.JITTER, "beside the points"
     assert list(points.customdata) == list(COUNTS)
     assert points.text[:2] == ("d1-1", "1-2.4")
     assert list(star.y) == [90.0]
@@ -33,6 +38,7 @@ def test_boxes_draw_every_sub_network_once_and_ring_the_chosen_one() -> None:
         ("1.4", "70.0"),
         ("1-2.4", "80.0"),
         (FULL, "90.0"),
+        ("", "80.0"),
         (FULL, "90.0"),
     ]
 

@@ -27,7 +27,7 @@ TESTED = (
     "jobs_per_client jobs_per_address specs job_s lease_s finished_jobs known_results streams streams_per_address heartbeat_s",
     "samples image_bytes image_pixels",
     "classify_specs engines keep_bytes worker_bytes start_s hang_s late_s silence_s watch_s crashes crash_window_s drain_s",
-    "model_labels",
+    "model_labels trainings training_epochs training_s",
 )
 
 

@@ -258,6 +258,67 @@ class Client:
         """Return the run folders on the server's machine, the one written last first."""
         return TypeAdapter(list[types.RunInfo]).validate_json(self._send("GET", "/v1/runs").content)
 
+    def training_offer(self) -> types.TrainingOffer:
+        """Return what the server trains on request."""
+        return self._get(types.TrainingOffer, "/v1/runs/offer")
+
+    def start_run(self, request: types.RunRequest) -> types.RunInfo:
+        """Have a network trained and exported into the served folder; runs wait for each other, and for no client.
+
+        A run that waits or trains already stays as it is.
+
+        Raises:
+            Forbidden: The server starts no trainings.
+            Busy: The queue is full.
+            UsageError: Something in the request is not offered, or such a run has ended already.
+        """
+        return _parse(types.RunInfo, self._send("POST", "/v1/runs", content=request.model_dump_json()))
+
+    def run(self, name: str) -> types.RunInfo:
+        """Return a run by its name, `EXPERIMENT/RUN`.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        return self._get(types.RunInfo, _run_path(name))
+
+    def stop_run(self, name: str) -> types.RunInfo:
+        """Stop a run, which keeps its last finished epoch.
+
+        Raises:
+            NotFound: No server made such a run.
+        """
+        return _parse(types.RunInfo, self._send("DELETE", _run_path(name)))
+
+    def continue_run(self, name: str) -> types.RunInfo:
+        """Continue a run that was stopped or has failed; one that waits or trains already stays as it is.
+
+        Raises:
+            NotFound: No server made such a run.
+        """
+        return _parse(types.RunInfo, self._send("POST", f"{_run_path(name)}/continue", content=""))
+
+    def run_events(self, name: str, last_event_id: int = 0) -> Iterator[types.RunEvent]:
+        """Yield the events of a run until it waits and trains no longer.
+
+        Args:
+            name: `EXPERIMENT/RUN`.
+            last_event_id: Number of the last event that is not wanted again.
+
+        Raises:
+            NotFound: There is no such run.
+            Unavailable: The connection breaks.
+        """
+        headers = {"Last-Event-ID": str(last_event_id), **self._named()}
+        try:
+            with self._http.stream("GET", f"{_run_path(name)}/events", headers=headers) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                _raise_refusal(answer)
+                yield from map(types.RunEvent.model_validate_json, _event_texts(answer.iter_lines()))
+        except httpx.TransportError as reason:
+            raise self._unavailable(reason) from reason
+
     def _get(self, kind: type[T], path: str, params: dict[str, str] | None = None) -> T:
         return _parse(kind, self._send("GET", path, params))
 
@@ -323,14 +384,18 @@ def parse_events(lines: Iterable[str]) -> Iterator[types.Event]:
         >>> [(event.id, event.type, event.data["state"]) for event in parse_events(lines)]
         [(3, 'done', 'done')]
     """
+    yield from map(types.Event.model_validate_json, _event_texts(lines))
+
+
+def _event_texts(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the events of a server-sent event stream as JSON objects."""
     fields: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(": ")
         if line and name in ("id", "event", "data"):
             fields[name] = value
         elif not line and fields:
-            text = f'{{"id": {fields["id"]}, "type": "{fields["event"]}", "data": {fields["data"]}}}'
-            yield types.Event.model_validate_json(text)
+            yield f'{{"id": {fields["id"]}, "type": "{fields["event"]}", "data": {fields["data"]}}}'
             fields = {}
 
 
@@ -341,6 +406,11 @@ def _parse(kind: type[T], answer: httpx.Response) -> T:
 def _segment(name: str) -> str:
     """Return a name as one segment of a path. An empty name would change the path, so that `-` takes its place."""
     return quote(name, safe="") or "-"
+
+
+def _run_path(name: str) -> str:
+    experiment, _, run = name.partition("/")
+    return f"/v1/runs/{_segment(experiment)}/{_segment(run)}"
 
 
 def _bundle_path(experiment: str, method: str, what: str) -> str:

@@ -118,6 +118,11 @@ class AddressCounter:
         """Return the number that an address has open."""
         return self._counts[address_group(address)]
 
+    @property
+    def total(self) -> int:
+        """The number that all addresses have open."""
+        return self._counts.total()
+
     @contextlib.contextmanager
     def one(self, address: str) -> Iterator[None]:
         """Count one more for an address while the block runs.

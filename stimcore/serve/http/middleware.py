@@ -29,8 +29,9 @@ from stimcore.serve.tokens import Tokens
 log = logging.getLogger("stimcore.serve")
 OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
 """Paths that need no token: a container's health check has none."""
-ADMIN_PATHS = re.compile(r"/v1/rescan|/v1/runs|/v2/repository/models/.*", re.DOTALL)
-"""Paths for which the read-only token is not enough: they change what is served, or show the runs of this machine."""
+ADMIN_PATHS = re.compile(r"/v1/rescan|/v1/runs(/.*)?|/v2/repository/models/.*", re.DOTALL)
+"""Paths for which the read-only token is not enough: they change what is served, or show, start and stop runs of this
+machine."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CLIENT_CLOSED = 499
 """Logged as the status of a request whose client disconnected before the response began, as nginx does."""

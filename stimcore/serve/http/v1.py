@@ -7,6 +7,8 @@ client sends decides nothing. Job states are JSON text already, made once for al
 import asyncio
 import base64
 import binascii
+import json
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, TypeVar
 
@@ -32,6 +34,10 @@ from stimcore.serve.workers.messages import AnswerImages, Classify, Standalone
 
 T = TypeVar("T", bound=BaseModel)
 MAX_CLIENT_CHARS = 64
+RUN_POLL_S = 1.0
+"""Seconds between two looks at a run whose events are sent: its epochs take longer."""
+# Without these headers, proxies (nginx reads the second one) would collect events before they pass them on.
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 ClientId = Annotated[
     str, Header(alias="X-Stimcore-Client", max_length=MAX_CLIENT_CHARS, description="name of the client that watches; any text")
 ]
@@ -46,7 +52,9 @@ def routes(service: Service, calls: AddressCounter) -> APIRouter:
     """
     router = APIRouter(prefix="/v1", responses=ERROR_RESPONSES)
     _add_server_routes(router, service)
-    _add_job_routes(router, service)
+    streams = AddressCounter(service.limits.streams_per_address, "event streams")
+    _add_job_routes(router, service, streams)
+    _add_run_routes(router, service, streams)
     _add_bundle_routes(router, service, calls)
     _add_image_routes(router, service, calls)
     return router
@@ -95,14 +103,8 @@ def _add_server_routes(router: APIRouter, service: Service) -> None:
     async def status() -> types.Status:
         return service.status()
 
-    @router.get("/runs", summary="Run folders on the server's machine, the last written one first")
-    async def runs() -> list[types.RunInfo]:
-        return await asyncio.to_thread(service.repository.runs)
 
-
-def _add_job_routes(router: APIRouter, service: Service) -> None:
-    streams = AddressCounter(service.limits.streams_per_address, "event streams")
-
+def _add_job_routes(router: APIRouter, service: Service, streams: AddressCounter) -> None:
     @router.get("/experiments/{experiment}/spec", summary="Whether a text names a sub-network, and why not")
     async def spec(experiment: str, text: str, method: str | None = None) -> types.SpecCheck:
         bundle = None if method is None else service.repository.bundle(experiment, method)
@@ -141,17 +143,111 @@ def _add_job_routes(router: APIRouter, service: Service) -> None:
     )
     async def events(id: str, last: Annotated[str, Header(alias="Last-Event-ID")] = "0", client: ClientId = "") -> Response:
         job = service.jobs.get(id, client)
-        if not (last.isascii() and last.isdigit() and len(last) < 19):
-            raise UsageError(f"Last-Event-ID is '{last[:40]}'", allowed="a number that this stream sent")
-        if sum(len(job.streams) for job in service.jobs.all()) >= service.limits.streams:
-            raise TooMany(f"{service.limits.streams} event streams are open", todo="Poll, or try again in a moment.")
+        number = _event_number(last)
+        _check_streams(service, streams)
         return CountedStream(
-            _event_stream(service, job, client, int(last)),
-            streams,
-            media_type="text/event-stream",
-            # Without these headers, proxies (nginx reads the second one) would collect events before they pass them on.
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+            _event_stream(service, job, client, number), streams, media_type="text/event-stream", headers=STREAM_HEADERS
         )
+
+
+def _add_run_routes(router: APIRouter, service: Service, streams: AddressCounter) -> None:
+    @router.get("/runs", summary="Run folders on the server's machine, the last written one first")
+    async def runs() -> list[types.RunInfo]:
+        return await service.runs()
+
+    @router.get("/runs/offer", summary="What the server trains on request")
+    async def offer() -> types.TrainingOffer:
+        return await service.trainings.offer(await service.runs())
+
+    @router.post(
+        "/runs",
+        status_code=202,
+        response_model=types.RunInfo,
+        summary="Train a network and export it; one training runs at a time, the others wait",
+        openapi_extra=body_schema(types.RunRequest),
+    )
+    async def submit(request: Request, response: Response) -> types.RunInfo:
+        service.must_take_work()
+        plan = await service.trainings.submit(await read_model(types.RunRequest, request, service))
+        response.headers["Location"] = f"/v1/runs/{plan.name}"
+        return await service.run(plan.name)
+
+    @router.get("/runs/{experiment}/{run}", summary="A run; it goes on when nobody asks for it")
+    async def run(experiment: str, run: str) -> types.RunInfo:
+        return await service.run(f"{experiment}/{run}")
+
+    @router.delete("/runs/{experiment}/{run}", summary="Stop a run, which keeps its last finished epoch")
+    async def stop(experiment: str, run: str) -> types.RunInfo:
+        service.trainings.stop(f"{experiment}/{run}")
+        return await service.run(f"{experiment}/{run}")
+
+    @router.post("/runs/{experiment}/{run}/continue", status_code=202, summary="Continue a run that was stopped or has failed")
+    async def resume(experiment: str, run: str) -> types.RunInfo:
+        service.must_take_work()
+        plan = await service.trainings.resume(f"{experiment}/{run}")
+        return await service.run(plan.name)
+
+    @router.get(
+        "/runs/{experiment}/{run}/events",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "events"}},
+        summary="Server-sent events: state, epoch, done",
+    )
+    async def events(experiment: str, run: str, last: Annotated[str, Header(alias="Last-Event-ID")] = "0") -> Response:
+        name, number = f"{experiment}/{run}", _event_number(last)
+        await service.run(name)
+        _check_streams(service, streams)
+        return CountedStream(
+            _run_stream(service, name, number), streams, media_type="text/event-stream", headers=STREAM_HEADERS
+        )
+
+
+def _event_number(text: str) -> int:
+    """Return the value of `Last-Event-ID`.
+
+    Raises:
+        UsageError: It is no number.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise UsageError(f"Last-Event-ID is '{text[:40]}'", allowed="a number that this stream sent")
+    return int(text)
+
+
+def _check_streams(service: Service, streams: AddressCounter) -> None:
+    """Refuse a further event stream when as many are open as the server allows.
+
+    Raises:
+        TooMany: As many are open.
+    """
+    if streams.total >= service.limits.streams:
+        raise TooMany(f"{service.limits.streams} event streams are open", todo="Poll, or try again in a moment.")
+
+
+async def _run_stream(service: Service, name: str, last: int) -> AsyncIterator[bytes]:
+    """Yield a run's events after `last` finished epochs, until it waits and trains no longer or the server ends."""
+    state, silent_since = "", time.monotonic()
+    while not service.draining.is_set():
+        info = await service.run(name)
+        events: list[tuple[str, Any]] = []
+        finished = info.state not in ("queued", "training", "exporting")
+        rows, last = info.rows[last:], max(last, len(info.rows))
+        events += [("epoch", row) for row in rows]
+        if info.state != state and not finished:
+            events.insert(0, ("state", {"state": info.state, "message": info.message}))
+            state = info.state
+        if finished:
+            events.append(("done", {"state": info.state, "message": info.message, "bundle": info.bundle}))
+        for kind, data in events:
+            number = data["epoch"] if kind == "epoch" and isinstance(data.get("epoch"), int) else last
+            yield b"id: %d\nevent: %s\ndata: %s\n\n" % (number, kind.encode(), json.dumps(data).encode())
+        if finished:
+            return
+        if events:
+            silent_since = time.monotonic()
+        elif time.monotonic() - silent_since > service.limits.heartbeat_s:
+            silent_since = time.monotonic()
+            yield b": still there\n\n"
+        await asyncio.sleep(RUN_POLL_S)
 
 
 def _bundle(service: Service, request: Request, experiment: str, method: str) -> Bundle:

@@ -12,7 +12,7 @@ from stimcore.serve import types
 from stimcore.serve.errors import NotFound
 from stimcore.serve.repository.describe import experiment_info, method_info, safe_text
 from stimcore.serve.repository.models import Model, aliases_of, models_of
-from stimcore.serve.repository.runs import runs_under
+from stimcore.serve.repository.runs import RunReader
 from stimcore.serve.repository.stamps import BundleKey, Stamp, stamps_under
 
 REPLACED_S = 0.2
@@ -51,7 +51,7 @@ class ModelRepository:
     """
 
     def __init__(self, folder: Path, runs: Path) -> None:
-        self.folder, self.runs_folder = folder, runs
+        self.folder, self._run_reader = folder, RunReader(runs)
         self.snapshot = Snapshot()
 
     def changed(self) -> bool:
@@ -194,7 +194,7 @@ class ModelRepository:
 
     def runs(self) -> list[types.RunInfo]:
         """Return the run folders, in progress or finished."""
-        return runs_under(self.runs_folder)
+        return self._run_reader.runs()
 
 
 def _open(path: Path) -> Bundle | types.Problem:

@@ -106,6 +106,12 @@ def test_the_read_only_token_opens_everything_but_what_changes_the_server(guarde
     admin = {
         ("/v1/rescan", "post"),
         ("/v1/runs", "get"),
+        ("/v1/runs", "post"),
+        ("/v1/runs/offer", "get"),
+        ("/v1/runs/{experiment}/{run}", "get"),
+        ("/v1/runs/{experiment}/{run}", "delete"),
+        ("/v1/runs/{experiment}/{run}/continue", "post"),
+        ("/v1/runs/{experiment}/{run}/events", "get"),
         ("/v2/repository/models/{name}/load", "post"),
         ("/v2/repository/models/{name}/unload", "post"),
     }

@@ -1,22 +1,25 @@
-"""Fig. r8: how the accuracies of all ordered sub-networks spread, a box per method."""
+"""Fig. r8: how the accuracies of all ordered sub-networks spread, a strip of points per method."""
 
 import random
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from stimcore.analysis.loafing import overall
 from stimcore.analysis.result import Result
-from stimcore.figures.layout import apply_layout
+from stimcore.figures.layout import apply_layout, error_bars
 from stimcore.figures.method_sweep import MethodSweep, drawn_results
-from stimcore.figures.style import Style, tint
+from stimcore.figures.style import Style
 from stimcore.subnets.spec import Spec
 
 JITTER = 0.22
-"""Largest distance of a point from the middle of its box, where neighbouring boxes are 1 apart."""
+"""Largest distance of a point from the middle of its strip, where neighbouring strips are 1 apart."""
+MEAN_PLACE = 0.36
+"""Distance of the mean from the middle of its strip: it stands beside the points, not among them."""
 
 
-def accuracy_boxes(sweeps: Sequence[MethodSweep], chosen: Spec | None = None) -> go.Figure:
-    """Return a box (quartiles, mean dashed) and a point per sub-network for each method; the main network is a star.
+def accuracy_strips(sweeps: Sequence[MethodSweep], chosen: Spec | None = None) -> go.Figure:
+    """Return a point per sub-network for each method, beside them their mean with its 95% interval; the main network is a star.
 
     Args:
         sweeps: One per method.
@@ -26,17 +29,6 @@ def accuracy_boxes(sweeps: Sequence[MethodSweep], chosen: Spec | None = None) ->
     for place, one in enumerate(sweeps):
         style, results = one.style, drawn_results(one.sweep.results)
         jitter = random.Random(place)
-        figure.add_box(
-            x0=place,
-            y=[result.accuracy_pct for result in one.sweep.results],
-            name=style.label,
-            line={"color": style.color, "width": 1.5},
-            fillcolor=tint(style.color, 0.12),
-            boxpoints=False,
-            boxmean=True,
-            width=0.7,
-            hoverinfo="skip",
-        )
         figure.add_scatter(
             x=[place + jitter.uniform(-JITTER, JITTER) for _ in results],
             y=[result.accuracy_pct for result in results],
@@ -45,8 +37,10 @@ def accuracy_boxes(sweeps: Sequence[MethodSweep], chosen: Spec | None = None) ->
             marker={"color": style.color, "symbol": style.symbol, "size": 7 if len(results) < 400 else 4, "opacity": 0.75},
             customdata=[str(result.spec) for result in results],
             text=[one.name(result.spec) for result in results],
-            hovertemplate="%{text}<br>%{y:.1f} % right<extra>" + style.label + "</extra>",
+            hovertext=[_hover(one.name(result.spec), result) for result in results],
+            hovertemplate="%{hovertext}<extra>" + style.label + "</extra>",
         )
+        _add_mean(figure, place, one)
         _add_main(figure, place, style, one.sweep.main)
         ringed = next((result for result in one.sweep.results if result.spec == chosen), None)
         if ringed is not None:
@@ -67,6 +61,27 @@ def accuracy_boxes(sweeps: Sequence[MethodSweep], chosen: Spec | None = None) ->
     )
     figure.update_layout(showlegend=False, clickmode="event+select")
     return figure
+
+
+def _hover(name: str, result: Result) -> str:
+    """Return what is shown at a point: which sub-network, how deep, how accurate, on how many images."""
+    blocks = f"{len(result.spec.blocks)} block{'' if len(result.spec.blocks) == 1 else 's'}"
+    return f"{name}, {blocks}<br>{result.accuracy_pct:.1f} % of {result.images:,} images right"
+
+
+def _add_mean(figure: go.Figure, place: int, one: MethodSweep) -> None:
+    statistics, style = overall(one.sweep), one.style
+    mean = statistics.mean
+    interval = f"({mean.low:.1f} to {mean.high:.1f})"
+    figure.add_scatter(
+        x=[place + MEAN_PLACE],
+        y=[mean.value],
+        error_y=error_bars([mean.value], [(mean.low, mean.high)]),
+        mode="markers",
+        name=f"{style.label}: mean",
+        marker={"symbol": "line-ew", "size": 22, "line": {"width": 3, "color": style.color}},
+        hovertemplate=f"mean of {statistics.num:,}: %{{y:.1f}} % {interval}<extra>{style.label}</extra>",
+    )
 
 
 def _add_main(figure: go.Figure, place: int, style: Style, main: Result) -> None:
