@@ -10,11 +10,11 @@ from streamlit.components.v2.types import ComponentRenderer
 
 from app import session
 from app.access import shared_address
-from app.arrangement import Arrangement
 from stimcore.subnets.topology import Topology
 from stimcore.web import diagram as web_diagram
 from stimcore.web import lanes as web_lanes
 from stimcore.web import wall as web_wall
+from stimcore.web.arrangement import Arrangement
 from stimcore.web.component import Component
 
 

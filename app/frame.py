@@ -8,7 +8,6 @@ from pathlib import Path
 import streamlit as st
 
 from app import session, sources, watch
-from app.arrangement import Arrangement
 from app.components import copy_link
 from app.networks import one_per_run
 from app.text import images, plain
@@ -17,6 +16,7 @@ from stimcore.errors import StimcoreError
 from stimcore.figures.style import Style, method_style, variant
 from stimcore.serve.types import Catalogue, ExperimentInfo, MethodInfo
 from stimcore.subnets.topology import Topology
+from stimcore.web.arrangement import Arrangement
 
 
 @dataclass(frozen=True)

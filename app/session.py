@@ -5,17 +5,19 @@ keys of these widgets, which belong to the page: links, style sheets and tests u
 objects, one per class, that `memory` returns. No other module reads or writes `st.session_state`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from app import arrangement
 from stimcore.subnets.topology import Topology
+from stimcore.web import arrangement
 
 Group = TypeVar("Group")
+Value = TypeVar("Value")
 
 SPEC = "spec"
 """Key of the architecture code: a text field that is bound to the address."""
@@ -32,6 +34,17 @@ class EditHistory:
 
     undo: list[str] = field(default_factory=list)
     refusal: str = ""
+
+
+@dataclass
+class Written:
+    """What the page itself put into widgets.
+
+    Attributes:
+        values: Key of the widget -> value that counts.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -132,6 +145,47 @@ def memory(group: type[Group]) -> Group:
     return cast(Group, st.session_state[key])
 
 
+# --- widgets that both the visitor and the page write ---
+
+
+def write(key: str, value: Any) -> None:
+    """Put a value into a widget, before it is drawn.
+
+    Args:
+        key: Key of the widget, whose `on_change` is `reported(key)` and whose value goes through `shown(key, value)`.
+        value: In the widget's own type.
+    """
+    st.session_state[key] = memory(Written).values[key] = value
+
+
+def shown(key: str, value: Value) -> Value:
+    """Remember and return the value of a widget that was just drawn: from now on it counts."""
+    memory(Written).values[key] = value
+    return value
+
+
+def reported(key: str) -> Callable[[], None]:
+    """Return what a widget calls when the browser reports another value of it than the page has.
+
+    With every message the browser reports the values of all widgets, as far as it knows them. A poll of a fragment that it sent
+    before it heard of a newer value reports the older one, and must not bring that back: what a visitor changes outside of a
+    fragment never comes with a poll.
+
+    Args:
+        key: Key of the widget.
+    """
+
+    def take() -> None:
+        values = memory(Written).values
+        context = get_script_run_ctx()
+        if context is not None and context.fragment_ids_this_run and key in values:
+            st.session_state[key] = values[key]
+        else:
+            values[key] = st.session_state[key]
+
+    return take
+
+
 # --- the spec ---
 
 
@@ -150,7 +204,7 @@ def write_spec(topology: Topology, text: str) -> None:
     wanted, history.refusal = arrangement.read_or_full(topology, text)
     if not history.refusal and str(wanted) != before:
         history.undo.append(before)
-        st.session_state[SPEC] = str(wanted)
+        write(SPEC, str(wanted))
 
 
 def undo_spec(topology: Topology) -> None:
@@ -159,13 +213,14 @@ def undo_spec(topology: Topology) -> None:
     while history.undo:
         text = history.undo.pop()
         if not arrangement.read_or_full(topology, text)[1]:
-            st.session_state[SPEC] = text
+            write(SPEC, text)
             return
 
 
 def forget_spec() -> None:
     """Forget the spec and its history: another experiment was chosen, whose network has other blocks."""
     memory(EditHistory).undo.clear()
+    memory(Written).values.pop(SPEC, None)
     st.session_state.pop(SPEC, None)
     if SPEC in st.query_params:
         del st.query_params[SPEC]
@@ -229,12 +284,12 @@ def choose_experiment(name: str) -> None:
 
 def choose_subnet(short: str) -> None:
     """Choose a sub-network in the list of the page Sub-networks."""
-    st.session_state["subnet"] = short
+    write("subnet", short)
 
 
 def choose_block(block: int) -> None:
     """Choose a block in the list of the page Damage."""
-    st.session_state["block"] = str(block)
+    write("block", str(block))
 
 
 def add_new_runs(active: Sequence[str]) -> None:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import arrangement, sources
+from app import sources
 from stimcore.analysis.contrast import Contrast, clearest, contrasts
 from stimcore.analysis.result import Sweep
 from stimcore.serve.types import ExperimentInfo, MethodInfo
 from stimcore.subnets.topology import Topology
+from stimcore.web import arrangement
 
 
 def compared(experiment: ExperimentInfo) -> tuple[MethodInfo, ...]:

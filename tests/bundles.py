@@ -40,6 +40,9 @@ def random_net(network: str, side: int, seed: int) -> StagedNet:
         for norm in batch_norms(net):
             torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
             torch.nn.init.normal_(norm.bias, std=0.2)
+        for parameter in net.parameters():  # the head of a fresh transformer is zero: all of its answers would be the same
+            if parameter.ndim > 1 and not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.5)
     return net.eval()
 
 

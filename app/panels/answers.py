@@ -8,16 +8,14 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.errors import StreamlitInvalidLayoutContextError
 
 from app import session, sources
-from app.arrangement import Arrangement, caution, summarise
 from app.components import lanes
 from app.frame import Frame
 from app.text import images, plain, provider
 from app.watch import WatchedJob, watch
 from stimcore.serve.types import MethodInfo
+from stimcore.web.arrangement import Arrangement, caution, summarise
 from stimcore.web.lanes import Lane
-
-MAX_NAMED = 3
-"""Methods that one sentence can name; of more it names the one that loses least and the one that loses most."""
+from stimcore.web.sentences import finding, say
 
 
 @dataclass(frozen=True)
@@ -83,19 +81,8 @@ def _finding(here: Frame, question: Question, answers: Sequence[Answer]) -> str:
     if question.covered:
         return "**Which network still works?** Guess first."
     known = [(plain(here.label(a.method)), result.accuracy_pct) for a in answers if (result := a.watched.result)]
-    if not known:
-        return "Measuring …"
-    if len(known) > MAX_NAMED:
-        ordered = sorted(known, key=lambda pair: -pair[1])
-        (best, most), (worst, least) = ordered[0], ordered[-1]
-        text = f"{best} does best: **{most:.0f} of 100** pictures right; {worst.lower()} worst: **{least:.0f}**."
-    else:
-        (name, value), *others = known
-        text = f"{name}: **{value:.0f} of 100** pictures right."
-        text += "".join(f" {label.replace(' training', '')}: **{other:.0f}**." for label, other in others)
-    if len(here.methods) == 1 and not whole:
-        text += f" Whole: **{here.methods[0].main.accuracy_pct:.0f}**."
-    return f"{text} Now click a block." if whole else text
+    only = here.methods[0].main.accuracy_pct if len(here.methods) == 1 else None
+    return finding(known, whole=whole, whole_pct=only)
 
 
 def _lane(here: Frame, question: Question, answer: Answer) -> Lane:
@@ -174,7 +161,7 @@ def _provenance(jobs: Sequence[WatchedJob]) -> str:
         return f"Stopped: counted on {images(num_images)} only." if num_images else "Stopped before the first number."
     origins = {j.job.source for j in jobs if j.job}
     if origins == {"stored"}:
-        return f"Done: measured on {images(num_images)} when the bundle was made."
+        return say("stored", images=images(num_images))
     if "stored" in origins:
         return f"Done: measured on {images(num_images)}, partly when the bundle was made, partly here."
     where = next((j.job.provider for j in jobs if j.job and j.job.provider), "")

@@ -3,10 +3,10 @@
 import streamlit as st
 
 from app import session
-from app.arrangement import Arrangement
 from app.frame import Frame
 from app.panels.together import record_guess
 from app.text import plain
+from stimcore.web.arrangement import Arrangement
 
 
 def covered(here: Frame, arrangement: Arrangement) -> bool:

@@ -2,7 +2,6 @@
 
 import base64
 import math
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,13 +14,9 @@ from app.upload import UploadError, read_upload
 from stimcore.data.preprocessing import Preprocessing
 from stimcore.errors import StimcoreError
 from stimcore.serve.types import Classification, MethodInfo, Sample
-from stimcore.subnets.families import count, ordered
-from stimcore.subnets.sampling import sample
-from stimcore.subnets.spec import Spec
-from stimcore.subnets.topology import Topology
-
-MAX_JUDGES = 60
-"""Sub-networks that judge a picture, at most."""
+from stimcore.subnets.families import count
+from stimcore.web.judges import judges
+from stimcore.web.sentences import say
 
 
 @dataclass(frozen=True)
@@ -68,19 +63,10 @@ class Votes:
         return f"{self.class_names[self.best[row]]}, {100 * self.probabilities[row]:.0f} %"
 
 
-def judges(topology: Topology) -> list[Spec]:
-    """Return ordered sub-networks from shallow to deep, the full one last; of a large family a seeded sample."""
-    if count(topology, "ordered") <= MAX_JUDGES:
-        specs = list(ordered(topology))
-    else:
-        specs = sample(topology, "ordered", MAX_JUDGES - 1, random.Random(0))
-    return [*sorted((s for s in specs if s != topology.full), key=lambda s: len(s.blocks)), topology.full]
-
-
 def votes(here: Frame) -> None:
     """Draw the choice of a picture and what the sub-networks of every method see in it."""
     st.subheader("What do the sub-networks say?", anchor=False)
-    st.markdown("Choose a picture, or bring your own. If parts loaf, the small sub-networks disagree with the whole.")
+    st.markdown(say("votes"))
     samples = sources.samples(here.experiment)
     try:
         picture = _choose_picture(samples, Preprocessing.from_dict(here.experiment.preprocessing))

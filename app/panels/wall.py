@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import sources
-from app.arrangement import Arrangement
 from app.components import picture_wall
 from app.frame import Frame
 from app.story import compared
@@ -13,6 +12,7 @@ from app.text import plain
 from app.watch import pause_s
 from stimcore.errors import StimcoreError
 from stimcore.serve.types import MethodInfo, WallAnswers
+from stimcore.web.arrangement import Arrangement
 from stimcore.web.wall import WallMethod, WallPicture
 
 POLL_S = 0.4

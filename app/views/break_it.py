@@ -7,7 +7,7 @@ from functools import partial
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import arrangement, session, sources
+from app import session, sources
 from app.components import diagram
 from app.frame import Frame, footer, frame
 from app.panels.answers import Question, draw_answers
@@ -20,13 +20,11 @@ from app.text import plain
 from app.watch import pause_s, watch, watch_only
 from stimcore.analysis.contrast import Contrast
 from stimcore.subnets.topology import Topology
+from stimcore.web import arrangement
+from stimcore.web.sentences import say
 
 POLL_S = 0.25
 """Seconds between two polls of a visitor alone."""
-LEAD = (
-    "The same network, trained in different ways on the same images. Take a block out, or put blocks in another order, and see "
-    "how many images each copy still gets right. A network whose blocks *loaf* leaves the work to the others and falls apart."
-)
 
 
 def edit_from_picture(topology: Topology) -> None:
@@ -82,15 +80,17 @@ def settings(opening: str, classroom: bool) -> tuple[str, bool]:
         classroom: Only the code is drawn: a projector needs no settings.
     """
     with st.container(horizontal=True, vertical_alignment="bottom", key="settings", gap="medium"):
-        text = st.text_input(
+        typed = st.text_input(
             "Architecture code",
             value=opening,
             key=session.SPEC,
             bind="query-params",
+            on_change=session.reported(session.SPEC),
             help="Blocks in running order; a dot between stages, x before a deleted block. The page's address has it too.",
         )
+        text = session.shown(session.SPEC, typed) or opening
         if classroom:
-            return text or opening, True
+            return text, True
         st.toggle(
             "Guess first",
             key="guess_first",
@@ -102,13 +102,9 @@ def settings(opening: str, classroom: bool) -> tuple[str, bool]:
             value=True,
             key="recalibrate",
             bind="query-params",
-            help=(
-                "A network scales its signals by averages that were recorded with every block in place (batch norm). "
-                "Re-calibration records them again for what is left, on training images. Switch it off to see how much of the "
-                "damage comes from stale averages alone."
-            ),
+            help=say("recalibrate"),
         )
-    return text or opening, recalibrate
+    return text, recalibrate
 
 
 def picture(topology: Topology, shown: arrangement.Arrangement, reason: str, large: bool) -> None:
@@ -187,7 +183,7 @@ def page() -> None:
         lesson_panel(topology, contrasts)
     if not here.classroom:
         with st.container(key="about"):
-            st.markdown(LEAD)
+            st.markdown(say("lead"))
             footer(here)
     if not (is_covered or lesson_open()):
         with side_slot:

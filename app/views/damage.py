@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import arrangement, session
+from app import session
 from app.chart import chart
 from app.frame import Frame, footer, frame, open_in_break_it
 from app.panels.family import Family, family
@@ -21,11 +21,8 @@ from stimcore.analysis.spreads import (
 from stimcore.figures import damage as figures
 from stimcore.serve.types import MethodInfo
 from stimcore.subnets.families import count
-
-LEAD = (
-    "Three ways to damage a network, the same for every training method. **The lower a bar or a line, the less was lost.** In "
-    "a network without loafing, the rest can do the work of what is missing."
-)
+from stimcore.web import arrangement
+from stimcore.web.sentences import say
 
 Damaged = list[tuple[MethodInfo, Family]]
 
@@ -47,8 +44,10 @@ def delete_one(here: Frame, damaged: Damaged) -> None:
         placeholder="Choose a block, or click a bar",
         key="block",
         bind="query-params",
+        on_change=session.reported("block"),
         width=340,
     )
+    text = session.shown("block", text)
     block = int(text) if text else None
     series = [figures.MethodDamage(here.style(m), singles=single_deletions(topology, f.sweep)) for m, f in damaged]
     chart(
@@ -140,7 +139,7 @@ def paper_figures(here: Frame) -> None:
 
 def page() -> None:
     """Draw the page."""
-    here = frame("Damage", LEAD)
+    here = frame("Damage", say("lead_damage"))
     if here.topology.ordered_only:
         st.info(
             f"In {here.topology.network} every block reads the outputs of all blocks before it, so none can be moved or "

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from app import arrangement, session, sources
+from app import session, sources
 from app.chart import chart
 from app.frame import Frame, footer, frame, open_in_break_it
 from app.networks import trained_networks
@@ -22,11 +22,9 @@ from stimcore.figures.strip import accuracy_strips
 from stimcore.serve.types import MethodInfo
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
+from stimcore.web import arrangement
+from stimcore.web.sentences import say
 
-LEAD = (
-    "An *ordered* sub-network keeps the first few blocks of every stage. Each point below is one of them: how many images does "
-    "it get right **inside** the trained network? Points far below the star are networks whose blocks loaf."
-)
 MAX_LISTED = 1000
 """Sub-networks that a drop-down lists; where there are more, the depths are typed."""
 
@@ -37,20 +35,26 @@ def choose(topology: Topology, swept: Sequence[Swept]) -> str:
     """Draw the field that chooses a sub-network, as a click in a figure does, and return its text."""
     short = [topology.short(result.spec) for result in swept[0][1].sweep.results]
     if len(short) > MAX_LISTED:
-        return st.text_input(
-            "Sub-network", value=short[0], key="subnet", bind="query-params", help="Blocks kept per stage, as in d2-3-1."
+        chosen = st.text_input(
+            "Sub-network",
+            value=short[0],
+            key="subnet",
+            bind="query-params",
+            on_change=session.reported("subnet"),
+            help="Blocks kept per stage, as in d2-3-1.",
         )
-    return str(
-        st.selectbox(
+    else:
+        chosen = st.selectbox(
             "Sub-network",
             short,
             index=0,
             key="subnet",
             bind="query-params",
+            on_change=session.reported("subnet"),
             width=340,
             help="The number of blocks that each stage keeps: d2-3-1 keeps 2 of the first, 3 of the second, 1 of the third.",
         )
-    )
+    return str(session.shown("subnet", chosen))
 
 
 def choose_clicked(topology: Topology, key: str) -> None:
@@ -179,7 +183,7 @@ def with_interval(estimate: Estimate, unit: str) -> str:
 
 def page() -> None:
     """Draw the page."""
-    here = frame("All sub-networks", LEAD)
+    here = frame("All sub-networks", say("lead_subnetworks"))
     families = [(method, family(here, method, "ordered")) for method in here.methods]
     swept: list[Swept] = [(method, measured) for method, measured in families if measured is not None]
     if not swept:

@@ -8,16 +8,12 @@ from app.panels.budget import budget
 from app.panels.votes import votes
 from app.text import plain
 from stimcore.errors import StimcoreError
-
-LEAD = (
-    "A network that was trained so that its parts work can be cut to size afterwards, without any training. Say what you can "
-    "afford, and take the best sub-network for it as an ONNX file."
-)
+from stimcore.web.sentences import say
 
 
 def page() -> None:
     """Draw the page."""
-    here = frame("Use it", LEAD)
+    here = frame("Use it", say("lead_use_it"))
     try:
         budget(here)
         votes(here)

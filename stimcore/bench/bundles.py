@@ -52,7 +52,7 @@ def random_bundle(folder: Path, net: StagedNet, *, images: int, calibration: int
         hashes=hashes,
     )
     files.write_json(path.parent / "experiment.json", experiment.to_dict())
-    model, parts = network_graph(net)
+    model, parts = network_graph(net, "torchscript")  # quick, and needs no further package
     statistics = [t for t in model.graph.initializer if t.name.endswith((".mean", ".var"))]
     np.savez(path / STATISTICS, **{t.name: numpy_helper.to_array(t) for t in statistics})  # type: ignore[arg-type]  # numpy's stub
     onnx.save(model, str(path / MAIN))

@@ -1,7 +1,8 @@
 """Loss curves on a small fixed problem: the same numbers on every machine and device, up to rounding."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -48,6 +49,27 @@ def loss_curve(method: str, options: Mapping[str, object], device: torch.device)
         options: Its options.
         device: Where the steps run.
     """
+    with single_threaded():
+        trainer, contexts = golden_problem(method, options, device)
+        return [
+            {key: float(value) for key, value in trainer.train_step(context, step).items()}
+            for step, context in enumerate(contexts)
+        ]
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Have torch compute in one thread inside the block, so that sums have the same order on every machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def golden_problem(method: str, options: Mapping[str, object], device: torch.device) -> tuple[Trainer, Iterator[StepContext]]:
+    """Return the trainer of the curves, with ResNet-20 in double precision, and its 20 batches; arguments as `loss_curve`."""
     data = striped_dataset(160, 12)
     recipe = Recipe(
         name="golden",
@@ -60,29 +82,21 @@ def loss_curve(method: str, options: Mapping[str, object], device: torch.device)
         learning_rate=0.01,
         warmup_epochs=0.5,
     )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with layers_seeded(0, "weights"):
-            net = build(recipe.network, input_shape=data.image_shape, num_classes=3).double()
-        trainer = Trainer(net, make(method, options), recipe, data, Settings(progress=False, device=device))
-        if trainer.auxiliary is not None:
-            trainer.auxiliary.double()
-        numbers = np.random.Generator(np.random.PCG64(0))  # torch's normal draws differ in the last bit between processors
-        for parameter in trainer.parameters:
-            if parameter.ndim > 1:
-                spread = (2 / parameter[0].numel()) ** 0.5
-                values = torch.from_numpy(numbers.standard_normal(parameter.shape)) * spread
-                parameter.data = values.to(device)
-        order = torch.randperm(len(data.train), generator=generator(0, "golden order"))
-        batches = [*torch.split(order, recipe.batch_size), *torch.split(order.flip(0), recipe.batch_size)]
-        trainer.net.train()
-        return [
-            {key: float(value) for key, value in trainer.train_step(_double(context), step).items()}
-            for step, context in enumerate(trainer.loader.epoch(batches, 0))
-        ]
-    finally:
-        torch.set_num_threads(threads)
+    with layers_seeded(0, "weights"):
+        net = build(recipe.network, input_shape=data.image_shape, num_classes=3).double()
+    trainer = Trainer(net, make(method, options), recipe, data, Settings(progress=False, device=device))
+    if trainer.auxiliary is not None:
+        trainer.auxiliary.double()
+    numbers = np.random.Generator(np.random.PCG64(0))  # torch's normal draws differ in the last bit between processors
+    for parameter in trainer.parameters:
+        if parameter.ndim > 1:
+            spread = (2 / parameter[0].numel()) ** 0.5
+            values = torch.from_numpy(numbers.standard_normal(parameter.shape)) * spread
+            parameter.data = values.to(device)
+    order = torch.randperm(len(data.train), generator=generator(0, "golden order"))
+    batches = [*torch.split(order, recipe.batch_size), *torch.split(order.flip(0), recipe.batch_size)]
+    trainer.net.train()
+    return trainer, map(_double, trainer.loader.epoch(batches, 0))
 
 
 def _double(context: StepContext) -> StepContext:

@@ -15,7 +15,8 @@ import torch
 from stimcore.bench.bundles import random_bundle
 from stimcore.bench.check import at_least
 from stimcore.engine.engine import Engine
-from stimcore.export.graphs import externalise, network_graph
+from stimcore.engine.graph.external import externalise
+from stimcore.export.graphs import network_graph
 from stimcore.nets.catalogue import build
 from stimcore.nets.cost import Costs
 from stimcore.runs.machine import describe
@@ -54,7 +55,7 @@ def run(settings: Settings) -> dict[str, Any]:
     drawn = random.Random(0).sample(specs, min(settings.sample, len(specs)))
     with tempfile.TemporaryDirectory() as folder:
         bundle = random_bundle(Path(folder), net, images=8, calibration=64)
-        model, _ = network_graph(net)
+        model, _ = network_graph(net, "torchscript")
         inline = [t.name for t in model.graph.initializer if t.name.endswith((".mean", ".var"))]
         store = len(externalise(model, "weights.bin", inline))
         places = {t.name: t for t in model.graph.initializer if t.name not in inline}

@@ -1,6 +1,7 @@
 """The model card of an experiment: `README.md`, written from the manifests of its methods."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +10,12 @@ from stimcore.bundle.bundle import Bundle
 from stimcore.bundle.experiment import Experiment
 from stimcore.bundle.opening import open_experiment, open_folder
 from stimcore.bundle.store import apply_update
+from stimcore.data.program import classify_program
 from stimcore.subnets.families import count
 
 FILE = "README.md"
+INDEX = "standalone/index.json"
+"""The list of self-contained files in the folder of a bundle."""
 
 
 def write_card(path: Path) -> None:
@@ -52,6 +56,7 @@ def card(experiment: Experiment, bundles: Sequence[Bundle]) -> str:
         "of this folder, with its 95% interval over images (Wilson). It is the accuracy after the last epoch: no epoch was "
         "chosen by it. *Parity* is the largest difference of logits between torch and onnxruntime over all listed networks, "
         "divided by the largest logit.",
+        *_quantised(bundles),
         "## Use",
         _usage(experiment, bundles),
         "## Data",
@@ -74,6 +79,26 @@ def _table(bundles: Sequence[Bundle]) -> str:
     return "\n".join(rows)
 
 
+def _quantised(bundles: Sequence[Bundle]) -> list[str]:
+    """Return the section on quantised files; nothing where there are none."""
+    rows = []
+    for bundle in bundles:
+        index = json.loads(bundle.read(INDEX)) if bundle.has(INDEX) else {}
+        for row in index.get("files", []) if index.get("bundle") == bundle.fingerprint else []:
+            if row["precision"] != "int8":
+                continue
+            low, high = wilson(row["correct"], row["images"])
+            before = bundle.known_correct(bundle.topology.parse(row["spec"]))
+            accuracy = f"{100 * row['correct'] / row['images']:.2f}% [{low:.2f}, {high:.2f}]"
+            float_accuracy = "not stored" if before is None else f"{100 * before / row['images']:.2f}%"
+            cells = [f"`{bundle.method}/standalone/{row['file']}`", accuracy, float_accuracy, f"{row['bytes'] / 1e6:.2f} MB"]
+            rows.append("| " + " | ".join(cells) + " |")
+    if not rows:
+        return []
+    head = ["| file | accuracy in 8 bits | in float32 | size |", "|" + " --- |" * 4]
+    return ["## Quantised files", "\n".join([*head, *rows])]
+
+
 def _usage(experiment: Experiment, bundles: Sequence[Bundle]) -> str:
     preprocessing = json.dumps(experiment.preprocessing.to_dict())
     folder = bundles[0].method if bundles else "METHOD"
@@ -83,6 +108,8 @@ from a picture by this preprocessing:
 
     {preprocessing}
 
+The evaluation images are stored with all but the last step done. On them this program prints the accuracy of the table:
+
 ```python
 import numpy as np, onnxruntime
 data = np.load("evaluation.npz")
@@ -90,7 +117,17 @@ mean, std = (np.array(values, np.float32)[:, None, None] for values in ({list(ex
 images = (data["pixels"].astype(np.float32) / np.float32(255) - mean) / std
 logits = onnxruntime.InferenceSession("{folder}/main.onnx").run(None, {{"images": images}})[0]
 print((logits.argmax(1) == data["labels"]).mean())
-```"""
+```
+
+This one classifies picture files, whose paths it takes, with all steps:
+
+{_python(classify_program(experiment.preprocessing, experiment.classes, f"{folder}/main.onnx"))}"""
+
+
+def _python(program: str) -> str:
+    """Return a block of code whose fence is longer than any in the program, which has names from outside."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", program)), default=0))
+    return f"{fence}python\n{program.strip()}\n{fence}"
 
 
 def _escape(text: str) -> str:

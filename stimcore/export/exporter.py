@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -244,4 +245,5 @@ def _remove_failed(part: UnfinishedBundle, finished: dict[str, CheckedNetwork]) 
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("onnx", "onnxscript", "torch", "numpy")} | {"onnxruntime": ort.__version__}
+    names = ["onnx", "torch", "numpy", *(["onnxscript"] if find_spec("onnxscript") else [])]
+    return {name: version(name) for name in names} | {"onnxruntime": ort.__version__}

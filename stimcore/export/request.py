@@ -1,17 +1,18 @@
 """What an export is asked to do, and the checks before it starts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stimcore.data.normalise import Normalisation
+from stimcore.data.subset import stratified
 from stimcore.errors import UsageError
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
 from stimcore.export.graphs import GraphExporter
 from stimcore.methods.table import short_name
 from stimcore.runs.trained_run import open_run
-from stimcore.subnets.families import ordered
+from stimcore.subnets.families import count_ordered, ordered
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 
@@ -30,6 +31,7 @@ class ExportRequest:
         jobs: Files that are checked at once.
         trust_code: Whether modules that the run names as its network and its method may be imported.
         graphs: torch's exporter that turns the modules into graphs.
+        max_images: Evaluation images, the same share of every class; all when None.
     """
 
     run_dir: Path
@@ -41,6 +43,11 @@ class ExportRequest:
     jobs: int = 1
     trust_code: bool = False
     graphs: GraphExporter = "torch.export"
+    max_images: int | None = None
+
+
+MOST_FILES = 10_000
+"""Ordered sub-networks that are all listed when nothing else is asked for."""
 
 
 def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
@@ -56,9 +63,12 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
     trained = open_run(request.run_dir, trust_code=request.trust_code)
     run, topology = trained.run, trained.net.topology
     twin = request.twin or run.spec
+    dataset = trained.dataset(request.data_root)
+    if request.max_images is not None:
+        dataset = replace(dataset, test=stratified(dataset.test, request.max_images))
     experiment = shared_experiment(
         request.out,
-        trained.dataset(request.data_root),
+        dataset,
         topology,
         Normalisation(run.mean, run.std),
         twin=twin is not None,
@@ -74,7 +84,7 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
     if name.startswith(".") or Path(name).name != name:
         raise UsageError(f"a bundle named '{name}'", allowed="letters, digits, dots and dashes, not beginning with a dot")
     exporter = Exporter(trained, experiment, name, spec=spec, jobs=request.jobs, graphs=request.graphs)
-    return exporter, _listed_specs(topology, request.subnets)
+    return exporter, listed_specs(topology, request.subnets)
 
 
 def bundle_name(run_name: str, seed: int) -> str:
@@ -87,7 +97,18 @@ def bundle_name(run_name: str, seed: int) -> str:
     return run_name if seed == 0 else f"{run_name}-seed{seed}"
 
 
-def _listed_specs(topology: Topology, wanted: Sequence[str]) -> list[Spec]:
+def listed_specs(topology: Topology, wanted: Sequence[str]) -> list[Spec]:
+    """Return the sub-networks to list: all ordered ones, or those of the given specs.
+
+    Raises:
+        UsageError: There are more than `MOST_FILES` ordered ones, or the network has no such sub-network.
+    """
     if "ordered" in wanted:
+        if (number := count_ordered(topology)) > MOST_FILES:
+            raise UsageError(
+                f"{number:,} ordered sub-networks of {topology.network}, a file for each",
+                allowed=f"at most {MOST_FILES:,} files",
+                todo="Name those that you want: --subnets main d1-1-1-1. Any other can be built from the bundle later.",
+            )
         return list(ordered(topology))
     return [topology.parse(text) for text in wanted]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor, nn
 
+from stimcore.nets.features import as_maps
 from stimcore.nets.staged import StagedNet
 
 STAGE_CURVE = (0.13, 0.2, 0.27, 0.4)
@@ -18,20 +19,14 @@ Shape = tuple[int, int, int]
 
 
 def block_shapes(net: StagedNet) -> dict[int, Shape]:
-    """Return the shape of every block's output, by block number.
+    """Return the shape of every block's output as a map, by block number.
 
     The shapes are those of one black image of the network's size. Modes and running statistics of the network stay as they are.
     """
-    in_training_mode = [module for module in net.modules() if module.training]
     parameter = next(net.parameters())
     image = torch.zeros((1, *net.input_shape), device=parameter.device, dtype=parameter.dtype)
-    net.eval()
-    try:
-        with torch.no_grad():
-            features, _ = forward_with_features(net, image, range(1, net.topology.num_blocks + 1))
-    finally:
-        for module in in_training_mode:
-            module.training = True
+    with net.evaluating(), torch.no_grad():
+        features, _ = forward_with_features(net, image, range(1, net.topology.num_blocks + 1))
     return {block: (value.shape[1], value.shape[2], value.shape[3]) for block, value in features.items()}
 
 
@@ -39,11 +34,14 @@ def supervised_stages(net: StagedNet, shapes: dict[int, Shape]) -> list[tuple[in
     """Return the blocks of every stage that is supervised; consecutive stages of one resolution count as one.
 
     MobileNetV3's five stages become the paper's four (blocks 1-2, 3-5, 6-11, 12-14); those of other families stay as they are.
+    So do all stages of a network that has one resolution throughout, such as a vision transformer.
 
     Args:
         net: The network.
         shapes: What `block_shapes` returned.
     """
+    if len({shape[1:] for shape in shapes.values()}) == 1:
+        return list(net.topology.stages)
     groups: list[tuple[int, ...]] = []
     for stage in net.topology.stages:
         if groups and shapes[groups[-1][-1]][1:] == shapes[stage[-1]][1:]:
@@ -77,7 +75,9 @@ def stage_coefficients(count: int) -> list[float]:
 def forward_with_features(
     net: StagedNet, images: Tensor, blocks: Collection[int], read: Callable[[Tensor], Tensor] = lambda out: out
 ) -> tuple[dict[int, Tensor], Tensor]:
-    """Run one forward of the main network and return features of inner blocks too.
+    """Run one forward of the main network and return features of inner blocks too, as maps `[B, C, H, W]`.
+
+    Sequences of tokens become maps of one column: see `stimcore.nets.features.as_maps`.
 
     Args:
         net: The network.
@@ -95,7 +95,7 @@ def forward_with_features(
     for part in net.route(net.topology.full):
         out = part.module(out)
         if part.name.kind == "block" and part.name.number in blocks:
-            features[part.name.number] = read(out)
+            features[part.name.number] = read(as_maps(out, channels_last=net.channels_last))
     return features, out
 
 

@@ -197,6 +197,31 @@ class Stimulative(Method):
         ce = ce.detach()
         return {"loss": ce + weight * second, "main_ce": ce, "sub_ce" if self.target == "labels" else "sub_kl": second}
 
+    def loss(self, net: StagedNet, batch: StepContext) -> Tensor:
+        """Return the loss of a step as one scalar, on which the caller runs backward; its gradients are those of `step`.
+
+        The prefix that all forwards share runs once here too. The graphs of the main network and of all sub-networks are alive
+        until backward, which takes more memory than `step`.
+
+        Args:
+            net: The network that `wrap` returned, in training mode.
+            batch: The step's batch; its `backward` is not called.
+        """
+        topology = net.topology
+        main = net.route(topology.full)
+        subs = [net.route(spec) for spec in self.draw(topology, batch.rng)]
+        shared = self._shared_length(main, subs, batch)
+        with batch.autocast():
+            cut = run_parts(main[:shared], batch.images)
+            logits = run_parts(main[shared:], cut)
+            total = cross_entropy(logits, batch.labels, batch.label_smoothing)
+        for sub, images in zip(subs, batch.smaller or [cut] * len(subs), strict=True):
+            norms = [norm for part in sub[shared:] for norm in batch_norms(part.module)]
+            with running_statistics_frozen(norms), batch.autocast():
+                sub_loss = self.sub_loss(logits.detach(), run_parts(sub[shared:], images), batch)
+            total = total + self.weight_at(batch.epoch) / len(subs) * sub_loss
+        return total
+
     def _shared_length(self, main: Sequence[Part], subs: Sequence[Sequence[Part]], batch: StepContext) -> int:
         """Return how many leading parts all forwards of a step share."""
         if self.two_forward or batch.smaller:

@@ -21,7 +21,7 @@ from stimcore.subnets.topology import Topology
 
 def droppable(net: StagedNet) -> list[int]:
     """Return the blocks that may be dropped: those with a branch that can be scaled, except the first of every stage."""
-    return [block for stage in net.topology.stages for block in stage[1:] if block in net.branch_ends]
+    return [block for stage in net.topology.stages for block in stage[1:] if block in net.residuals]
 
 
 def survival(topology: Topology, block: int, last: float) -> float:
@@ -42,7 +42,13 @@ def scale_branches(net: StagedNet, factors: Mapping[int, float]) -> Iterator[Non
         net: The network.
         factors: Block -> factor; the others stay as they are.
     """
-    handles = [net.branch_ends[block].register_forward_hook(_multiply_output(factor)) for block, factor in factors.items()]
+    handles = []
+    for block, factor in factors.items():
+        if factor == 1:
+            continue
+        branch = net.residuals[block]
+        scale = _multiply_change if branch is net.block(block) else _multiply_output
+        handles.append(branch.register_forward_hook(scale(factor)))
     try:
         yield
     finally:
@@ -53,6 +59,11 @@ def scale_branches(net: StagedNet, factors: Mapping[int, float]) -> Iterator[Non
 def _multiply_output(factor: float) -> Callable[[nn.Module, Any, Tensor], Tensor]:
     """Return a forward hook; the value that a hook returns takes the place of the module's output."""
     return lambda module, inputs, output: output * factor
+
+
+def _multiply_change(factor: float) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    """Return a forward hook for a block that adds a branch to its input: the branch is the output minus the input."""
+    return lambda module, inputs, output: inputs[0] + (output - inputs[0]) * factor
 
 
 @dataclass(frozen=True, kw_only=True)

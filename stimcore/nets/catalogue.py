@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from stimcore.errors import UsageError
-from stimcore.nets import cifar_resnet, densenet, resnet
+from stimcore.nets import adapters, cifar_resnet, convnext, densenet, resnet, vit
 from stimcore.nets.mobilenetv3 import mobilenetv3
 from stimcore.nets.own import OWN_NAME, import_own
 from stimcore.nets.staged import StagedNet
@@ -17,12 +17,15 @@ NETWORKS: dict[str, Builder] = {
     **{f"resnet{depth}": partial(cifar_resnet.cifar_resnet, depth) for depth in cifar_resnet.DEPTHS},
     **{f"resnet{depth}": partial(resnet.resnet, depth) for depth in resnet.DEPTHS},
     **{f"densenet{depth}": partial(densenet.densenet_of, depth) for depth in densenet.SIZES},
+    "vit-tiny": vit.vit_tiny,
+    "convnext-mini": convnext.convnext_mini,
 }
 """Name -> function of `input_shape` and `num_classes` that builds the network."""
 
 PATTERNS = (
     "resnet14 for any 6n + 2 layers from 8 on, resnet20-w2 or mobilenetv3-w0.5 for a width, "
-    "densenet-4-6-8-6-k12 for layers per stage and growth, MODULE:FUNCTION for your own"
+    "densenet-4-6-8-6-k12 for layers per stage and growth, vit-2-2-d32 and convnext-2-2-d16 for blocks per stage and width, "
+    "torchvision:NAME, timm:NAME, MODULE:FUNCTION for your own"
 )
 """Names other than those of `NETWORKS`, in words."""
 
@@ -37,7 +40,8 @@ def native_shape(name: str) -> tuple[tuple[int, int, int], int]:
         >>> native_shape("resnet20"), native_shape("resnet50")
         (((3, 32, 32), 10), ((3, 224, 224), 1000))
     """
-    return ((3, 32, 32), 10) if _parse_cifar(name) else ((3, 224, 224), 1000)
+    small = _parse_cifar(name) or name.startswith(("vit-", "convnext-"))
+    return ((3, 32, 32), 10) if small else ((3, 224, 224), 1000)
 
 
 def _parse_cifar(name: str) -> dict[str, int]:
@@ -74,8 +78,11 @@ def build(name: str, *, input_shape: tuple[int, int, int], num_classes: int) -> 
         return cifar_resnet.cifar_resnet(**cifar, input_shape=input_shape, num_classes=num_classes)
     if match := _WIDTH.match(name):
         return mobilenetv3(width=float(match["width"]), input_shape=input_shape, num_classes=num_classes)
-    if (net := densenet.densenet_from_name(name, input_shape=input_shape, num_classes=num_classes)) is not None:
-        return net
+    for from_name in (densenet.densenet_from_name, vit.vit_from_name, convnext.convnext_from_name):
+        if (net := from_name(name, input_shape=input_shape, num_classes=num_classes)) is not None:
+            return net
+    if adapters.NAME.match(name):
+        return adapters.build_named(name, input_shape=input_shape, num_classes=num_classes)
     if OWN_NAME.match(name):
         net = import_own("network", name)(input_shape=input_shape, num_classes=num_classes)
         if not isinstance(net, StagedNet):
@@ -90,7 +97,19 @@ def is_own(name: str) -> bool:
     """Return whether a name stands for a network in a module of the user, which `build` would import.
 
     Example:
-        >>> is_own("my_module:my_network"), is_own("resnet20")
-        (True, False)
+        >>> is_own("my_module:my_network"), is_own("resnet20"), is_own("torchvision:swin_t")
+        (True, False, False)
     """
-    return name not in NETWORKS and OWN_NAME.match(name) is not None
+    return name not in NETWORKS and adapters.NAME.match(name) is None and OWN_NAME.match(name) is not None
+
+
+def is_tested(name: str) -> bool:
+    """Return whether the contract tests run networks of this name through the exporter.
+
+    They do so for the catalogue's own; of the libraries' networks they try one per family.
+
+    Example:
+        >>> is_tested("resnet20"), is_tested("timm:convnext_atto"), is_tested("my_module:my_network")
+        (True, False, False)
+    """
+    return adapters.NAME.match(name) is None and not is_own(name)

@@ -41,7 +41,7 @@ def cut(net: StagedNet, spec: Spec) -> StagedNet:
         raise UsageError(f"{spec} can't be cut out of {topology.network}", allowed="blocks in ascending order, no empty stage")
     new_number = {block: number for number, block in enumerate(spec.blocks, 1)}
     fixed = {new_number[block]: why for block, why in topology.fixed.items() if block in new_number}
-    modules = {part.name.whole: _copy_of(part.module) for part in net.route(spec)}
+    modules = {part.name.whole: copy_of(part.module) for part in net.route(spec)}
     return StagedNet(
         nn.ModuleDict({str(name): module for name, module in modules.items()}),
         Topology.of(
@@ -58,6 +58,7 @@ def cut(net: StagedNet, spec: Spec) -> StagedNet:
         axes=net.axes_by_kind,
         input_shape=net.input_shape,
         num_classes=net.num_classes,
+        channels_last=net.channels_last,
         # the copies are other objects than the originals: look each branch end up by its name within its block
         branch_ends={
             new_number[block]: modules[PartName.block(block)].get_submodule(name)
@@ -69,5 +70,6 @@ def cut(net: StagedNet, spec: Spec) -> StagedNet:
     )
 
 
-def _copy_of(module: nn.Module) -> nn.Module:
+def copy_of(module: nn.Module) -> nn.Module:
+    """Return a copy of a part with weights of its own; a narrowed part becomes an ordinary module of its reduced width."""
     return module.to_module() if isinstance(module, Narrowed) else copy.deepcopy(module)

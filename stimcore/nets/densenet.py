@@ -8,7 +8,7 @@ Source: Huang et al. 2017, Table 1.
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torchvision.models import DenseNet
 
 from stimcore.errors import UsageError
 from stimcore.nets.narrowed import Axes
+from stimcore.nets.own import check_same
 from stimcore.nets.staged import StagedNet
 from stimcore.nets.stem import first_convolution, small_images
 from stimcore.subnets.channels import Channels
@@ -100,17 +101,39 @@ def densenet(
     features.conv0 = first_convolution(features.conv0, input_shape[0], small)
     if small:
         features.pool0 = nn.Identity()
+    name = name or f"densenet-{'-'.join(map(str, sizes))}-k{growth}"
+    return of_module(module, name=name, input_shape=input_shape, num_classes=num_classes)
+
+
+def of_module(module: nn.Module, *, name: str, input_shape: tuple[int, int, int], num_classes: int) -> StagedNet:
+    """Return torchvision's or timm's DenseNet as stages of blocks.
+
+    Args:
+        module: The network; its parameters keep their names.
+        name: Name of the network.
+        input_shape: `[C, H, W]` of the images.
+        num_classes: Width of the logits.
+
+    Raises:
+        UsageError: The network is put together in another way.
+    """
+    features: Any = module.features
+    sizes = [len(child) for name, child in features.named_children() if name.startswith("denseblock")]
+    first = features.denseblock1.denselayer1
+    channels = Channels(stem=first.norm1.num_features, growth=first.conv2.out_channels)
     numbers = range(1, len(sizes) + 1)
     dense = [cast(nn.ModuleDict, getattr(features, f"denseblock{number}")) for number in numbers]
     head = OrderedDict(
         norm=features.norm5, relu=nn.ReLU(), pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(1), classifier=module.classifier
     )
-    name = name or f"densenet-{'-'.join(map(str, sizes))}-k{growth}"
+    # timm's norms contain their activation, and its stem may have more convolutions
+    names = list(features._modules)
+    stem = OrderedDict((part, getattr(features, part)) for part in names[: names.index("denseblock1")])
     blocks = [Concatenating(layer) for block in dense for layer in block.values()]
-    return StagedNet(
+    net = StagedNet(
         module,
         Topology.of(name, sizes, ordered_only=True, channels=channels),
-        stem=nn.Sequential(OrderedDict((part, getattr(features, part)) for part in ("conv0", "norm0", "relu0", "pool0"))),
+        stem=nn.Sequential(stem),
         blocks=blocks,
         branch_ends={number: cast(nn.Module, block.layer.conv2) for number, block in enumerate(blocks, 1)},
         transitions=[cast(nn.Module, getattr(features, f"transition{number}")) for number in numbers[:-1]],
@@ -119,6 +142,8 @@ def densenet(
         input_shape=input_shape,
         num_classes=num_classes,
     )
+    check_same(module, [part.module for part in net.route(net.topology.full)], input_shape)
+    return net
 
 
 def densenet_of(depth: int, *, input_shape: tuple[int, int, int] = (3, 224, 224), num_classes: int = 1000) -> StagedNet:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from stimcore.errors import UsageError
+from stimcore.errors import Unavailable, UsageError
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.onnx_capture import captured_parts
 from stimcore.nets.onnx_part import export_part, in_words
@@ -77,7 +77,7 @@ def _check_captured(net: StagedNet, images: Tensor, refusal: UsageError) -> None
         x = images
         for part, model in zip(net.route(net.topology.full), captured_parts(net), strict=True):
             x = _check_part(part.name, part.module, model, x)
-    except UsageError:
+    except (UsageError, Unavailable):
         raise refusal from None
 
 

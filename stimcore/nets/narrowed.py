@@ -53,11 +53,16 @@ class Narrowed(nn.Module):
         A batch norm in training mode updates its running statistics in place. Here the buffer that it updates is a slice, in
         general a new tensor, so the update is written back to the channels that it belongs to.
         """
-        slices = self.slices()
+        buffers = dict(self.module.named_buffers())
+        # Copies of running statistics: backward refuses tensors that were written to after the forward, and a view of the whole
+        # buffer is written to by every later forward.
+        slices = {key: value.clone() if key in buffers else value for key, value in self.slices().items()}
         # functional_call runs the module's forward with `slices` in place of the tensors of the same keys
         out = cast(Tensor, functional_call(self.module, slices, (x,)))
         if any(norm.training and norm.track_running_stats for norm in batch_norms(self.module)):
-            self.write({key: slices[key] for key, _ in self.module.named_buffers() if key in slices})
+            # `data` has a version counter of its own: the backward of the whole part also refuses buffers that were written to,
+            # although in training mode it reads the statistics of the batch alone
+            self._write({key: slices[key] for key in buffers if key in slices}, {key: t.data for key, t in buffers.items()})
         return out
 
     @torch.no_grad()
@@ -67,7 +72,11 @@ class Narrowed(nn.Module):
         Args:
             values: State-dict key -> tensor; a tensor that does not follow the channels is replaced as a whole.
         """
-        tensors = self._tensors()
+        self._write(values, self._tensors())
+
+    @torch.no_grad()
+    def _write(self, values: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+        """Write slices into whole tensors; see `write`."""
         for key, value in values.items():
             target = tensors[key]
             index = [_indices(target.shape[axis], self._ranges(key, axis)) for axis in range(target.ndim)]

@@ -8,14 +8,13 @@ import warnings
 from collections.abc import Sequence
 
 import onnx
-import onnxscript.optimizer
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.export import Dim
 
-from stimcore.errors import UsageError
-from stimcore.nets.onnx_part import OPSET, describe_norms, norm_calls
+from stimcore.errors import Unavailable, UsageError
+from stimcore.nets.onnx_part import OPSET, describe_norms, unique_norm_calls
 from stimcore.nets.staged import StagedNet
 
 INPUT, OUTPUT = "x", "y"
@@ -52,13 +51,14 @@ def captured_parts(net: StagedNet) -> list[onnx.ModelProto]:
     Raises:
         UsageError: torch can't capture the network, or can't express it in ONNX; or a part uses a batch norm twice, or has one
             that is no module of its own.
+        Unavailable: The package `onnxscript` is missing.
     """
     route = net.route(net.topology.full)
     x = torch.zeros(2, *net.input_shape)
     calls = []
     with torch.no_grad():
         for part in route:
-            calls.append(norm_calls(part.name, part.module.eval(), x))
+            calls.append(unique_norm_calls(part.name, part.module.eval(), x))
             x = part.module(x)
     captured = _capture(net, [part.module for part in route])
     graph = captured.graph
@@ -90,6 +90,13 @@ def captured_parts(net: StagedNet) -> list[onnx.ModelProto]:
 
 def _capture(net: StagedNet, modules: Sequence[nn.Module]) -> onnx.ModelProto:
     """Return the graph of all modules in a row, whose outputs are the outputs of the modules."""
+    try:
+        import onnxscript.optimizer
+    except ImportError as reason:
+        raise Unavailable(
+            "torch.export needs the package 'onnxscript' to write ONNX",
+            todo="pip install onnxscript, or use torch's older exporter: --exporter torchscript.",
+        ) from reason
     # two images: torch takes a batch of one for a constant
     example = torch.zeros(2, *net.input_shape)
     with warnings.catch_warnings(), torch.no_grad():

@@ -38,7 +38,7 @@ def export_part(name: PartName, module: nn.Module, example: Tensor) -> onnx.Mode
     Raises:
         UsageError: The part can't be exported, uses a batch norm twice, or has one that is no module of its own.
     """
-    calls = norm_calls(name, module.eval(), example)
+    calls = unique_norm_calls(name, module.eval(), example)
     buffer = io.BytesIO()
     try:
         with warnings.catch_warnings(), _plain_attention(), _silent_log():
@@ -73,7 +73,7 @@ def describe_norms(name: PartName, graph: onnx.GraphProto, calls: Sequence[NormC
     Args:
         name: Name of the part, for the error message.
         graph: Changed in place.
-        calls: What `norm_calls` returned for the part.
+        calls: What `unique_norm_calls` returned for the part.
 
     Raises:
         UsageError: The graph has other batch norms than the part has modules.
@@ -91,17 +91,8 @@ def describe_norms(name: PartName, graph: onnx.GraphProto, calls: Sequence[NormC
 
 
 @torch.no_grad()
-def norm_calls(name: PartName, module: nn.Module, example: Tensor) -> list[NormCall]:
-    """Return the batch norms that run in one forward of a part, in order, each with the shape of its input.
-
-    Args:
-        name: Name of the part, for the error message.
-        module: The part, in evaluation mode.
-        example: What goes into it.
-
-    Raises:
-        UsageError: A batch norm runs twice.
-    """
+def norm_calls(module: nn.Module, example: Tensor) -> list[NormCall]:
+    """Return the batch norms that run in one forward of a module, in order, each with the shape of its input."""
     calls: list[NormCall] = []
 
     def record(norm: nn.Module, inputs: tuple[Any, ...], _output: Any) -> None:
@@ -111,6 +102,21 @@ def norm_calls(name: PartName, module: nn.Module, example: Tensor) -> list[NormC
         for norm in batch_norms(module):
             stack.callback(norm.register_forward_hook(record).remove)
         module(example)
+    return calls
+
+
+def unique_norm_calls(name: PartName, module: nn.Module, example: Tensor) -> list[NormCall]:
+    """Return what `norm_calls` returns for a part, whose batch norms run once each.
+
+    Args:
+        name: Name of the part, for the error message.
+        module: The part, in evaluation mode.
+        example: What goes into it.
+
+    Raises:
+        UsageError: A batch norm runs twice.
+    """
+    calls = norm_calls(module, example)
     uses = Counter(norm for norm, _ in calls)
     if repeated := [norm for norm, count in uses.items() if count > 1]:
         raise UsageError(

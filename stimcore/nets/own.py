@@ -21,6 +21,8 @@ from stimcore.subnets.topology import Topology
 
 OWN_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
 """Names of definitions that a user wrote: `MODULE:NAME`."""
+_FAILURES = (RuntimeError, TypeError, ValueError, AssertionError, IndexError)
+"""What modules raise for a tensor of a shape that they don't accept."""
 
 
 def import_own(what: str, name: str) -> Any:
@@ -58,6 +60,7 @@ def staged(
     head: nn.Module,
     input_shape: tuple[int, int, int],
     name: str = "own",
+    channels_last: bool = False,
 ) -> StagedNet:
     """Return a module as stages of blocks, so that its sub-networks can be trained, evaluated and exported.
 
@@ -71,6 +74,8 @@ def staged(
         head: The part that runs after the last block.
         input_shape: `[C, H, W]` of the images.
         name: Name of the network in reports.
+        channels_last: Whether blocks exchange maps `[B, H, W, C]` instead of `[B, C, H, W]`, as those of Swin do. Sequences of
+            tokens are `[B, N, D]` in either case.
 
     Raises:
         UsageError: The parts do not compute what the module computes, some parameters are in no part, or a later block of a
@@ -104,17 +109,18 @@ def staged(
             allowed="stem, blocks and head that make up the whole module",
         )
     give_running_statistics(module)
-    example = torch.rand((2, *input_shape), generator=torch.Generator().manual_seed(0))
-    shapes, logits = _run(module, parts, example)
+    shapes, logits = check_same(module, parts, input_shape)
     _check_shapes([len(stage) for stage in stages], shapes)
+    fixed = fixed_blocks(stem, blocks, input_shape, channels_last=channels_last)
     return StagedNet(
         module,
-        Topology.of(name, [len(stage) for stage in stages], fixed_blocks(stem, blocks, input_shape)),
+        Topology.of(name, [len(stage) for stage in stages], fixed),
         stem=stem,
         blocks=blocks,
         head=head,
         input_shape=input_shape,
         num_classes=logits.shape[1],
+        channels_last=channels_last,
     )
 
 
@@ -137,8 +143,15 @@ def _check_shapes(sizes: Sequence[int], shapes: Sequence[torch.Size]) -> None:
 
 
 @torch.no_grad()
-def _run(module: nn.Module, parts: Sequence[nn.Module], example: Tensor) -> tuple[list[torch.Size], Tensor]:
-    """Run the module and its parts in a row, and compare.
+def check_same(
+    module: nn.Module, parts: Sequence[nn.Module], input_shape: tuple[int, int, int]
+) -> tuple[list[torch.Size], Tensor]:
+    """Run a module and its parts in a row, and compare.
+
+    Args:
+        module: The whole network; its modes stay as they are.
+        parts: Stem, blocks and head.
+        input_shape: `[C, H, W]` of the images.
 
     Returns:
         Shape of the output of every block, and the logits.
@@ -146,12 +159,12 @@ def _run(module: nn.Module, parts: Sequence[nn.Module], example: Tensor) -> tupl
     Raises:
         UsageError: The two do not compute the same, or the module does not return logits.
     """
+    example = torch.rand((2, *input_shape), generator=torch.Generator().manual_seed(0))
     modes = {layer: layer.training for part in (module, *parts) for layer in part.modules()}
     for layer in modes:
         layer.training = False
     try:
-        # a copy, because a module that begins with an in-place operation would change the example
-        expected, shapes, out = module(example.clone()), [], example
+        expected, shapes, out = _run_module(module, example), [], example
         for number, part in enumerate(parts):
             out = _run_part(part, out, number, len(parts))
             shapes.append(out.shape)
@@ -169,14 +182,35 @@ def _run(module: nn.Module, parts: Sequence[nn.Module], example: Tensor) -> tupl
     return shapes[1:-1], expected
 
 
+def _run_module(module: nn.Module, example: Tensor) -> Tensor:
+    """Run the whole module; a failure becomes a sentence."""
+    try:
+        # a copy, because a module that begins with an in-place operation would change the example
+        out = module(example.clone())
+    except _FAILURES as reason:
+        raise UsageError(f"the network does not accept images of {_size(example)}: {first_line(reason)}") from reason
+    if not isinstance(out, Tensor):
+        raise UsageError(f"a module that returns a {type(out).__name__}", allowed="logits [B, K]")
+    return out
+
+
+def _size(images: Tensor) -> str:
+    return "x".join(map(str, images.shape[1:]))
+
+
+def first_line(reason: Exception) -> str:
+    """Return the first line of an error's message, or its type where it has none."""
+    return next(iter(str(reason).splitlines()), type(reason).__name__)
+
+
 def _run_part(part: nn.Module, x: Tensor, number: int, num_parts: int) -> Tensor:
     """Run one part; a failure becomes a sentence that names the part."""
     what = {0: "the stem", num_parts - 1: "the head"}.get(number, f"block {number}")
     try:
         out = part(x)
-    except (RuntimeError, TypeError, ValueError) as reason:
+    except _FAILURES as reason:
         raise UsageError(
-            f"{what} does not accept {list(x.shape)}, the output of the part before it: {str(reason).splitlines()[0]}"
+            f"{what} does not accept {list(x.shape)}, the output of the part before it: {first_line(reason)}"
         ) from reason
     if not isinstance(out, Tensor):
         raise UsageError(f"{what} returns a {type(out).__name__}", allowed="parts that map one tensor to one tensor")

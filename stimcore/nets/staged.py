@@ -4,12 +4,16 @@
 its parameters, so that its checkpoints load key for key.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
 
 from torch import Tensor, nn
 
 from stimcore.nets.narrowed import Axes, Narrowed
+from stimcore.nets.probe import residual_branches
 from stimcore.subnets.part_name import HEAD, STEM, PartKind, PartName
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
@@ -41,8 +45,9 @@ class StagedNet(nn.Module):
         head: Runs after the last block and returns logits `[B, num_classes]`.
         input_shape: `[C, H, W]` of the images that the network was made for.
         num_classes: Width of the logits.
-        branch_ends: Block -> the last module of its residual branch, before the shortcut is added. Blocks that are absent
-            have no branch that can be scaled.
+        branch_ends: Block -> the last module of its residual branch, before the shortcut is added. Removable blocks that are
+            absent are run to find it: see `residuals`.
+        channels_last: Whether inner tensors with four axes are `[B, H, W, C]` instead of `[B, C, H, W]`.
         transitions: Where blocks concatenate: the module after each stage but the last.
         axes: Where blocks concatenate: kind of part -> which axes of its tensors follow the channels.
 
@@ -67,7 +72,8 @@ class StagedNet(nn.Module):
         head: nn.Module,
         input_shape: tuple[int, int, int],
         num_classes: int,
-        branch_ends: dict[int, nn.Module] | None = None,
+        branch_ends: Mapping[int, nn.Module] | None = None,
+        channels_last: bool = False,
         transitions: Sequence[nn.Module] = (),
         axes: Mapping[PartKind, Axes] | None = None,
     ) -> None:
@@ -88,6 +94,53 @@ class StagedNet(nn.Module):
         self._compiled: dict[PartName, nn.Module] = {}
         self.axes_by_kind: dict[PartKind, Axes] = dict(axes or {})
         self.branch_ends: dict[int, nn.Module] = dict(branch_ends or {})
+        self.channels_last = channels_last
+        self._borrowed = self._find_borrowed()
+
+    def _find_borrowed(self) -> list[tuple[nn.Module, str, nn.Module, str]]:
+        """Return the tensors that modules outside of `module` share with it: holder and name there, owner and name there.
+
+        A stem that adds a class token holds a parameter of the module, without being a part of it.
+        """
+        inside = set(self.module.modules())
+        owners: dict[int, tuple[nn.Module, str]] = {}
+        for owner in inside:
+            for name, tensor in _own_tensors(owner).items():
+                owners.setdefault(id(tensor), (owner, name))
+        holders = {holder: None for part in self._parts.values() for holder in part.modules() if holder not in inside}
+        return [
+            (holder, name, *owners[id(tensor)])
+            for holder in holders
+            for name, tensor in _own_tensors(holder).items()
+            if id(tensor) in owners
+        ]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Convert all tensors (`to`, `double`, ...); torch may make new ones, which the borrowing modules then get too."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch has no annotation there
+        for holder, name, owner, original in self._borrowed:
+            tensors = holder._parameters if name in holder._parameters else holder._buffers
+            tensors[name] = _own_tensors(owner)[original]  # type: ignore[assignment]  # parameters stay parameters
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all modules, also of those that parts are put together with."""
+        super().train(mode)
+        for part in self._parts.values():
+            part.train(mode)
+        return self
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Put all modules into evaluation mode inside the block; afterwards each has the mode that it had."""
+        parts = (self, *self._parts.values())
+        in_training_mode = {module: None for part in parts for module in part.modules() if module.training}
+        self.eval()
+        try:
+            yield
+        finally:
+            for module in in_training_mode:
+                module.training = True
 
     @property
     def stem(self) -> nn.Module:
@@ -102,6 +155,21 @@ class StagedNet(nn.Module):
     def block(self, number: int) -> nn.Module:
         """Return a block by its number, counted from 1."""
         return self._parts[PartName.block(number)]
+
+    @cached_property
+    def residuals(self) -> dict[int, nn.Module]:
+        """Block -> the module whose output is the block's residual branch, for every block with a branch that can be scaled.
+
+        It is the block itself where nothing follows the addition: the branch is then what the block adds to its input. Blocks
+        that `branch_ends` lacks are run once to find it.
+        """
+        wanted = [block for block in self.topology.removable if block not in self.branch_ends]
+        if not wanted:
+            return self.branch_ends
+        blocks = [self.block(number) for number in range(1, self.topology.num_blocks + 1)]
+        with self.evaluating():
+            found = residual_branches(self.stem, blocks, self.input_shape, wanted)
+        return self.branch_ends | found
 
     def axes(self, part: PartName) -> Axes:
         """Return which axes of a part's tensors follow its channels; empty where blocks don't concatenate."""
@@ -122,6 +190,7 @@ class StagedNet(nn.Module):
             input_shape=self.input_shape,
             num_classes=self.num_classes,
             branch_ends=self.branch_ends,
+            channels_last=self.channels_last,
             transitions=[part for name, part in self._parts.items() if name.kind == "transition"],
             axes=self.axes_by_kind,
         )
@@ -177,6 +246,7 @@ class StagedNet(nn.Module):
                     setattr(parent, name, replacements[child])
         self._parts = {name: replacements.get(part, part) for name, part in self._parts.items()}
         self.branch_ends = {block: replacements.get(end, end) for block, end in self.branch_ends.items()}
+        self.__dict__.pop("residuals", None)
 
     def compile_blocks(self, compiler: Callable[[nn.Module], nn.Module]) -> None:
         """Run every whole part in compiled form from now on; parameters stay shared.
@@ -187,6 +257,12 @@ class StagedNet(nn.Module):
             compiler: Returns the compiled form of a module: `torch.compile`.
         """
         self._compiled = {name: compiler(part) for name, part in self._parts.items()}
+
+
+def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and buffers of a module itself, without those of its children."""
+    tensors = {**module._parameters, **module._buffers}
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 def prefix_length(a: Sequence[Part], b: Sequence[Part]) -> int:

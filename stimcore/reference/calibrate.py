@@ -17,6 +17,8 @@ from stimcore.subnets.spec import Spec
 def recalibrated(net: StagedNet, spec: Spec, images: Tensor, batch_size: int = CALIBRATION_BATCH) -> StagedNet:
     """Return a copy of the network, in evaluation mode, whose batch norms have the statistics of one sub-network.
 
+    Where the sub-network has no batch norms, nothing runs.
+
     Args:
         net: The trained network; it is not changed.
         spec: The sub-network whose statistics are computed.
@@ -27,8 +29,9 @@ def recalibrated(net: StagedNet, spec: Spec, images: Tensor, batch_size: int = C
     Source: Yu & Huang 2019, "post-statistics of batch normalisation": plain average of batch mean and unbiased variance.
     """
     net = copy.deepcopy(net).eval()
-    start_calibration(norm for part in net.route(spec) for norm in batch_norms(part.module))
-    for batch in calibration_batches(len(images), batch_size):
+    norms = [norm for part in net.route(spec) for norm in batch_norms(part.module)]
+    start_calibration(norms)
+    for batch in calibration_batches(len(images), batch_size) if norms else ():
         net(images[batch], spec)
     return net.eval()
 

@@ -68,7 +68,7 @@ def parser() -> cli.Parser:
     line.add_argument(
         "--init",
         metavar="WEIGHTS",
-        help="start from weights: a run folder, a file (PyTorch or safetensors), torchvision:NAME such as "
+        help="start from weights: a run folder, a bundle, a file (PyTorch or safetensors), torchvision:NAME such as "
         "torchvision:IMAGENET1K_V2; a head for other classes is made new",
     )
     line.add_argument("--ema", action="store_true", help="with --init: the average of the weights, which the file also has")

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from stimcore import files
 from stimcore.errors import CheckpointError, UsageError
+from stimcore.nets.catalogue import is_own
 from stimcore.nets.staged import StagedNet
 from stimcore.runs import checkpoint
+from stimcore.runs.bundles import bundle_weights, is_bundle
 from stimcore.runs.convert import TORCHVISION, read_weights
 from stimcore.runs.run import Run
 from stimcore.runs.trained_run import check_numbers, shortened
@@ -56,13 +58,14 @@ def read_initial(name: str, network: str, *, averaged: bool = False) -> Weights:
     """Return the weights that `--init` names.
 
     Args:
-        name: A run folder, a file of weights, or `torchvision:WEIGHTS`.
+        name: A run folder, a bundle, a file of weights, or `torchvision:WEIGHTS`.
         network: Name in the catalogue of networks; it decides which of torchvision's weights are meant.
         averaged: Take the average of the weights over the steps, which only files have.
 
     Raises:
         UsageError: There is nothing of that name.
         CheckpointError: The run has no readable checkpoint, or the file can't be read.
+        BundleError: The bundle is broken.
         Unavailable: torchvision's weights could not be downloaded.
     """
     folder = Path(name)
@@ -70,11 +73,15 @@ def read_initial(name: str, network: str, *, averaged: bool = False) -> Weights:
         if not folder.exists() and not name.startswith(TORCHVISION):
             raise UsageError(
                 f"there is nothing called '{name}' to start from",
-                allowed="a run folder, a file of weights, torchvision:WEIGHTS",
+                allowed="a run folder, a bundle, a file of weights, torchvision:WEIGHTS",
             )
         return read_weights(name, network, averaged=averaged)
     if averaged:
-        raise UsageError(f"--ema with the run folder {name}: runs have no averaged weights", allowed="a file of weights")
+        kind = "bundle" if is_bundle(folder) else "run folder"
+        raise UsageError(f"--ema with the {kind} {name}: it has no averaged weights", allowed="a file of weights")
+    if is_bundle(folder):
+        # an own network is imported anyway where it is the one to train; any other code that a bundle names is not run
+        return bundle_weights(folder, trust_code=is_own(network))
     run = Run.read(folder)
     newest = checkpoint.newest(folder)
     if newest is None:

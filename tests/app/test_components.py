@@ -21,7 +21,8 @@ import sys
 sys.path.insert(0, {root!r})
 from functools import partial
 import streamlit as st
-from app import arrangement, session
+from app import session
+from stimcore.web import arrangement
 from app.components import diagram
 from stimcore.subnets.topology import Topology
 

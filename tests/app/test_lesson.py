@@ -2,9 +2,9 @@
 
 import pytest
 
-from app import arrangement
-from app.panels.lesson import lesson
 from stimcore.subnets.topology import Topology
+from stimcore.web import arrangement
+from stimcore.web.lesson import lesson
 from tests.app.networks import DENSENET, EVERY_NETWORK, RESNET20, SINGLE
 
 

@@ -1,6 +1,7 @@
 """The visitor's memory: the one writer of the spec, undo, and that no other module touches Streamlit's session state."""
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,6 +53,23 @@ def test_undo_passes_over_what_the_network_does_not_have(state: dict[str, Any]) 
     session.memory(session.EditHistory).undo = ["d1-1-1"]
     session.undo_spec(SINGLE)
     assert state["spec"] == "1"
+
+
+@pytest.mark.parametrize("polled", [True, False], ids=["with a poll", "by the visitor"])
+def test_a_poll_brings_no_older_value_back(state: dict[str, Any], monkeypatch: pytest.MonkeyPatch, polled: bool) -> None:
+    """A poll that the browser sent before it heard of an edit reports the text before the edit; Streamlit believes it."""
+    context = SimpleNamespace(fragment_ids_this_run=["answers"] if polled else None)
+    monkeypatch.setattr(session, "get_script_run_ctx", lambda: context)
+    state["spec"] = session.shown("spec", FULL)
+    session.write_spec(RESNET20, "d1-1-1")
+    written = state["spec"]
+    state["spec"] = FULL  # what Streamlit does with the report
+    session.reported("spec")()
+    assert state["spec"] == (written if polled else FULL)
+    session.forget_spec()
+    state["spec"] = "1-2.3"
+    session.reported("spec")()
+    assert state["spec"] == "1-2.3", "another experiment"
 
 
 def test_runs_that_begin_are_added_to_the_chosen_ones(state: dict[str, Any]) -> None:

@@ -5,7 +5,8 @@ from types import ModuleType
 
 import pytest
 
-from app import arrangement, text
+from app import text
+from stimcore.web import arrangement
 
 
 @pytest.mark.parametrize("module", [text, arrangement], ids=lambda m: m.__name__)

@@ -1,14 +1,18 @@
 """Files that are added to a bundle: hashes change with them, the fingerprint does not, and a kill leaves nothing half."""
 
+import dataclasses
 import json
 import os
+import re
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from stimcore.bundle import Bundle, open_bundle, store
+from stimcore.bundle.card import card
 from stimcore.bundle.store import apply_update, recover, update_bundle, writing
 from stimcore.export import latency
 from stimcore.subnets.families import deletions, ordered
@@ -109,6 +113,20 @@ def test_the_model_card_names_every_method(experiment: Path, small: list[Bundle]
         assert f"{bundle.main.accuracy_pct:.2f}%" in text
     assert "evaluation.npz" in text
     assert json.dumps(small[0].experiment.preprocessing.to_dict()) in text
+
+
+def test_the_programs_of_the_model_card_run(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = open_bundle(experiment / "common")
+    odd = dataclasses.replace(first.experiment, classes=("a```b", *first.experiment.classes[1:]))
+    programs = re.findall(r"^(`{3,})python\n(.*?)\n\1$", card(odd, [first]), re.DOTALL | re.MULTILINE)
+    assert [fence for fence, _ in programs] == ["```", "````"]
+    monkeypatch.chdir(experiment)
+    monkeypatch.setattr(sys, "argv", ["program.py"])
+    exec(compile(programs[0][1], "card", "exec"), {})
+    assert float(capsys.readouterr().out) == first.main.correct / first.manifest.images
+    compile(programs[1][1], "card", "exec")
 
 
 def test_a_bundle_of_version_1_gets_files_without_hashes(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ FAMILIES = {
     "mobilenetv3-w0.5": (3, 32, 32),
     "resnet18": (3, 16, 16),
     "densenet-2-3-2-k6": (3, 16, 16),
+    "vit-1-2-d8": (3, 16, 16),
+    "convnext-1-2-d8": (3, 16, 16),
 }
 """Name of one network per residual family -> shape of the images that it is tested on."""
 
@@ -45,6 +47,9 @@ def fresh() -> Fresh:
     def make(name: str, *, dtype: torch.dtype = torch.float32, shape: tuple[int, int, int] | None = None) -> StagedNet:
         with layers_seeded(0, name):
             net = build(name, input_shape=shape or FAMILIES[name], num_classes=10)
+            for parameter in net.parameters():  # the head of a fresh transformer is zero: all logits would be equal
+                if parameter.ndim > 1 and not parameter.any():
+                    torch.nn.init.normal_(parameter, std=0.1)
         return net.to(dtype).train()
 
     return make

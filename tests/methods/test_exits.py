@@ -2,8 +2,18 @@
 
 import pytest
 import torch
+from torchvision.models import SwinTransformer
 
-from stimcore.methods.exits import STAGE_CURVE, block_shapes, forward_with_features, stage_coefficients, supervised_stages
+from stimcore.methods.exits import (
+    STAGE_CURVE,
+    block_shapes,
+    forward_with_features,
+    pool,
+    stage_coefficients,
+    supervised_stages,
+)
+from stimcore.nets.adapters import adapt
+from stimcore.nets.features import as_maps
 from tests.methods.conftest import BatchFor, Fresh
 
 
@@ -38,7 +48,21 @@ def test_the_forward_is_the_networks_own(family: str, fresh: Fresh, batch_for: B
     net = fresh(family).eval()
     images = batch_for(net).images
     with torch.no_grad():
-        features, logits = forward_with_features(net, images, [1, net.topology.num_blocks])
+        features, logits = forward_with_features(net, images, [1])
         assert torch.equal(logits, net(images))
-        assert torch.equal(net.head(features[net.topology.num_blocks]), logits)
-        assert torch.equal(features[1], net.block(1)(net.stem(images)))
+        assert torch.equal(features[1], as_maps(net.block(1)(net.stem(images))))
+
+
+def test_tokens_are_maps_of_one_column_and_stages_of_one_resolution_stay(fresh: Fresh, batch_for: BatchFor) -> None:
+    net = fresh("vit-1-2-d8")
+    shapes = block_shapes(net)
+    assert shapes == dict.fromkeys((1, 2, 3), (8, 17, 1))  # a class token and 4 x 4 patches
+    assert supervised_stages(net, shapes) == [(1,), (2, 3)]
+    tokens = net.block(1)(net.stem(batch_for(net).images))
+    assert torch.allclose(pool(as_maps(tokens)), tokens.mean(1), atol=1e-6)
+
+
+def test_maps_with_channels_last_are_turned() -> None:
+    module = SwinTransformer([2, 2], 8, [1, 1], [1, 1], [2, 2], num_classes=3)
+    net = adapt(module, name="swin", input_shape=(3, 8, 8), num_classes=3)
+    assert block_shapes(net) == {1: (8, 4, 4), 2: (16, 2, 2), 3: (16, 2, 2)}

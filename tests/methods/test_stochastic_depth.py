@@ -5,10 +5,12 @@ import random
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from stimcore.errors import UsageError
 from stimcore.methods.stochastic_depth import StochasticDepth, droppable, scale_branches, survival
 from stimcore.nets.cut import cut
+from stimcore.nets.own import staged
 from tests.methods.conftest import FAMILIES, BatchFor, Fresh, gradient
 
 ADDING = [name for name in FAMILIES if not name.startswith("densenet")]
@@ -76,9 +78,11 @@ def test_a_kept_branch_is_divided_by_its_probability(family: str, fresh: Fresh, 
     for number in range(1, block):
         x = net.block(number)(x)
     branch = []
-    handle = net.branch_ends[block].register_forward_hook(lambda module, inputs, output: branch.append(output.clone()))
-    net.block(block)(x)
+    handle = net.residuals[block].register_forward_hook(lambda module, inputs, output: branch.append(output.clone()))
+    whole = net.block(block)(x)
     handle.remove()
+    if net.residuals[block] is net.block(block):  # nothing follows the addition
+        branch = [whole - x]
     with scale_branches(net, {block: 2.0}):
         doubled = net.block(block)(x)
     plain_sum = 2 * branch[0] + x
@@ -118,10 +122,57 @@ def test_options_and_networks_that_do_not_fit_are_refused(fresh: Fresh) -> None:
     for value in (0, 1.1, float("nan")):
         with pytest.raises(UsageError, match="allowed: more than 0, at most 1"):
             StochasticDepth(last_survival=value)
-    net = fresh("resnet20")
-    net.branch_ends = {}
+    plain = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(3)), nn.Flatten(), nn.Linear(3 * 16, 2))
+    net = staged(plain, stem=plain[0], stages=[[plain[1], plain[2]]], head=plain[3:], input_shape=(3, 4, 4))
     with pytest.raises(UsageError, match="no residual branch"):
         StochasticDepth().make_auxiliary(net)
+
+
+class PostActivation(nn.Module):
+    """As ResNets have it: a branch, an addition, a ReLU; the last norm of the branch is zero at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.relu = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.relu(self.norm(self.conv(self.relu(x))) + x))
+
+
+class PreActivation(nn.Module):
+    """As transformers have it: two branches, one after the other, and nothing after the additions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.one(x.tanh())
+        return x + self.other(x.tanh())
+
+
+def test_branches_of_own_blocks_are_found_by_running() -> None:
+    blocks: list[nn.Module] = [PostActivation(), PreActivation(), PostActivation(), PreActivation()]
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), *blocks, head)
+    net = staged(module, stem=module[0], stages=[blocks[:2], blocks[2:]], head=head, input_shape=(3, 6, 6))
+    assert droppable(net) == [2, 4]
+    assert net.residuals[1] is blocks[0].get_submodule("norm")
+    assert net.residuals[2] is blocks[1]
+    assert cut(net, net.topology.full).residuals.keys() == net.residuals.keys()
+    x = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0)).abs()
+    nn.init.ones_(blocks[0].get_submodule("norm").get_parameter("weight"))
+    net.eval()
+    for number in (1, 2):
+        with torch.no_grad(), scale_branches(net, {number: 0.0}):
+            assert torch.allclose(net.block(number)(x), x)
+        with torch.no_grad(), scale_branches(net, {number: 1.0}):
+            assert torch.allclose(net.block(number)(x), blocks[number - 1](x), atol=1e-6)
+    with torch.no_grad():
+        whole = blocks[1](x)
+        with scale_branches(net, {2: 2.0}):
+            assert torch.allclose(net.block(2)(x), x + 2 * (whole - x), atol=1e-6)
 
 
 def test_a_twin_of_first_blocks_trains_as_usual(fresh: Fresh, batch_for: BatchFor) -> None:

@@ -20,8 +20,15 @@ FAMILIES = ["resnet20", "resnet18", "resnet50", "mobilenetv3-w0.5", "densenet-2-
 
 
 def lively(net: StagedNet, seed: int = 0) -> StagedNet:
-    """Give batch norms random scales, shifts and statistics, small enough for 1,202 layers; return it in evaluation mode."""
+    """Give batch norms random scales, shifts and statistics, small enough for 1,202 layers; return it in evaluation mode.
+
+    Without batch norms, weights that are all equal get random values: those of other norms, of layer scales, of some heads.
+    """
     generator = torch.Generator().manual_seed(seed)
+    if not batch_norms(net):
+        for parameter in net.parameters():
+            if bool((parameter == parameter.flatten()[0]).all()):
+                nn.init.uniform_(parameter, -0.5, 0.5, generator=generator)
     for norm in batch_norms(net):
         for tensor, low, high in (
             (norm.weight, 0.2, 0.6),

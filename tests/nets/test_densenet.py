@@ -131,3 +131,24 @@ def test_a_stimulative_step_equals_two_forwards(name: str) -> None:
         assert (one is None) == (other is None)
         assert one is None or torch.allclose(one, other, rtol=1e-9, atol=1e-12)
     assert all(torch.allclose(a, b) for a, b in zip(*statistics, strict=True))
+
+
+def test_narrowed_networks_train_in_place() -> None:
+    """Several sub-networks may run forward before the first backward, and each updates its running statistics."""
+    net = build("densenet-2-3-2-k6", input_shape=(3, 16, 16), num_classes=5).train()
+    images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    specs = [net.topology.parse(text) for text in ("d1-1-1", "d2-1-2", "main")]
+    separate: list[Tensor] = []
+    for spec in specs:
+        net.zero_grad()
+        copy.deepcopy(net)(images, spec)  # a forward alone leaves the gradients of others as they are
+        net(images, spec).square().sum().backward()
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in net.parameters()]
+        separate = [a + b for a, b in zip(separate, gradients, strict=True)] if separate else gradients
+    net.zero_grad()
+    before = {norm: norm.num_batches_tracked.clone() for norm in batch_norms(net) if norm.num_batches_tracked is not None}
+    torch.stack([net(images, spec).square().sum() for spec in specs]).sum().backward()
+    for parameter, expected in zip(net.parameters(), separate, strict=True):
+        assert parameter.grad is None or torch.allclose(parameter.grad, expected, rtol=1e-4, atol=1e-5)
+    tracked = [norm.num_batches_tracked for norm in before if norm.num_batches_tracked is not None]
+    assert any(now == count + 3 for now, count in zip(tracked, before.values(), strict=True))

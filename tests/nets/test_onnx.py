@@ -45,7 +45,7 @@ def some_specs(net: StagedNet) -> list[Spec]:
 @pytest.mark.parametrize("exporter", ["torchscript", pytest.param("torch.export", marks=pytest.mark.slow)])
 def test_every_family_in_onnxruntime(family: StagedNet, exporter: GraphExporter) -> None:
     """With the trained statistics, folded and not."""
-    images = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    images = torch.randn(4, *family.input_shape, generator=torch.Generator().manual_seed(2))
     model, parts = network_graph(family, exporter)
     graph = MainGraph(model, parts, family.topology)
     for spec in some_specs(family):

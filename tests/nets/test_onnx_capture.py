@@ -1,6 +1,7 @@
 """The graphs of both exporters of torch give the counts of torch, and keep every batch norm."""
 
 import io
+import sys
 import warnings
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stimcore.errors import UsageError
+from stimcore.errors import Unavailable, UsageError
 from stimcore.export.graphs import GraphExporter, network_graph
 from stimcore.nets.catalogue import build
 from stimcore.nets.exportable import check_exportable
@@ -104,6 +105,16 @@ def test_what_only_the_current_exporter_knows_may_be_trained_and_is_exported(cap
     images = torch.rand(3, *net.input_shape, generator=torch.Generator().manual_seed(0))
     expected = net(images, net.topology.full).detach().numpy()
     assert np.abs(answers(network_graph(net)[0], images) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_without_onnxscript_a_sentence_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    monkeypatch.setitem(sys.modules, "onnxscript.optimizer", None)
+    net = wrapped(nn.ReLU(), nn.ReLU())
+    with pytest.raises(Unavailable, match="pip install onnxscript, or use .*--exporter torchscript"):
+        network_graph(net)
+    check_exportable(net)
+    network_graph(net, "torchscript")
 
 
 class Nothing(nn.Module):

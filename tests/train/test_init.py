@@ -135,6 +135,10 @@ def test_torchvisions_weights_by_name(tmp_path: Path, monkeypatch: pytest.Monkey
     small = build("resnet18", input_shape=(3, 32, 32), num_classes=7)
     with pytest.raises(CheckpointError, match=r"conv1.weight is \(64, 3, 7, 7\) instead of \(64, 3, 3, 3\).*PATH@224"):
         initialise(small, read_initial("torchvision:DEFAULT", "resnet18"))
+    # under its name in the library it is the library's network, unchanged
+    theirs = build("torchvision:resnet18", input_shape=(3, 32, 32), num_classes=7)
+    assert initialise(theirs, read_initial("torchvision:DEFAULT", "torchvision:resnet18")).new == ("fc",)
+    assert torch.equal(theirs.module.state_dict()["conv1.weight"], state["conv1.weight"])
 
 
 def test_a_twin_starts_from_the_whole_network_or_from_a_twin(tmp_path: Path, plan: Recipe, tiny: Dataset) -> None:
@@ -216,11 +220,11 @@ def test_from_the_command_line(
     for argv, sentence in (
         (
             ["--init", "nowhere"],
-            "there is nothing called 'nowhere' to start from; allowed: a run folder, a file of weights, tor",
+            "there is nothing called 'nowhere' to start from; allowed: a run folder, a bundle, a file of weights, tor",
         ),
         (["--init", str(tmp_path)], "is not a run folder"),
         (["--ema"], "--ema without --init"),
-        (["--ema", "--init", str(first)], "runs have no averaged weights"),
+        (["--ema", "--init", str(first)], "it has no averaged weights"),
         (["--init", "torchvision:IMAGENET1K_V1"], f"torchvision has no weights of {NETWORK}"),
     ):
         assert run(*common, "--epochs", "1", "--name", "bad", *argv) in (1, 2)
@@ -255,3 +259,19 @@ def test_a_finished_run_of_the_recipe_goes_on_in_its_folder(
     assert len(training_records(tmp_path / "runs" / "mine" / "common-0")) == 2
     assert Run.read(tmp_path / "runs" / "mine" / "common-0").label == "own recipe"
     capsys.readouterr()
+
+
+def test_a_committed_bundle_is_a_beginning(tmp_path: Path) -> None:
+    """Its main network with the statistics that training left; a head for other classes is new."""
+    bundle = Path(__file__).parents[2] / "exported" / "resnet20-fashion" / "stimulative"
+    weights = read_initial(str(bundle), "resnet20")
+    assert weights.source.startswith("bundle resnet20-fashion/stimulative, resnet20 (checkpoint sha256 ")
+    same = initialise(build("resnet20", input_shape=(1, 28, 28), num_classes=10), weights)
+    assert (same.new, same.kept) == ((), ())
+    other = build("resnet20", input_shape=(1, 28, 28), num_classes=3)
+    assert initialise(other, weights).new == ("linear",)
+    assert torch.equal(other.module.state_dict()["bn1.running_var"], weights.tensors["bn1.running_var"])
+    with pytest.raises(CheckpointError, match="does not fit resnet32 outside of its head: layer1.3.bn1.bias is missing"):
+        initialise(build("resnet32", input_shape=(1, 28, 28), num_classes=10), weights)
+    with pytest.raises(UsageError, match="--ema with the bundle .*stimulative: it has no averaged weights"):
+        read_initial(str(bundle), "resnet20", averaged=True)

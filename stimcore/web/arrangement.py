@@ -14,6 +14,7 @@ from stimcore.errors import SpecError
 from stimcore.subnets.sampling import draw_ordered
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
+from stimcore.web.sentences import say
 
 
 @dataclass(frozen=True)
@@ -215,14 +216,14 @@ def summarise(topology: Topology, arrangement: Arrangement) -> str:
     moved = sorted(b for kept in arrangement.spec.stages for b, home in zip(kept, sorted(kept), strict=True) if b != home)
     parts = []
     if num_gone == 1:
-        parts.append(f"Block {min(arrangement.deleted)} is gone")
+        parts.append(say("one_gone", block=min(arrangement.deleted)))
     elif num_gone:
-        parts.append(f"{num_gone} of {topology.num_blocks} blocks are gone")
+        parts.append(say("many_gone", gone=num_gone, blocks=topology.num_blocks))
     if len(moved) == 2:
-        parts.append(f"{'blocks' if parts else 'Blocks'} {moved[0]} and {moved[1]} have changed places")
+        parts.append(say("two_moved_also" if parts else "two_moved", first=moved[0], second=moved[1]))
     elif moved:
-        parts.append(f"{len(moved)} blocks stand in another order")
-    return f"{', and '.join(parts) or 'Nothing is gone yet'}."
+        parts.append(say("many_moved", moved=len(moved)))
+    return say("edits", edits=say("and").join(parts)) if parts else say("nothing_gone")
 
 
 def caution(topology: Topology, arrangement: Arrangement) -> str:
@@ -240,4 +241,4 @@ def caution(topology: Topology, arrangement: Arrangement) -> str:
     if not deleted and not moved:
         return ""
     block = (deleted or moved)[0]
-    return f"No method ever trained without block {block} in its place: the first block of a stage is never skipped."
+    return say("caution", block=block)

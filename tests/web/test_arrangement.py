@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import arrangement
 from stimcore.analysis.contrast import Contrast
 from stimcore.analysis.spreads import first_blocks
 from stimcore.errors import SpecError
 from stimcore.subnets.families import count_operations
 from stimcore.subnets.sampling import sample
 from stimcore.subnets.topology import Topology
+from stimcore.web import arrangement
 from tests.app.networks import DENSENET, EVERY_NETWORK, MOBILENET, RESNET20, RESNET110, SINGLE
 
 

@@ -1,0 +1,334 @@
+"""Builds the folder of a published page from bundles: pages, data, networks, and the program that runs them in a browser."""
+
+import html
+import json
+import re
+import shutil
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stimcore.bundle import Bundle, Experiment, open_bundle
+from stimcore.bundle.bundle import WEIGHTS
+from stimcore.data.images import calibration_batches
+from stimcore.engine.engine import Engine
+from stimcore.engine.graph.external import load_inlined
+from stimcore.engine.walls import wall_images
+from stimcore.errors import UsageError
+from stimcore.publish.parts import encoded, parts_of
+from stimcore.publish.states import Published, check_sweeps, download_name, downloads_of, listed_judges, states_of
+from stimcore.report.results import read_experiment
+from stimcore.subnets.spec import Spec
+from stimcore.web.component import Component
+from stimcore.web.sentences import sentences
+
+CATALOGUE = "data/catalogue.json"
+"""Lists the experiments; a folder without it is not a published page."""
+PAGES = {"": "Break it", "subnetworks": "Sub-networks", "damage": "Damage", "use-it": "Use it"}
+"""Folder of a page -> its name. The dashboard has the same addresses."""
+COMPONENTS = ("diagram", "lanes", "wall", "link")
+LANGUAGES = ("en",)
+"""Languages of the texts."""
+WALLS = ("stored", "presets", "all")
+DEFAULT_IMAGES = 2000
+"""Evaluation images on which a browser counts a state that is not stored."""
+LARGEST = 64 * 2**20
+"""Bytes of images that a page may load to compute a state."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a site is built.
+
+    Attributes:
+        title: Title of the pages.
+        language: One of `LANGUAGES`.
+        images: Evaluation images on which a browser counts a state that is not stored; the first few are those of the
+            provisional number.
+        walls: Of which states the picture wall is computed now; see `states_of`.
+        runtime: Files of onnxruntime-web by name; None where they are missing.
+        runtime_problem: Why they are missing.
+    """
+
+    title: str = "Break a network"
+    language: str = "en"
+    images: int = DEFAULT_IMAGES
+    walls: str = "presets"
+    runtime: Mapping[str, bytes] | None = None
+    runtime_problem: str = ""
+
+
+@dataclass
+class Site:
+    """The files of a site, by their paths in its folder.
+
+    Attributes:
+        files: Path with forward slashes -> content.
+        problems: Sentences on what is missing.
+    """
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def add_json(self, path: str, value: Any) -> None:
+        """Add a JSON file; equal values give equal bytes."""
+        self.files[path] = (json.dumps(value, ensure_ascii=False, sort_keys=False, separators=(",", ":")) + "\n").encode()
+
+    def write(self, folder: Path) -> None:
+        """Write all files into a folder, in the place of the site that it holds.
+
+        Raises:
+            UsageError: The folder holds something else than a site.
+        """
+        folder = folder.resolve()
+        if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / CATALOGUE).is_file())):
+            raise UsageError(
+                f"{folder} holds something else than a published page", allowed="a new or empty folder, or an earlier page"
+            )
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        for path, content in self.files.items():
+            target = part / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        if folder.exists():
+            shutil.rmtree(folder)
+        part.rename(folder)
+
+
+def build_site(experiments: Sequence[Path], settings: Settings) -> Site:
+    """Return the site of some experiments.
+
+    Args:
+        experiments: Folders of experiments.
+        settings: How it is built.
+
+    Raises:
+        UsageError: No experiment has a network that can be shown.
+        BundleError: A bundle is broken.
+    """
+    names = Counter(path.resolve().name for path in experiments)
+    if twice := [name for name, number in names.items() if number > 1]:
+        raise UsageError(f"several experiments have the name {twice[0]}", allowed="every name once", todo="Rename a folder.")
+    site = Site()
+    opened = [_open(path, site) for path in experiments]
+    shown = [published for published in opened if published.networks]
+    if not shown:
+        raise UsageError("none of the experiments has a whole network that can be opened", todo="Export one first.")
+    shown.sort(key=_instructive, reverse=True)
+    for published in shown:
+        _add_experiment(site, published, settings)
+    _add_pages(site, settings, shown[0].results.name)
+    site.add_json(
+        CATALOGUE,
+        {
+            "title": settings.title,
+            "language": settings.language,
+            "experiments": [published.results.name for published in shown],
+            "pages": PAGES,
+            "runtime": settings.runtime is not None,
+            "sentences": sentences(),
+        },
+    )
+    for name, content in sorted((settings.runtime or {}).items()):
+        site.files[f"runtime/{name}"] = content
+    if settings.runtime is None:
+        site.problems.append(f"States that are not stored can't be computed on this page. {settings.runtime_problem}".strip())
+    return site
+
+
+def _open(path: Path, site: Site) -> Published:
+    results = read_experiment(path)
+    site.problems += [f"left out: {path.name}/{problem}" for problem in results.problems]
+    bundles = {network.name: open_bundle(path / network.name, verify=False) for network in results.main_networks}
+    published = Published(results, bundles)
+    check_sweeps(published)
+    return published
+
+
+def _instructive(published: Published) -> tuple[bool, bool, int]:
+    """Return a key that sorts experiments by how well they show loafing: the order of the dashboard."""
+    methods = {network.method for network in published.networks}
+    num_listing = sum(len(bundle.manifest.networks) > 1 for bundle in published.bundles.values())
+    return {"common", "stimulative"} <= methods, not published.topology.ordered_only, num_listing
+
+
+# --- pages ---
+
+
+def _add_pages(site: Site, settings: Settings, first: str) -> None:
+    sources = package_files("stimcore.publish") / "page"
+    template = (sources / "index.html").read_text(encoding="utf-8")
+    modules = sorted(entry.name for entry in sources.iterdir() if entry.name.endswith((".js", ".css")))
+    for name in modules:
+        site.files[f"page/{name}"] = (sources / name).read_bytes()
+    for name in COMPONENTS:
+        component = Component.load(name)
+        for kind, text in (("html", component.html), ("css", component.css), ("js", component.js)):
+            site.files[f"web/{name}.{kind}"] = text.encode()
+    preloaded = [f"page/{name}" for name in modules if name.endswith(".js") and name != "worker.js"]
+    for folder, name in PAGES.items():
+        root = "../" if folder else "./"
+        links = "\n".join(f'<link rel="modulepreload" href="{root}{path}">' for path in preloaded)
+        values = {
+            "language": settings.language,
+            "title": f"{settings.title}: {name}" if folder else settings.title,
+            "heading": settings.title,
+            "root": root,
+            "first": first,
+        }
+        text = template.replace("<!-- preloads -->", links)
+        text = _filled(text, values)
+        site.files[f"{folder}/index.html".lstrip("/")] = text.encode()
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    """Return a template with values in the place of names in double braces; what a value holds is never replaced again."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: html.escape(values[match[1]]), template)
+
+
+# --- experiments ---
+
+
+def _add_experiment(site: Site, published: Published, settings: Settings) -> None:
+    folder = f"data/{published.results.name}"
+    experiment = next(iter(published.bundles.values())).experiment
+    reason = uncomputable(experiment)
+    site.add_json(f"{folder}/states.json", states_of(published, walls=settings.walls, computed=reason))
+    for bundle in published.bundles.values():
+        for path, content in _network_files(bundle):
+            site.files[f"{folder}/{bundle.method}/{path}"] = content
+        if not reason:
+            site.add_json(f"{folder}/{bundle.method}/parts.json", parts_of(bundle))
+    index = evenly(len(experiment.evaluation[1]), settings.images)
+    site.add_json(f"{folder}/compute.json", _compute(published, experiment, index, computed=not reason))
+    if not reason:
+        site.files[f"{folder}/calibration.bin"] = zlib.compress(experiment.calibration.tobytes(), 9)
+        site.files[f"{folder}/evaluation.bin"] = zlib.compress(experiment.evaluation[0][index].tobytes(), 9)
+
+
+def uncomputable(experiment: Experiment) -> str:
+    """Return why a browser can't compute states of an experiment, in one sentence; empty where it can."""
+    if experiment.topology.ordered_only:
+        return "The blocks of this network build on all blocks before them, so that a browser can't put its parts together."
+    if experiment.calibration.shape[1:] != experiment.image_shape:
+        return "The pictures of this experiment are enlarged before networks see them, which a browser does in another way."
+    if experiment.calibration.nbytes > LARGEST:
+        return "The pictures of this experiment are too large to be loaded into a browser."
+    return ""
+
+
+def evenly(total: int, count: int) -> NDArray[np.int64]:
+    """Return indices of `count` images that are spread evenly over `total`: the images of a folder are sorted by class.
+
+    Example:
+        >>> evenly(10, 4).tolist(), evenly(3, 9).tolist()
+        ([0, 2, 5, 7], [0, 1, 2])
+    """
+    count = min(total, count)
+    return np.arange(count, dtype=np.int64) * total // count
+
+
+def _network_files(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
+    """Yield the files that run in a browser, as the bundle holds them, and self-contained ones for download."""
+    yield WEIGHTS, bundle.read(WEIGHTS)
+    for name in listed_judges(bundle):
+        yield name, bundle.read(name)
+    for option in downloads_of(bundle)[0]:
+        model = load_inlined(bundle.read, option.file)
+        yield f"download/{download_name(bundle, Spec.from_text(option.spec))}", model.SerializeToString(deterministic=True)
+
+
+def _compute(published: Published, experiment: Experiment, index: NDArray[np.int64], *, computed: bool) -> dict[str, Any]:
+    """Return what the worker reads: the images' form and, per method, which of them the whole network classifies correctly."""
+    levels = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(256, 1, 1, 1), (256, *experiment.image_shape))
+    # [C, 256]: what every pixel value becomes, by the steps that the engine applies
+    lookup = experiment.normalise(levels)[:, :, 0, 0].T
+    pixels, labels = experiment.evaluation
+    wall = np.array(wall_images(experiment, {}), np.int64)
+    methods = {}
+    for name, bundle in published.bundles.items() if computed else ():
+        engine = Engine(bundle, device="cpu")
+        methods[name] = {
+            key: encoded(np.packbits(_right(engine, experiment, index, recalibrate=recalibrate)))
+            for key, recalibrate in (("hits", True), ("hits_trained", False))
+        }
+    return {
+        "image_shape": list(experiment.image_shape),
+        "lookup": encoded(lookup.astype("<f4")),
+        "calibration": {
+            "file": "calibration.bin",
+            "batches": [batch.stop - batch.start for batch in calibration_batches(len(experiment.calibration))],
+        },
+        "evaluation": {"file": "evaluation.bin", "labels": [int(label) for label in labels[index]]},
+        "wall": {"images": len(wall), "pixels": encoded(pixels[wall]) if computed else ""},
+        "methods": methods,
+    }
+
+
+def _right(engine: Engine, experiment: Experiment, index: NDArray[np.int64], *, recalibrate: bool) -> NDArray[np.bool_]:
+    """Return for some evaluation images whether the whole network classifies them correctly."""
+    pixels, labels = experiment.evaluation
+    stored = engine.bundle.hits(engine.bundle.topology.full) if recalibrate else None
+    if stored is not None:
+        return stored[index]
+    full = engine.bundle.topology.full
+    answers = [
+        engine.logits(full, experiment.normalise(pixels[some]), recalibrate=recalibrate).argmax(1)
+        for some in np.array_split(index, max(1, len(index) // 250))
+    ]
+    right: NDArray[np.bool_] = np.concatenate(answers) == labels[index]
+    return right
+
+
+# --- weight ---
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What visitors load.
+
+    Attributes:
+        what: What loads it.
+        raw: Bytes of the files.
+        packed: Bytes as a host sends them, compressed.
+    """
+
+    what: str
+    raw: int
+    packed: int
+
+
+def weights(site: Site, experiment: str, methods: Sequence[str]) -> list[Weight]:
+    """Return what a visitor loads for the first view, and what is added when something is computed.
+
+    Args:
+        site: The site.
+        experiment: The one that is opened.
+        methods: The methods that are shown.
+    """
+    data = f"data/{experiment}/"
+    first = [p for p in site.files if p.startswith(("page/", "web/")) and p != "page/worker.js"]
+    groups = {
+        "first view": ["index.html", CATALOGUE, f"{data}states.json", *first],
+        "parts of the networks": [
+            "page/worker.js",
+            f"{data}compute.json",
+            *(f"{data}{method}/{name}" for method in methods for name in ("parts.json", WEIGHTS)),
+        ],
+        "images": [f"{data}calibration.bin", f"{data}evaluation.bin"],
+        "onnxruntime-web": [p for p in site.files if p.startswith("runtime/")],
+    }
+    loaded = {what: [site.files[p] for p in paths if p in site.files] for what, paths in groups.items()}
+    return [
+        Weight(what, sum(map(len, contents)), sum(len(zlib.compress(content, 6)) for content in contents))
+        for what, contents in loaded.items()
+    ]

@@ -1,0 +1,265 @@
+"""The published page of a committed experiment, opened from a static host with the network blocked outside of its folder."""
+
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, Error, Page, Playwright, expect
+
+from stimcore.analysis.intervals import paired_drop, wilson
+from stimcore.analysis.spreads import first_blocks
+from stimcore.bundle import open_bundle
+from stimcore.errors import SpecError, UsageError
+from stimcore.publish.__main__ import main
+from stimcore.publish.site import CATALOGUE, PAGES, Settings, Site, build_site, weights
+from stimcore.subnets.families import KINDS, family
+from stimcore.subnets.topology import Topology
+from stimcore.web import arrangement
+from stimcore.web.sentences import finding
+from tests.app.browsing import block, lane, violations
+from tests.publish.hosting import hosted, runtime_or_skip, visit
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENT = ROOT / "exported" / "resnet20-fashion"
+FIRST_VIEW_BYTES, COMPUTING_BYTES = 400_000, 3_000_000
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    """The site of one experiment without a runtime: what every machine can build."""
+    return build_site(
+        [EXPERIMENT], Settings(images=16, walls="stored", title="Klasse 9 <b> {{root}}", runtime_problem="npm is missing.")
+    )
+
+
+@pytest.fixture(scope="module")
+def url(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("host")
+    site.write(folder / "some" / "path")
+    with hosted(folder) as address:
+        yield f"{address}/some/path/"
+
+
+def right(page: Page, method: str) -> str:
+    return lane(page, method).locator(".accuracy").inner_text()
+
+
+def stored(method: str, text: str) -> str:
+    bundle = open_bundle(EXPERIMENT / method, verify=False)
+    spec = str(bundle.topology.parse(text))
+    results = [result for kind in bundle.sweeps for result in (bundle.sweep(kind) or {})["results"]]
+    return next(f"{result['accuracy_pct']:.1f} %" for result in results if result["spec"] == spec)
+
+
+def test_break_it_in_a_browser(browser: Browser, url: str) -> None:
+    """One visit: the story, an edit, a link, the way back, what is not stored, and the rest of the address."""
+    with visit(browser, url) as page:
+        expect(page.locator("h1")).to_contain_text("blocks are gone")
+        assert page.locator(".status").inner_text().startswith("Done: measured on 10,000 images")
+        page.get_by_role("button", name="Put everything back").click()
+        expect(page.locator("h1")).to_contain_text("Nothing is gone yet.")
+        block(page, 5).click()
+        expect(page.locator("h1")).to_contain_text("Block 5 is gone.")
+        assert f"spec={quote('1-2-3.4-x5-6.7-8-9')}" in page.url
+        for method in ("common", "stimulative"):
+            assert right(page, method) == stored(method, "1-2-3.4-6.7-8-9")
+        page.go_back()
+        expect(page.locator("h1")).to_contain_text("Nothing is gone yet.")
+        # a state that is not stored, on a page without the program that runs networks
+        page.get_by_label("Architecture code").fill("1-x2-3.4-6-5.7-8-9")
+        page.get_by_label("Architecture code").press("Enter")
+        expect(page.locator(".status")).to_contain_text("not part of this copy of the page")
+        assert right(page, "common") == "…"
+        page.get_by_label("Architecture code").fill("1-2-3.5-6.7-8-9")
+        page.get_by_label("Architecture code").press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("Block 4 can't be deleted")
+        assert page.title() == "Klasse 9 <b> {{root}}"
+        assert violations(page) == []
+        check_scripts(page, url)
+
+
+TOPOLOGIES = (Topology.of("toy", (3, 2), {4: "it changes the resolution"}), Topology.of("dense", (3, 3), ordered_only=True))
+TEXTS = ("main", "d1-2", "x1-3-2.4-5", "3-x1-2.4", "2.5", "1-1", "d9-9", "1-x1.4", "x.4", "1-2.x")
+READ = """
+async ([root, topology, firsts, text]) => {
+  const a = await import(root + 'page/arrangement.js');
+  try {
+    const shown = a.read(topology, text);
+    return [a.print(shown), a.spec(shown), a.summarise(topology, shown), a.caution(topology, firsts, shown)];
+  } catch (error) { return null; }
+}
+"""
+INTERVALS = """
+async ([root, counts]) => {
+  const { wilson, pairedDrop } = await import(root + 'page/intervals.js');
+  return counts.map(([a, b, images]) => [wilson(a, images), pairedDrop(a, b, images).drop, pairedDrop(a, b, images).interval]);
+}
+"""
+FINDING = "async ([root, known, whole, pct]) => (await import(root + 'page/text.js')).finding(known, whole, pct)"
+
+
+def check_scripts(page: Page, url: str) -> None:
+    """The page's own functions give what the dashboard's give: arrangements, sentences and intervals."""
+    drawn = random.Random(3)
+    for topology in TOPOLOGIES:
+        kinds = ("ordered",) if topology.ordered_only else KINDS
+        specs = [str(spec) for kind in kinds for spec in family(topology, kind)]
+        for text in [*drawn.sample(specs, min(20, len(specs))), *TEXTS]:
+            found = page.evaluate(READ, [url, topology.to_dict(), list(first_blocks(topology)), text])
+            assert found == described(topology, text), text
+    counts = [(0, 0, 10), (3, 1, 10), (52, 40, 2_000), (9_000, 3, 10_000)]
+    for (a, b, images), (interval, drop, of_drop) in zip(counts, page.evaluate(INTERVALS, [url, counts]), strict=True):
+        assert interval == pytest.approx(wilson(a, images))
+        paired = paired_drop(a, b, images)
+        assert (drop, *of_drop) == pytest.approx((paired.drop_pct, *paired.interval_pct))
+    known = [("Common training", 52.5), ("Stimulative training", 89.5), ("Third", 10.0), ("Fourth", 99.96)]
+    for number in range(5):
+        for whole in (False, True):
+            pct = 92.5 if number == 1 else None
+            assert page.evaluate(FINDING, [url, known[:number], whole, pct]) == finding(
+                known[:number], whole=whole, whole_pct=pct
+            )
+
+
+def described(topology: Topology, text: str) -> list[str] | None:
+    """Return what the dashboard makes of a text; None where it refuses it."""
+    try:
+        shown = arrangement.read(topology, text)
+    except SpecError:
+        return None
+    note = arrangement.caution(topology, shown)
+    return [str(shown), str(shown.spec), arrangement.summarise(topology, shown), note]
+
+
+def test_the_first_view_is_light(site: Site) -> None:
+    measured = {weight.what: weight.packed for weight in weights(site, EXPERIMENT.name, ["common", "stimulative"])}
+    assert 0 < measured["first view"] <= FIRST_VIEW_BYTES
+    assert measured["first view"] + measured["parts of the networks"] <= COMPUTING_BYTES
+
+
+def test_the_folder_names_no_other_host(site: Site) -> None:
+    for path, content in site.files.items():
+        if path.endswith((".html", ".css", ".js", ".json")) and not path.endswith("parts.json"):
+            addresses = set(re.findall(r"https?://[^'\"` )<]+", content.decode())) - {"http://www.w3.org/2000/svg"}
+            assert not addresses, path
+    assert "default-src 'none'" in site.files["index.html"].decode()
+    assert {f"{folder}/index.html".lstrip("/") for folder in PAGES} <= set(site.files)
+
+
+def test_what_is_no_site_is_not_replaced(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(UsageError, match="something else than a published page"):
+        site.write(tmp_path / "mine")
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+    small = Site({CATALOGUE: b"{}", "old": b""})
+    small.write(tmp_path / "site")
+    Site({CATALOGUE: b"{}"}).write(tmp_path / "site")
+    assert not (tmp_path / "site" / "old").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "site"]
+
+
+def test_two_experiments_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="several experiments have the name resnet20-fashion"):
+        build_site([EXPERIMENT, tmp_path / EXPERIMENT.name], Settings())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--experiment", "nothing"], "there is no experiment nothing"),
+        (["--images", "0"], "--images 0"),
+        (["--runtime", "nowhere.tgz"], "nowhere.tgz can't be read"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_built(arguments: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        main([str(EXPERIMENT), "--out", str(tmp_path / "site"), *arguments])
+    assert not (tmp_path / "site").exists()
+
+
+@pytest.mark.slow
+def test_equal_bytes_from_equal_bundles() -> None:
+    settings = Settings(images=64)
+    first, second = (build_site([ROOT / "exported" / "densenet-loafing", EXPERIMENT], settings).files for _ in range(2))
+    assert first == second
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The site of all committed experiments with the runtime."""
+    runtime = runtime_or_skip()
+    folder = tmp_path_factory.mktemp("whole") / "site"
+    experiments = sorted(path.parent for path in (ROOT / "exported").glob("*/experiment.json"))
+    site = build_site(experiments, Settings(images=500, runtime=runtime))
+    assert site.problems == []
+    site.write(folder)
+    with hosted(folder) as address:
+        yield f"{address}/"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 720), (375, 812)])
+def test_every_page_is_accessible_and_fits(browser: Browser, whole: str, scheme: str, size: tuple[int, int]) -> None:
+    for experiment in sorted(path.parent.name for path in (ROOT / "exported").glob("*/experiment.json")):
+        for folder in PAGES:
+            address = f"{whole}{folder}/?experiment={experiment}".replace("//?", "/?")
+            with visit(browser, address, root=whole, size=size, color_scheme=scheme) as page:
+                assert violations(page) == [], address
+                assert page.evaluate("document.documentElement.scrollWidth") <= size[0], address
+                if not folder:
+                    for name in (".sentence h1", ".diagram", ".lanes .lane >> nth=-1"):
+                        box = page.locator(name).bounding_box()
+                        assert box is not None
+                        assert box["y"] + box["height"] <= size[1], (address, name)
+
+
+@pytest.mark.slow
+def test_a_state_that_is_not_stored_is_computed_and_can_be_stopped(browser: Browser, whole: str) -> None:
+    with visit(browser, f"{whole}?experiment=resnet20-fashion&spec=1-x2-3.4-6-5.7-8-9") as page:
+        expect(page.locator(".status")).to_contain_text("Provisional", timeout=120_000)
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator(".status")).to_contain_text("Stopped: counted on")
+        page.get_by_role("button", name="Go on").click()
+        expect(page.locator(".status")).to_contain_text("Done: measured in this browser on 500 images", timeout=300_000)
+        expect(page.locator(".wall .method")).to_have_count(2, timeout=60_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["firefox", "webkit"])
+def test_other_browsers_show_the_same(drivers: Playwright, url: str, name: str) -> None:
+    try:
+        other = getattr(drivers, name).launch()
+    except Error:
+        pytest.skip(f"{name} is not installed: 'playwright install {name}'")
+    with visit(other, f"{url}?spec=1-2-3.4-x5-6.7-8-9") as page:
+        expect(page.locator("h1")).to_contain_text("Block 5 is gone.")
+        block(page, 5).click()
+        expect(page.locator("h1")).to_contain_text("Nothing is gone yet.")
+        page.go_back()
+        assert right(page, "common") == stored("common", "1-2-3.4-6.7-8-9")
+    other.close()
+
+
+@pytest.mark.slow
+def test_an_own_picture_is_judged(browser: Browser, whole: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    pixels = open_bundle(EXPERIMENT / "common").experiment.evaluation[0][0, 0]
+    Image.fromarray(pixels).save(tmp_path / "boot.png")
+    with visit(browser, f"{whole}?experiment=resnet20-fashion") as page:
+        page.get_by_role("link", name="Use it").click()
+        page.get_by_label("Your own picture").set_input_files(tmp_path / "boot.png")
+        expect(page.get_by_text("the whole network says")).to_have_count(2, timeout=120_000)
+        expect(page.get_by_text("the whole network says").last).to_contain_text("Ankle boot")
+        # a DenseNet's parts can't be put together in a browser, but its listed files run as they are
+        page.goto(f"{whole}use-it/?experiment=densenet-loafing")
+        page.get_by_role("button", name="Test picture").first.click()
+        expect(page.get_by_text("the whole network says")).to_have_count(1, timeout=120_000)
+        (tmp_path / "letter.png").write_text("dear")
+        page.get_by_label("Your own picture").set_input_files(tmp_path / "letter.png")
+        expect(page.get_by_role("alert")).to_contain_text("not a picture")
