@@ -236,6 +236,7 @@ def test_a_librarys_network_is_exported_once_before_it_trains(monkeypatch: pytes
         ("timm:dla46_c", (3, 32, 32), "is a DLA, a family without an adapter; allowed: ConvNeXt"),
         ("torchvision:vit_b_16", (3, 28, 28), "torchvision:vit_b_16 can't be made for images of 3x28x28: "),
         ("torchvision:vit_b_16", (3, 32, 48), "images of 32x48 for torchvision:vit_b_16; allowed: square images"),
+        ("timm:caformer_s18", (3, 64, 64), "timm:caformer_s18: its stem and blocks don't run one after the other: "),
         ("timm:convnext_atto", (1, 28, 28), "timm:convnext_atto: the network does not accept images of 1x28x28: "),
     ],
 )
