@@ -23,6 +23,7 @@ COMMANDS = {
     "train": "train a network into a run folder",
     "data": "look at a folder of pictures before it is trained on",
     "export": "write a run as a bundle of ONNX networks",
+    "scan": "find out which blocks a trained network needs",
     "sweep": "evaluate a family of sub-networks of a bundle",
     "serve": "answer requests for the networks of all bundles over HTTP",
     "report": "write the paper's tables and figures from bundles",

@@ -8,7 +8,7 @@ from stimcore import cli
 if not cli.has_torch():
     cli.end_without_torch()
 
-from stimcore.data.normalise import IMAGENET, Normalisation
+from stimcore.data.normalise import IMAGENET, Normalisation, per_channel
 from stimcore.errors import UsageError
 from stimcore.runs import checkpoint
 from stimcore.runs.convert import Converted, about, convert, image_format, read_weights, write_weights
@@ -91,35 +91,6 @@ def _about_fit(converted: Converted) -> Iterator[str]:
             f"missing in the file: the statistics of all {len(converted.without_statistics)} batch norms; exports and sweeps "
             "measure them on training images"
         )
-
-
-def per_channel(option: str, text: str | None, default: Sequence[float], channels: int) -> tuple[float, ...]:
-    """Return the numbers of `--mean` or `--std`, one per channel.
-
-    Args:
-        option: `--mean` or `--std`.
-        text: Numbers between commas; None for the default.
-        default: Numbers for images of three channels.
-        channels: Number of channels.
-
-    Raises:
-        UsageError: There is not one finite number per channel, or a standard deviation is not above 0.
-
-    Example:
-        >>> per_channel("--mean", "0.5,0.4,0.3", IMAGENET.mean, 3)
-        (0.5, 0.4, 0.3)
-    """
-    try:
-        values = tuple(default) if text is None else tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    # comparisons with NaN are false, so that NaN is refused here too
-    if len(values) != channels or not all(abs(v) < 1e6 for v in values) or (option == "--std" and not min(values) > 0):
-        raise UsageError(
-            f"{option} {text or 'not given'} for images of {channels} channels",
-            allowed=f"{channels} numbers between commas" + (", each more than 0" if option == "--std" else ""),
-        )
-    return values
 
 
 def _joined(values: Sequence[float]) -> str:

@@ -5,11 +5,11 @@ import html
 import streamlit as st
 
 from app import sources
-from app.arrangement import Arrangement
 from app.classroom import POLL_S, bins, classroom, count_here, join_address, median, qr_code
 from app.frame import Frame
 from app.text import plain
 from app.watch import pause_s
+from stimcore.web.arrangement import Arrangement
 
 
 def state_key(here: Frame, arrangement: Arrangement) -> str:

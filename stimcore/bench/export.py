@@ -15,7 +15,8 @@ import torch
 from stimcore.bench.bundles import random_bundle
 from stimcore.bench.check import at_least
 from stimcore.engine.engine import Engine
-from stimcore.export.graphs import externalise, network_graph
+from stimcore.engine.graph.external import externalise
+from stimcore.export.graphs import network_graph
 from stimcore.nets.catalogue import build
 from stimcore.nets.cost import Costs
 from stimcore.runs.machine import describe

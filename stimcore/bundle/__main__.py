@@ -1,6 +1,7 @@
-"""`python -m stimcore.bundle verify|migrate|pictures DIR`: check or migrate bundles, or write their images as files."""
+"""`python -m stimcore.bundle verify|migrate|pictures|from-onnx`: check, migrate or make bundles, or write their images."""
 
 import random
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,30 +16,51 @@ from stimcore.bundle.opening import bundle_folders, open_experiment
 from stimcore.bundle.pictures import write_pictures
 from stimcore.engine.spotcheck import SLACK, spot_check
 from stimcore.errors import BundleError, UsageError
+from stimcore.surgery.bundle import import_network, in_words, plain_name, write_bundle
+from stimcore.surgery.dataset import load_for, normalisation_for
+from stimcore.surgery.reading import read_onnx
+
+IMPORTING = ("dataset", "data-root", "mean", "std", "name")
+"""Options that only from-onnx has."""
 
 
 def parser() -> cli.Parser:
     """Return the command line; a test compares its help text with a stored one."""
     line = cli.Parser(
         prog="python -m stimcore.bundle",
-        description="Check that bundles are what was exported, migrate them to the newest version of the format, or write the "
-        "evaluation images of an experiment as PNG files, in a folder per class.",
+        description="Check that bundles are what was exported, migrate them to the newest version of the format, write the "
+        "evaluation images of an experiment as PNG files, in a folder per class, or make a bundle of a residual network in any "
+        "ONNX file.",
     )
-    line.add_argument("what", choices=["verify", "migrate", "pictures"])
-    line.add_argument("folder", type=Path, help="exported/EXPERIMENT/METHOD (verify only), exported/EXPERIMENT or exported")
+    line.add_argument("what", choices=["verify", "migrate", "pictures", "from-onnx"])
+    line.add_argument(
+        "folder",
+        type=Path,
+        help="exported/EXPERIMENT/METHOD (verify only), exported/EXPERIMENT or exported; from-onnx: the ONNX file",
+    )
     line.add_argument("--seed", type=int, help="verify: of which network is run (default: another one every time)")
     line.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="migrate: where to write (default: replace what is in the folder); pictures: a new folder",
+        help="migrate: where to write (default: replace what is in the folder); pictures: a new folder; from-onnx: "
+        "exported/EXPERIMENT",
     )
+    line.add_argument("--dataset", metavar="DATA", help="from-onnx: images to evaluate on, folder:PATH[@PIXELS] for your own")
+    line.add_argument("--data-root", type=Path, metavar="DIR", help="from-onnx: where a data set with a name is")
+    line.add_argument("--mean", metavar="V,V,V", help="from-onnx: per channel, subtracted from pixels in [0, 1]")
+    line.add_argument("--std", metavar="V,V,V", help="from-onnx: per channel, divided out of pixels in [0, 1]")
+    line.add_argument("--name", help="from-onnx: folder of the bundle in the experiment (default: imported)")
     return line
 
 
 def main(argv: Sequence[str]) -> int:
     """Verify or migrate. The first thing that does not hold is printed, and the exit code is 1."""
     options = parser().parse_args(argv)
+    if options.what == "from-onnx":
+        return _from_onnx(options)
+    if given := [f"--{name}" for name in IMPORTING if getattr(options, name.replace("-", "_")) is not None]:
+        raise UsageError(f"{options.what} with {given[0]}", allowed="this option with from-onnx only")
     if options.what != "verify" and options.seed is not None:
         raise UsageError(f"{options.what} with --seed", allowed="--out alone")
     if options.what == "migrate":
@@ -52,6 +74,28 @@ def main(argv: Sequence[str]) -> int:
     if options.out is not None:
         raise UsageError("verify with --out", allowed="--seed alone")
     return _verify(options.folder, options.seed)
+
+
+def _from_onnx(options: Namespace) -> int:
+    """Make a bundle of an ONNX file, and say what was found in it."""
+    if options.seed is not None:
+        raise UsageError("from-onnx with --seed", allowed="--seed with verify only")
+    if options.out is None or options.dataset is None:
+        raise UsageError("from-onnx without --out or --dataset", allowed="--dataset folder:PATH --out exported/EXPERIMENT")
+    name = "imported" if options.name is None else options.name
+    if plain_name(name) != name:
+        raise UsageError(f"--name '{name}'", allowed="letters, digits, dots, dashes and underscores, beginning with a letter")
+    file = read_onnx(options.folder)
+    dataset = load_for(file, options.dataset, options.data_root)
+    normalisation, origin = normalisation_for(file, dataset, options.mean, options.std)
+    network = import_network(file, file.image_shape(dataset.image_shape[1]))
+    for note in (*dataset.notes, origin):
+        print(f"note: {note}")
+    bundle = write_bundle(network, dataset, normalisation, options.out, name=name, report=print)
+    for line in in_words(network):
+        print(line)
+    print(f"{bundle.path}: {bundle.main.correct:,} of {bundle.manifest.images:,} images right")
+    return 0
 
 
 def _verify(folder: Path, seed: int | None) -> int:

@@ -1,21 +1,40 @@
 """Fashion-MNIST through torchvision (MIT licence, Zalando Research)."""
 
 import gzip
+import importlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torchvision
 
+from stimcore.cli import install_line
 from stimcore.data.images import Dataset, Images
 from stimcore.data.normalise import FASHION_MNIST
-from stimcore.errors import DataMissing
+from stimcore.errors import DataMissing, Unavailable
 from stimcore.files import replacing
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package `dataset-fashion-mnist` installs the files."""
 FILES = tuple(f"{part}-{what}" for part in ("train", "t10k") for what in ("images-idx3-ubyte", "labels-idx1-ubyte"))
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+
+def torchvision_datasets() -> Any:
+    """Return torchvision's module of data sets.
+
+    It is imported by name and when it is needed: folders of pictures are read where torch is not installed.
+
+    Raises:
+        Unavailable: torchvision is not installed.
+    """
+    try:
+        return importlib.import_module("torchvision.datasets")
+    except ImportError as reason:
+        raise Unavailable(
+            "this data set is read by torchvision, which is not installed",
+            todo=f"{install_line('torch')} A folder of pictures (folder:PATH) needs no torchvision.",
+        ) from reason
 
 
 def fashion_mnist(data_root: Path, *, download: bool = True) -> Dataset:
@@ -39,9 +58,10 @@ def fashion_mnist(data_root: Path, *, download: bool = True) -> Dataset:
                     _unpack(folder, name, raw / name)
                 break
     try:
-        train, test = (
-            torchvision.datasets.FashionMNIST(str(data_root), train=part, download=download) for part in (True, False)
-        )
+        kind = torchvision_datasets().FashionMNIST
+        train, test = (kind(str(data_root), train=part, download=download) for part in (True, False))
+    except Unavailable:
+        raise
     except Exception as reason:
         raise DataMissing(
             f"Fashion-MNIST was looked for in {', '.join(map(str, candidates))} and could not be downloaded "

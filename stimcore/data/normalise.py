@@ -1,6 +1,6 @@
 """Normalisation of images: the one place for means, standard deviations and the arithmetic.
 
-Knows numpy only, so that the serving half, which must not import torch, can use it too.
+Needs numpy only, so that the serving half, which must not import torch, can use it too.
 """
 
 from collections.abc import Sequence
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stimcore.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,35 @@ def channel_statistics(pixels: NDArray[np.uint8]) -> Normalisation:
     values = [pixels[:, channel].astype(np.float64) / 255 for channel in range(pixels.shape[1])]
     mean = tuple(round(float(v.mean()), 4) for v in values)
     return Normalisation(mean, tuple(max(round(float(v.std()), 4), 1e-4) for v in values))
+
+
+def per_channel(option: str, text: str | None, default: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Return the numbers of `--mean` or `--std`, one per channel.
+
+    Args:
+        option: `--mean` or `--std`.
+        text: Numbers between commas; None for the default.
+        default: Numbers for images of three channels.
+        channels: Number of channels.
+
+    Raises:
+        UsageError: There is not one finite number per channel, or a standard deviation is not above 0.
+
+    Example:
+        >>> per_channel("--mean", "0.5,0.4,0.3", IMAGENET.mean, 3)
+        (0.5, 0.4, 0.3)
+    """
+    try:
+        values = tuple(default) if text is None else tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    # comparisons with NaN are false, so that NaN is refused here too
+    if len(values) != channels or not all(abs(v) < 1e6 for v in values) or (option == "--std" and not min(values) > 0):
+        raise UsageError(
+            f"{option} {text or 'not given'} for images of {channels} channels",
+            allowed=f"{channels} numbers between commas" + (", each more than 0" if option == "--std" else ""),
+        )
+    return values
 
 
 def _per_channel(values: Sequence[float]) -> NDArray[np.float32]:

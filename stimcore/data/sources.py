@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torchvision
 
-from stimcore.data.fashion import fashion_mnist
+from stimcore.data.fashion import fashion_mnist, torchvision_datasets
 from stimcore.data.folder import IMAGENET_SHORTER, IMAGENET_SIDE, folder_and_size, image_folder
 from stimcore.data.images import Dataset, Images
 from stimcore.data.normalise import CIFAR10, CIFAR100, IMAGENET
@@ -19,7 +18,8 @@ DEFAULT_ROOT = Path("~/.cache/stimcore").expanduser()
 
 def _cifar(data_root: Path, classes: int) -> Dataset:
     """Return CIFAR-10 or CIFAR-100, downloaded into `data_root` when it is not there."""
-    kind = torchvision.datasets.CIFAR10 if classes == 10 else torchvision.datasets.CIFAR100
+    module = torchvision_datasets()
+    kind = module.CIFAR10 if classes == 10 else module.CIFAR100
     try:
         parts = [kind(str(data_root), train=part, download=True) for part in (True, False)]
     except Exception as reason:

@@ -1,9 +1,9 @@
 """`python -m stimcore.export`: write a run folder as a bundle."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,9 +19,12 @@ import torch
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.errors import UsageError
 from stimcore.export import latency
+from stimcore.export.elastic import write_elastic
 from stimcore.export.exporter import OnProgress
 from stimcore.export.graphs import GraphExporter
+from stimcore.export.int8 import write_int8
 from stimcore.export.request import ExportRequest, prepare
+from stimcore.export.search import Limit, Search, measured_on
 from stimcore.export.standalone import FOLDER, write_standalone
 from stimcore.export.triton import write_repository
 from stimcore.runs.machine import flush_denormals
@@ -48,14 +51,33 @@ def parser() -> cli.Parser:
     )
     line.add_argument("--standalone", action="store_true", help="also one self-contained file per network, batch norms folded")
     line.add_argument("--fp16", action="store_true", help="also self-contained files in half precision")
+    line.add_argument("--int8", action="store_true", help="also a self-contained file of the main network in 8 bits")
+    line.add_argument(
+        "--min-accuracy", type=float, metavar="PCT", help="refuse the file of --int8 where its accuracy is below PCT percent"
+    )
     line.add_argument(
         "--with-preprocessing",
         action="store_true",
         help="also self-contained files that take uint8 pictures [N, H, W, C] of the network's size",
     )
+    line.add_argument(
+        "--elastic",
+        action="store_true",
+        help="also one file of all ordered sub-networks, whose second input chooses the depths",
+    )
     line.add_argument("--triton", type=Path, metavar="DIR", help="also a model repository for Triton")
     line.add_argument("--latency", action="store_true", help="time every listed network here, into latency.json")
-    line.add_argument("--best-under", metavar="TIME", help="write the most accurate network within e.g. 2ms here as one file")
+    line.add_argument(
+        "--best-under",
+        metavar="LIMIT",
+        help="write the most accurate network within e.g. 2ms here, 0.8MB or 20MMACs as one file",
+    )
+    line.add_argument(
+        "--search",
+        choices=["listed", "deletions"],
+        default="listed",
+        help="where --best-under looks: the listed networks, or all sets of deleted blocks (default: %(default)s)",
+    )
     line.add_argument("--threads", type=int, default=1, help="of a network that is timed (default: %(default)s)")
     line.add_argument("--json", metavar="FILE", help="write what was exported as JSON ('-' for standard output)")
     line.add_argument(
@@ -72,7 +94,12 @@ def main(argv: Sequence[str]) -> int:
     for name in ("jobs", "threads"):
         if getattr(options, name) < 1:
             raise UsageError(f"--{name} {getattr(options, name)}", allowed="1 and more")
-    budget_ms = None if options.best_under is None else milliseconds(options.best_under)
+    if options.min_accuracy is not None and not (options.int8 and 0 <= options.min_accuracy <= 100):
+        raise UsageError(f"--min-accuracy {options.min_accuracy:g}", allowed="0 to 100 percent, with --int8")
+    limit = None if options.best_under is None else Limit.parse(options.best_under)
+    if limit is None and options.search != "listed":
+        raise UsageError(f"--search {options.search} without --best-under", allowed="both, as in --best-under 2ms")
+    budget_ms = limit.value if limit is not None and limit.kind == "ms" and options.search == "listed" else None
     torch.set_num_threads(1)
     exporter, specs = prepare(_request(options))
     for problem in exporter.trained.skipped:
@@ -91,6 +118,16 @@ def main(argv: Sequence[str]) -> int:
             )
             plain = [row for row in rows if row.precision == "float32" and row.input == "images"]
             report["standalone_bytes"] = sum(row.bytes for row in plain)
+        if options.int8:
+            (row,) = write_int8(
+                open_bundle(exporter.target, verify=False),
+                [bundle.topology.full],
+                min_accuracy=options.min_accuracy,
+                on_progress=on_progress,
+            )
+            report["int8"] = asdict(row)
+        if options.elastic:
+            report["elastic"] = write_elastic(open_bundle(exporter.target, verify=False), on_progress).to_dict()
         if options.triton is not None:
             report["triton"] = [str(path) for path in write_repository(bundle, listed, options.triton)]
         # what was stored just now is only in a bundle that is opened anew
@@ -109,6 +146,10 @@ def main(argv: Sequence[str]) -> int:
             name = latency.best_under(bundle, times, budget_ms)
             report["best"] = _write_best(bundle, name, bundle.topology.parse(bundle.manifest.networks[name].spec))
             report["best"] |= {"batch1_p50_ms": times["latency_ms"][name]["batch1_p50"], "on": times["latency_on"]}
+        elif limit is not None:
+            search = Search(bundle, limit, threads=options.threads, report=lambda text: on_progress(0, 1, text))
+            best = search.among_listed() if options.search == "listed" else search.among_deletions()
+            report["best"] = best.to_dict() | {"on": measured_on(options.threads)}
     if options.json != "-":
         whole, main_network = report["bytes"] / 1e6, report["main_bytes"] / 1e6
         if not bundle.has_batch_norms:
@@ -117,6 +158,12 @@ def main(argv: Sequence[str]) -> int:
         if "best" in report:
             best = report["best"]
             print(f"best under {options.best_under}: {best['file']}")
+            if "macs" in best:
+                print(
+                    f"{best['correct']:,} of {best['images']:,} images right, {best['bytes'] / 1e6:.3g} MB, "
+                    f"{best['parameters']:,} parameters, {best['macs'] / 1e6:.4g} million MACs, "
+                    f"{'best' if best['exact'] else 'best found'} of {best['evaluated']:,} networks"
+                )
             print(f"median for one image: {best['batch1_p50_ms']:.3g} ms on {latency.in_words(best['on'])}")
     cli.write_report(options.json, report)
     return 1 if complaints else 0
@@ -164,23 +211,6 @@ def _sizes(bundle: Bundle) -> dict[str, Any]:
         "bytes": shared + sum(graphs.values()),
         "main_bytes": shared + graphs["main.onnx"],
     }
-
-
-def milliseconds(text: str) -> float:
-    """Return a time such as `2ms`, `1.5 ms` or `0.002s` in milliseconds.
-
-    Raises:
-        UsageError: The text is not a time above zero.
-
-    Example:
-        >>> milliseconds("500us"), milliseconds("0.1 s")
-        (0.5, 100.0)
-    """
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|us)\s*", text)
-    value = float(match[1]) * {"ms": 1.0, "s": 1e3, "us": 1e-3}[match[2]] if match else 0.0
-    if value <= 0:
-        raise UsageError(f"a time of '{text}'", allowed="more than nothing, as in 2ms, 500us or 0.1s")
-    return value
 
 
 if __name__ == "__main__":

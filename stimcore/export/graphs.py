@@ -5,7 +5,7 @@ norm has its statistics in constants `NODE.mean` and `NODE.var` that no other no
 tensor.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal
 
 import onnx
@@ -105,34 +105,6 @@ def _is_known(info: onnx.ValueInfoProto) -> bool:
 def is_statistics(tensor: TensorProto) -> bool:
     """Return whether a constant holds batch-norm statistics."""
     return bool(tensor.name.endswith(STATISTICS))
-
-
-def externalise(model: onnx.ModelProto, location: str, inline: Sequence[str]) -> bytes:
-    """Move constants out of a model into the bytes of a file that several models can share.
-
-    Args:
-        model: Changed in place: its constants refer to the file.
-        location: Name of the file, which lies in the folder of the model's file.
-        inline: Names of the constants that stay in the model.
-
-    Returns:
-        The content of the file.
-    """
-    blob = bytearray()
-    for tensor in model.graph.initializer:
-        if tensor.name in inline:
-            continue
-        raw = numpy_helper.to_array(tensor).tobytes()
-        # aligned, so that onnxruntime can map the file into memory
-        blob += b"\0" * (-len(blob) % 64)
-        for field in ("float_data", "int64_data", "raw_data"):
-            tensor.ClearField(field)
-        del tensor.external_data[:]
-        for key, value in (("location", location), ("offset", len(blob)), ("length", len(raw))):
-            tensor.external_data.add(key=key, value=str(value))
-        tensor.data_location = TensorProto.EXTERNAL
-        blob += raw
-    return bytes(blob)
 
 
 def _rename(graph: onnx.GraphProto, part: PartName, borders: dict[str, str]) -> None:

@@ -16,9 +16,10 @@ from stimcore.bundle import Bundle, Experiment, FileEntry, Manifest, PartEntry
 from stimcore.bundle.bundle import STATISTICS, WEIGHTS
 from stimcore.bundle.manifest import MAIN
 from stimcore.engine.engine import Engine
+from stimcore.engine.graph.external import externalise
 from stimcore.engine.metadata import Measured, add_metadata
 from stimcore.engine.provider import file_session
-from stimcore.export.graphs import GraphExporter, externalise, is_statistics, network_graph
+from stimcore.export.graphs import GraphExporter, is_statistics, network_graph
 from stimcore.export.parity import Floats, Parity, evaluation_logits
 from stimcore.export.unfinished import CheckedNetwork
 from stimcore.nets.cost import Costs

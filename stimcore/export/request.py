@@ -1,10 +1,11 @@
 """What an export is asked to do, and the checks before it starts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stimcore.data.normalise import Normalisation
+from stimcore.data.subset import stratified
 from stimcore.errors import UsageError
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
@@ -30,6 +31,7 @@ class ExportRequest:
         jobs: Files that are checked at once.
         trust_code: Whether modules that the run names as its network and its method may be imported.
         graphs: torch's exporter that turns the modules into graphs.
+        max_images: Evaluation images, the same share of every class; all when None.
     """
 
     run_dir: Path
@@ -41,6 +43,7 @@ class ExportRequest:
     jobs: int = 1
     trust_code: bool = False
     graphs: GraphExporter = "torch.export"
+    max_images: int | None = None
 
 
 MOST_FILES = 10_000
@@ -60,9 +63,12 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
     trained = open_run(request.run_dir, trust_code=request.trust_code)
     run, topology = trained.run, trained.net.topology
     twin = request.twin or run.spec
+    dataset = trained.dataset(request.data_root)
+    if request.max_images is not None:
+        dataset = replace(dataset, test=stratified(dataset.test, request.max_images))
     experiment = shared_experiment(
         request.out,
-        trained.dataset(request.data_root),
+        dataset,
         topology,
         Normalisation(run.mean, run.std),
         twin=twin is not None,

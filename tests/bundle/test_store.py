@@ -119,7 +119,7 @@ def test_the_programs_of_the_model_card_run(
     experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = open_bundle(experiment / "common")
-    odd = dataclasses.replace(first.experiment, classes=["a```b", *first.experiment.classes[1:]])
+    odd = dataclasses.replace(first.experiment, classes=("a```b", *first.experiment.classes[1:]))
     programs = re.findall(r"^(`{3,})python\n(.*?)\n\1$", card(odd, [first]), re.DOTALL | re.MULTILINE)
     assert [fence for fence, _ in programs] == ["```", "````"]
     monkeypatch.chdir(experiment)

@@ -16,7 +16,6 @@ from stimcore.bundle import Bundle, open_bundle
 from stimcore.errors import UsageError
 from stimcore.export import __main__ as export
 from stimcore.export import latency
-from stimcore.export.__main__ import milliseconds
 from stimcore.export.standalone import write_standalone
 from stimcore.export.triton import write_repository
 from stimcore.runs.machine import processor_name
@@ -143,17 +142,6 @@ def test_the_command_measures_anew_what_was_measured_elsewhere(
     assert min(row["batch1_p50"] for row in times["latency_ms"].values()) > 1e-3
     assert export.main(argv) == 0
     assert "measured anew" not in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("text", "value"), [("2ms", 2.0), ("0.5 ms", 0.5), ("1s", 1000.0), ("500us", 0.5)])
-def test_times_are_read(text: str, value: float) -> None:
-    assert milliseconds(text) == pytest.approx(value)
-
-
-@pytest.mark.parametrize("text", ["2", "ms", "-1ms", "0ms", "fast", ""])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="as in 2ms"):
-        milliseconds(text)
 
 
 def test_the_command_picks_and_writes_the_best_one(small: list[Bundle], copied: list[Bundle]) -> None:

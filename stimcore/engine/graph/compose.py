@@ -122,7 +122,7 @@ def model_of(
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
         [constants[name] for name in sorted(used & set(constants))],
     )
-    return helper.make_model(composed, opset_imports=[helper.make_opsetid("", graph.opset)], ir_version=IR_VERSION)
+    return helper.make_model(composed, opset_imports=graph.opsets, ir_version=IR_VERSION)
 
 
 def add_stored(graph: MainGraph, step: Step, nodes: Sequence[NodeProto], constants: dict[str, TensorProto]) -> None:

@@ -1,9 +1,9 @@
-"""Reading a model whose constants lie in another file, from bytes that were checked: onnx itself would read files again."""
+"""Models whose constants lie in another file: read from bytes that were checked, where onnx itself would read files again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from stimcore.errors import BundleError
 
@@ -48,3 +48,31 @@ def load_model(read: Callable[[str], bytes], name: str) -> onnx.ModelProto:
         return onnx.load_from_string(content)
     except Exception as reason:  # protobuf raises several types for broken messages
         raise BundleError(f"{name} is not an ONNX model ({type(reason).__name__})") from reason
+
+
+def externalise(model: onnx.ModelProto, location: str, inline: Sequence[str]) -> bytes:
+    """Move constants out of a model into the bytes of a file that several models can share.
+
+    Args:
+        model: Changed in place: its constants refer to the file.
+        location: Name of the file, which lies in the folder of the model's file.
+        inline: Names of the constants that stay in the model.
+
+    Returns:
+        The content of the file.
+    """
+    blob = bytearray()
+    for tensor in model.graph.initializer:
+        if tensor.name in inline:
+            continue
+        raw = numpy_helper.to_array(tensor).tobytes()
+        # aligned, so that onnxruntime can map the file into memory
+        blob += b"\0" * (-len(blob) % 64)
+        for field in ("float_data", "int64_data", "raw_data"):
+            tensor.ClearField(field)
+        del tensor.external_data[:]
+        for key, value in (("location", location), ("offset", len(blob)), ("length", len(raw))):
+            tensor.external_data.add(key=key, value=str(value))
+        tensor.data_location = TensorProto.EXTERNAL
+        blob += raw
+    return bytes(blob)

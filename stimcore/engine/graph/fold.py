@@ -41,14 +41,21 @@ def folded_graph(
     entry = INPUT if names is None else names[0]
     for step in copy_steps(graph, unit, entry=entry, names=None if names is None else {unit.outputs[0]: names[1]}):
         outputs[step.route] = step.output
-        folded = _folded(graph, step, statistics[step.route], constants)
+        folded = folded_nodes(graph, step, statistics[step.route], constants)
         add_stored(graph, step, folded, constants)
         nodes += folded
     return model_of(graph, nodes, constants, entry=entry, outputs=[outputs[route] for route in unit.outputs])
 
 
-def _folded(graph: MainGraph, step: Step, statistics: Statistics, constants: dict[str, TensorProto]) -> list[NodeProto]:
-    """Return a step's nodes after folding; adds the constants that were made on the way."""
+def folded_nodes(graph: MainGraph, step: Step, statistics: Statistics, constants: dict[str, TensorProto]) -> list[NodeProto]:
+    """Return a step's nodes after folding.
+
+    Args:
+        graph: The main network.
+        step: Its nodes are changed in place.
+        statistics: The statistics of its batch norms.
+        constants: The constants that are made on the way are added.
+    """
     producers = {name: node for node in step.nodes for name in node.output}
     readers = Counter(name for node in step.nodes for name in node.input)
     nodes: list[NodeProto] = []

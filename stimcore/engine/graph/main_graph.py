@@ -34,7 +34,7 @@ class MainGraph:
     def __init__(self, model: onnx.ModelProto, parts: Sequence[PartEntry], topology: Topology) -> None:
         self.parts = {part.name: part for part in parts}
         self.topology = topology
-        self.opset = next(item.version for item in model.opset_import if item.domain == "")
+        self.opsets = list(model.opset_import)
         self.weights: dict[str, TensorProto] = {tensor.name: tensor for tensor in model.graph.initializer}
         self.nodes: dict[PartName, list[NodeProto]] = {name: [] for name in self.parts}
         for node in model.graph.node:

@@ -1,0 +1,83 @@
+"""One file of all ordered sub-networks: its answers are theirs, its description says so, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from stimcore.bundle import Bundle, open_bundle
+from stimcore.engine.graph.elastic import DEPTHS
+from stimcore.errors import UsageError
+from stimcore.export import elastic
+from stimcore.export.elastic import Elastic, write_elastic
+from stimcore.subnets.families import ordered
+
+
+@pytest.fixture(scope="module")
+def written(small: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Elastic]:
+    folder = Path(shutil.copytree(small[0].experiment.path, tmp_path_factory.mktemp("elastic") / "small"))
+    bundle = open_bundle(folder / "common")
+    return bundle, write_elastic(bundle, lambda done, total, line: None)
+
+
+def test_every_stored_count_to_the_image_from_one_session(written: tuple[Bundle, Elastic]) -> None:
+    bundle, result = written
+    session = ort.InferenceSession(result.file)
+    pixels, labels = bundle.experiment.evaluation
+    images = bundle.experiment.normalise(pixels)
+    counts = set()
+    for spec in ordered(bundle.topology):
+        depths = np.array(bundle.topology.depths(spec), np.int64)
+        logits = session.run(None, {"images": images, DEPTHS: depths})[0]
+        assert (logits.argmax(1) == labels).sum() == bundle.known_correct(spec) == result.correct[bundle.topology.short(spec)]
+        counts.add(bundle.known_correct(spec))
+    assert len(counts) > 5, "the depths make a difference"
+    assert result.parity < 1e-5
+
+
+def test_weights_are_there_once_and_belong_to_their_branches(written: tuple[Bundle, Elastic]) -> None:
+    bundle, result = written
+    model = onnx.load(result.file)
+    onnx.checker.check_model(model, full_check=True)
+    assert result.bytes < 1.35 * sum((bundle.path / name).stat().st_size for name in ("weights.bin", "main.onnx"))
+    outer = {tensor.name for tensor in model.graph.initializer}
+    branches = [a.g for node in model.graph.node if node.op_type == "If" for a in node.attribute if a.name == "then_branch"]
+    assert len(branches) == 3
+    for branch in branches:
+        convolutions = [node for node in branch.node if node.op_type == "Conv"]
+        assert convolutions
+        assert not {node.input[1] for node in convolutions} & outer
+    described = json.loads(next(item.value for item in model.metadata_props if item.key == "elastic"))
+    assert described["correct"] == result.correct
+    assert (described["low"], described["high"]) == ([1, 1, 1], [3, 3, 3])
+
+
+def test_depths_outside_of_a_stage_count_as_the_nearest(written: tuple[Bundle, Elastic]) -> None:
+    session = ort.InferenceSession(written[1].file)
+    images = np.random.Generator(np.random.PCG64(0)).random((2, 3, 12, 12), np.float32)
+
+    def run(*depths: int) -> list[float]:
+        logits: list[float] = session.run(None, {"images": images, DEPTHS: np.array(depths, np.int64)})[0].ravel().tolist()
+        return logits
+
+    assert run(0, 2, 9) == run(1, 2, 3)
+    assert run(-5, 2, 3) != run(2, 2, 3)
+
+
+def test_the_bundle_stays_whole(written: tuple[Bundle, Elastic]) -> None:
+    bundle = open_bundle(written[0].path)
+    assert bundle.fingerprint == written[0].fingerprint
+    assert "standalone/elastic.onnx" in bundle.manifest.hashes
+
+
+def test_what_has_no_elastic_file(small: list[Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
+    dense = open_bundle(Path("exported/densenet-loafing/common"))
+    with pytest.raises(UsageError, match="whose layers don't concatenate"):
+        write_elastic(dense, lambda done, total, line: None)
+    monkeypatch.setattr(elastic, "MOST_SUBNETS", 26)
+    with pytest.raises(UsageError, match="27 ordered sub-networks in one file; allowed: at most 26"):
+        write_elastic(small[0], lambda done, total, line: None)
