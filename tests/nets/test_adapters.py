@@ -131,7 +131,20 @@ def _built(name: str) -> StagedNet:
         return lively(net)
 
 
-@pytest.fixture(scope="module", params=TINY)
+SLOW = {
+    "tv-regnet",
+    "tv-swin-v2",
+    "timm-swin_tiny_patch4_window7_224",
+    "timm-regnety_002",
+    "timm-resnetv2_50",
+    "timm-mobilenetv3_small_050",
+    "timm-resnet10t",
+    "timm-densenet121",
+}
+"""Networks whose families another one of the list stands for in the default suite."""
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TINY])
 def net(request: pytest.FixtureRequest) -> StagedNet:
     """A tiny network of every family in turn; tests must not change it."""
     return _built(request.param)
