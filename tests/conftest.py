@@ -18,7 +18,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Playwright
 
     from stimcore.bundle import Bundle
     from tests.scheduling import FolderScheduling
@@ -113,16 +113,23 @@ def fashion() -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Chromium, one for the whole session; Playwright's event loop runs in this thread from here on."""
+def drivers() -> Iterator[Playwright]:
+    """Playwright, one for the whole session; its event loop runs in this thread from here on."""
     from playwright.sync_api import sync_playwright
 
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """Chromium, one for the whole session."""
     from tests.app.browsing import FLAGS, NO_CHROMIUM, find_chromium
 
     path = find_chromium()
     if path is None:
         pytest.skip(NO_CHROMIUM)
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield started
-        started.close()
+    drivers: Playwright = request.getfixturevalue("drivers")  # not started where there is no browser to drive
+    started = drivers.chromium.launch(executable_path=path, args=FLAGS)
+    yield started
+    started.close()

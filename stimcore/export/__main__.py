@@ -152,6 +152,8 @@ def main(argv: Sequence[str]) -> int:
             report["best"] = best.to_dict() | {"on": measured_on(options.threads)}
     if options.json != "-":
         whole, main_network = report["bytes"] / 1e6, report["main_bytes"] / 1e6
+        if not bundle.has_batch_norms:
+            print(f"{bundle.topology.network} has no batch norms: nothing was re-calibrated")
         print(f"{bundle.path}: {whole:.2f} MB in all, {main_network:.2f} MB of it the main network")
         if "best" in report:
             best = report["best"]

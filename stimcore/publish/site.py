@@ -2,8 +2,10 @@
 
 import html
 import json
+import re
 import shutil
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files as package_files
@@ -85,6 +87,7 @@ class Site:
         Raises:
             UsageError: The folder holds something else than a site.
         """
+        folder = folder.resolve()
         if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / CATALOGUE).is_file())):
             raise UsageError(
                 f"{folder} holds something else than a published page", allowed="a new or empty folder, or an earlier page"
@@ -112,6 +115,9 @@ def build_site(experiments: Sequence[Path], settings: Settings) -> Site:
         UsageError: No experiment has a network that can be shown.
         BundleError: A bundle is broken.
     """
+    names = Counter(path.resolve().name for path in experiments)
+    if twice := [name for name, number in names.items() if number > 1]:
+        raise UsageError(f"several experiments have the name {twice[0]}", allowed="every name once", todo="Rename a folder.")
     site = Site()
     opened = [_open(path, site) for path in experiments]
     shown = [published for published in opened if published.networks]
@@ -180,9 +186,13 @@ def _add_pages(site: Site, settings: Settings, first: str) -> None:
             "first": first,
         }
         text = template.replace("<!-- preloads -->", links)
-        for key, value in values.items():
-            text = text.replace("{{" + key + "}}", html.escape(value))
+        text = _filled(text, values)
         site.files[f"{folder}/index.html".lstrip("/")] = text.encode()
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    """Return a template with values in the place of names in double braces; what a value holds is never replaced again."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: html.escape(values[match[1]]), template)
 
 
 # --- experiments ---

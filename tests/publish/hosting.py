@@ -45,12 +45,21 @@ def runtime_or_skip() -> Mapping[str, bytes]:
 
 
 @contextmanager
-def visit(browser: Browser, url: str, *, size: tuple[int, int] = (1280, 720), **settings: Any) -> Iterator[Page]:
+def visit(
+    browser: Browser, url: str, *, root: str = "", size: tuple[int, int] = (1280, 720), **settings: Any
+) -> Iterator[Page]:
     """Open a published page in a context of its own, with the network blocked outside of its folder.
+
+    Args:
+        browser: The browser.
+        url: Of the page.
+        root: Of the site, where the page is not its first one.
+        size: Width and height of the window in CSS pixels.
+        settings: For the browser's context.
 
     Afterwards there must be no error in its console, no request to elsewhere, no cookie and no service worker.
     """
-    folder = url.split("?")[0]
+    folder = root or url.split("?")[0]
     context = browser.new_context(viewport={"width": size[0], "height": size[1]}, reduced_motion="reduce", **settings)
     problems: list[str] = []
 

@@ -114,6 +114,28 @@ def test_twenty_stored_states_are_counted_to_the_image(browser: Browser, url: st
 
 
 @pytest.mark.slow
+def test_without_recalibration_drops_are_against_the_same_kind_of_network(browser: Browser, url: str, experiment: Path) -> None:
+    bundle = open_bundle(experiment / "common")
+    engine, (pixels, labels) = Engine(bundle, device="cpu", threads=1), bundle.experiment.evaluation
+    index, spec = evenly(len(labels), IMAGES), bundle.topology.parse("1-x2-3.4-x5-6.7-8-9")
+    images = bundle.experiment.normalise(pixels[index])
+    main, this = (
+        engine.logits(some, images, recalibrate=False).argmax(1) == labels[index] for some in (bundle.topology.full, spec)
+    )
+    job = {
+        "kind": "measure",
+        "quick": False,
+        "methods": ["common"],
+        "route": [str(part) for part in bundle.topology.route(spec)],
+        "recalibrate": False,
+    }
+    with visit(browser, f"{url}/?spec=main") as page:
+        seen = page.evaluate(MEASURE, [f"{url}/", job, experiment.name])["common"]
+    counts = [int(this.sum()), int((main & ~this).sum()), int((this & ~main).sum())]
+    assert [seen[key] for key in ("correct", "lost", "won")] == pytest.approx(counts, abs=seen["close"])
+
+
+@pytest.mark.slow
 def test_listed_networks_give_the_logits_of_onnxruntime(browser: Browser, url: str, experiment: Path) -> None:
     bundle = open_bundle(experiment / "stimulative")
     engine, pixels = Engine(bundle, device="cpu", threads=1), bundle.experiment.evaluation[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Error, Page, Playwright, expect
 
 from stimcore.analysis.intervals import paired_drop, wilson
 from stimcore.analysis.spreads import first_blocks
@@ -31,7 +31,7 @@ FIRST_VIEW_BYTES, COMPUTING_BYTES = 400_000, 3_000_000
 def site() -> Site:
     """The site of one experiment without a runtime: what every machine can build."""
     return build_site(
-        [EXPERIMENT], Settings(images=16, walls="stored", title="Klasse 9 <b>", runtime_problem="npm is missing.")
+        [EXPERIMENT], Settings(images=16, walls="stored", title="Klasse 9 <b> {{root}}", runtime_problem="npm is missing.")
     )
 
 
@@ -76,7 +76,7 @@ def test_break_it_in_a_browser(browser: Browser, url: str) -> None:
         page.get_by_label("Architecture code").fill("1-2-3.5-6.7-8-9")
         page.get_by_label("Architecture code").press("Enter")
         expect(page.get_by_role("alert")).to_contain_text("Block 4 can't be deleted")
-        assert page.title() == "Klasse 9 <b>"
+        assert page.title() == "Klasse 9 <b> {{root}}"
         assert violations(page) == []
         check_scripts(page, url)
 
@@ -162,6 +162,11 @@ def test_what_is_no_site_is_not_replaced(site: Site, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "site"]
 
 
+def test_two_experiments_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="several experiments have the name resnet20-fashion"):
+        build_site([EXPERIMENT, tmp_path / EXPERIMENT.name], Settings())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -203,7 +208,7 @@ def test_every_page_is_accessible_and_fits(browser: Browser, whole: str, scheme:
     for experiment in sorted(path.parent.name for path in (ROOT / "exported").glob("*/experiment.json")):
         for folder in PAGES:
             address = f"{whole}{folder}/?experiment={experiment}".replace("//?", "/?")
-            with visit(browser, address, size=size, color_scheme=scheme) as page:
+            with visit(browser, address, root=whole, size=size, color_scheme=scheme) as page:
                 assert violations(page) == [], address
                 assert page.evaluate("document.documentElement.scrollWidth") <= size[0], address
                 if not folder:
@@ -225,6 +230,22 @@ def test_a_state_that_is_not_stored_is_computed_and_can_be_stopped(browser: Brow
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["firefox", "webkit"])
+def test_other_browsers_show_the_same(drivers: Playwright, url: str, name: str) -> None:
+    try:
+        other = getattr(drivers, name).launch()
+    except Error:
+        pytest.skip(f"{name} is not installed: 'playwright install {name}'")
+    with visit(other, f"{url}?spec=1-2-3.4-x5-6.7-8-9") as page:
+        expect(page.locator("h1")).to_contain_text("Block 5 is gone.")
+        block(page, 5).click()
+        expect(page.locator("h1")).to_contain_text("Nothing is gone yet.")
+        page.go_back()
+        assert right(page, "common") == stored("common", "1-2-3.4-6.7-8-9")
+    other.close()
+
+
+@pytest.mark.slow
 def test_an_own_picture_is_judged(browser: Browser, whole: str, tmp_path: Path) -> None:
     from PIL import Image
 
@@ -235,6 +256,10 @@ def test_an_own_picture_is_judged(browser: Browser, whole: str, tmp_path: Path) 
         page.get_by_label("Your own picture").set_input_files(tmp_path / "boot.png")
         expect(page.get_by_text("the whole network says")).to_have_count(2, timeout=120_000)
         expect(page.get_by_text("the whole network says").last).to_contain_text("Ankle boot")
+        # a DenseNet's parts can't be put together in a browser, but its listed files run as they are
+        page.goto(f"{whole}use-it/?experiment=densenet-loafing")
+        page.get_by_role("button", name="Test picture").first.click()
+        expect(page.get_by_text("the whole network says")).to_have_count(1, timeout=120_000)
         (tmp_path / "letter.png").write_text("dear")
         page.get_by_label("Your own picture").set_input_files(tmp_path / "letter.png")
         expect(page.get_by_role("alert")).to_contain_text("not a picture")

@@ -96,8 +96,10 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
   };
   const laneOf = (method, spec, isWhole) => {
     const answer = answerOf(method, spec);
+    // Without re-calibration the full network has other statistics too, so that its stored accuracy is not the reference.
+    const reference = !recalibrate() && answer ? (answer.correct + answer.lost - answer.won) / answer.images : method.correct / data.images;
     return {
-      key: method.name, name: method.label, glyph: method.glyph, color: method.color, full_pct: (100 * method.correct) / data.images,
+      key: method.name, name: method.label, glyph: method.glyph, color: method.color, full_pct: 100 * reference,
       accuracy_pct: answer ? (100 * answer.correct) / answer.images : null,
       interval_pct: answer ? wilson(answer.correct, answer.images) : [0, 100],
       drop_pct: answer && !isWhole ? answer.drop : null, drop_interval_pct: answer ? answer.interval : [0, 0], guess_pct: null, hidden: false,
@@ -131,7 +133,7 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
     } else if (job?.problem) {
       parts.push(paragraph(`Could not be computed: ${job.problem}`), button('Try again', () => start(job.fresh)));
     } else if (job?.stopped) {
-      const seen = Math.min(...given.map((answer) => answer?.images ?? 0));
+      const numbers = given.filter(Boolean), seen = numbers.length ? Math.min(...numbers.map((answer) => answer.images)) : 0;
       parts.push(paragraph(seen ? `Stopped: counted on ${images(seen)} only.` : 'Stopped before the first number.'), button('Go on', () => start(job.fresh)));
     } else if (given.every((answer) => answer?.stored)) {
       parts.push(paragraph(say('stored', { images: images(data.images) })));

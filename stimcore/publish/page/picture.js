@@ -31,8 +31,8 @@ function preview(pixels, shape) {
 
 export function ownPicture({ catalogue, data, methods }, main) {
   main.append(paragraph(say('votes')));
-  if (!catalogue.runtime || data.computed) {
-    main.append(paragraph(data.computed || 'The program that runs networks in a browser is not part of this copy of the page, so that no picture can be judged here.', 'notice'));
+  if (!catalogue.runtime) {
+    main.append(paragraph('The program that runs networks in a browser is not part of this copy of the page, so that no picture can be judged here.', 'notice'));
     return;
   }
   const { shape } = data, lab = make('div', 'picture-lab'), result = make('div'), problem = make('div');
