@@ -9,7 +9,7 @@ PARALLEL = -n $(WORKERS) --dist loadfile
 app: .venv/serving              ## start the dashboard and the model server behind it (installs no torch and no test tools)
 	$(BIN)/python -m streamlit run app/main.py
 
-class: .venv/serving            ## the same for a class: everybody in this network can join; class view shows the address and its QR code
+class: .venv/serving           ## the same for a class: everybody in this network can join; class view shows the address and its QR code
 	$(BIN)/python -m stimcore.dashboard --class
 
 test: .venv/ready               ## run the tests, in as many processes as WORKERS says

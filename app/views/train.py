@@ -50,8 +50,9 @@ def follow(here: Frame, chosen: Sequence[str], before: Sequence[tuple[str, str]]
     runs = sources.runs()
     if states(runs) != list(before):
         st.rerun()
-    if session.memory(session.Trainer).leave:
-        session.memory(session.Trainer).leave = False
+    trainer = session.memory(session.Trainer)
+    if trainer.leave:
+        trainer.leave = False
         st.switch_page("views/break_it.py")
     newest = latest(runs)
     shown = [run for run in runs if run.name in chosen and run not in newest] + newest

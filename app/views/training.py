@@ -2,4 +2,5 @@
 
 import streamlit as st
 
-st.switch_page("views/train.py", query_params={name: st.query_params.get_all(name) for name in st.query_params})
+if __name__ == "__main__":
+    st.switch_page("views/train.py", query_params={name: st.query_params.get_all(name) for name in st.query_params})

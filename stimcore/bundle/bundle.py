@@ -127,6 +127,11 @@ class Bundle:
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as reason:
             raise BundleError(f"{self.path / STATISTICS} can't be read ({type(reason).__name__})") from reason
 
+    @property
+    def has_batch_norms(self) -> bool:
+        """Whether the network has batch norms, which sub-networks re-calibrate. Raises what `trained_statistics` raises."""
+        return bool(self.trained_statistics())
+
     def hits(self, spec: Spec) -> NDArray[np.bool_] | None:
         """Return for every evaluation image whether a sub-network classifies it correctly, None where it isn't stored.
 

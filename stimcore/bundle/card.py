@@ -14,6 +14,8 @@ from stimcore.data.program import classify_program
 from stimcore.subnets.families import count
 
 FILE = "README.md"
+INDEX = "standalone/index.json"
+"""The list of self-contained files in the folder of a bundle."""
 
 
 def write_card(path: Path) -> None:
@@ -54,6 +56,7 @@ def card(experiment: Experiment, bundles: Sequence[Bundle]) -> str:
         "of this folder, with its 95% interval over images (Wilson). It is the accuracy after the last epoch: no epoch was "
         "chosen by it. *Parity* is the largest difference of logits between torch and onnxruntime over all listed networks, "
         "divided by the largest logit.",
+        *_quantised(bundles),
         "## Use",
         _usage(experiment, bundles),
         "## Data",
@@ -74,6 +77,26 @@ def _table(bundles: Sequence[Bundle]) -> str:
         cells += [f"{manifest.images:,}", str(len(manifest.networks)), f"{parity:.1e}"]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
+
+
+def _quantised(bundles: Sequence[Bundle]) -> list[str]:
+    """Return the section on quantised files; nothing where there are none."""
+    rows = []
+    for bundle in bundles:
+        index = json.loads(bundle.read(INDEX)) if bundle.has(INDEX) else {}
+        for row in index.get("files", []) if index.get("bundle") == bundle.fingerprint else []:
+            if row["precision"] != "int8":
+                continue
+            low, high = wilson(row["correct"], row["images"])
+            before = bundle.known_correct(bundle.topology.parse(row["spec"]))
+            accuracy = f"{100 * row['correct'] / row['images']:.2f}% [{low:.2f}, {high:.2f}]"
+            float_accuracy = "not stored" if before is None else f"{100 * before / row['images']:.2f}%"
+            cells = [f"`{bundle.method}/standalone/{row['file']}`", accuracy, float_accuracy, f"{row['bytes'] / 1e6:.2f} MB"]
+            rows.append("| " + " | ".join(cells) + " |")
+    if not rows:
+        return []
+    head = ["| file | accuracy in 8 bits | in float32 | size |", "|" + " --- |" * 4]
+    return ["## Quantised files", "\n".join([*head, *rows])]
 
 
 def _usage(experiment: Experiment, bundles: Sequence[Bundle]) -> str:

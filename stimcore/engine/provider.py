@@ -1,5 +1,6 @@
 """The onnxruntime provider that runs networks, and sessions on it."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,16 +16,24 @@ from stimcore.engine.cuda import CPU, CUDA, NO_GPU, GpuMemoryFull, GpuUnusable, 
 from stimcore.errors import UsageError
 
 T = TypeVar("T")
+log = logging.getLogger("stimcore.engine")
 ERRORS_ONLY = 3
 """onnxruntime's log level. Its warnings are about graphs that it could optimise further, which no user can act on."""
 
+_EXACTLY_AS_ASKED = {
+    "max_mem": 0,
+    # strategy 1 grows by what is asked for; the default doubles, and the arena would keep up to twice what it ever used
+    "arena_extend_strategy": 1,
+    "initial_chunk_size_bytes": -1,
+    "max_dead_bytes_per_chunk": -1,
+}
 
 CUDA_OPTIONS = {
     # TF32 rounds to 10 bits: off, so that results agree with the torch reference
     "use_tf32": 0,
     # trying all algorithms takes longer than the few batches that most graphs run
     "cudnn_conv_algo_search": "HEURISTIC",
-    # every session has an arena of its own, which by default grows to the next power of two
+    # of a session that has an arena of its own, which by default grows to the next power of two
     "arena_extend_strategy": "kSameAsRequested",
 }
 """Options of the CUDA provider, for every session on a GPU."""
@@ -104,6 +113,8 @@ class Provider:
             options.add_session_config_entry("session.use_env_allocators", "1")
             others = [] if self.name == CPU else [self.name]
             return Session(ort.InferenceSession(model, options, providers=[*others, CPU]), self)
+        if _share_gpu_memory(self.device):
+            options.add_session_config_entry("session.use_env_allocators", "1")
         settings = {"device_id": self.device, **CUDA_OPTIONS}
         session = _on_gpu(lambda: ort.InferenceSession(model, options, providers=[(self.name, settings), CPU]))
         # where CUDA fails, onnxruntime makes the session on the processor and does not say so
@@ -216,14 +227,22 @@ def _share_memory() -> None:
     far more than what runs at any moment. Sessions must ask for the shared arena (`session.use_env_allocators`).
     """
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    # strategy 1 grows by what is asked for; the default doubles, and the arena would keep up to twice what it ever used
-    exactly_as_asked = {
-        "max_mem": 0,
-        "arena_extend_strategy": 1,
-        "initial_chunk_size_bytes": -1,
-        "max_dead_bytes_per_chunk": -1,
-    }
-    ort.create_and_register_allocator(memory, ort.OrtArenaCfg(exactly_as_asked))
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg(_EXACTLY_AS_ASKED))
+
+
+@cache
+def _share_gpu_memory(device: int) -> bool:
+    """Register one arena for all sessions of this process on a GPU, for the same reason; return whether there is one.
+
+    Where onnxruntime refuses to, every session keeps an arena of its own: that takes more memory and gives the same results.
+    """
+    memory = ort.OrtMemoryInfo("Cuda", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, device, ort.OrtMemType.DEFAULT)
+    try:
+        ort.create_and_register_allocator_v2(CUDA, memory, {"device_id": str(device)}, ort.OrtArenaCfg(_EXACTLY_AS_ASKED))
+    except Exception as reason:  # onnxruntime raises many types
+        log.info("sessions on GPU %d don't share their memory: %s", device, str(reason).partition("\n")[0])
+        return False
+    return True
 
 
 def _on_gpu(run: Callable[[], T]) -> T:

@@ -188,6 +188,26 @@ DENSENET_LOAFING = ExperimentPlan(
     ),
 )
 
+VIT_TINY_FASHION = ExperimentPlan(
+    name="vit-tiny-fashion",
+    about="a vision transformer with both methods: do transformers loaf?",
+    committed=False,
+    commands=tuple(
+        command for method in ("common", "stimulative") for command in _network("vit-tiny-fashion", "vit-tiny-fashion", method)
+    ),
+)
+
+CONVNEXT_MINI_FASHION = ExperimentPlan(
+    name="convnext-mini-fashion",
+    about="a ConvNeXt, which has no batch norms, with both methods",
+    committed=False,
+    commands=tuple(
+        command
+        for method in ("common", "stimulative")
+        for command in _network("convnext-mini-fashion", "convnext-mini-fashion", method)
+    ),
+)
+
 RESNET_FAMILY_CIFAR10 = ExperimentPlan(
     name="resnet-family-cifar10",
     about="pre-trained ResNet-20 inside pre-trained ResNet-32, the setting of Fig. 1 (paper, C.4)",
@@ -238,6 +258,8 @@ PLANS: dict[str, ExperimentPlan] = {
         RESNET20_FASHION_LAMBDA,
         MOBILENETV3_FASHION,
         DENSENET_LOAFING,
+        VIT_TINY_FASHION,
+        CONVNEXT_MINI_FASHION,
         RESNET_FAMILY_CIFAR10,
         RESNET20_CIFAR10,
     )

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,6 +22,7 @@ from stimcore.export import latency
 from stimcore.export.elastic import write_elastic
 from stimcore.export.exporter import OnProgress
 from stimcore.export.graphs import GraphExporter
+from stimcore.export.int8 import write_int8
 from stimcore.export.request import ExportRequest, prepare
 from stimcore.export.search import Limit, Search, measured_on
 from stimcore.export.standalone import FOLDER, write_standalone
@@ -49,6 +51,10 @@ def parser() -> cli.Parser:
     )
     line.add_argument("--standalone", action="store_true", help="also one self-contained file per network, batch norms folded")
     line.add_argument("--fp16", action="store_true", help="also self-contained files in half precision")
+    line.add_argument("--int8", action="store_true", help="also a self-contained file of the main network in 8 bits")
+    line.add_argument(
+        "--min-accuracy", type=float, metavar="PCT", help="refuse the file of --int8 where its accuracy is below PCT percent"
+    )
     line.add_argument(
         "--with-preprocessing",
         action="store_true",
@@ -88,6 +94,8 @@ def main(argv: Sequence[str]) -> int:
     for name in ("jobs", "threads"):
         if getattr(options, name) < 1:
             raise UsageError(f"--{name} {getattr(options, name)}", allowed="1 and more")
+    if options.min_accuracy is not None and not (options.int8 and 0 <= options.min_accuracy <= 100):
+        raise UsageError(f"--min-accuracy {options.min_accuracy:g}", allowed="0 to 100 percent, with --int8")
     limit = None if options.best_under is None else Limit.parse(options.best_under)
     if limit is None and options.search != "listed":
         raise UsageError(f"--search {options.search} without --best-under", allowed="both, as in --best-under 2ms")
@@ -110,6 +118,14 @@ def main(argv: Sequence[str]) -> int:
             )
             plain = [row for row in rows if row.precision == "float32" and row.input == "images"]
             report["standalone_bytes"] = sum(row.bytes for row in plain)
+        if options.int8:
+            (row,) = write_int8(
+                open_bundle(exporter.target, verify=False),
+                [bundle.topology.full],
+                min_accuracy=options.min_accuracy,
+                on_progress=on_progress,
+            )
+            report["int8"] = asdict(row)
         if options.elastic:
             report["elastic"] = write_elastic(open_bundle(exporter.target, verify=False), on_progress).to_dict()
         if options.triton is not None:
@@ -136,6 +152,8 @@ def main(argv: Sequence[str]) -> int:
             report["best"] = best.to_dict() | {"on": measured_on(options.threads)}
     if options.json != "-":
         whole, main_network = report["bytes"] / 1e6, report["main_bytes"] / 1e6
+        if not bundle.has_batch_norms:
+            print(f"{bundle.topology.network} has no batch norms: nothing was re-calibrated")
         print(f"{bundle.path}: {whole:.2f} MB in all, {main_network:.2f} MB of it the main network")
         if "best" in report:
             best = report["best"]

@@ -34,7 +34,7 @@ class Standalone:
         spec: The sub-network in its long form.
         sha256: Hash of the file.
         bytes: Bytes of the file.
-        precision: `float32` or `float16`.
+        precision: `float32`, `float16` or `int8`.
         input: `images` (normalised, float32) or `pixels` (uint8, preprocessing in the graph).
         parity: Largest difference of logits, divided by the largest logit.
         agreement: Share of images for which both give the same class.
@@ -101,7 +101,7 @@ def write_standalone(
                 on_progress(len(rows), total, line)
 
         def contents(present: Bundle) -> Contents:
-            written: dict[str, bytes] = {f"{FOLDER}/{INDEX}": _index(present, rows)}
+            written: dict[str, bytes] = {f"{FOLDER}/{INDEX}": index_content(present, rows)}
             return {**written, **{f"{FOLDER}/{row.file}": part / row.file for row in rows}}
 
         update_bundle(bundle.path, contents)
@@ -149,7 +149,7 @@ def _write(bundle: Bundle, spec: Spec, name: str, precision: str, model: onnx.Mo
     )
 
 
-def _index(bundle: Bundle, rows: Sequence[Standalone]) -> bytes:
+def index_content(bundle: Bundle, rows: Sequence[Standalone]) -> bytes:
     """Return the index with rows in place of older ones of the same files; rows of another bundle go."""
     name = f"{FOLDER}/{INDEX}"
     before = json.loads(bundle.read(name)) if bundle.has(name) else {}

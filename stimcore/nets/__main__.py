@@ -142,6 +142,8 @@ def _page(topology: Topology, description: dict[str, Any]) -> Iterator[str]:
     for kind, text in names.items():
         yield f"{_count_text(description['counts'][kind])} {text}"
     yield f"{description['parameters']:,} parameters, {_macs_text(description['macs'])} MACs"
+    if not description["batch_norms"]:
+        yield "no batch norms: sub-networks need no re-calibration"
     yield f"{'part':20} {'parameters':>12} {'MACs':>12}"
     rows = [(name, _remark(topology, name), cost["parameters"], cost["macs"]) for name, cost in description["parts"].items()]
     # consecutive parts that differ in their number alone share a line: "block13 to 14"

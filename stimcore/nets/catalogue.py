@@ -101,3 +101,15 @@ def is_own(name: str) -> bool:
         (True, False, False)
     """
     return name not in NETWORKS and adapters.NAME.match(name) is None and OWN_NAME.match(name) is not None
+
+
+def is_tested(name: str) -> bool:
+    """Return whether the contract tests run networks of this name through the exporter.
+
+    They do so for the catalogue's own; of the libraries' networks they try one per family.
+
+    Example:
+        >>> is_tested("resnet20"), is_tested("timm:convnext_atto"), is_tested("my_module:my_network")
+        (True, False, False)
+    """
+    return adapters.NAME.match(name) is None and not is_own(name)

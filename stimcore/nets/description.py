@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stimcore.nets.cost import Cost, Costs
+from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.families import KINDS, count
 from stimcore.subnets.spec import Spec
@@ -42,6 +43,7 @@ def describe(net: StagedNet, specs: Sequence[Spec] = ()) -> dict[str, Any]:
         "removable": list(topology.removable),
         "fixed": {str(block): why for block, why in topology.fixed.items()},
         "counts": {kind: count_or_power(topology, kind) for kind in KINDS},
+        "batch_norms": len(batch_norms(net)),
         **_cost(costs.main),
         "parts": {str(name): _cost(cost) for name, cost in costs.parts(topology.full).items()},
         "specs": [

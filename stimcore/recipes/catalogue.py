@@ -65,6 +65,29 @@ def densenet_fashion() -> Recipe:
     return _scarce("densenet-fashion", "densenet-2-3-12-8-k12", experiment="densenet-loafing")
 
 
+def vit_tiny_fashion() -> Recipe:
+    """Return the recipe for a vision transformer of 260,000 weights on a twelfth of Fashion-MNIST.
+
+    Transformers are trained with AdamW; rate and weight decay are those in common use.
+    """
+    return _scarce(
+        "vit-tiny-fashion",
+        "vit-tiny",
+        optimizer="adamw",
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        watch=RESNET20_FAN,
+    )
+
+
+def convnext_mini_fashion() -> Recipe:
+    """Return the recipe for a ConvNeXt of 240,000 weights on a twelfth of Fashion-MNIST.
+
+    Its authors train with AdamW and this weight decay; their rate of 4e-3 is for batches of 4,096.
+    """
+    return _scarce("convnext-mini-fashion", "convnext-mini", optimizer="adamw", learning_rate=2e-3, weight_decay=0.05)
+
+
 def resnet20_cifar10() -> Recipe:
     """Return the scarce recipe for ResNet-20 on CIFAR-10, or on any folder of images with `--dataset folder:PATH`."""
     return _scarce("resnet20-cifar10", "resnet20", dataset="cifar10", watch=RESNET20_FAN)
@@ -210,6 +233,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "resnet44-fashion": resnet44_fashion,
     "mobilenetv3-fashion": mobilenetv3_fashion,
     "densenet-fashion": densenet_fashion,
+    "vit-tiny-fashion": vit_tiny_fashion,
+    "convnext-mini-fashion": convnext_mini_fashion,
     "resnet20-cifar10": resnet20_cifar10,
     "mobilenetv3-cifar100": mobilenetv3_cifar100,
     "mobilenetv3-cifar10": mobilenetv3_cifar10,
@@ -246,6 +271,8 @@ EXPECTED: dict[str, Expected] = {
     "resnet44-fashion": Expected("about 22 min"),
     "mobilenetv3-fashion": Expected("about 8 min"),
     "densenet-fashion": Expected("about 16 min"),
+    "vit-tiny-fashion": Expected("about 5 min"),
+    "convnext-mini-fashion": Expected("about 3 min"),
     "resnet20-cifar10": Expected("about 11 min"),
     "mobilenetv3-cifar100": Expected("about 33 h", "16.9 h (paper)", "77.39, 81.07 (paper)"),
     "mobilenetv3-cifar10": Expected("about 30 h", "16.8 h (paper)", "95.72, 96.88 (paper)"),

@@ -224,7 +224,7 @@ def write_weights(folder: Path, target: Path) -> None:
 
 def _download(name: str, network: str) -> Mapping[str, Tensor]:
     """Return weights that torchvision downloads, or finds in its cache."""
-    model = "mobilenet_v3_large" if network == "mobilenetv3" else network
+    model = "mobilenet_v3_large" if network == "mobilenetv3" else network.removeprefix(TORCHVISION)
     try:
         weights = get_model_weights(model)
     except ValueError as reason:

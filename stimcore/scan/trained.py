@@ -11,7 +11,7 @@ from stimcore.bundle import Bundle, open_bundle
 from stimcore.data.normalise import IMAGENET, Normalisation, per_channel
 from stimcore.errors import UsageError
 from stimcore.export.request import ExportRequest, prepare
-from stimcore.nets.catalogue import build
+from stimcore.nets.catalogue import build, is_own
 from stimcore.runs.convert import ImageFormat, convert, image_format
 from stimcore.runs.run import Run
 from stimcore.runs.weights import Weights
@@ -82,7 +82,7 @@ def _as_built(network: str, images: ImageFormat) -> Weights:
     Raises:
         UsageError: The network is one whose weights would be random.
     """
-    if ":" not in network:
+    if not is_own(network):
         raise UsageError(f"{network} has no weights", allowed="--init with a run folder, a file of weights or torchvision:NAME")
     with layers_seeded(0, "net"):
         net = build(network, input_shape=images.shape, num_classes=images.num_classes)

@@ -71,6 +71,8 @@ def main(argv: Sequence[str]) -> int:
 
         result, measured = measured_sweep(bundle, specs, options.kind, settings, report=report)
     if options.json != "-":
+        if not bundle.has_batch_norms:
+            print(f"{bundle.topology.network} has no batch norms: nothing is re-calibrated")
         _print(result)
     cli.write_report(options.json, result.to_dict())
     if options.store:

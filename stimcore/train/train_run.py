@@ -12,7 +12,7 @@ from stimcore.data.subset import reduce_dataset
 from stimcore.errors import UsageError
 from stimcore.methods.base import Method
 from stimcore.methods.table import is_own_method
-from stimcore.nets.catalogue import build, is_own
+from stimcore.nets.catalogue import build, is_tested
 from stimcore.nets.cut import cut
 from stimcore.nets.exportable import check_exportable
 from stimcore.nets.staged import StagedNet
@@ -75,8 +75,8 @@ def train_run(request: TrainRequest, dataset: Dataset, listener: TrainListener |
     settings, method = request.settings, request.make_method()
     net, spec, initial = _fresh_network(request, dataset)
     recipe = request.recipe
-    if is_own(recipe.network) or is_own_method(request.method):
-        check_exportable(method.wrap(net))  # the contract tests do that for the networks and methods that have a name
+    if not is_tested(recipe.network) or is_own_method(request.method):
+        check_exportable(method.wrap(net))
     if not request.strict_watch:
         recipe = dataclasses.replace(recipe, watch=existing_names(net.topology, recipe.watch))
     request = dataclasses.replace(request, recipe=recipe, spec=spec)

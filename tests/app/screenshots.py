@@ -58,10 +58,9 @@ PICTURES: dict[str, tuple[Act, int, int, str]] = {
     "teacher-view": (classroom, 1280, 920, "dark"),
     "sub-networks": (at(PAGES["Sub-networks"]), 1280, 1000, "light"),
     "damage": (at(PAGES["Damage"]), 1280, 1150, "light"),
-    "train": (at(PAGES["Train"]), 1280, 900, "light"),
     "use-it": (at(PAGES["Use it"]), 1280, 1350, "light"),
 }
-"""File -> what is done before the picture, width, height, theme."""
+"""File -> what is done before the picture, width, height, theme. `train.png` is not among them: it shows a training that ran."""
 
 
 def main(arguments: Sequence[str]) -> int:

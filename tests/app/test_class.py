@@ -2,6 +2,7 @@
 
 import base64
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_the_command_listens_on_every_address(monkeypatch: pytest.MonkeyPatch) -
         def terminate(self) -> None:
             pass
 
-    monkeypatch.setattr(command.subprocess, "Popen", Process)
+    monkeypatch.setattr(subprocess, "Popen", Process)
     assert command.main(["--class", "--no-browser"]) == command.main(["--no-browser"]) == 0
     assert [word for word in started[0] if "address" in word] == ["--server.address=0.0.0.0"]
     assert [word for word in started[1] if "address" in word] == []

@@ -5,6 +5,7 @@ There is no GPU here. What driver and onnxruntime say where one fails is put in 
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -134,14 +135,20 @@ class Gpu:
         full: Decides from the number of images whether a run finds the memory full.
         fell_off: Whether new sessions are on the processor.
         batches: Number of images of every run that worked.
+        arenas: Provider and options of every arena that was registered.
+        refuses_arena: Whether none can be registered.
+        shared: Of every session on the GPU whether it was asked to use that arena: "1", or the empty text.
     """
 
     def __init__(self, full: Callable[[int], bool] = lambda _: False) -> None:
         self.full, self.fell_off, self.batches = full, False, list[int]()
+        self.arenas, self.refuses_arena, self.shared = list[tuple[str, dict[str, str]]](), False, list[str]()
         gpu = self
 
         class Session:
             def __init__(self, model: bytes, options: ort.SessionOptions, providers: list[Any]) -> None:
+                if providers != [CPU]:
+                    gpu.shared.append(_entry(options, "session.use_env_allocators"))
                 self._real = ort.InferenceSession(model, options, providers=[CPU])
                 self._on_gpu = providers != [CPU]
 
@@ -183,8 +190,23 @@ class Gpu:
         def ortvalue_from_numpy(array: Any, *_device: Any) -> ort.OrtValue:
             return ort.OrtValue.ortvalue_from_numpy(array)
 
+    def create_and_register_allocator_v2(self, name: str, memory: ort.OrtMemoryInfo, options: Any, config: Any) -> None:
+        if self.refuses_arena:
+            raise RuntimeError("no arena")
+        assert isinstance(config, ort.OrtArenaCfg)
+        assert isinstance(memory, ort.OrtMemoryInfo)
+        self.arenas.append((name, options))
+
     def __getattr__(self, name: str) -> Any:
         return getattr(ort, name)
+
+
+def _entry(options: ort.SessionOptions, key: str) -> str:
+    """Return an entry of a session's configuration; empty where there is none."""
+    try:
+        return str(options.get_session_config_entry(key))
+    except RuntimeError:
+        return ""
 
 
 @pytest.fixture
@@ -192,6 +214,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     """A machine with a GPU that works, until a test fills its memory."""
     made = Gpu()
     monkeypatch.setattr(provider, "ort", made)
+    monkeypatch.setattr(provider, "_share_gpu_memory", cache(provider._share_gpu_memory.__wrapped__))
     monkeypatch.setattr(provider, "why_no_cuda", lambda _device: None)
     return made
 
@@ -228,6 +251,17 @@ def test_full_memory_makes_batches_smaller(small: list[Bundle], gpu: Gpu) -> Non
     gpu.full = full
     assert correct(evaluate(engine, "d1-1-1")[-1]) == correct(evaluate(Engine(small[0], device="cpu", threads=1), "d1-1-1")[-1])
     assert failures == []
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_sessions_on_a_gpu_share_one_arena_where_there_is_one(small: list[Bundle], gpu: Gpu, refused: bool) -> None:
+    gpu.refuses_arena = refused
+    engine = Engine(small[0], device="cuda", threads=1)
+    for text in ("d2-1-3", "d1-1-1"):
+        assert correct(evaluate(engine, text)[-1]) == correct(evaluate(Engine(small[0], device="cpu", threads=1), text)[-1])
+    assert gpu.arenas == ([] if refused else [(CUDA, {"device_id": "0"})])
+    assert len(gpu.shared) > 1
+    assert set(gpu.shared) == {"" if refused else "1"}
 
 
 @pytest.mark.parametrize("when", ["from the beginning", "while it evaluates", "no session"])

@@ -1,6 +1,7 @@
 """torchvision's and timm's networks by name: every family's adapter on a tiny network, and the names that commands take."""
 
 import copy
+import dataclasses
 import importlib
 import io
 import random
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from torchvision.models import mobilenetv3 as tv_mobilenetv3
 from torchvision.models import regnet as tv_regnet
 from torchvision.models import swin_transformer as tv_swin
 
+from stimcore.bench.curves import striped_dataset
 from stimcore.errors import Unavailable, UsageError
 from stimcore.methods.base import StepContext
 from stimcore.methods.table import METHODS, make
@@ -28,7 +31,11 @@ from stimcore.nets import __main__ as command
 from stimcore.nets.adapters import TIMM, TORCHVISION, adapt
 from stimcore.nets.catalogue import build, is_own
 from stimcore.nets.staged import StagedNet
+from stimcore.recipes.catalogue import recipe
+from stimcore.train.request import TrainRequest
 from stimcore.train.seeds import layers_seeded
+from stimcore.train.settings import Settings
+from stimcore.train.train_run import train_run
 from tests.nets import test_contracts, test_onnx
 from tests.nets.conftest import lively
 from tests.nets.test_contracts import one_thread as one_thread
@@ -191,6 +198,20 @@ def test_own_stochastic_depth_of_a_network_is_off() -> None:
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(net(x), net(x))
+
+
+def test_a_librarys_network_is_exported_once_before_it_trains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody tested it: what can't be exported must not be found out after the training."""
+
+    def refuse(net: StagedNet) -> None:
+        raise UsageError(f"{net.topology.network} was checked")
+
+    monkeypatch.setattr("stimcore.train.train_run.check_exportable", refuse)
+    plan = dataclasses.replace(recipe("resnet20-fashion"), network="torchvision:mobilenet_v3_small", watch=())
+    request = TrainRequest(recipe=plan, method="common", folder=tmp_path / "run", name="run", settings=Settings(progress=False))
+    with pytest.raises(UsageError, match="torchvision:mobilenet_v3_small was checked"):
+        train_run(request, striped_dataset(200, 12))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

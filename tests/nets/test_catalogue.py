@@ -155,6 +155,32 @@ def test_one_network_on_the_command_line() -> None:
     assert "1-2.3-5-4.6-7-8-9.10-11.12-13-14: permute, 5,483,032 parameters" in page
 
 
+def test_a_network_without_batch_norms_is_called_one() -> None:
+    sentence = "no batch norms: sub-networks need no re-calibration"
+    assert sentence in output_of("vit-1-2-d8", "--shape", "1x28x28").splitlines()
+    assert sentence not in output_of("resnet20").splitlines()
+    assert json.loads(output_of("convnext-1-2-d8", "--json", "-"))["batch_norms"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "sentence"),
+    [
+        (
+            "vit-tiny",
+            (1, 30, 30),
+            "images of 30x30 pixels for a vision transformer; allowed: squares whose side is a multiple of 4",
+        ),
+        ("vit-tiny", (1, 28, 32), "images of 28x32 pixels"),
+        ("vit-tiny", (3, 100, 100), "a multiple of 16"),
+        ("vit-2-2-d40", (1, 28, 28), "a width of 40; allowed: multiples of 16"),
+        ("convnext-1-1-1-1-d8", (1, 8, 8), "images of 8x8 pixels for 4 stages; allowed: at least 16 pixels"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(name: str, shape: tuple[int, int, int], sentence: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        build(name, input_shape=shape, num_classes=5)
+
+
 def test_one_network_as_json(tmp_path: Path) -> None:
     output_of(
         "densenet-2-2-k4", "--shape", "1x28x28", "--classes", "10", "--spec", "d1-2", "--json", str(tmp_path / "net.json")

@@ -135,6 +135,10 @@ def test_torchvisions_weights_by_name(tmp_path: Path, monkeypatch: pytest.Monkey
     small = build("resnet18", input_shape=(3, 32, 32), num_classes=7)
     with pytest.raises(CheckpointError, match=r"conv1.weight is \(64, 3, 7, 7\) instead of \(64, 3, 3, 3\).*PATH@224"):
         initialise(small, read_initial("torchvision:DEFAULT", "resnet18"))
+    # under its name in the library it is the library's network, unchanged
+    theirs = build("torchvision:resnet18", input_shape=(3, 32, 32), num_classes=7)
+    assert initialise(theirs, read_initial("torchvision:DEFAULT", "torchvision:resnet18")).new == ("fc",)
+    assert torch.equal(theirs.module.state_dict()["conv1.weight"], state["conv1.weight"])
 
 
 def test_a_twin_starts_from_the_whole_network_or_from_a_twin(tmp_path: Path, plan: Recipe, tiny: Dataset) -> None:
