@@ -35,10 +35,10 @@ def convnext() -> nn.Module:
     return network
 
 
-def timm_network(name: str) -> nn.Module:
+def timm_network(name: str, **options: float) -> nn.Module:
     import timm
 
-    net: nn.Module = timm.create_model(name, num_classes=CLASSES)
+    net: nn.Module = timm.create_model(name, num_classes=CLASSES, **options)
     return net
 
 
@@ -48,7 +48,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "convnext": convnext,
     "vit": vision_transformer,
     "timm-mobilenetv3": lambda: timm_network("mobilenetv3_small_050"),
-    "timm-convnext": lambda: timm_network("convnext_atto"),
+    "timm-convnext": lambda: timm_network("convnext_atto", ls_init_value=0.5),
 }
 
 
