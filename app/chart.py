@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pandas  # noqa: F401  # whole, before a figure is made: plotly fails on one that another visitor's thread still imports
 import plotly.graph_objects as go
 import streamlit as st
 

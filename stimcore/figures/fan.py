@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from stimcore.figures.layout import apply_layout
 from stimcore.figures.style import Style, tint
@@ -85,18 +86,34 @@ def fan(run: Trajectory, *, epochs: int, lowest: float) -> go.Figure:
         epochs: Epochs of the whole training, so that the figure of one in progress fills from the left.
         lowest: Lower end of the axis in percent, the same for fans that stand side by side.
     """
-    figure, style = go.Figure(), run.style
-    lines = fan_lines(run.records)
-    main = lines.pop(MAIN, [])
-    _add_band(figure, style, main, list(lines.values()))
-    for name, points in lines.items():
-        _add_line(figure, style, name, points, main=False)
-    _add_line(figure, style, MAIN, main, main=True)
+    figure = go.Figure(_traces(run))
     apply_layout(figure, x="epoch", y="accuracy in %", height=HEIGHT_PX)
     figure.update_layout(height=HEIGHT_PX, showlegend=False, margin={"t": 12})
     figure.update_xaxes(range=[0.5, epochs + 0.5], dtick=1 if epochs <= 12 else None)
     figure.update_yaxes(range=[max(0.0, lowest - 3.0), 100.0])
     return figure
+
+
+def fans(runs: Sequence[Trajectory]) -> go.Figure:
+    """Return the fans of several trainings side by side on one axis, for a page that does not arrange them itself."""
+    figure = make_subplots(rows=1, cols=len(runs), shared_yaxes=True, subplot_titles=[run.style.label for run in runs])
+    for column, run in enumerate(runs, 1):
+        figure.add_traces(_traces(run), rows=1, cols=column)
+    apply_layout(figure, x="", y="", height=HEIGHT_PX)
+    figure.update_layout(height=HEIGHT_PX + 60, showlegend=False)
+    figure.update_xaxes(title_text="epoch")
+    figure.update_yaxes(range=[max(0.0, lowest_accuracy(runs) - 3.0), 100.0])
+    figure.update_yaxes(title_text="accuracy in %", col=1)
+    return figure
+
+
+def _traces(run: Trajectory) -> list[go.Scatter]:
+    """Return what is drawn of one training, what is in front last."""
+    lines = fan_lines(run.records)
+    main = lines.pop(MAIN, [])
+    band = _band(run.style, main, list(lines.values()))
+    parts = [_line(run.style, name, points, main=False) for name, points in lines.items()]
+    return [*band, *parts, _line(run.style, MAIN, main, main=True)]
 
 
 def _add(lines: dict[str, list[Point]], name: str, epoch: int, value: Any) -> None:
@@ -106,11 +123,11 @@ def _add(lines: dict[str, list[Point]], name: str, epoch: int, value: Any) -> No
         lines.setdefault(name, []).append(point)
 
 
-def _add_line(figure: go.Figure, style: Style, name: str, points: Sequence[Point], *, main: bool) -> None:
+def _line(style: Style, name: str, points: Sequence[Point], *, main: bool) -> go.Scatter:
     depth = [
         f"{sum(len(stage.split('-')) for stage in p.spec.split('.'))} blocks, {p.spec}<br>" if p.spec else "" for p in points
     ]
-    figure.add_scatter(
+    return go.Scatter(
         x=[point.epoch for point in points],
         y=[point.accuracy_pct for point in points],
         customdata=[[text, f"{point.images:,}"] for text, point in zip(depth, points, strict=True)],
@@ -122,16 +139,16 @@ def _add_line(figure: go.Figure, style: Style, name: str, points: Sequence[Point
     )
 
 
-def _add_band(figure: go.Figure, style: Style, main: Sequence[Point], parts: Sequence[Sequence[Point]]) -> None:
-    """Fill what lies between the best and the worst network, at every epoch at which parts were measured."""
+def _band(style: Style, main: Sequence[Point], parts: Sequence[Sequence[Point]]) -> list[go.Scatter]:
+    """Return what lies between the best and the worst network, at every epoch at which parts were measured; else nothing."""
     by_epoch: dict[int, list[float]] = {}
     for points in (main, *parts):
         for point in points:
             by_epoch.setdefault(point.epoch, []).append(point.accuracy_pct)
     epochs = sorted(epoch for epoch, values in by_epoch.items() if len(values) > 1)
     if len(epochs) < 2:
-        return
-    figure.add_scatter(
+        return []
+    band = go.Scatter(
         x=[*epochs, *reversed(epochs)],
         y=[*(max(by_epoch[epoch]) for epoch in epochs), *(min(by_epoch[epoch]) for epoch in reversed(epochs))],
         fill="toself",
@@ -140,3 +157,4 @@ def _add_band(figure: go.Figure, style: Style, main: Sequence[Point], parts: Seq
         name="between best and worst",
         hoverinfo="skip",
     )
+    return [band]

@@ -10,6 +10,7 @@ from stimcore.analysis.networks import METHOD_ORDER
 from stimcore.analysis.result import Sweep
 from stimcore.analysis.seeds import main_accuracy
 from stimcore.figures.ablation import lambda_figure
+from stimcore.figures.fan import fan_lines, fans, opening
 from stimcore.figures.layout import apply_print_theme
 from stimcore.figures.method_sweep import MethodSweep
 from stimcore.figures.scatter import accuracy_over_cost
@@ -21,6 +22,7 @@ from stimcore.report.section import Cell, Column, Section, Table
 from stimcore.subnets.spec import Spec
 
 SWEEP_COLUMNS = ("method", "spec", "accuracy_pct", "drop_points", "images", "million_macs")
+FAN_COLUMNS = ("method", "network", "epoch", "accuracy_pct", "images")
 EPOCH_COLUMNS = ("method", "epoch", "test_accuracy_pct", "main_loss_nats", "cpu_seconds")
 
 
@@ -74,8 +76,7 @@ def figure_r8(results: ExperimentResults) -> Section:
         title="Fig. r8: sub-networks of all methods",
         text=(
             describe_paper_figure("r8"),
-            "A point per ordered sub-network; the box holds the middle half, with the median as a line and the mean dashed; "
-            "the star is the main network.",
+            "A point per ordered sub-network, beside them their mean with its 95% interval; the star is the main network.",
         ),
         figure=apply_print_theme(accuracy_strips(_drawn(results, sweeps))) if sweeps else None,
         alt="Accuracies of all ordered sub-networks, a strip of points per method. " + _summary(sweeps),
@@ -136,6 +137,35 @@ def figure_r2(results: ExperimentResults) -> Section:
         tables=(Table("figure-r2", "Data", [Column(title) for title in EPOCH_COLUMNS], rows, shown=False),) if runs else (),
         gaps=name_missing(records, ("common", "stimulative"), "training records"),
     )
+
+
+def training_fans(results: ExperimentResults) -> list[Section]:
+    """Return how far the sub-networks that were watched stayed behind during training; nothing where none were watched."""
+    watched = {
+        method: network.records
+        for method, network in results.methods.items()
+        if network.records and opening(network.records) is not None
+    }
+    if not watched:
+        return []
+    runs = [Trajectory(method_style(method), records) for method, records in watched.items()]
+    rows: list[tuple[Cell, ...]] = [
+        (method_words(method), name, point.epoch, point.accuracy_pct, point.images)
+        for method, records in watched.items()
+        for name, points in fan_lines(records).items()
+        for point in points
+    ]
+    widths = ", ".join(f"{method_words(method)} {opening(records):.1f}" for method, records in watched.items())
+    return [
+        Section(
+            name="figure-fans",
+            title="Fans: the main network and watched sub-networks during training",
+            text=("Thick: the main network on all test images; thin: sub-networks on a part of them. Not in the paper.",),
+            figure=apply_print_theme(fans(runs)),
+            alt=f"Points between the main network and the worst watched sub-network after the last epoch: {widths}.",
+            tables=(Table("figure-fans", "Data", [Column(title) for title in FAN_COLUMNS], rows, shown=False),),
+        )
+    ]
 
 
 def figure_r3(results: ExperimentResults, lambda_results: ExperimentResults | None) -> Section:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from stimcore.report.bound_section import bound_section
 from stimcore.report.claims import Claim, claims_section, judge_claims
 from stimcore.report.damage_sections import damage_sections
-from stimcore.report.figure_sections import figure_r1, figure_r2, figure_r3, figure_r8
+from stimcore.report.figure_sections import figure_r1, figure_r2, figure_r3, figure_r8, training_fans
 from stimcore.report.method_sections import table_r3, table_r4
 from stimcore.report.nested_sections import gaps_section, nested_section
 from stimcore.report.results import ExperimentResults
@@ -50,6 +50,7 @@ def build_report(results: ExperimentResults, lambda_results: ExperimentResults |
         gaps_section(results),
         figure_r1(results),
         figure_r2(results),
+        *training_fans(results),
         figure_r3(results, lambda_results),
         *damage_sections(results),
         figure_r8(results),

@@ -60,7 +60,7 @@ PICTURES: dict[str, tuple[Act, int, int, str]] = {
     "damage": (at(PAGES["Damage"]), 1280, 1150, "light"),
     "use-it": (at(PAGES["Use it"]), 1280, 1350, "light"),
 }
-"""File -> what is done before the picture, width, height, theme. `train.png` is not among them: it shows a training that ran."""
+"""File -> what is done before the picture, width, height, theme. `train.png` is not among them: it shows a real training."""
 
 
 def main(arguments: Sequence[str]) -> int:

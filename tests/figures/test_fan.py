@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stimcore.figures.fan import MAIN, fan, fan_lines, lowest_accuracy, opening
+from stimcore.figures.fan import MAIN, fan, fan_lines, fans, lowest_accuracy, opening
 from stimcore.figures.style import method_style
 from stimcore.figures.trajectory import Trajectory
 
@@ -47,6 +47,13 @@ def test_broken_records_are_left_out(records: list[dict[str, Any]]) -> None:
     assert opening(records) is None
     assert lowest_accuracy([Trajectory(method_style("common"), records)]) == 0.0
     fan(Trajectory(method_style("common"), records), epochs=1, lowest=0.0)
+
+
+def test_fans_side_by_side_share_their_axis() -> None:
+    runs = [Trajectory(method_style(method), [record(1, 60.0, half=30.0)]) for method in ("common", "stimulative")]
+    figure = fans(runs)
+    assert [trace.xaxis for trace in figure.data] == ["x", "x", "x2", "x2"]
+    assert tuple(figure.layout.yaxis.range) == tuple(figure.layout.yaxis2.range) == (27.0, 100.0)
 
 
 def test_epochs_without_watched_parts_stay_part_of_the_line() -> None:

@@ -289,3 +289,17 @@ def test_a_family_whose_layers_concatenate_has_a_matrix_and_no_damage(
     assert {claim["name"]: claim["verdict"] for claim in experiment["claims"]}["deeper loafs more"] == "holds"
     assert any("its layers concatenate" in gap["gap"] for gap in experiment["gaps"])
     assert experiment["tables"]["settings"]["columns"][2] == "paper (Appendix F.2)"
+
+
+def test_fans_are_drawn_where_sub_networks_were_watched(tmp_path: Path) -> None:
+    folder = folders.experiment(tmp_path / "exported" / "made")
+    for method, part in (("common", 30.0), ("stimulative", 80.0)):
+        watched = [{"name": "smallest", "spec": "1.4", "accuracy_pct": part, "images": 200}]
+        folders.bundle(folder, method, 900, records=[record(1, 5.0, 5.0, 100) | {"watched": watched}])
+    assert main([str(folder), "--out", str(tmp_path / "out"), "--no-svg"]) == 0
+    drawn = {
+        (row["method"], row["network"]): row["accuracy_pct"] for row in rows(tmp_path / "out" / "made" / "figure-fans.csv")
+    }
+    assert drawn[("common", "one block per stage")] == "30"
+    assert drawn[("stimulative", "one block per stage")] == "80"
+    assert len(drawn) == 4
