@@ -12,6 +12,7 @@ from stimcore.analysis.loafing import find_ordered
 from stimcore.analysis.networks import BASE_METHODS, TrainedNetwork, find_base, find_method
 from stimcore.analysis.result import Result, Sweep
 from stimcore.analysis.seeds import Pick, compare
+from stimcore.subnets.topology import Topology
 
 # --- twins: the loafing gap ---
 
@@ -53,12 +54,9 @@ def twin_gaps(networks: Sequence[TrainedNetwork], main: TrainedNetwork) -> list[
         >>> [(gap.twin.short, round(gap.points.value, 6)) for gap in twin_gaps([twin, main], main)]
         [('d1-1', 30.0)]
     """
-    sweep = main.sweeps.get("ordered")
-    if sweep is None:
-        return []
     gaps = []
     for twin in networks:
-        inside = find_ordered(sweep, twin.depths) if twin.twin else None
+        inside = find_inside(main, twin.depths) if twin.twin else None
         points = compare(twin, main, of_second=ordered(twin.depths))
         if inside is not None and points is not None:
             gaps.append(TwinGap(twin, inside, main, points))
@@ -69,12 +67,47 @@ def ordered(depths: Sequence[int]) -> Pick:
     """Return the choice of the ordered sub-network with these depths, which a network's sweep holds or which it is itself."""
 
     def pick(network: TrainedNetwork) -> Result | None:
-        if network.depths == tuple(depths):
-            return network.main
-        sweep = network.sweeps.get("ordered")
-        return None if sweep is None else find_ordered(sweep, depths)
+        return network.main if network.depths == tuple(depths) else find_inside(network, depths)
 
     return pick
+
+
+def find_inside(network: TrainedNetwork, depths: Sequence[int]) -> Result | None:
+    """Return the result of an ordered sub-network inside a network: from its sweep, else from hits that are stored of it.
+
+    The largest networks have too many ordered sub-networks to sweep. Exported ones have stored hits all the same.
+
+    Args:
+        network: The network that contains it.
+        depths: Blocks per stage, at most those of the network.
+
+    Returns:
+        None where nothing is stored of it, or the network has no such sub-network.
+
+    Example:
+        >>> import numpy as np
+        >>> from stimcore.subnets.spec import Spec
+        >>> rows = {"1.3": [True, False, False], "1-2.3": [True, True, False]}
+        >>> main = Result.counted(Spec.from_text("1-2.3"), images=3, correct=2, lost=0, won=0)
+        >>> network = TrainedNetwork(name="common", method="common", depths=(2, 1), twin=False, main=main,
+        ...                          hits=lambda spec: np.array(rows[str(spec)]) if str(spec) in rows else None)
+        >>> inside = find_inside(network, (1, 1))
+        >>> (inside.correct, inside.images), find_inside(network, (3, 1))
+        ((1, 3), None)
+    """
+    sweep = network.sweeps.get("ordered")
+    if sweep is not None and (result := find_ordered(sweep, depths)) is not None:
+        return result
+    if not _is_nested(tuple(depths), network.depths):
+        return None
+    topology = Topology.of(network.name, network.depths)
+    spec = topology.ordered(depths)
+    inside, main = network.hits(spec), network.hits(topology.full)
+    if inside is None or main is None:
+        return None
+    return Result.counted(
+        spec, images=len(inside), correct=int(inside.sum()), lost=int((main & ~inside).sum()), won=int((inside & ~main).sum())
+    )
 
 
 # --- sub-networks inside larger networks: Tables r5 and r6 ---
@@ -132,7 +165,8 @@ def nested_family(networks: Sequence[TrainedNetwork], main_name: str) -> list[Ne
 def nested_table(members: Sequence[NestedNetwork]) -> dict[tuple[str, str], Result]:
     """Return the cells (sub-network, main network) of a table such as r5; the diagonal is each network alone.
 
-    Pairs that are not nested are absent, and so are pairs whose main network was not swept.
+    Pairs that are not nested are absent, and so are pairs of which nothing is stored: neither a sweep of the main network nor
+    hits of the sub-network inside it.
 
     Example:
         >>> from stimcore.subnets.spec import Spec
@@ -154,8 +188,8 @@ def nested_table(members: Sequence[NestedNetwork]) -> dict[tuple[str, str], Resu
         for row in members:
             if row is column:
                 cells[column.name, column.name] = column.network.main
-            elif column.sweep is not None and _is_nested(row.depths, column.depths):
-                inside = find_ordered(column.sweep, row.depths)
+            elif _is_nested(row.depths, column.depths):
+                inside = find_inside(column.network, row.depths)
                 if inside is not None:
                     cells[row.name, column.name] = inside
     return cells

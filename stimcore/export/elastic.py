@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from stimcore.bundle import Bundle
@@ -19,7 +21,7 @@ from stimcore.engine.metadata import Measured, add_metadata
 from stimcore.engine.provider import session_options
 from stimcore.engine.spotcheck import SLACK
 from stimcore.errors import ParityError, UsageError
-from stimcore.export.parity import FLOAT32, Parity, evaluation_logits
+from stimcore.export.parity import FLOAT32, Floats, Parity, evaluation_logits
 from stimcore.export.standalone import FOLDER
 from stimcore.subnets.families import count_ordered, ordered
 
@@ -86,8 +88,8 @@ def write_elastic(bundle: Bundle, report: Callable[[int, int, str], None]) -> El
     correct: dict[str, int] = {}
     worst = 0.0
     for done, spec in enumerate(specs, 1):
-        depths = np.array(topology.depths(spec), np.int64)
-        logits = evaluation_logits(lambda batch, d=depths: session.run(None, {"images": batch, DEPTHS: d})[0], experiment)
+        run = partial(_run, session, np.array(topology.depths(spec), np.int64))
+        logits = evaluation_logits(run, experiment)
         parity, name = Parity.of(logits[sample], engine.logits(spec, images)), topology.short(spec)
         if (reason := parity.complaint(f"{FILE} with the depths of {name}", FLOAT32)) is not None:
             raise ParityError(reason)
@@ -109,6 +111,12 @@ def write_elastic(bundle: Bundle, report: Callable[[int, int, str], None]) -> El
     content = model.SerializeToString()
     update_bundle(bundle.path, lambda _present: {f"{FOLDER}/{FILE}": content})
     return Elastic(file=str(bundle.path / FOLDER / FILE), bytes=len(content), correct=correct, images=len(labels), parity=worst)
+
+
+def _run(session: ort.InferenceSession, depths: NDArray[np.int64], images: Floats) -> Floats:
+    """Return the logits of a batch of images with some depths."""
+    logits: Floats = session.run(None, {"images": images, DEPTHS: depths})[0]
+    return logits
 
 
 def _declare(model: onnx.ModelProto, image_shape: tuple[int, ...], num_classes: int) -> None:

@@ -81,7 +81,7 @@ def write_int8(
     return rows
 
 
-class _CalibrationImages(CalibrationDataReader):
+class _CalibrationImages(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no annotations
     """The calibration images of an experiment in batches, spread evenly over all of them."""
 
     def __init__(self, experiment: Experiment) -> None:

@@ -20,7 +20,7 @@ from torchvision.ops import StochasticDepth
 
 from stimcore.errors import Unavailable, UsageError
 from stimcore.nets.densenet import of_module as densenet_of_module
-from stimcore.nets.own import first_line, staged
+from stimcore.nets.own import FAILURES, first_line, staged
 from stimcore.nets.piece import Piece
 from stimcore.nets.staged import StagedNet
 
@@ -77,7 +77,7 @@ def adapt(module: nn.Module, *, name: str, input_shape: tuple[int, int, int], nu
     """Return a network of torchvision or timm, of any size, as stages of blocks.
 
     Args:
-        module: The network. Its first convolution is replaced if it reads another number of channels than the images have.
+        module: The network.
         name: Name of the network in reports.
         input_shape: `[C, H, W]` of the images.
         num_classes: Width of the logits.
@@ -92,7 +92,6 @@ def adapt(module: nn.Module, *, name: str, input_shape: tuple[int, int, int], nu
         ((2, 3), (1, 2, 4, 5))
     """
     families = TIMM if type(module).__module__.startswith("timm.") else TORCHVISION
-    _read_channels(module, input_shape[0])
     kinds = [kind.__name__ for kind in type(module).__mro__]
     if "DenseNet" in kinds:
         return densenet_of_module(module, name=name, input_shape=input_shape, num_classes=num_classes)
@@ -116,7 +115,17 @@ def adapt(module: nn.Module, *, name: str, input_shape: tuple[int, int, int], nu
             channels_last=parts.channels_last,
         )
     except UsageError as reason:
-        raise UsageError(f"{name}: {reason.what}", allowed=reason.allowed) from reason
+        raise UsageError(f"{name}: {_why_not(module, input_shape) or reason.what}", allowed=reason.allowed) from reason
+
+
+@torch.no_grad()
+def _why_not(module: nn.Module, input_shape: tuple[int, int, int]) -> str:
+    """Return in words why a network, put into evaluation mode here, does not accept images; nothing if it does."""
+    try:
+        module.eval()(torch.zeros(2, *input_shape))
+    except FAILURES as reason:
+        return f"the network does not accept images of {'x'.join(map(str, input_shape))}: {first_line(reason)}"
+    return ""
 
 
 @torch.no_grad()
@@ -131,7 +140,7 @@ def stages_by_shape(parts: Parts, input_shape: tuple[int, int, int]) -> list[lis
         input_shape: `[C, H, W]` of the images.
 
     Raises:
-        UsageError: The network does not accept such images.
+        UsageError: They don't run one after the other.
     """
     everything = nn.ModuleList([parts.stem, *parts.blocks])
     modes = {module: module.training for module in everything.modules()}
@@ -145,9 +154,8 @@ def stages_by_shape(parts: Parts, input_shape: tuple[int, int, int]) -> list[lis
                 stages.append([])
             stages[-1].append(block)
             x = out
-    except (RuntimeError, ValueError, TypeError, AssertionError) as reason:
-        size = "x".join(map(str, input_shape))
-        raise UsageError(f"the network does not accept images of {size}: {first_line(reason)}") from reason
+    except FAILURES as reason:
+        raise UsageError(f"its stem and blocks don't run one after the other: {first_line(reason)}") from reason
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -201,6 +209,7 @@ def _from_torchvision(name: str, input_shape: tuple[int, int, int], num_classes:
     except (RuntimeError, ValueError, TypeError, AssertionError) as reason:
         size = "x".join(map(str, input_shape))
         raise UsageError(f"torchvision:{name} can't be made for images of {size}: {first_line(reason)}") from reason
+    _read_channels(module, input_shape[0])
     for layer in module.modules():
         if isinstance(layer, StochasticDepth):
             layer.p = 0.0

@@ -65,7 +65,7 @@ def convnext(
     module = ConvNeXt(settings, num_classes=num_classes)
     stem = cast(nn.Sequential, module.features[0])
     stem[0] = nn.Conv2d(input_shape[0], width, patch, patch)
-    nn.init.trunc_normal_(stem[0].weight, std=0.02)
+    nn.init.trunc_normal_(cast(nn.Parameter, stem[0].weight), std=0.02)
     nn.init.zeros_(cast(nn.Parameter, stem[0].bias))
     name = name or f"convnext-{'-'.join(map(str, sizes))}-d{width}"
     return adapt(module, name=name, input_shape=input_shape, num_classes=num_classes)

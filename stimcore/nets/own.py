@@ -21,7 +21,7 @@ from stimcore.subnets.topology import Topology
 
 OWN_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
 """Names of definitions that a user wrote: `MODULE:NAME`."""
-_FAILURES = (RuntimeError, TypeError, ValueError, AssertionError, IndexError)
+FAILURES = (RuntimeError, TypeError, ValueError, AssertionError, IndexError)
 """What modules raise for a tensor of a shape that they don't accept."""
 
 
@@ -187,7 +187,7 @@ def _run_module(module: nn.Module, example: Tensor) -> Tensor:
     try:
         # a copy, because a module that begins with an in-place operation would change the example
         out = module(example.clone())
-    except _FAILURES as reason:
+    except FAILURES as reason:
         raise UsageError(f"the network does not accept images of {_size(example)}: {first_line(reason)}") from reason
     if not isinstance(out, Tensor):
         raise UsageError(f"a module that returns a {type(out).__name__}", allowed="logits [B, K]")
@@ -208,7 +208,7 @@ def _run_part(part: nn.Module, x: Tensor, number: int, num_parts: int) -> Tensor
     what = {0: "the stem", num_parts - 1: "the head"}.get(number, f"block {number}")
     try:
         out = part(x)
-    except _FAILURES as reason:
+    except FAILURES as reason:
         raise UsageError(
             f"{what} does not accept {list(x.shape)}, the output of the part before it: {first_line(reason)}"
         ) from reason

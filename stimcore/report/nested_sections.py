@@ -24,9 +24,10 @@ def nested_section(results: ExperimentResults) -> Section:
     )
     has_nested = len(cells) > len(names)
     gaps = [] if has_nested else ["No network of this experiment holds another one that was trained alone and swept."]
-    unswept = [member.name for member in members[1:] if member.sweep is None]
+    filled = {column for row, column in cells if row != column}
+    unswept = [member.name for member in members[1:] if member.sweep is None and member.name not in filled]
     if unswept:
-        gaps.append(f"Not swept, so without a column of sub-networks: {', '.join(unswept)}.")
+        gaps.append(f"Neither swept nor exported with these sub-networks, so without a column: {', '.join(unswept)}.")
     return Section(
         name="table-r5-r6",
         title="Tables r5 and r6: one network inside another",

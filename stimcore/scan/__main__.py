@@ -7,11 +7,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from stimcore import cli, files
-from stimcore.analysis.scan import EDIT_KINDS
-from stimcore.bundle import Bundle
+from stimcore.analysis.scan import EDIT_KINDS, Scan
 from stimcore.errors import UsageError
-from stimcore.figures.layout import apply_print_theme
-from stimcore.figures.scan import block_drops
 from stimcore.scan.measure import scan_bundle
 from stimcore.scan.source import ScanSource, bundle_of
 from stimcore.scan.table import lines
@@ -87,18 +84,27 @@ def main(argv: Sequence[str]) -> int:
 
         scan = scan_bundle(bundle, kinds=options.edits, device=options.device, journal=folder / JOURNAL, report=report)
     files.write_json(folder / RESULT, scan.to_dict())
-    if "deletion" in options.edits:
-        with files.replacing(folder / FIGURE) as temporary:
-            apply_print_theme(block_drops(scan)).write_html(temporary, include_plotlyjs=True)
+    written = [RESULT]
+    if "deletion" in options.edits and cli.installed("plotly"):
+        _write_figure(scan, folder / FIGURE)
+        written.append(FIGURE)
     if loud:
         print("\n".join(lines(scan)))
-        print(f"{folder}: {RESULT}" + (f", {FIGURE}" if "deletion" in options.edits else "") + _next(bundle))
+        print(f"{folder}: {', '.join(written)}; the scanned network is the bundle {bundle.path}")
+        if "deletion" in options.edits and FIGURE not in written:
+            print(f"without a figure, as plotly is not installed. {cli.install_line('plotly')}")
     cli.write_report(options.json, scan.to_dict())
     return 0
 
 
-def _next(bundle: Bundle) -> str:
-    return f"; the scanned network is the bundle {bundle.path}"
+def _write_figure(scan: Scan, path: Path) -> None:
+    """Write the figure as a page of its own."""
+    # an installation that only serves has no plotly, and its scans are complete without the figure
+    from stimcore.figures.layout import apply_print_theme
+    from stimcore.figures.scan import block_drops
+
+    with files.replacing(path) as temporary:
+        apply_print_theme(block_drops(scan)).write_html(temporary, include_plotlyjs=True)
 
 
 if __name__ == "__main__":

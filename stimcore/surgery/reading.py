@@ -104,7 +104,7 @@ def read_onnx(path: Path) -> OnnxFile:
 
 
 def _location(tensor: TensorProto) -> str:
-    return next(entry.value for entry in tensor.external_data if entry.key == "location")
+    return str(next(entry.value for entry in tensor.external_data if entry.key == "location"))
 
 
 def _converted(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:

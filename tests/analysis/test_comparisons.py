@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stimcore.analysis import paper
@@ -19,6 +20,7 @@ from stimcore.analysis.comparisons import (
 )
 from stimcore.analysis.networks import METHOD_ORDER, TrainedNetwork, find_base, find_method, method_position
 from stimcore.analysis.result import Result, Sweep
+from stimcore.subnets.spec import Spec
 from tests.analysis.made import FULL, result, sweep
 
 
@@ -96,6 +98,23 @@ def test_table_holds_networks_that_share_a_depth() -> None:
     small = nested("small", (2, 1), result("1-2.3", 800), None)
     large = nested("large", (2, 2), result("1-2.3-4", 900), sweep({"1-2.3": 700}, "1-2.3-4", 900))
     assert nested_table([small, large])["small", "large"].correct == 700
+
+
+def test_what_was_exported_counts_where_nothing_was_swept() -> None:
+    """DenseNet-201 has 110,592 ordered sub-networks: nobody sweeps them for the three of Table r5."""
+    rows = {"1.3": [1, 0, 0, 0], "1-2.3-4": [1, 1, 0, 0]}
+
+    def hits(spec: Spec) -> np.ndarray | None:
+        return np.array(rows[str(spec)], bool) if str(spec) in rows else None
+
+    small = network("twin-d1-1", "common", depths=(1, 1), twin=True, main=result("1.2", 800))
+    large = network("common", "common", depths=(2, 2), main=result("1-2.3-4", 900), hits=hits)
+    cell = nested_table([NestedNetwork("small", small), NestedNetwork("large", large)])["small", "large"]
+    assert (str(cell.spec), cell.images, cell.correct, cell.drop_pct) == ("1.3", 4, 1, 25.0)
+    (gap,) = twin_gaps([small, network("twin-d2-1", "common", depths=(2, 1), twin=True), large], large)
+    assert gap.twin is small
+    partly = network("common", "common", depths=(2, 2), sweeps={"ordered": sweep({"1-2.3": 700}, "1-2.3-4", 900)}, hits=hits)
+    assert nested_table([NestedNetwork("small", small), NestedNetwork("large", partly)])["small", "large"] == cell
 
 
 def stimulative(weight: float, epochs: int, **values: Any) -> TrainedNetwork:

@@ -1,7 +1,10 @@
 """One file of all ordered sub-networks: its answers are theirs, its description says so, and what is refused."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,8 @@ from stimcore.errors import UsageError
 from stimcore.export import elastic
 from stimcore.export.elastic import Elastic, write_elastic
 from stimcore.subnets.families import ordered
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +86,22 @@ def test_what_has_no_elastic_file(small: list[Bundle], monkeypatch: pytest.Monke
     monkeypatch.setattr(elastic, "MOST_SUBNETS", 26)
     with pytest.raises(UsageError, match="27 ordered sub-networks in one file; allowed: at most 26"):
         write_elastic(small[0], lambda done, total, line: None)
+
+
+def test_the_program_of_the_documentation_keeps_a_deadline(written: tuple[Bundle, Elastic], tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "scan.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(import json, sys, time\n.*?)```", page, re.DOTALL)
+    (tmp_path / "deadline.py").write_text(program)
+    for deadline in ("1000", "0.000001"):
+        done = subprocess.run(
+            [sys.executable, str(tmp_path / "deadline.py"), written[1].file, deadline],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines = done.stdout.splitlines()
+        assert len(lines) == 10
+        best = max(written[1].correct.values())
+        chosen = {re.findall(r"depths \((.*?)\)", line)[0].replace(", ", "-") for line in lines}
+        if deadline == "1000":
+            assert {written[1].correct[f"d{depths}"] for depths in chosen} == {best}

@@ -149,7 +149,7 @@ class PreActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.one(x.tanh())
-        return x + self.other(x.tanh())
+        return torch.as_tensor(x + self.other(x.tanh()))
 
 
 def test_branches_of_own_blocks_are_found_by_running() -> None:

@@ -52,21 +52,21 @@ SIDE = 16
 CLASSES = 5
 
 
-def tv_resnext() -> nn.Module:
+def tv_resnext() -> Any:
     return models.ResNet(models.resnet.Bottleneck, [1, 2, 1, 1], num_classes=CLASSES, groups=4, width_per_group=4)
 
 
-def tv_regnet_tiny() -> nn.Module:
+def tv_regnet_tiny() -> Any:
     params = tv_regnet.BlockParams([1, 1, 2, 1], [8, 8, 16, 16], [8, 8, 8, 8], [1, 1, 1, 1], [2, 1, 2, 2], 0.25)
     return models.RegNet(params, num_classes=CLASSES)
 
 
-def tv_convnext_tiny() -> nn.Module:
+def tv_convnext_tiny() -> Any:
     settings = [tv_convnext.CNBlockConfig(8, 16, 2), tv_convnext.CNBlockConfig(16, None, 2)]
     return models.ConvNeXt(settings, num_classes=CLASSES)
 
 
-def tv_efficientnet_tiny() -> nn.Module:
+def tv_efficientnet_tiny() -> Any:
     settings = [
         tv_efficientnet.FusedMBConvConfig(2, 3, 2, 8, 8, 2),
         tv_efficientnet.MBConvConfig(2, 3, 2, 8, 16, 2, 1.0, 1.0),
@@ -74,20 +74,39 @@ def tv_efficientnet_tiny() -> nn.Module:
     return models.EfficientNet(settings, 0.1, stochastic_depth_prob=0.0, num_classes=CLASSES, last_channel=16)
 
 
-def tv_mobilenetv3_tiny() -> nn.Module:
+def tv_mobilenetv3_tiny() -> Any:
     config = partial(tv_mobilenetv3.InvertedResidualConfig, dilation=1, width_mult=1.0)
     settings = [config(8, 3, 8, 8, True, "RE", 1), config(8, 3, 16, 16, False, "HS", 2), config(16, 3, 16, 16, False, "HS", 1)]
     return models.MobileNetV3(settings, 16, num_classes=CLASSES)
 
 
-def tv_swin_tiny(block: Callable[..., nn.Module] = tv_swin.SwinTransformerBlock) -> nn.Module:
+def tv_swin_tiny(block: Callable[..., nn.Module] = tv_swin.SwinTransformerBlock) -> Any:
     merging = tv_swin.PatchMerging if block is tv_swin.SwinTransformerBlock else tv_swin.PatchMergingV2
     return models.SwinTransformer(
         [2, 2], 8, [2, 2], [1, 2], [2, 2], stochastic_depth_prob=0.0, num_classes=CLASSES, block=block, downsample_layer=merging
     )
 
 
-TINY: dict[str, Callable[[], nn.Module]] = {
+SMALL: dict[str, dict[str, Any]] = {
+    "resnet10t": {"layers": (1, 2, 1, 1), "channels": (8, 16, 16, 16), "stem_width": 4},
+    "resnetv2_50": {"layers": (1, 2), "channels": (16, 16), "stem_chs": 8},
+    "convnext_atto": {"depths": (1, 2, 1, 1), "dims": (8, 16, 16, 16), "patch_size": 2, "output_stride": 8},
+    "mobilenetv3_small_050": {},
+    "regnety_002": {},
+    "swin_tiny_patch4_window7_224": {
+        "img_size": SIDE,
+        "patch_size": 2,
+        "window_size": 2,
+        "embed_dim": 8,
+        "depths": (2, 2),
+        "num_heads": (1, 2),
+    },
+    "deit_tiny_distilled_patch16_224": {"img_size": SIDE, "patch_size": 8, "embed_dim": 16, "depth": 4, "num_heads": 2},
+    "densenet121": {"growth_rate": 4, "block_config": (2, 2)},
+}
+"""Name in timm -> options that make it small."""
+
+TINY: dict[str, Callable[[], Any]] = {
     "tv-resnext": tv_resnext,
     "tv-regnet": tv_regnet_tiny,
     "tv-convnext": tv_convnext_tiny,
@@ -100,22 +119,8 @@ TINY: dict[str, Callable[[], nn.Module]] = {
     "tv-swin-v2": partial(tv_swin_tiny, tv_swin.SwinTransformerBlockV2),
     "tv-vit": partial(models.VisionTransformer, SIDE, 8, 4, 2, 16, 32, num_classes=CLASSES),
     "tv-densenet": partial(models.DenseNet, 4, (2, 2), 8, num_classes=CLASSES),
-    **{
-        f"timm-{name}": partial(timm.create_model, name, num_classes=CLASSES, **options)
-        for name, options in {
-            "resnet10t": {"layers": (1, 2, 1, 1), "channels": (8, 16, 16, 16), "stem_width": 4},
-            "resnetv2_50": {"layers": (1, 2), "channels": (16, 16), "stem_chs": 8},
-            "convnext_atto": {"depths": (1, 2, 1, 1), "dims": (8, 16, 16, 16), "patch_size": 2, "output_stride": 8},
-            "mobilenetv3_small_050": {},
-            "regnety_002": {},
-            "swin_tiny_patch4_window7_224": {
-                "img_size": SIDE, "patch_size": 2, "window_size": 2, "embed_dim": 8, "depths": (2, 2), "num_heads": (1, 2)
-            },
-            "deit_tiny_distilled_patch16_224": {"img_size": SIDE, "patch_size": 8, "embed_dim": 16, "depth": 4, "num_heads": 2},
-            "densenet121": {"growth_rate": 4, "block_config": (2, 2)},
-        }.items()
-    },
-}  # fmt: skip
+    **{f"timm-{name}": partial(timm.create_model, name, num_classes=CLASSES, **options) for name, options in SMALL.items()},
+}
 """Name -> a network of a family, as small as the family's class makes it."""
 
 
@@ -126,7 +131,20 @@ def _built(name: str) -> StagedNet:
         return lively(net)
 
 
-@pytest.fixture(scope="module", params=TINY)
+SLOW = {
+    "tv-regnet",
+    "tv-swin-v2",
+    "timm-swin_tiny_patch4_window7_224",
+    "timm-regnety_002",
+    "timm-resnetv2_50",
+    "timm-mobilenetv3_small_050",
+    "timm-resnet10t",
+    "timm-densenet121",
+}
+"""Networks whose families another one of the list stands for in the default suite."""
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TINY])
 def net(request: pytest.FixtureRequest) -> StagedNet:
     """A tiny network of every family in turn; tests must not change it."""
     return _built(request.param)
@@ -231,6 +249,7 @@ def test_a_librarys_network_is_exported_once_before_it_trains(monkeypatch: pytes
         ("timm:dla46_c", (3, 32, 32), "is a DLA, a family without an adapter; allowed: ConvNeXt"),
         ("torchvision:vit_b_16", (3, 28, 28), "torchvision:vit_b_16 can't be made for images of 3x28x28: "),
         ("torchvision:vit_b_16", (3, 32, 48), "images of 32x48 for torchvision:vit_b_16; allowed: square images"),
+        ("timm:caformer_s18", (3, 64, 64), "timm:caformer_s18: its stem and blocks don't run one after the other: "),
         ("timm:convnext_atto", (1, 28, 28), "timm:convnext_atto: the network does not accept images of 1x28x28: "),
     ],
 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from stimcore import cli
 from stimcore.analysis.result import Result
 from stimcore.analysis.scan import EditKind, edits, rank_correlation, recalibration_change, spearman
 from stimcore.bundle import Bundle
@@ -96,7 +97,9 @@ def test_the_journal_of_another_network_is_not_used(small: list[Bundle], scanned
     assert other.main.correct == small[1].main.correct
 
 
-def test_text_figure_and_json_agree(small: list[Bundle], scanned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_figure_and_json_agree(
+    small: list[Bundle], scanned: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert (
         command.main([str(small[0].path), "--out", str(scanned), "--quiet", "--edits", *KINDS]) == 0
     )  # everything is in the journal
@@ -108,6 +111,11 @@ def test_text_figure_and_json_agree(small: list[Bundle], scanned: Path, capsys: 
     assert "block 9" in (scanned / "scan.html").read_text()
     changed = sum(row["changed_by_recalibration"] for row in rows)
     assert (f"warning: re-calibration changes the answer for {changed} of {len(rows)} edits" in said) == (changed > 0)
+    monkeypatch.setattr(cli, "installed", lambda package: package != "plotly")
+    (scanned / "scan.html").unlink()
+    assert command.main([str(small[0].path), "--out", str(scanned), "--quiet", "--edits", *KINDS]) == 0
+    assert "without a figure, as plotly is not installed. " in capsys.readouterr().out
+    assert not (scanned / "scan.html").exists()
     assert command.main([str(small[0].path), "--out", str(scanned), "--quiet", "--edits", *KINDS, "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == rows
 

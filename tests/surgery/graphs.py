@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,18 +25,20 @@ def vision_transformer() -> nn.Module:
         image_size=SIDE, patch_size=8, num_layers=2, num_heads=4, hidden_dim=32, mlp_dim=64, num_classes=CLASSES
     )
     nn.init.normal_(net.heads.head.weight, std=0.3)  # torchvision begins with zeros, with which all answers are the same
-    return net
+    network: nn.Module = net
+    return network
 
 
 def convnext() -> nn.Module:
     stages = [CNBlockConfig(16, 32, 2), CNBlockConfig(32, 64, 2), CNBlockConfig(64, None, 2)]
-    return ConvNeXt(stages, num_classes=CLASSES, layer_scale=0.5)
+    network: nn.Module = ConvNeXt(stages, num_classes=CLASSES, layer_scale=0.5)
+    return network
 
 
-def timm_network(name: str) -> nn.Module:
+def timm_network(name: str, **options: Any) -> nn.Module:
     import timm
 
-    net: nn.Module = timm.create_model(name, num_classes=CLASSES)
+    net: nn.Module = timm.create_model(name, num_classes=CLASSES, **options)
     return net
 
 
@@ -45,7 +48,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "convnext": convnext,
     "vit": vision_transformer,
     "timm-mobilenetv3": lambda: timm_network("mobilenetv3_small_050"),
-    "timm-convnext": lambda: timm_network("convnext_atto"),
+    "timm-convnext": lambda: timm_network("convnext_atto", ls_init_value=0.5),
 }
 
 
@@ -108,7 +111,7 @@ class HandMade:
         self.weights.append(numpy_helper.from_array(value, name))
         return name
 
-    def add(self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: object) -> str:
+    def add(self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> str:
         names = [f"t{len(self.nodes)}_{i}" for i in range(outputs)]
         self.nodes.append(helper.make_node(op, inputs, names, domain=domain, **attributes))
         return names[0]

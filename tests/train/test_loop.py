@@ -56,7 +56,7 @@ def test_a_plain_loop_has_the_golden_losses(problem: tuple[Trainer, list[StepCon
         set_rate(trainer, step)
         trainer.optimizer.zero_grad()
         loss = stimulative_loss(trainer.net, (context.images, context.labels), step)
-        loss.backward()
+        torch.autograd.backward(loss)
         trainer.optimizer.step()
         losses.append(loss.item())
     assert len(losses) == STEPS
@@ -105,7 +105,12 @@ def test_lightning_has_the_golden_losses(problem: tuple[Trainer, list[StepContex
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return ours.optimizer
 
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     fit = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=1, default_root_dir=tmp_path, **quiet)
     module = Training(ours.net)
     batches: Any = [(context.images, context.labels) for context in contexts]
@@ -130,7 +135,7 @@ def test_its_gradients_are_those_of_the_trainers_step(network: str, method: Stim
     statistics = {key: value.clone() for key, value in net.state_dict().items() if "running" in key}
     net, batch = small(network)
     loss = stimulative_loss(net, batch, 7, method=method, seed=3)
-    loss.backward()
+    torch.autograd.backward(loss)
     assert loss.item() == pytest.approx(losses["loss"].item(), rel=1e-12)
     for one, other in zip(gradients(net), expected, strict=True):
         assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)
@@ -142,11 +147,11 @@ def test_accumulated_gradients_are_the_sum_of_the_parts() -> None:
     sums: list[Tensor] = []
     for part in (slice(0, 4), slice(4, 8)):
         net.zero_grad()
-        stimulative_loss(net, (images[part], labels[part]), 5).backward()
+        torch.autograd.backward(stimulative_loss(net, (images[part], labels[part]), 5))
         sums = [a + b for a, b in zip(sums, gradients(net), strict=True)] if sums else gradients(net)
     net.zero_grad()
     for part in (slice(0, 4), slice(4, 8)):  # the number of the step stays: both parts have the same sub-network
-        stimulative_loss(net, (images[part], labels[part]), 5).backward()
+        torch.autograd.backward(stimulative_loss(net, (images[part], labels[part]), 5))
     assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(gradients(net), sums, strict=True))
 
 
