@@ -35,7 +35,7 @@ def convnext() -> nn.Module:
     return network
 
 
-def timm_network(name: str, **options: float) -> nn.Module:
+def timm_network(name: str, **options: Any) -> nn.Module:
     import timm
 
     net: nn.Module = timm.create_model(name, num_classes=CLASSES, **options)
