@@ -148,8 +148,10 @@ def _draw_votes(here: Frame, picture: ChosenPicture) -> None:
         for method_votes in by_method:
             st.markdown(method_votes.summary)
         rows = range(len(specs))
-        table = [{"Sub-network": by_method[0].subnets[i], **{v.title: v.cell(i) for v in by_method}} for i in rows]
-        st.dataframe(table, hide_index=True, height=320, key="votes")
+        table = [
+            {"Sub-network": by_method[0].subnets[i], **{plain(v.title): plain(v.cell(i)) for v in by_method}} for i in rows
+        ]
+        st.table(table, border="horizontal", hide_index=True, height=320)
         st.caption("What each sub-network says, and how sure it is. The full network stands last.")
     total = count(here.topology, "ordered")
     if len(specs) < total:
