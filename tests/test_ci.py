@@ -88,7 +88,7 @@ class Torn:
 """A conftest.py that loses the tests which no process has begun."""
 
 
-@pytest.mark.parametrize(("torn", "code"), [(False, 0), (True, 1)])
+@pytest.mark.parametrize(("torn", "code"), [pytest.param(False, 0, marks=pytest.mark.slow), (True, 1)])
 def test_a_run_that_loses_tests_fails(tmp_path: Path, torn: bool, code: int) -> None:
     (tmp_path / "tests").mkdir()
     for name in ("__init__.py", "conftest.py", "scheduling.py"):

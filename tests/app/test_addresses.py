@@ -182,7 +182,8 @@ LOOK = """() => {
 }"""
 
 
-@pytest.mark.parametrize("name", [name if name == "Damage" else pytest.param(name, marks=pytest.mark.slow) for name in PAGES])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
 def test_an_address_shows_the_same_in_another_browser(browser: Browser, served: Dashboard, name: str) -> None:
     def settle(page: Page) -> None:
         expect(page.get_by_text(re.compile(FRAMED))).to_be_visible(timeout=60_000)

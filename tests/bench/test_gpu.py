@@ -18,6 +18,7 @@ from stimcore.bundle import Bundle
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_every_part_runs_on_the_processor(small: list[Bundle], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target, page = tmp_path / "gpu.json", tmp_path / "gpu.md"
     exported = small[0].path.parents[1]

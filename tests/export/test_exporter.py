@@ -128,6 +128,7 @@ def test_a_killed_export_goes_on_and_ends_the_same(small: list[Bundle], tmp_path
     print("killed while it ran:", hits)
 
 
+@pytest.mark.slow
 def test_two_exports_at_once_take_turns(small: list[Bundle], tmp_path: Path) -> None:
     words = command(small[0], tmp_path / "two")
     both = [subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]

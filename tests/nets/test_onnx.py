@@ -22,7 +22,7 @@ from stimcore.reference.calibrate import recalibrated
 from stimcore.subnets import families
 from stimcore.subnets.part_name import Route
 from stimcore.subnets.spec import Spec
-from tests.bundles import export_run, random_net, reference_inputs, write_pictures, write_run
+from tests.bundles import QUICKLY, export_run, random_net, reference_inputs, write_pictures, write_run
 from tests.nets.conftest import SIDE
 
 TOLERANCE = 1e-4
@@ -143,6 +143,7 @@ def test_export_command_on_a_densenet_run(tmp_path: Path) -> None:
         "--subnets",
         "d1-2-1",
         "d2-3-2",
+        *QUICKLY,
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -28,7 +28,7 @@ from stimcore.nets.probe import why_fixed
 from stimcore.reference.calibrate import recalibrated
 from stimcore.runs.trained_run import open_run
 from stimcore.train import __main__ as train
-from tests.bundles import reference_inputs
+from tests.bundles import QUICKLY, reference_inputs
 from tests.nets import strange_networks
 from tests.train.conftest import write_folder
 
@@ -57,7 +57,8 @@ def test_what_trains_also_exports(images: Path, tmp_path: Path, network: str, ca
     argv = ["resnet20-fashion", "--method", "stimulative", "--network", f"{HERE}:{network}", "--dataset", f"folder:{images}"]
     argv += ["--train-per-class", "0", "--epochs", "1", "--batch-size", "64", "--run-dir", str(run_dir), "--name", "own"]
     assert run(*argv, "--device", "cpu", "--quiet") == 0, capsys.readouterr().err
-    assert export.main([str(run_dir), "--out", str(out), "--standalone", "--trust-code", "--quiet"]) == 0, (
+    quickly = () if network == "norms" else QUICKLY
+    assert export.main([str(run_dir), "--out", str(out), "--standalone", "--trust-code", "--quiet", *quickly]) == 0, (
         capsys.readouterr().err
     )
     bundle = open_bundle(out / "own")
@@ -144,7 +145,7 @@ def test_calibration_batches_leave_no_image_alone() -> None:
 def test_decomposed_norms_equal_those_of_onnxruntime() -> None:
     """GPU providers have no training mode of batch norms: there they are written as reductions, whatever the rank."""
     net = build(f"{HERE}:norms", input_shape=SHAPE, num_classes=3).eval()
-    model, parts = network_graph(net)
+    model, parts = network_graph(net, "torchscript")
     graph = MainGraph(model, parts, net.topology)
     assert {len(model.graph.input), len(graph.norms(parts[-1].name))} == {1, 3}  # three of them in the head, of two ranks
     images = np.random.Generator(np.random.PCG64(0)).random((6, *SHAPE), dtype=np.float32)

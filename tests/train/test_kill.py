@@ -95,6 +95,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_with_the_same_weights(reference: Path, tmp_path: Path) -> None:
     # with this seed once at any moment, and once while a checkpoint is being written
     _killed_again_and_again(reference / "pictures", tmp_path / "run", reference / "whole", kills=2, seed=0)
