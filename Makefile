@@ -1,9 +1,9 @@
 # Two commands do everything on a fresh machine: make app, make test.
 PYTHON ?= python3
 BIN := .venv/bin
-# Processes that share the tests. Tests start servers, trainings and browsers of their own and wait for them, so that a process
-# more than there are cores (here two) ends sooner; `make check` leaves more room, because coverage slows everything down.
-WORKERS ?= 2
+# Processes that share the tests. Tests start servers, trainings and browsers and wait for them: two left two cores idle for a
+# quarter of the time.
+WORKERS ?= 3
 PARALLEL = -n $(WORKERS) --dist loadfile
 .PHONY: app class test slow soak gpu check setup lint format random docs golden screenshots lock sbom release
 
@@ -13,7 +13,6 @@ app: .venv/serving              ## start the dashboard and the model server behi
 class: .venv/serving           ## the same for a class: everybody in this network can join; class view shows the address and its QR code
 	$(BIN)/python -m stimcore.dashboard --class
 
-test: WORKERS = 3
 test: .venv/ready               ## run the tests, in as many processes as WORKERS says
 	$(BIN)/python -m pytest $(PARALLEL)
 
