@@ -48,7 +48,8 @@ docs: .venv/ready               ## write the API reference, made from the docstr
 
 setup: .venv/ready              ## create .venv with everything in it and do nothing else
 
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# not compiled: Python compiles the tenth of all modules that are used when it first imports them
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # The runtime for networks: the one that is installed, else with the CUDA libraries that it wants where the NVIDIA driver answers,
 # and the plain one elsewhere. Looked up when a recipe runs, because onnxruntime and onnxruntime-gpu overwrite each other's files.
 ORT = $(shell ls -d .venv/lib/python*/site-packages/onnxruntime_gpu-*.dist-info >/dev/null 2>&1 && echo onnxruntime-gpu \
