@@ -71,16 +71,18 @@ def end_without_torch() -> NoReturn:
     sys.exit(FAILED)
 
 
-def install_line(package: str) -> str:
+def install_line(package: str, *, public: bool = False) -> str:
     """Return a sentence with the one line that installs a package, and what else the same commands need.
 
     Args:
         package: `torch` or `streamlit`, or another package that an extra of the project brings.
+        public: Whether visitors of a server read it, who need not know where it is installed.
     """
     checkout = Path(__file__).resolve().parents[1]
     if (checkout / "Makefile").is_file() and (checkout / "pyproject.toml").is_file():
         line = "make setup" if package.startswith("torch") else "make app"
-        return f"Run '{line}' in {checkout}, or 'python -m pip install -r requirements.txt' there."
+        place = "the project's folder" if public else checkout
+        return f"Run '{line}' in {place}, or 'python -m pip install -r requirements.txt' there."
     return f'Run: python -m pip install "stimcore[{"train" if package.startswith("torch") else "app"}]"'
 
 

@@ -160,7 +160,7 @@ def why_not(config: TrainingConfig) -> str:
     if not config.allowed:
         return "This server starts no training: its operator has not given --allow-training."
     if not cli.has_torch():
-        return f"Training needs torch, which is not installed on the server's machine. {cli.install_line('torch')}"
+        return f"Training needs torch, which is not installed on the server's machine. {cli.install_line('torch', public=True)}"
     return ""
 
 
