@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 from stimcore.bundle import Bundle
 from tests.app.browsing import ROOT, Dashboard, dashboard, tab
 
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")
