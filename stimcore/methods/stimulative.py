@@ -163,11 +163,7 @@ class Stimulative(Method):
 
         With smaller inputs the sub-networks see other images than the main network, so nothing is shared.
         """
-        topology = net.topology
-        main = net.route(topology.full)
-        subs = [net.route(spec) for spec in self.draw(topology, batch.rng)]
-        shared = self._shared_length(main, subs, batch)
-
+        main, subs, shared = self._routes(net, batch)
         with batch.autocast():
             cut = run_parts(main[:shared], batch.images)
         # Without a shared prefix the cut is the batch of images: no gradient is needed and `leaf.grad` stays None.
@@ -207,10 +203,7 @@ class Stimulative(Method):
             net: The network that `wrap` returned, in training mode.
             batch: The step's batch; its `backward` is not called.
         """
-        topology = net.topology
-        main = net.route(topology.full)
-        subs = [net.route(spec) for spec in self.draw(topology, batch.rng)]
-        shared = self._shared_length(main, subs, batch)
+        main, subs, shared = self._routes(net, batch)
         with batch.autocast():
             cut = run_parts(main[:shared], batch.images)
             logits = run_parts(main[shared:], cut)
@@ -221,6 +214,12 @@ class Stimulative(Method):
                 sub_loss = self.sub_loss(logits.detach(), run_parts(sub[shared:], images), batch)
             total = total + self.weight_at(batch.epoch) / len(subs) * sub_loss
         return total
+
+    def _routes(self, net: StagedNet, batch: StepContext) -> tuple[list[Part], list[list[Part]], int]:
+        """Return the parts of the main network, those of each drawn sub-network, and how many leading parts all share."""
+        main = net.route(net.topology.full)
+        subs = [net.route(spec) for spec in self.draw(net.topology, batch.rng)]
+        return main, subs, self._shared_length(main, subs, batch)
 
     def _shared_length(self, main: Sequence[Part], subs: Sequence[Sequence[Part]], batch: StepContext) -> int:
         """Return how many leading parts all forwards of a step share."""

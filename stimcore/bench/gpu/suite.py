@@ -124,7 +124,7 @@ def _in_words(entry: dict[str, Any]) -> str:
 
 def _driver() -> dict[str, str]:
     """Return the versions of the driver, of CUDA, cuDNN and onnxruntime, where they are there."""
-    versions = {"system": platform.platform(), "cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]  # torch
+    versions = {"system": platform.platform(), "cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]  # torch has no annotation there
     try:
         versions["onnxruntime"] = str(importlib.import_module("onnxruntime").__version__)
     except ImportError:
