@@ -120,10 +120,20 @@ def _verify(folder: Path, seed: int | None) -> int:
         line = (
             f"{path}: {count} files are what was exported; {name} gets {correct:,} of {bundle.manifest.images:,} images right"
         )
+        line += f"; {_check_in_words(bundle)}"
         if bundle.unverified:
             line += f"; unverified, because version 1 stores no hash of them: {', '.join(bundle.unverified)}"
         print(line)
     return 0
+
+
+def _check_in_words(bundle: Bundle) -> str:
+    """Return on which images the listed networks were compared with torch when they were written."""
+    manifest = bundle.manifest
+    networks = f"{len(manifest.networks)} network{'s' if len(manifest.networks) != 1 else ''}"
+    if manifest.check == "all":
+        return f"{networks} verified against their reference on all {manifest.images:,} images"
+    return f"{networks} sampled: compared with torch on {manifest.checked_images:,} of {manifest.images:,} images"
 
 
 def _check_experiment(experiment: Experiment) -> None:

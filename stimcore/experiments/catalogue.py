@@ -108,7 +108,7 @@ def _bundle(
         sweeps: Families to sweep.
     """
     bundle = f"exported/{experiment}/{name}"
-    options = ("--out", f"exported/{experiment}", "--name", name, *export, "--subnets", *subnets, "--latency")
+    options = ("--out", f"exported/{experiment}", "--name", name, *export, "--subnets", *subnets, "--latency", "--check", "all")
     return (
         Command(("stimcore.export", run, *options), f"{bundle}/manifest.json"),
         *(Command(("stimcore.sweep", bundle, "--kind", kind, "--store"), f"{bundle}/sweep-{kind}.json") for kind in sweeps),

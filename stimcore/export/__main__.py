@@ -23,7 +23,7 @@ from stimcore.export.elastic import write_elastic
 from stimcore.export.exporter import OnProgress
 from stimcore.export.graphs import GraphExporter
 from stimcore.export.int8 import write_int8
-from stimcore.export.request import ExportRequest, prepare
+from stimcore.export.request import CHECK_IMAGES, ExportRequest, prepare
 from stimcore.export.search import Limit, Search, measured_on
 from stimcore.export.standalone import FOLDER, write_standalone
 from stimcore.export.triton import write_repository
@@ -42,7 +42,14 @@ def parser() -> cli.Parser:
     )
     line.add_argument("--as", dest="twin", metavar="SPEC", help="sub-network of the experiment's network that this one is")
     line.add_argument("--data-root", type=Path, metavar="DIR", help="where the data set is")
-    line.add_argument("--jobs", type=int, default=1, metavar="N", help="files that are checked at once (default: %(default)s)")
+    line.add_argument("--jobs", type=int, metavar="N", help="threads that check files (default: one per usable processor)")
+    line.add_argument(
+        "--check",
+        type=_check_images,
+        default=CHECK_IMAGES,
+        metavar="N",
+        help="evaluation images on which every file is compared with torch, or 'all' (default: %(default)s)",
+    )
     line.add_argument(
         "--exporter",
         choices=get_args(GraphExporter),
@@ -92,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
     """Export, and return the exit code: 1 when a network failed its parity check and is therefore not listed."""
     options = parser().parse_args(argv)
     for name in ("jobs", "threads"):
-        if getattr(options, name) < 1:
+        if getattr(options, name) is not None and getattr(options, name) < 1:
             raise UsageError(f"--{name} {getattr(options, name)}", allowed="1 and more")
     if options.min_accuracy is not None and not (options.int8 and 0 <= options.min_accuracy <= 100):
         raise UsageError(f"--min-accuracy {options.min_accuracy:g}", allowed="0 to 100 percent, with --int8")
@@ -109,6 +116,8 @@ def main(argv: Sequence[str]) -> int:
         complaints = exporter.export(specs, on_progress)
         for complaint in complaints:
             print(f"not listed: {complaint}", file=sys.stderr)
+        for note in exporter.notes:
+            print(f"note: {note}.", file=sys.stderr)
         bundle = open_bundle(exporter.target)
         report = _sizes(bundle)
         listed = [bundle.topology.parse(entry.spec) for entry in bundle.manifest.networks.values()]
@@ -178,9 +187,23 @@ def _request(options: argparse.Namespace) -> ExportRequest:
         twin=options.twin,
         data_root=options.data_root,
         jobs=options.jobs,
+        check_images=options.check,
         trust_code=options.trust_code,
         graphs=options.exporter,
     )
+
+
+def _check_images(text: str) -> int | None:
+    """Return the number that `--check` names; None for all images.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is neither a number from 1 nor `all`.
+    """
+    if text == "all":
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a number of images, 1 and more, nor 'all'")
+    return int(text)
 
 
 def _progress_lines(bar: "tqdm[None]", *, loud: bool) -> OnProgress:

@@ -4,17 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from stimcore.cpus import usable_cpus
 from stimcore.data.normalise import Normalisation
 from stimcore.data.subset import stratified
 from stimcore.errors import UsageError
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
 from stimcore.export.graphs import GraphExporter
+from stimcore.export.networks import CheckPlan
 from stimcore.methods.table import short_name
 from stimcore.runs.trained_run import open_run
 from stimcore.subnets.families import count_ordered, ordered
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
+
+CHECK_IMAGES = 1_000
+"""Evaluation images on which every file is compared with torch where nothing else is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +33,8 @@ class ExportRequest:
         subnets: `ordered`, `main`, or specs: the networks that are listed.
         twin: The sub-network of the experiment's network that this network equals; None for the one that the run names.
         data_root: Folder of the data set, where it is another one than during the run.
-        jobs: Files that are checked at once.
+        jobs: Threads that compute references and run files; all usable processors when None.
+        check_images: Evaluation images on which every file is compared with torch; all when None.
         trust_code: Whether modules that the run names as its network and its method may be imported.
         graphs: torch's exporter that turns the modules into graphs.
         max_images: Evaluation images, the same share of every class; all when None.
@@ -40,7 +46,8 @@ class ExportRequest:
     subnets: Sequence[str] = ("ordered",)
     twin: str | None = None
     data_root: Path | None = None
-    jobs: int = 1
+    jobs: int | None = None
+    check_images: int | None = CHECK_IMAGES
     trust_code: bool = False
     graphs: GraphExporter = "torch.export"
     max_images: int | None = None
@@ -83,7 +90,8 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
     name = request.name or bundle_name(run.name or base, run.seed)
     if name.startswith(".") or Path(name).name != name:
         raise UsageError(f"a bundle named '{name}'", allowed="letters, digits, dots and dashes, not beginning with a dot")
-    exporter = Exporter(trained, experiment, name, spec=spec, jobs=request.jobs, graphs=request.graphs)
+    plan = CheckPlan(images=request.check_images, jobs=request.jobs or usable_cpus())
+    exporter = Exporter(trained, experiment, name, spec=spec, plan=plan, graphs=request.graphs)
     return exporter, listed_specs(topology, request.subnets)
 
 
