@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from stimcore import cli
+from stimcore.bench.arguments import add_arguments
 
 BENCHES: Mapping[str, str] = {
     "step": "One training step: stimulative with and without a shared prefix, over common training, in time and peak memory.",
@@ -15,7 +16,7 @@ BENCHES: Mapping[str, str] = {
     "serve": "Inference through HTTP beside onnxruntime called directly: images per second at batch 32, time added at batch 1.",
     "gpu": "Everything that is promised for a GPU, in one run: correctness first, then figures.",
 }
-"""Module with `add_arguments(parser)`, `Settings` and `run(settings) -> report` -> what it measures.
+"""Module with `Settings` and `run(settings) -> report` -> what it measures; `arguments.py` has its options.
 
 A benchmark that prints more than ratios also has `show(report) -> exit code`. Only the one that is asked for is imported: each
 needs other packages, and `bench gpu` runs where most of them are missing.
@@ -40,7 +41,7 @@ def parser(wanted: str | None = None) -> cli.Parser:
     for name, summary in BENCHES.items():
         one = benches.add_parser(name, help=summary, description=summary)
         if wanted in (None, name):
-            load(name).add_arguments(one)
+            add_arguments(name, one)
         one.add_argument("--json", metavar="FILE", help="write the numbers as JSON ('-' for standard output)")
     return line
 

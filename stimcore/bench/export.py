@@ -6,7 +6,6 @@ With a run folder, its export is timed beside the ordered sweep of the bundle th
 processor time, so that a busy machine slows both alike. The limit is twice the sweep and 0.2 s a file.
 """
 
-import argparse
 import random
 import statistics
 import tempfile
@@ -44,15 +43,6 @@ class Settings:
     sample: int
     run: Path | None
     rounds: int
-
-
-def add_arguments(line: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark."""
-    line.add_argument("--network", default="mobilenetv3", help="a name of the catalogue (default: %(default)s)")
-    line.add_argument("--pixels", type=int, default=32, help="side of the images (default: %(default)s)")
-    line.add_argument("--sample", type=int, default=8, help="stand-alone files that are written (default: %(default)s)")
-    line.add_argument("--run", type=Path, metavar="RUN_DIR", help="also time the export of this run folder")
-    line.add_argument("--rounds", type=int, default=1, help="with --run: turns (default: %(default)s)")
 
 
 def run(settings: Settings) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Server and direct call take turns on the same network, with one thread of onnxru
 busy. Clients, front process and worker share the machine, so that at least two idle cores are needed.
 """
 
-import argparse
 import http.client
 import statistics
 import tempfile
@@ -48,16 +47,6 @@ class Settings:
     requests: int
     connections: int
     device: str
-
-
-def add_arguments(line: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark."""
-    line.add_argument("--network", default="resnet20", help="a name of the catalogue (default: %(default)s)")
-    line.add_argument("--pixels", type=int, default=32, help="side of the images (default: %(default)s)")
-    line.add_argument("--rounds", type=int, default=5, help="turns (default: %(default)s)")
-    line.add_argument("--requests", type=int, default=40, help="in every turn (default: %(default)s)")
-    line.add_argument("--connections", type=int, default=3, help="at once, at batch 32 (default: %(default)s)")
-    line.add_argument("--device", default="cpu", help="of onnxruntime: auto, cpu, cuda or cuda:N (default: %(default)s)")
 
 
 def run(settings: Settings) -> dict[str, Any]:

@@ -5,7 +5,6 @@ All variants take turns in one process on the same batch, so that a busy machine
 of a process never falls again, so that it can't compare variants; there `memory.py` counts the bytes of live tensors.
 """
 
-import argparse
 import random
 import statistics
 import time
@@ -49,19 +48,6 @@ class Settings:
     precision: str
     device: str
     every_method: bool
-
-
-def add_arguments(line: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark."""
-    line.add_argument("--network", default="resnet32", help="a name of the catalogue (default: %(default)s)")
-    line.add_argument("--batch-size", type=int, default=128, help="images per step (default: %(default)s)")
-    line.add_argument("--pixels", type=int, default=32, help="side of the images (default: %(default)s)")
-    line.add_argument("--classes", type=int, default=100, help="width of the logits (default: %(default)s)")
-    line.add_argument("--rounds", type=int, default=20, help="steps of every variant that count (default: %(default)s)")
-    line.add_argument("--memory-rounds", type=int, default=4, help="steps whose peak memory is taken (default: %(default)s)")
-    line.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="(default: %(default)s)")
-    line.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    line.add_argument("--every-method", action="store_true", help="also measure the other methods")
 
 
 class Variant:

@@ -27,7 +27,7 @@ from stimcore.bundle.store import recover, writing
 from stimcore.engine.provider import file_session
 from stimcore.engine.walls import refresh_walls, wall_images
 from stimcore.errors import BundleError, ParityError
-from stimcore.export.graphs import GraphExporter
+from stimcore.export.choices import GraphExporter
 from stimcore.export.networks import CheckPlan, NetworkWriter, SharedFiles, file_name, write_shared_files
 from stimcore.export.parity import FLOAT32, Parity
 from stimcore.export.unfinished import CheckedNetwork, UnfinishedBundle

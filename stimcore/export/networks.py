@@ -22,7 +22,8 @@ from stimcore.engine.engine import Engine
 from stimcore.engine.graph.external import externalise
 from stimcore.engine.metadata import Measured, add_metadata
 from stimcore.engine.provider import file_session
-from stimcore.export.graphs import GraphExporter, is_statistics, network_graph
+from stimcore.export.choices import GraphExporter
+from stimcore.export.graphs import is_statistics, network_graph
 from stimcore.export.parity import FLOAT32, Floats, Parity, evaluation_logits, spread
 from stimcore.export.unfinished import CheckedNetwork
 from stimcore.nets.cost import Cost, Costs

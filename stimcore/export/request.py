@@ -8,18 +8,15 @@ from stimcore.cpus import usable_cpus
 from stimcore.data.normalise import Normalisation
 from stimcore.data.subset import stratified
 from stimcore.errors import UsageError
+from stimcore.export.choices import CHECK_IMAGES, GraphExporter
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
-from stimcore.export.graphs import GraphExporter
 from stimcore.export.networks import CheckPlan
 from stimcore.methods.table import short_name
 from stimcore.runs.trained_run import open_run
 from stimcore.subnets.families import count_ordered, ordered
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
-
-CHECK_IMAGES = 1_000
-"""Evaluation images on which every file is compared with torch where nothing else is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from stimcore.engine.engine import Engine
 from stimcore.engine.graph.external import load_inlined
 from stimcore.engine.walls import wall_images
 from stimcore.errors import UsageError
+from stimcore.publish.choices import DEFAULT_IMAGES, DEFAULT_TITLE, DEFAULT_WALLS
 from stimcore.publish.parts import encoded, parts_of
 from stimcore.publish.states import Published, check_sweeps, download_name, downloads_of, listed_judges, states_of
 from stimcore.report.results import read_experiment
@@ -34,11 +35,6 @@ CATALOGUE = "data/catalogue.json"
 PAGES = {"": "Break it", "subnetworks": "Sub-networks", "damage": "Damage", "use-it": "Use it"}
 """Folder of a page -> its name. The dashboard has the same addresses."""
 COMPONENTS = ("diagram", "lanes", "wall", "link")
-LANGUAGES = ("en",)
-"""Languages of the texts."""
-WALLS = ("stored", "presets", "all")
-DEFAULT_IMAGES = 2000
-"""Evaluation images on which a browser counts a state that is not stored."""
 LARGEST = 64 * 2**20
 """Bytes of images that a page may load to compute a state."""
 
@@ -57,10 +53,10 @@ class Settings:
         runtime_problem: Why they are missing.
     """
 
-    title: str = "Break a network"
+    title: str = DEFAULT_TITLE
     language: str = "en"
     images: int = DEFAULT_IMAGES
-    walls: str = "presets"
+    walls: str = DEFAULT_WALLS
     runtime: Mapping[str, bytes] | None = None
     runtime_problem: str = ""
 

@@ -18,10 +18,10 @@ from stimcore.data.normalise import Normalisation
 from stimcore.engine.engine import Engine
 from stimcore.engine.inference import Progress
 from stimcore.export.__main__ import parser
+from stimcore.export.choices import CHECK_IMAGES
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
 from stimcore.export.networks import CheckPlan
-from stimcore.export.request import CHECK_IMAGES
 from stimcore.runs.trained_run import open_run
 from stimcore.serve.repository.describe import networks_of
 from tests.bundles import GRAPHS
