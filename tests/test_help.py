@@ -73,7 +73,8 @@ for words in asked:
     sys.argv = ["python -m", *words[1:]]
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
-    seconds, peak = time.process_time() - start, re.search("VmHWM:\\\\s*(.*) kB", status.read_text()) if status.exists() else None
+    seconds = time.process_time() - start
+    peak = re.search("VmHWM: *(.*) kB", status.read_text().replace(chr(9), " ")) if status.exists() else None
     megabytes = float(peak[1]) / 1024 if peak else 0.0
     print(json.dumps([words, said.getvalue()[:60], seconds, megabytes, [name for name in heavy if name in sys.modules]]))
 """

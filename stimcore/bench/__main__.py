@@ -13,7 +13,7 @@ BENCHES: Mapping[str, str] = {
     "sweep": "All ordered sub-networks: one by one in torch and in onnxruntime, the tree of prefixes, and its floor.",
     "edit": "Waiting times in the dashboard: the first estimate after a cold start, and the numbers after one edit.",
     "export": "Bytes of all ordered sub-networks: with one shared file of weights, and as stand-alone files.",
-    "serve": "Inference through HTTP beside onnxruntime called directly: images per second at batch 32, time added at batch 1.",
+    "serve": "Inference through HTTP beside onnxruntime called directly and a bare server: one image, 32 images, 8 clients.",
     "gpu": "Everything that is promised for a GPU, in one run: correctness first, then figures.",
 }
 """Module with `Settings` and `run(settings) -> report` -> what it measures; `arguments.py` has its options.
