@@ -1,6 +1,7 @@
 """`python -m stimcore.bench step|...`: run one benchmark and print its ratios."""
 
 import importlib
+import os
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ BENCHES: Mapping[str, str] = {
     "edit": "Waiting times in the dashboard: the first estimate after a cold start, and the numbers after one edit.",
     "export": "Bytes of all ordered sub-networks: with one shared file of weights, and as stand-alone files.",
     "serve": "Inference through HTTP beside onnxruntime called directly and a bare server: one image, 32 images, 8 clients.",
+    "help": "What --help of every command costs, in processor time and memory.",
     "gpu": "Everything that is promised for a GPU, in one run: correctness first, then figures.",
 }
 """Module with `Settings` and `run(settings) -> report` -> what it measures; `arguments.py` has its options.
@@ -51,6 +53,8 @@ def main(argv: Sequence[str]) -> int:
     options = vars(parser(argv[0] if argv else "").parse_args(argv))
     module, target = load(options.pop("bench")), options.pop("json")
     report = module.run(module.Settings(**options))
+    if hasattr(os, "getloadavg"):  # not on Windows
+        report["load"] = round(os.getloadavg()[0] / (os.cpu_count() or 1), 2)
     show = getattr(module, "show", _show)
     code: int = 0 if target == "-" else show(report)
     cli.write_report(target, report)

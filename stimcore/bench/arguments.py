@@ -66,12 +66,18 @@ def _add_serve(line: argparse.ArgumentParser) -> None:
     line.add_argument("--device", default="cpu", help="of onnxruntime: auto, cpu, cuda or cuda:N (default: %(default)s)")
 
 
+def _add_help(line: argparse.ArgumentParser) -> None:
+    """Add the options of `bench help`."""
+    line.add_argument("--rounds", type=int, default=3, help="processes of every command (default: %(default)s)")
+
+
 ADD_ARGUMENTS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "step": _add_step,
     "sweep": _add_sweep,
     "edit": _add_edit,
     "export": _add_export,
     "serve": _add_serve,
+    "help": _add_help,
 }
 """Benchmark -> function that adds its options."""
 

@@ -65,6 +65,8 @@ def run(settings: Settings) -> dict[str, Any]:
         "ratios": {
             "edit_over_main": statistics.median(ends) / statistics.median(main),
             "worst_edit_over_main": max(ends) / statistics.median(main),
+            "edit_first_over_main": statistics.median(starts) / statistics.median(main),
+            "worst_edit_first_over_main": max(starts) / statistics.median(main),
         },
         "seconds": {
             "first_of_all_cold": statistics.median(cold),
