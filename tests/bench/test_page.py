@@ -23,14 +23,24 @@ def test_every_row_is_measured_by_a_benchmark() -> None:
 
 
 def test_a_figure_above_its_limit_is_said_with_what_stops_it() -> None:
-    report = {"machine": MACHINE, "n": 3, "load": 9.0, "ratios": {"batch1_over_bare": 2.5, "json32_over_bare": 0.5}}
+    report = {"machine": MACHINE, "n": 3, "load": 0.5, "ratios": {"batch1_over_bare": 2.5, "json32_over_bare": 0.5}}
     page = render({"serve": report})
     one = next(line for line in page.splitlines() if "over HTTP, one image" in line)
     assert "| 2.5 | 1.3 |" in one
     assert "**not reached.** A request passes" in one
     assert "| 0.5 | 1 |" in page
     assert "| reached |" in page
+    assert "idle: 0.5 processes a core" in page
+
+
+def test_a_time_that_was_measured_on_a_busy_machine_decides_nothing() -> None:
+    ratios = {"batch1_over_bare": 0.5, "export_over_limit": 0.9}
+    page = render({name: {"machine": MACHINE, "n": 3, "load": 9.0, "ratios": ratios} for name in ("serve", "export")})
     assert "shared with other work: 9.0 processes a core" in page
+    (waited,) = [line for line in page.splitlines() if "over HTTP, one image" in line]
+    assert waited.endswith("| undecided: the machine was busy |")
+    (processor_time,) = [line for line in page.splitlines() if line.startswith("| export of")]
+    assert processor_time.endswith("| reached |")
 
 
 def test_what_was_not_measured_has_no_figure() -> None:
