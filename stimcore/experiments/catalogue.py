@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from stimcore.bundle.bundle import AS_TRAINED
 from stimcore.errors import UsageError
 from stimcore.experiments.commands import IMAGES, RUNS, WEIGHTS, Command, ExperimentPlan
 
@@ -84,10 +85,16 @@ def _bundle(
     return (
         Command(("stimcore.export", run, *options), f"{bundle}/manifest.json", run),
         *(
-            Command(("stimcore.sweep", bundle, "--kind", kind, "--store"), f"{bundle}/sweep-{kind}.json", run)
+            Command(("stimcore.sweep", bundle, *_family(kind), "--store"), f"{bundle}/sweep-{kind}.json", run)
             for kind in sweeps
         ),
     )
+
+
+def _family(kind: str) -> tuple[str, ...]:
+    """Return the options that sweep a family; one that ends with `AS_TRAINED` is swept without re-calibration."""
+    family = kind.removesuffix(AS_TRAINED)
+    return ("--kind", family) if family == kind else ("--kind", family, "--as-trained")
 
 
 def _both_methods(experiment: str, recipe: str, **changes: Any) -> tuple[Command, ...]:
@@ -128,8 +135,12 @@ FURTHER_EPOCHS = "78"
 """Epochs of common training that take the processor time of 60 epochs of stimulative training. Measured at seed 0 on two cores
 of an Intel Xeon: an epoch took 14.9 s with common and 19.3 s with stimulative training (medians over 60 epochs)."""
 
+BOTH_WAYS = (*PlannedRun.sweeps, f"ordered{AS_TRAINED}")
+"""All families, and the ordered sub-networks without re-calibration, too."""
+
 METHOD_RUNS = tuple(
-    replace(RESNET20, method=method, subnets=("ordered",) if method in SIX_METHODS[:2] else FAN) for method in SIX_METHODS
+    replace(RESNET20, sweeps=BOTH_WAYS, method=method, subnets=("ordered",) if method in SIX_METHODS[:2] else FAN)
+    for method in SIX_METHODS
 )
 TWIN_RUNS = tuple(_twin("resnet20-fashion", "resnet20-fashion", spec) for spec in ("d1-1-1", "d2-2-2"))
 CONTROL = replace(RESNET20, subnets=("main",), sweeps=("ordered", "delete"))
@@ -152,8 +163,8 @@ RESNET20_FASHION = ExperimentPlan(
         _with_seeds(
             (*METHOD_RUNS, *TWIN_RUNS, *CONTROL_RUNS, *LAMBDA_RUNS),
             {
-                "common": ("ordered", "delete"),
-                "stimulative": ("ordered", "delete"),
+                "common": ("ordered", "delete", f"ordered{AS_TRAINED}"),
+                "stimulative": ("ordered", "delete", f"ordered{AS_TRAINED}"),
                 "stimulative-deletions": ("ordered", "delete"),
                 **{method: ("ordered",) for method in SIX_METHODS[2:]},
                 **{run.name: ("ordered",) for run in (*TWIN_RUNS, *CONTROL_RUNS[1:], *LAMBDA_RUNS)},
@@ -171,7 +182,7 @@ MOBILENETV3_FASHION = ExperimentPlan(
     commands=tuple(
         _with_seeds(
             (
-                *(replace(MOBILENETV3, method=method, subnets=MOBILENETV3_FAN) for method in SIX_METHODS[:2]),
+                *(replace(MOBILENETV3, method=method, subnets=MOBILENETV3_FAN, sweeps=BOTH_WAYS) for method in SIX_METHODS[:2]),
                 *(_twin("mobilenetv3-fashion", "mobilenetv3-fashion", spec) for spec in ("d1-1-1-1-1", "d1-2-2-1-2")),
             ),
             {"common": ("ordered",), "stimulative": ("ordered",)},

@@ -63,6 +63,10 @@ def test_every_command_is_one_that_its_module_accepts(plan: ExperimentPlan) -> N
         parsers[module]().parse_args(words)
 
 
+def family_of(step: Command) -> str:
+    return step.words[3] + ("-as-trained" if "--as-trained" in step.words else "")
+
+
 @pytest.mark.parametrize("plan", ALL)
 def test_every_bundle_is_trained_exported_and_swept_in_this_order(plan: ExperimentPlan) -> None:
     steps = filled(plan)
@@ -78,7 +82,7 @@ def test_every_bundle_is_trained_exported_and_swept_in_this_order(plan: Experime
         assert Path(folder).parent.name in plan.folders
         swept = [s for s in steps[place:] if s.words[:2] == ("stimcore.sweep", folder)]
         assert swept or len(export.parser().parse_args(step.words[1:]).subnets) > 1 or "twin" in folder
-        assert all(s.output == f"{folder}/sweep-{s.words[3]}.json" for s in swept)
+        assert all(s.output == f"{folder}/sweep-{family_of(s)}.json" for s in swept)
     assert not any(
         step.words[0] == "stimcore.export" and "twin" in step.output for step in steps[:3]
     )  # the whole network first
@@ -233,9 +237,9 @@ def test_finished_only_leaves_out_trainings_and_what_they_lack(tmp_path: Path, c
     kept, unfinished = finished_commands(fill_commands(PLANS["resnet20-fashion"], runs=runs))
     assert {command.run for command in kept} == done
     assert str(here / "stimulative-0") in unfinished
-    assert [command.words[0] for command in kept] == ["stimcore.export", *["stimcore.sweep"] * 3] + [
+    assert [command.words[0] for command in kept] == ["stimcore.export", *["stimcore.sweep"] * 4] + [
         "stimcore.export",
-        *["stimcore.sweep"] * 2,
+        *["stimcore.sweep"] * 3,
     ]
     assert main(["show", "resnet20-fashion", "--runs", str(runs), "--finished-only"]) == 0
     printed = capsys.readouterr()
