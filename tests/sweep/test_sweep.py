@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from stimcore.analysis.result import Sweep
-from stimcore.bundle import Bundle
+from stimcore.bundle import Bundle, open_bundle
+from stimcore.engine.engine import Engine
 from stimcore.errors import Unavailable, UsageError
 from stimcore.files import read_jsonl
 from stimcore.subnets.families import deletions, ordered
+from stimcore.sweep import __main__ as command
 from stimcore.sweep.sweep import Settings, split, sweep
 
 ROOT = Path(__file__).parents[2]
@@ -160,3 +163,33 @@ def test_a_missing_scheduler_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
         list(parallel.run(len, [((),)], scheduler="host:1"))
     with pytest.raises(Unavailable, match="no scheduler answers"):
         list(parallel.run(len, [((),)], scheduler="tcp://127.0.0.1:9"))
+
+
+def test_without_recalibration_it_is_another_sweep(small: list[Bundle], truth: Sweep, tmp_path: Path) -> None:
+    """It is stored beside the other one, and leaves hits and answers alone, which are of re-calibrated networks."""
+    folder = tmp_path / "small"
+    shutil.copytree(small[0].path.parent, folder)
+    bundle = open_bundle(folder / small[0].path.name)
+    assert bundle.all_hits is not None
+    before = bundle.all_hits.to_bytes()
+    words = [str(bundle.path), "--kind", "ordered", "--as-trained", "--store", "--quiet", "--device", "cpu", "--json", "-"]
+    assert command.main(words) == 0
+    stored = open_bundle(bundle.path)
+    value = stored.sweep("ordered-as-trained")
+    assert value is not None
+    raw = Sweep.from_dict(value)
+    assert [result.spec for result in raw.results] == [result.spec for result in truth.results]
+    *_, last = Engine(bundle, device="cpu").evaluate([truth.results[0].spec], recalibrate=False)
+    assert raw.results[0].correct == last.results[truth.results[0].spec].correct
+    assert [result.correct for result in raw.results] != [result.correct for result in truth.results]
+    assert stored.sweeps == bundle.sweeps
+    assert stored.all_hits is not None
+    assert stored.all_hits.to_bytes() == before
+
+
+def test_a_network_without_batch_norms_has_nothing_to_leave_as_trained(
+    small: list[Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bundle, "has_batch_norms", False)
+    with pytest.raises(UsageError, match="which has no batch norms"):
+        command.main([str(small[0].path), "--kind", "ordered", "--as-trained", "--quiet"])
