@@ -72,6 +72,11 @@ class Method(ABC):
     compilable: ClassVar[bool] = True
     old_defaults: ClassVar[Mapping[str, Any]] = {}
 
+    @property
+    def needs_weights(self) -> bool:
+        """Whether a training with these options has to start from given weights: see `--init`."""
+        return False
+
     def make_auxiliary(self, net: StagedNet) -> nn.Module | None:
         """Return the heads and adapters that exist in training only, with random weights; None if the method has none.
 
