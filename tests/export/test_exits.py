@@ -17,6 +17,7 @@ from stimcore.export.__main__ import main as export
 from stimcore.methods.table import restore
 from stimcore.runs import checkpoint
 from stimcore.runs.trained_run import open_run
+from stimcore.serve.repository.describe import method_info
 from stimcore.subnets.topology import Topology
 from stimcore.train.seeds import layers_seeded
 from tests.bundles import QUICKLY, write_run
@@ -79,6 +80,8 @@ def test_every_exit_is_an_output_whose_stated_counts_onnxruntime_measures(
     outputs = session.run(None, {"images": bundle.experiment.normalise(pixels)})
     counts = [int((logits.argmax(1) == labels).sum()) for logits in outputs]
     assert counts == [bundle.main.correct, *(entry.correct for entry in entries)]
+    # the catalogue of the server says what can be re-calibrated
+    assert method_info(bundle).batch_norms == network.startswith("resnet")
     # what onnx cuts off behind the first exit, as the documentation shows, is this exit alone
     first = entries[0].output
     onnx.utils.extract_model(str(path), str(path.with_name("cut.onnx")), ["images"], [first])
