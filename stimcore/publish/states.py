@@ -110,6 +110,7 @@ def states_of(published: Published, *, walls: str, computed: str) -> dict[str, A
         "diagram": diagram_payload(topology, str(arrangement.full(topology)), edits=0, large=False),
         "first_blocks": list(first_blocks(topology)),
         "opening": str(published.opening),
+        "batch_norms": any(bundle.has_batch_norms for bundle in published.bundles.values()),
         "presets": [_edit(edit) for edit in presets.edits],
         "lesson": _lesson(published),
         "compared": [network.name for network in published.compared],

@@ -26,7 +26,7 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
   let job = null, draws = {}, edits = 0; // the running job: { counts: method -> report, stopped, problem }
 
   const text = () => asked().get('spec') || data.opening;
-  const recalibrate = () => flag('recalibrate', true);
+  const recalibrate = () => !data.batch_norms || flag('recalibrate', true);
   const shownNow = () => {
     try { return { shown: arrangement.read(topology, text()), problem: '' }; }
     catch (error) { return { shown: arrangement.full(topology), problem: `${error.message} Showing the full network.` }; }
@@ -58,7 +58,7 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
   tick.append(toggle, 'Re-calibrate');
   tick.title = say('recalibrate');
   settings.append(label, code);
-  if (canCompute) settings.append(tick);
+  if (canCompute) settings.append(data.batch_norms ? tick : Object.assign(make('span', 'quiet', 'No re-calibration'), { title: say('no_batch_norms') }));
 
   const linkHost = make('div');
   if (data.lesson) head.prepend(Object.assign(button('Lesson in five steps', () => turn(1), 'primary'), { id: 'lesson' }));
