@@ -72,7 +72,7 @@ def test_broken_restored_shared_and_asked(name: str, url: str) -> None:
         window.open(f"{url}?spec=1-x2-3.4-6-5.7-8-9&lang=en")  # a state that is computed
         wait_for(window, COMPUTING, within_s=300)
         window.open(f"{url}use-it/?lang=en")
-        wait_for(window, "return document.body.dataset.ready && document.getElementById('own')")
+        wait_for(window, "return Boolean(document.body.dataset.ready && document.getElementById('own'))")
         window.run(UPLOAD)
         wait_for(window, AGREE, within_s=300)
         assert window.run(FIND + "return find('[role=alert]').map((e) => e.innerText)") == []
