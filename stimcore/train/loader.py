@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from stimcore.data.enlarged import EnlargedPixels
 from stimcore.data.images import Dataset
 from stimcore.data.pictures import FilePixels
 from stimcore.methods.base import Method, StepContext
@@ -75,6 +76,7 @@ class Loader(ABC):
     def __init__(self, dataset: Dataset, config: LoaderConfig) -> None:
         self.config = config
         self.side = dataset.image_shape[1]
+        self.enlarges = isinstance(dataset.train.pixels, EnlargedPixels)
         self._normalise = Normalise(dataset.normalisation, config.device)
 
     @abstractmethod
@@ -98,12 +100,15 @@ class Loader(ABC):
     def _augmented_share(self, pixels: Tensor, step: int) -> tuple[Tensor, list[Tensor]]:
         """Return this rank's share of a whole batch `[B, C, H, W]`, shifted and mirrored, and its smaller copies.
 
+        Images that are enlarged are shifted first, in their own pixels, so that a shift covers the same part of the picture.
+
         The draw is made for the whole batch before it is shared, so that an image gets the same shift for any number of ranks.
         """
         if self.config.augmentation == "flip_crop":
             pixels = flip_crop(pixels, generator(self.config.seed, "augment", step))
         share = pixels[self.config.world.share(torch.arange(len(pixels), device=pixels.device))]
-        return share, [resized(share, side) for side in self.config.sides(step)]
+        smaller = [resized(share, side) for side in self.config.sides(step)]
+        return resized(share, self.side) if self.enlarges else share, smaller
 
 
 class InMemoryLoader(Loader):
@@ -116,7 +121,7 @@ class InMemoryLoader(Loader):
 
     def __init__(self, dataset: Dataset, config: LoaderConfig) -> None:
         super().__init__(dataset, config)
-        self.pixels, self.labels = torch.from_numpy(dataset.train.pixels), torch.from_numpy(dataset.train.labels)
+        self.pixels, self.labels = torch.from_numpy(dataset.train.stored), torch.from_numpy(dataset.train.labels)
         if fits(config.device, self.pixels.nbytes):
             self.pixels = self.pixels.to(config.device)
         elif config.device.type == "cuda":

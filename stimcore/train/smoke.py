@@ -123,7 +123,10 @@ def _step(trainer: Trainer, batches: Sequence[torch.Tensor], number: int) -> Non
 
 def _trainer(recipe: Recipe, method: Method, steps: int, images: Images) -> tuple[Trainer, list[torch.Tensor]]:
     """Return a trainer whose first epoch is the smoke run, and the indices of every batch."""
-    shape, num_classes = SHAPES[recipe.dataset.partition("@")[0]]
+    name, _, side = recipe.dataset.partition("@")
+    shape, num_classes = SHAPES[name]
+    if side:
+        shape = (shape[0], int(side), int(side))
     size = recipe.batch_size
     count = min(len(images), steps * size)
     pixels = torch.from_numpy(images.pixels[:count])
