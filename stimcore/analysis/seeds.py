@@ -90,10 +90,10 @@ def measured(network: Network, measure: Callable[[Network], Estimate | None]) ->
     Returns:
         None where no run has it.
     """
-    found = [value for run in runs_of(network) if (value := measure(run)) is not None]
-    if not found:
+    values = [value for run in runs_of(network) if (value := measure(run)) is not None]
+    if not values:
         return None
-    return found[0] if len(found) == 1 else over_seeds([value.value for value in found])
+    return values[0] if len(values) == 1 else over_seeds([value.value for value in values])
 
 
 def compare(

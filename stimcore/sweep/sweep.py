@@ -11,7 +11,7 @@ from stimcore.bundle import hits as hits_file
 from stimcore.bundle import wall as wall_file
 from stimcore.bundle.bundle import AS_TRAINED
 from stimcore.bundle.store import update_bundle
-from stimcore.cpus import usable_cpus
+from stimcore.engine.cpus import usable_cpus
 from stimcore.errors import BundleError
 from stimcore.subnets.spec import Spec
 from stimcore.sweep import parallel
