@@ -235,6 +235,28 @@ def resnet_imagenet(depth: int) -> Recipe:
     )
 
 
+def resnet_imagenet_script(depth: int) -> Recipe:
+    """Return the settings of the authors' public script for ResNets on ImageNet, with its defaults.
+
+    Args:
+        depth: 50 or 101.
+
+    Source: `train.py` and `configs/resnet50_randwidth.yml` of the authors' repository Sunshine-Ye/NIPS22-ST.
+    Differs: images are shuffled and drawn by our seeds, and the network after the last epoch is kept, not the best one.
+    """
+    return dataclasses.replace(
+        resnet_imagenet(depth),
+        name=f"resnet{depth}-imagenet-script",
+        experiment=f"resnet{depth}-imagenet-script",
+        epochs=200,
+        batch_size=512,
+        learning_rate=0.2,
+        warmup_epochs=0.0,
+        augmentation="imagenet_colour",
+        precision="fp32",
+    )
+
+
 def resnet50_imagenet_plus() -> Recipe:
     """Return the recipe for ResNet-50 on ImageNet with two strategies of Stimulative Training++.
 
@@ -264,6 +286,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     **{f"densenet{d}-cifar100": partial(densenet_cifar100, d) for d in (121, 169, 201, 264)},
     **{f"resnet{d}-cifar10-full": partial(cifar_resnet_cifar10, d) for d in (20, 32, 44, 56, 110)},
     **{f"resnet{d}-imagenet": partial(resnet_imagenet, d) for d in (18, 34, 50, 101)},
+    **{f"resnet{d}-imagenet-script": partial(resnet_imagenet_script, d) for d in (50, 101)},
     "resnet50-imagenet-plus": resnet50_imagenet_plus,
 }
 """Name -> function that returns the recipe."""

@@ -20,6 +20,7 @@ from stimcore.methods.base import Method
 from stimcore.methods.table import make
 from stimcore.nets.catalogue import build
 from stimcore.recipes.recipe import Recipe
+from stimcore.train.loader import CROPPED
 from stimcore.train.seeds import generator, layers_seeded
 from stimcore.train.settings import Settings
 from stimcore.train.trainer import Trainer
@@ -152,7 +153,7 @@ def _trainer(recipe: Recipe, method: Method, steps: int, images: Images) -> tupl
         epochs=max(1, math.ceil(steps / steps_per_epoch)),
         watch=(),
         precision="fp32",
-        augmentation="flip_crop" if recipe.augmentation == "imagenet" else recipe.augmentation,
+        augmentation="flip_crop" if recipe.augmentation in CROPPED else recipe.augmentation,
     )
     with layers_seeded(0, "weights"):
         net = build(recipe.network, input_shape=shape, num_classes=num_classes)

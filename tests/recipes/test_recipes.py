@@ -77,6 +77,14 @@ def test_what_is_refused() -> None:
         Recipe.from_dict({key: value for key, value in good.to_dict().items() if key != "epochs"})
 
 
+def test_the_settings_of_the_authors_script() -> None:
+    script = recipe("resnet50-imagenet-script")
+    assert (script.epochs, script.batch_size, script.learning_rate, script.schedule) == (200, 512, 0.2, "cosine")
+    assert (script.warmup_epochs, script.weight_decay, script.momentum, script.nesterov) == (0.0, 1e-4, 0.9, True)
+    assert script.augmentation == "imagenet_colour"
+    assert script.options["stimulative"] == {"weight": 1.0}
+
+
 def test_no_two_recipes_share_their_run_folders() -> None:
     """The default folder is named by experiment, method and seed: two recipes of one experiment would meet there."""
     experiments = [recipe(name).experiment for name in RECIPES]
