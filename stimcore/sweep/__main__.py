@@ -47,6 +47,9 @@ def parser() -> cli.Parser:
         action="store_true",
         help="store the results in the bundle as sweep-KIND.json, with --limit as sample-KIND.json",
     )
+    line.add_argument(
+        "--as-trained", action="store_true", help="keep the batch-norm statistics that training left instead of re-calibrating"
+    )
     line.add_argument("--quiet", action="store_true", help="show no progress bar")
     return line
 
@@ -57,6 +60,11 @@ def main(argv: Sequence[str]) -> int:
     if options.jobs < 1 or (options.limit is not None and options.limit < 1):
         raise UsageError(f"--jobs {options.jobs}, --limit {options.limit}", allowed="1 and more")
     bundle = open_bundle(options.bundle)
+    if options.as_trained and not bundle.has_batch_norms:
+        raise UsageError(
+            f"--as-trained with {bundle.topology.network}, which has no batch norms",
+            todo="Both ways are the same: sweep it without.",
+        )
     specs = _specs(bundle.topology, options.kind, options.limit, options.seed)
     settings = Settings(
         device=options.device,
@@ -64,6 +72,7 @@ def main(argv: Sequence[str]) -> int:
         scheduler=options.scheduler,
         # a bundle on a read-only disk can be swept too, in one go
         journal=options.bundle / f".sweep-{options.kind}.jsonl" if os.access(options.bundle, os.W_OK) else None,
+        recalibrate=not options.as_trained,
     )
     hidden = options.quiet or not sys.stderr.isatty()
     with tqdm(unit="sub-network", disable=hidden, desc=f"{bundle.method} {options.kind}") as bar:

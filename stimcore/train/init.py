@@ -129,13 +129,13 @@ def initialise(net: StagedNet, weights: Weights) -> InitialWeights:
             f"{weights.name} does not fit {net.topology.network} outside of its head: {shortened(shown)}",
             todo="Give the --network of these weights, and images of its size: --dataset folder:PATH@224 for most on ImageNet.",
         )
-    taken = {key: value for key, value in fitting.items() if key not in new}
-    check_numbers(taken, own, f"{weights.name} does not fit {net.topology.network}")
-    net.module.load_state_dict({**own, **taken})
+    loaded = {key: value for key, value in fitting.items() if key not in new}
+    check_numbers(loaded, own, f"{weights.name} does not fit {net.topology.network}")
+    net.module.load_state_dict({**own, **loaded})
     unused = (*(key for key in renamed.tensors if key not in own), *renamed.outside)
     return InitialWeights(
         source=weights.source,
-        loaded=len(taken),
+        loaded=len(loaded),
         new=tuple(sorted(layer for layer in unfit)),
         kept=tuple(kept),
         unused=tuple(sorted(unused)),

@@ -48,7 +48,7 @@ def _images(net: StagedNet, size: int = 3, seed: int = 0, dtype: torch.dtype = t
     return images, torch.randint(0, net.num_classes, (size,), generator=generator)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("subnets", [1, 2])
 def test_shared_prefix_has_the_gradients_of_two_forwards(
     family: str, seed: int, subnets: int, fresh: Fresh, batch_for: BatchFor
