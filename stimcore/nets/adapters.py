@@ -104,7 +104,8 @@ def adapt(module: nn.Module, *, name: str, input_shape: tuple[int, int, int], nu
     else:
         raise UsageError(
             f"{name} is a {type(module).__name__}, a family without an adapter",
-            allowed=", ".join(sorted({*families, "DenseNet"})),
+            allowed=", ".join(sorted({*families, "DenseNet"}))
+            + (", others with stem, stages and head" if families is TIMM else ""),
             todo="Wrap it with stimcore.nets.own.staged: docs/networks.md, 'Your own network'.",
         )
     parts = adapter(module)
