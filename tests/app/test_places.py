@@ -31,7 +31,7 @@ def test_on_paper_everything_is_black_on_white_and_no_control_is_left(browser: B
 def test_behind_a_path(browser: Browser, tmp_path: Path) -> None:
     with dashboard(tmp_path / "log", STREAMLIT_SERVER_BASE_URL_PATH="school/class") as running:
         with tab(browser, running.url) as page:
-            page.goto(f"{running.url}/school/class/?spec={FULL}")
+            page.goto(f"{running.url}/?spec={FULL}")
             done(page)
             block(page, 5).click()
             expect(page).to_have_url(re.compile(r"/school/class/\?.*spec=1-2-3\.4-x5"))
