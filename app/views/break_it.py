@@ -73,12 +73,13 @@ def sentence(topology: Topology, shown: arrangement.Arrangement) -> DeltaGenerat
     return place
 
 
-def settings(opening: str, classroom: bool) -> tuple[str, bool]:
+def settings(opening: str, classroom: bool, *, batch_norms: bool) -> tuple[str, bool]:
     """Draw the fields under the answers; return the text of the arrangement and whether batch norms are re-calibrated.
 
     Args:
         opening: What is shown while the address has no spec.
         classroom: Only the code is drawn: a projector needs no settings.
+        batch_norms: Whether a network that is shown has batch norms. Without any there is nothing to re-calibrate.
     """
     say = words().say
     with st.container(horizontal=True, vertical_alignment="bottom", key="settings", gap="medium"):
@@ -99,6 +100,9 @@ def settings(opening: str, classroom: bool) -> tuple[str, bool]:
             bind="query-params",
             help=say("guess.first_help"),
         )
+        if not batch_norms:
+            st.caption(say("break_it.no_recalibration"), help=say("break_it.no_recalibration_help"))
+            return text, True
         recalibrate = st.toggle(
             say("break_it.recalibrate"),
             value=True,
@@ -159,7 +163,9 @@ def page() -> None:
     top = st.container(key="top")
     with st.container(key="body", horizontal=True):
         answer_slot = st.container(key="answers")
-        text, recalibrate = settings(story(here.experiment, topology), here.classroom)
+        text, recalibrate = settings(
+            story(here.experiment, topology), here.classroom, batch_norms=any(m.batch_norms for m in here.methods)
+        )
         side_slot = st.container(key="side")
     shown, reason = arrangement.read_or_full(topology, text)
     is_covered = covered(here, shown)

@@ -113,6 +113,7 @@ def states_of(published: Published, *, walls: str, computed: str, images: int) -
         "diagram": _diagram(topology),
         "first_blocks": list(first_blocks(topology)),
         "opening": str(published.opening),
+        "batch_norms": any(bundle.has_batch_norms for bundle in published.bundles.values()),
         "presets": [_edit(edit) for edit in presets.edits],
         "lesson": _lesson(published),
         "compared": [network.name for network in published.compared],

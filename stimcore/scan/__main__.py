@@ -10,7 +10,8 @@ from stimcore import cli, files
 from stimcore.analysis.scan import EDIT_KINDS, Scan
 from stimcore.errors import UsageError
 from stimcore.scan.measure import scan_bundle
-from stimcore.scan.source import ScanSource, bundle_of
+from stimcore.scan.opening import bundle_of
+from stimcore.scan.source import ScanSource
 from stimcore.scan.table import lines
 
 JOURNAL, RESULT, FIGURE = "journal.jsonl", "scan.json", "scan.html"

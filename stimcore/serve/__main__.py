@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stimcore import cli
-from stimcore.cpus import usable_cpus
+from stimcore.engine.cpus import usable_cpus
 from stimcore.errors import StimcoreError, Unavailable, UsageError
 from stimcore.serve import logs
 from stimcore.serve.http.addresses import parse_networks

@@ -31,7 +31,7 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
   let job = null, draws = {}, edits = 0; // the running job: { counts: method -> report, stopped, problem }
 
   const text = () => asked().get('spec') || data.opening;
-  const recalibrate = () => flag('recalibrate', true);
+  const recalibrate = () => !data.batch_norms || flag('recalibrate', true);
   const shownNow = () => {
     try { return { shown: arrangement.read(topology, text()), problem: '' }; }
     catch (error) { return { shown: arrangement.full(topology), problem: say('break_it.showing_full', { reason: error.message }) }; }
@@ -73,7 +73,8 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
     first.title = say('guess.first_help');
     settings.append(first);
   }
-  if (canCompute) settings.append(tick);
+  const none = () => Object.assign(make('span', 'quiet', say('break_it.no_recalibration')), { title: say('break_it.no_recalibration_help') });
+  if (canCompute) settings.append(data.batch_norms ? tick : none());
 
   const linkHost = make('div');
   if (data.lesson) head.prepend(Object.assign(button(say('lesson.button'), () => turn(1), 'primary'), { id: 'lesson' }));
