@@ -78,10 +78,10 @@ def find_script() -> Path:
     checkout = Path(__file__).resolve().parents[1] / "app" / "main.py"
     if checkout.is_file() and (checkout.parents[1] / "pyproject.toml").is_file():
         return checkout
-    found = find_spec("stimcore_app")
-    if found is None or found.origin is None:
+    module_spec = find_spec("stimcore_app")
+    if module_spec is None or module_spec.origin is None:
         raise Unavailable("this installation has no dashboard", todo="'pip install' of the project's wheel brings it.")
-    return Path(found.origin).with_name("main.py")
+    return Path(module_spec.origin).with_name("main.py")
 
 
 if __name__ == "__main__":

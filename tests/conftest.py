@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import suppress
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 if TYPE_CHECKING:
@@ -101,9 +103,22 @@ def pytest_runtest_call() -> None:
 def small(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
     """Two bundles of a ResNet-20 with random weights: 12 x 12 pixels, 600 training and 400 test images, 5 classes."""
     pytest.importorskip("torch", reason="needs torch, which is not installed")
+    from stimcore.bundle import open_bundle
     from tests.bundles import small_experiment
 
-    return small_experiment(tmp_path_factory.mktemp("small"))
+    mine = tmp_path_factory.mktemp("small")
+    if not IN_WORKER:
+        return small_experiment(mine)
+    # One of the processes that share the tests makes it, and each has a copy that its tests may change. The run folders name
+    # the pictures of the first.
+    first = tmp_path_factory.getbasetemp().parent / "small"
+    with FileLock(first.with_suffix(".lock")):
+        if not (first / "complete").exists():
+            shutil.rmtree(first, ignore_errors=True)
+            small_experiment(first)
+            (first / "complete").touch()
+    shutil.copytree(first, mine, dirs_exist_ok=True)
+    return [open_bundle(mine / "exported" / "small" / method) for method in ("common", "stimulative")]
 
 
 @pytest.fixture(scope="session")

@@ -216,9 +216,11 @@ class LambdaAblation:
 
 
 def lambda_ablation(networks: Sequence[TrainedNetwork]) -> LambdaAblation:
-    """Return the runs over lambda that compare: those with the recipe of common training.
+    """Return the runs over lambda that compare: those with the recipe of common training that differ in lambda alone.
 
-    Where common training is missing, they are the largest group of runs with one recipe.
+    Where common training is missing, they are the largest group of runs with one recipe. Of runs with other options, such as
+    another sample space, those belong to it that have the options of the run that stands for stimulative training; where none
+    does, the largest group with equal options.
 
     Example:
         >>> from stimcore.subnets.spec import Spec
@@ -232,13 +234,20 @@ def lambda_ablation(networks: Sequence[TrainedNetwork]) -> LambdaAblation:
     runs = [network for network in networks if network.lambda_weight and not network.twin]
     common = find_method(networks, "common")
     groups = [[run for run in runs if _same_recipe(run, other)] for other in ([common] if common is not None else runs)]
-    chosen = max(groups, key=len, default=[])
+    with_recipe = max(groups, key=len, default=[])
+    first = find_method(with_recipe, "stimulative")
+    alike = [[run for run in with_recipe if _same_but_lambda(run, o)] for o in ([first] if first is not None else with_recipe)]
+    chosen = max(alike, key=len, default=[])
     return LambdaAblation(sorted(((run.lambda_weight or 0.0, run) for run in chosen), key=lambda point: point[0]), common)
 
 
 def _same_recipe(a: TrainedNetwork, b: TrainedNetwork) -> bool:
     # Options belong to the method: lambda is one of them, and common training has none.
     return {**a.recipe, "options": None} == {**b.recipe, "options": None}
+
+
+def _same_but_lambda(a: TrainedNetwork, b: TrainedNetwork) -> bool:
+    return {**a.options, "weight": None} == {**b.options, "weight": None}
 
 
 # --- accuracy against cost ---

@@ -90,35 +90,6 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def shared_results(first: Sweep, second: Sweep) -> list[tuple[Result, Result]]:
-    """Return the pairs of results of every sub-network that is in both sweeps, in the order of the first.
-
-    Example:
-        >>> results = [Result.counted(Spec.from_text(text), images=10, correct=5, lost=0, won=0) for text in ("1", "1-2")]
-        >>> small, large = (Sweep(experiment="", method="common", kind="ordered", provider="", images=10, main=results[-1],
-        ...                       results=part) for part in (results[1:], results))
-        >>> [str(a.spec) for a, _ in shared_results(large, small)]
-        ['1-2']
-    """
-    others = {result.spec: result for result in second.results}
-    return [(result, others[result.spec]) for result in first.results if result.spec in others]
-
-
-def count_improved(first: Sweep, second: Sweep) -> tuple[int, int]:
-    """Return how many sub-networks are at least as accurate in the first sweep as in the second, and how many both hold.
-
-    Example:
-        >>> results = [Result.counted(Spec.from_text("1"), images=10, correct=n, lost=0, won=0) for n in (6, 5)]
-        >>> better, worse = (Sweep(experiment="", method="common", kind="ordered", provider="", images=10, main=result,
-        ...                        results=[result]) for result in results)
-        >>> count_improved(better, worse), count_improved(worse, better)
-        ((1, 1), (0, 1))
-    """
-    pairs = shared_results(first, second)
-    # Products instead of quotients: counts on different numbers of images compare without rounding.
-    return sum(a.correct * b.images >= b.correct * a.images for a, b in pairs), len(pairs)
-
-
 def ordered_depths(spec: Spec) -> tuple[int, ...]:
     """Return the depths of an ordered spec.
 

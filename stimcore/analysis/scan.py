@@ -56,18 +56,18 @@ def edits(topology: Topology, kinds: Sequence[EditKind] = EDIT_KINDS) -> list[Ed
         ['1 and 2 removed', '2 and 3 removed', '1 and 2 swapped', '1 and 3 swapped', '2 and 3 swapped']
     """
     removable = topology.removable
-    found: list[Edit] = []
+    edits: list[Edit] = []
     if "deletion" in kinds:
-        found += [Edit("deletion", (b,), spec) for b, spec in zip(removable, deletions(topology, 1), strict=True)]
+        edits += [Edit("deletion", (b,), spec) for b, spec in zip(removable, deletions(topology, 1), strict=True)]
     if "pair" in kinds:
         neighbours = [(b, b + 1) for b in removable if b + 1 in removable]
-        found += [Edit("pair", pair, without(topology, pair)) for pair in neighbours]
+        edits += [Edit("pair", pair, without(topology, pair)) for pair in neighbours]
     if "swap" in kinds and not topology.ordered_only:
         for stage in topology.stages:
             for group in movable_groups(topology, stage):
                 pairs = [(a, b) for i, a in enumerate(group) for b in group[i + 1 :]]
-                found += [Edit("swap", pair, _swapped(topology, *pair)) for pair in pairs]
-    return found
+                edits += [Edit("swap", pair, _swapped(topology, *pair)) for pair in pairs]
+    return edits
 
 
 def _swapped(topology: Topology, first: int, second: int) -> Spec:

@@ -11,8 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stimcore.analysis.estimates import Basis, Estimate, accuracy, difference
-from stimcore.analysis.intervals import mean_std, paired_drop, student_t
+from stimcore.analysis.intervals import Z95, mean_std, paired_drop, student_t
 from stimcore.analysis.loafing import Overall, overall
 from stimcore.analysis.networks import IMPORTED, TrainedNetwork, main_result
 from stimcore.analysis.result import Result
@@ -87,10 +90,10 @@ def measured(network: Network, measure: Callable[[Network], Estimate | None]) ->
     Returns:
         None where no run has it.
     """
-    found = [value for run in runs_of(network) if (value := measure(run)) is not None]
-    if not found:
+    values = [value for run in runs_of(network) if (value := measure(run)) is not None]
+    if not values:
         return None
-    return found[0] if len(found) == 1 else over_seeds([value.value for value in found])
+    return values[0] if len(values) == 1 else over_seeds([value.value for value in values])
 
 
 def compare(
@@ -129,6 +132,51 @@ def compare(
         return difference(a, b)
     gap = paired_drop(int((own & ~other).sum()), int((other & ~own).sum()), len(own))
     return Estimate(gap.drop_pct, *gap.interval_pct, Basis.PAIRED)
+
+
+def compare_all_ordered(first: TrainedNetwork, second: TrainedNetwork) -> Estimate | None:
+    """Return the mean accuracy over all ordered sub-networks of one network minus that of another one, in points.
+
+    The interval is the best that the stored results allow, in the order of `compare`. Paired over images, an image counts with
+    the difference of the shares of sub-networks that classify it correctly.
+
+    Args:
+        first: The network with its repeats.
+        second: The other one.
+
+    Returns:
+        None where one of them was not swept.
+    """
+    firsts, seconds = (
+        {run.seed: overall(run.sweeps["ordered"]).mean for run in runs_of(network) if "ordered" in run.sweeps}
+        for network in (first, second)
+    )
+    shared = sorted(firsts.keys() & seconds.keys())
+    if len(shared) > 1:
+        return over_seeds([firsts[seed].value - seconds[seed].value for seed in shared])
+    if len(firsts) > 1 and len(seconds) > 1:
+        return _welch([mean.value for mean in firsts.values()], [mean.value for mean in seconds.values()])
+    if "ordered" not in first.sweeps or "ordered" not in second.sweeps:
+        return None
+    own, other = _share_of_hits(first), _share_of_hits(second)
+    if own is None or other is None or len(own) != len(other):
+        a, b = firsts[first.seed], seconds[second.seed]
+        value = a.value - b.value
+        half = math.hypot((a.high - a.low) / 2, (b.high - b.low) / 2)
+        return Estimate(value, value - half, value + half, Basis.INDEPENDENT)
+    gaps = 100 * (own - other)
+    value, half = float(gaps.mean()), Z95 * float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
+    return Estimate(value, value - half, value + half, Basis.PAIRED)
+
+
+def _share_of_hits(network: TrainedNetwork) -> NDArray[np.float64] | None:
+    """Return for every image the share of ordered sub-networks that classify it correctly; None where hits are missing."""
+    rows = [network.hits(result.spec) for result in network.sweeps["ordered"].results]
+    known = [row for row in rows if row is not None]
+    if len(known) < len(rows) or not rows:
+        return None
+    share: NDArray[np.float64] = np.mean(known, axis=0)
+    return share
 
 
 def _pct(result: Result) -> float:

@@ -16,6 +16,8 @@ BENCHES: Mapping[str, str] = {
     "export": "Bytes of all ordered sub-networks: with one shared file of weights, and as stand-alone files.",
     "serve": "Inference through HTTP beside onnxruntime called directly and a bare server: one image, 32 images, 8 clients.",
     "help": "What --help of every command costs, in processor time and memory.",
+    "page": "Dashboard and published page in Chromium, beside an empty Streamlit page; 30 visitors, and a lecture of 120.",
+    "smoke": "Do recipes learn? 200 steps of each recipe with each method on real images, cross entropy against guessing.",
     "gpu": "Everything that is promised for a GPU, in one run: correctness first, then figures.",
 }
 """Module with `Settings` and `run(settings) -> report` -> what it measures; `arguments.py` has its options.

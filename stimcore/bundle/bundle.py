@@ -27,6 +27,8 @@ from stimcore.subnets.topology import Topology
 STATISTICS, WEIGHTS, TRAINING, LATENCY = "statistics.npz", "weights.bin", "training.jsonl", "latency.json"
 NETWORK_FILES = (STATISTICS, WEIGHTS)
 """Files that all networks of a bundle are made of."""
+AS_TRAINED = "-as-trained"
+"""Ends the family's name in a sweep whose networks keep the batch-norm statistics that training left."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -185,7 +185,7 @@ class _Walk:
 
     def pictures(self, folder: Path) -> list[Path]:
         """Return the picture files in a folder and in the folders inside."""
-        found: list[Path] = []
+        pictures: list[Path] = []
         waiting = [folder]
         while waiting:
             folders, files = self.entries(waiting.pop())
@@ -195,8 +195,8 @@ class _Walk:
                 else:
                     waiting.append(inner)
             for path in files:
-                (found if is_picture(path) else self.unread).append(path)
-        return found
+                (pictures if is_picture(path) else self.unread).append(path)
+        return pictures
 
 
 def _ignored_kind(path: Path) -> str | None:
@@ -232,28 +232,28 @@ def _parts(root: Path, folders: Sequence[Path], walk: _Walk) -> tuple[Path | Non
     Raises:
         DataMissing: A part is there twice, or there are test pictures and no training pictures.
     """
-    found = {part: [folder for folder in folders if _part_of(folder) == part] for part in PARTS}
+    by_part = {part: [folder for folder in folders if _part_of(folder) == part] for part in PARTS}
     others = [folder for folder in folders if _part_of(folder) is None]
-    if found["train"] and not (found["test"] or found["val"]) and others:
+    if by_part["train"] and not (by_part["test"] or by_part["val"]) and others:
         return None, None  # a class that is called train, among others
-    if not found["train"]:
+    if not by_part["train"]:
         if others or not folders:
             return None, None
         names = ", ".join(folder.name for folder in folders)
         raise DataMissing(f"{root} has {names} and no folder of training pictures", allowed=f"{root / 'train'} beside it")
-    test = found["test"] or found["val"]
-    for same in (found["train"], test):
+    test = by_part["test"] or by_part["val"]
+    for same in (by_part["train"], test):
         if len(same) > 1:
             raise DataMissing(
                 f"{root} has {' and '.join(folder.name for folder in same)}, which stand for the same part",
                 todo="Keep one of them.",
             )
-    if found["test"] and found["val"]:
-        names = ", ".join(f"{folder.name}/" for folder in found["val"])
-        walk.notes.append(f"{names} is not read: {found['test'][0].name}/ holds the test pictures")
+    if by_part["test"] and by_part["val"]:
+        names = ", ".join(f"{folder.name}/" for folder in by_part["val"])
+        walk.notes.append(f"{names} is not read: {by_part['test'][0].name}/ holds the test pictures")
     if others:
-        walk.notes.append(f"not read, folders beside {found['train'][0].name}/: {named(others, root)}")
-    train = found["train"][0]
+        walk.notes.append(f"not read, folders beside {by_part['train'][0].name}/: {named(others, root)}")
+    train = by_part["train"][0]
     walk.claim(train)
     if test and walk.claim(test[0]) is not None:
         raise DataMissing(f"{train.name} and {test[0].name} in {root} are the same folder", todo="Keep test pictures apart.")

@@ -73,10 +73,10 @@ def survey(paths: Sequence[Path], check: Preprocessing | None = None) -> Survey:
             return why_unreadable(reason)
         return header
 
-    found = dict(zip(paths, in_threads(look, paths), strict=True))
+    headers_or_reasons = dict(zip(paths, in_threads(look, paths), strict=True))
     return Survey(
-        headers={path: header for path, header in found.items() if isinstance(header, Header)},
-        broken={path: reason for path, reason in found.items() if isinstance(reason, str)},
+        headers={path: header for path, header in headers_or_reasons.items() if isinstance(header, Header)},
+        broken={path: reason for path, reason in headers_or_reasons.items() if isinstance(reason, str)},
     )
 
 

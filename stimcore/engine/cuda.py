@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from stimcore.cpus import session_threads
+from stimcore.engine.cpus import session_threads
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 NO_GPU = "no NVIDIA GPU was found on this machine"

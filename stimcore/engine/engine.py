@@ -17,10 +17,10 @@ import onnxruntime as ort
 from onnx import numpy_helper
 
 from stimcore.bundle import Bundle, Experiment
-from stimcore.cpus import usable_cpus
 from stimcore.data.images import calibration_batches
 from stimcore.engine.cache import LRUCache
 from stimcore.engine.calibrator import CalibrationImages, Calibrator
+from stimcore.engine.cpus import usable_cpus
 from stimcore.engine.cuda import CPU, GpuMemoryFull, GpuUnusable, free_bytes
 from stimcore.engine.executor import Stopped
 from stimcore.engine.graph.external import load_model

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from stimcore.cpus import session_threads
+from stimcore.engine.cpus import session_threads
 from stimcore.engine.cuda import CPU, CUDA, NO_GPU, GpuMemoryFull, GpuUnusable, is_memory_full, why_no_cuda
 from stimcore.errors import UsageError
 

@@ -1,91 +1,64 @@
-"""The experiments as literal lists of commands, and how they are run.
+"""The experiments as literal lists of commands."""
 
-Every step names the file that it writes, so that a run that was stopped continues at the first step whose file is missing; a
-training step continues at its last finished epoch.
-"""
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-import shlex
-import subprocess
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
+from stimcore.bundle.bundle import AS_TRAINED
 from stimcore.errors import UsageError
+from stimcore.experiments.commands import IMAGES, RUNS, WEIGHTS, Command, ExperimentPlan
 
-IMAGES, WEIGHTS = "{dataset}", "{weights}"
-"""Placeholders in a step for the data set's name and for the folder of pre-trained weights."""
-UNPACKED, LAST_IMAGE = "runs/data/cifar10-jpeg", "test/truck/0999.jpg"
-"""Folder that the archive of images is unpacked into, and the last image of the archive."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command of an experiment.
-
-    Attributes:
-        words: Module and arguments that follow `python -m`.
-        output: The file that it writes last, relative to the project's folder.
-    """
-
-    words: tuple[str, ...]
-    output: str
-
-    def __str__(self) -> str:
-        """Return the command as it is typed."""
-        return f"python -m {shlex.join(self.words)}"
+SIX_METHODS = (
+    "common",
+    "stimulative",
+    "layer_supervision",
+    "stage_supervision",
+    "self_distillation",
+    "stochastic_depth",
+)
+SEEDS = (0, 1, 2)
+"""Seeds of the experiments whose differences are judged over seeds."""
+EXPORT_OPTIONS: tuple[str, ...] = ("--check", "all")
+"""Options of every export of the catalogue."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentPlan:
-    """The commands that make a folder under `exported/`.
+class PlannedRun:
+    """One training, its bundle, and the families that are swept.
 
     Attributes:
-        name: Name of the folder.
-        about: What it is for.
-        commands: In the order in which they run.
-        committed: Whether the folder is part of the project; otherwise it is built on the user's machine.
-    """
-
-    name: str
-    about: str
-    commands: tuple[Command, ...]
-    committed: bool = True
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The placeholders that must be filled before it runs."""
-        words = [word for command in self.commands for word in command.words]
-        return tuple(place for place in (IMAGES, WEIGHTS) if any(place in word for word in words))
-
-
-def _network(
-    experiment: str,
-    recipe: str,
-    method: str,
-    *,
-    name: str | None = None,
-    train: Sequence[str] = (),
-    subnets: Sequence[str] = ("ordered",),
-    sweeps: Sequence[str] = ("ordered", "delete", "permute"),
-) -> tuple[Command, ...]:
-    """Return the commands that train, export and sweep one network.
-
-    Args:
         experiment: Folder of the experiment.
         recipe: Recipe of the training.
         method: Training method.
-        name: Folder of the bundle; the method's name when None.
+        name: Name of the run without its seed; the method's name when empty.
+        seed: Seed of the run.
         train: Further options of the training.
         subnets: What `stimcore.export --subnets` lists.
         sweeps: Families to sweep.
     """
-    name = name or method
-    run = f"runs/{experiment}/{name}-0"
-    words = ("stimcore.train", recipe, "--method", method, *train, "--run-dir", run, "--resume")
-    # A training counts as done with the bundle that is made from it: run folders are not part of the project.
-    training = Command(words, f"exported/{experiment}/{name}/manifest.json")
-    return (training, *_bundle(experiment, name, run, subnets=subnets, sweeps=sweeps))
+
+    experiment: str
+    recipe: str
+    method: str = "stimulative"
+    name: str = ""
+    seed: int = 0
+    train: tuple[str, ...] = ()
+    subnets: tuple[str, ...] = ("ordered",)
+    sweeps: tuple[str, ...] = ("ordered", "delete", "permute")
+
+    def commands(self) -> tuple[Command, ...]:
+        """Return the commands that train, export and sweep it."""
+        name = self.name or self.method
+        run = f"{RUNS}/{self.experiment}/{name}-{self.seed}"
+        named = () if name == self.method else ("--name", name)
+        seeded = ("--seed", str(self.seed)) if self.seed else ()
+        options = ("--method", self.method, *self.train, *seeded, *named, "--run-dir", run, "--resume")
+        bundle = name if self.seed == 0 else f"{name}-seed{self.seed}"
+        # A training counts as done with the bundle that is made from it: run folders are not part of the project.
+        training = Command(("stimcore.train", self.recipe, *options), f"exported/{self.experiment}/{bundle}/manifest.json", run)
+        # Pages show the first seed alone, so that its times are the ones that are needed.
+        timed = ("--latency",) if self.seed == 0 else ()
+        return (training, *_bundle(self.experiment, bundle, run, export=timed, subnets=self.subnets, sweeps=self.sweeps))
 
 
 def _bundle(
@@ -93,7 +66,7 @@ def _bundle(
     name: str,
     run: str,
     *,
-    export: Sequence[str] = (),
+    export: Sequence[str] = ("--latency",),
     subnets: Sequence[str] = ("ordered",),
     sweeps: Sequence[str] = ("ordered",),
 ) -> tuple[Command, ...]:
@@ -108,83 +81,130 @@ def _bundle(
         sweeps: Families to sweep.
     """
     bundle = f"exported/{experiment}/{name}"
-    options = ("--out", f"exported/{experiment}", "--name", name, *export, "--subnets", *subnets, "--latency", "--check", "all")
+    options = ("--out", f"exported/{experiment}", "--name", name, *export, *EXPORT_OPTIONS, "--subnets", *subnets)
     return (
-        Command(("stimcore.export", run, *options), f"{bundle}/manifest.json"),
-        *(Command(("stimcore.sweep", bundle, "--kind", kind, "--store"), f"{bundle}/sweep-{kind}.json") for kind in sweeps),
+        Command(("stimcore.export", run, *options), f"{bundle}/manifest.json", run),
+        *(
+            Command(("stimcore.sweep", bundle, *_family(kind), "--store"), f"{bundle}/sweep-{kind}.json", run)
+            for kind in sweeps
+        ),
     )
 
 
-def _twin(experiment: str, recipe: str, spec: str, *, subnets: Sequence[str] = ("ordered",)) -> tuple[Command, ...]:
-    """Return the commands for a sub-network that is trained alone, by common training, and for its ordered sub-networks."""
-    return _network(
-        experiment, recipe, "common", name=f"twin-{spec}", train=("--spec", spec), subnets=subnets, sweeps=("ordered",)
+def _family(kind: str) -> tuple[str, ...]:
+    """Return the options that sweep a family; one that ends with `AS_TRAINED` is swept without re-calibration."""
+    family = kind.removesuffix(AS_TRAINED)
+    return ("--kind", family) if family == kind else ("--kind", family, "--as-trained")
+
+
+def _both_methods(experiment: str, recipe: str, **changes: Any) -> tuple[Command, ...]:
+    """Return the commands for common and stimulative training with one recipe."""
+    runs = [PlannedRun(experiment=experiment, recipe=recipe, method=method, **changes) for method in ("common", "stimulative")]
+    return tuple(command for run in runs for command in run.commands())
+
+
+def _with_seeds(runs: Sequence[PlannedRun], repeated: Mapping[str, tuple[str, ...]]) -> Iterator[Command]:
+    """Yield the commands of runs with seed 0, and then those of their repeats, one seed after the other.
+
+    Args:
+        runs: The runs with seed 0.
+        repeated: Name of a run -> the families that its repeats are swept over. A repeat lists its main network only: sweeps
+            and hits hold all that is compared over seeds.
+    """
+    for run in runs:
+        yield from run.commands()
+    for seed in SEEDS[1:]:
+        for run in runs:
+            sweeps = repeated.get(run.name or run.method)
+            if sweeps is not None:
+                yield from replace(run, seed=seed, subnets=("main",), sweeps=sweeps).commands()
+
+
+def _twin(experiment: str, recipe: str, spec: str, **changes: Any) -> PlannedRun:
+    """Return a sub-network that is trained alone, by common training, and swept over its ordered sub-networks."""
+    values = {"subnets": ("main",), "sweeps": ("ordered",), **changes}
+    return PlannedRun(
+        experiment=experiment, recipe=recipe, method="common", name=f"twin-{spec}", train=("--spec", spec), **values
     )
 
 
-SIX_METHODS = (
-    "common",
-    "stimulative",
-    "layer_supervision",
-    "stage_supervision",
-    "self_distillation",
-    "stochastic_depth",
+RESNET20 = PlannedRun(experiment="resnet20-fashion", recipe="resnet20-fashion")
+FAN = ("main", "d1-1-1", "d2-2-2", "d1-2-3", "d3-2-1", "d2-3-2")
+"""Listed sub-networks of ResNet-20 where not all 27 are: those that the recipe watches."""
+FURTHER_EPOCHS = "78"
+"""Epochs of common training that take the processor time of 60 epochs of stimulative training. Measured at seed 0 on two cores
+of an Intel Xeon: an epoch took 14.9 s with common and 19.3 s with stimulative training (medians over 60 epochs)."""
+
+BOTH_WAYS = (*PlannedRun.sweeps, f"ordered{AS_TRAINED}")
+"""All families, and the ordered sub-networks without re-calibration, too."""
+
+METHOD_RUNS = tuple(
+    replace(RESNET20, sweeps=BOTH_WAYS, method=method, subnets=("ordered",) if method in SIX_METHODS[:2] else FAN)
+    for method in SIX_METHODS
+)
+TWIN_RUNS = tuple(_twin("resnet20-fashion", "resnet20-fashion", spec) for spec in ("d1-1-1", "d2-2-2"))
+CONTROL = replace(RESNET20, subnets=("main",), sweeps=("ordered", "delete"))
+CONTROL_RUNS = (
+    replace(CONTROL, name="stimulative-deletions", train=("--option", "sample=deletions")),
+    replace(CONTROL, name="stimulative-labels", train=("--option", "target=labels")),
+    replace(CONTROL, name="stimulative-sandwich", train=("--option", "sandwich=true")),
+    replace(CONTROL, name="stochastic_depth-0.5", method="stochastic_depth", train=("--option", "last_survival=0.5")),
+    replace(CONTROL, name=f"common-epochs{FURTHER_EPOCHS}", method="common", train=("--epochs", FURTHER_EPOCHS)),
+)
+LAMBDA_RUNS = tuple(
+    replace(RESNET20, name=f"stimulative-lambda{w}", train=("--lambda", w), subnets=("main",), sweeps=("ordered",))
+    for w in ("0.5", "5", "10")
 )
 
 RESNET20_FASHION = ExperimentPlan(
     name="resnet20-fashion",
-    about="all six methods of Table r3, Figs r1, r2, r4 to r8, and the twins ResNet-8 and ResNet-14",
-    commands=(
-        *(command for method in SIX_METHODS for command in _network("resnet20-fashion", "resnet20-fashion", method)),
-        *_twin("resnet20-fashion", "resnet20-fashion", "d1-1-1"),
-        *_twin("resnet20-fashion", "resnet20-fashion", "d2-2-2"),
+    about="Table r3, Figs r1 to r8 and fair controls, three seeds each; twins ResNet-8 and ResNet-14",
+    commands=tuple(
+        _with_seeds(
+            (*METHOD_RUNS, *TWIN_RUNS, *CONTROL_RUNS, *LAMBDA_RUNS),
+            {
+                "common": ("ordered", "delete", f"ordered{AS_TRAINED}"),
+                "stimulative": ("ordered", "delete", f"ordered{AS_TRAINED}"),
+                "stimulative-deletions": ("ordered", "delete"),
+                **{method: ("ordered",) for method in SIX_METHODS[2:]},
+                **{run.name: ("ordered",) for run in (*TWIN_RUNS, *CONTROL_RUNS[1:], *LAMBDA_RUNS)},
+            },
+        )
     ),
 )
 
-RESNET20_FASHION_LAMBDA = ExperimentPlan(
-    name="resnet20-fashion-lambda",
-    about="short runs over lambda, Fig. r3",
-    commands=(
-        *_network("resnet20-fashion-lambda", "resnet20-fashion-lambda", "common", subnets=("main",), sweeps=("ordered",)),
-        *(
-            command
-            for weight in ("0.5", "1", "5", "10")
-            for command in _network(
-                "resnet20-fashion-lambda",
-                "resnet20-fashion-lambda",
-                "stimulative",
-                name=f"stimulative-lambda{weight}",
-                train=("--lambda", weight),
-                subnets=("main",),
-                sweeps=("ordered",),
-            )
-        ),
-    ),
-)
+MOBILENETV3 = PlannedRun(experiment="mobilenetv3-fashion", recipe="mobilenetv3-fashion")
+MOBILENETV3_FAN = ("main", "d1-1-1-1-1", "d1-2-2-1-2", "d2-3-2-1-2", "d1-2-4-2-3")
 
 MOBILENETV3_FASHION = ExperimentPlan(
     name="mobilenetv3-fashion",
-    about="the paper's network at half width: 144 ordered sub-networks, 511 deletions, Table r2's 23 permutations",
+    about="the paper's network at half width, three seeds: 144 ordered sub-networks, 511 deletions, Table r2's arrangements",
     commands=tuple(
-        command
-        for method in ("common", "stimulative")
-        for command in _network("mobilenetv3-fashion", "mobilenetv3-fashion", method)
+        _with_seeds(
+            (
+                *(replace(MOBILENETV3, method=method, subnets=MOBILENETV3_FAN, sweeps=BOTH_WAYS) for method in SIX_METHODS[:2]),
+                *(_twin("mobilenetv3-fashion", "mobilenetv3-fashion", spec) for spec in ("d1-1-1-1-1", "d1-2-2-1-2")),
+            ),
+            {"common": ("ordered",), "stimulative": ("ordered",)},
+        )
     ),
+)
+
+DENSENET = PlannedRun(
+    experiment="densenet-loafing",
+    recipe="densenet-fashion",
+    method="common",
+    subnets=("main", "d2-3-6-4", "d2-3-8-8"),
+    sweeps=("ordered",),
 )
 
 DENSENET_LOAFING = ExperimentPlan(
     name="densenet-loafing",
     about="a nested family of three DenseNets, each trained alone: Tables r5 and r6",
     commands=(
-        *_network(
-            "densenet-loafing",
-            "densenet-fashion",
-            "common",
-            subnets=("main", "d2-3-6-4", "d2-3-8-8"),
-            sweeps=("ordered",),
-        ),
-        *_twin("densenet-loafing", "densenet-fashion", "d2-3-6-4", subnets=("main",)),
-        *_twin("densenet-loafing", "densenet-fashion", "d2-3-8-8", subnets=("main", "d2-3-6-4")),
+        *DENSENET.commands(),
+        *_twin("densenet-loafing", "densenet-fashion", "d2-3-6-4").commands(),
+        *_twin("densenet-loafing", "densenet-fashion", "d2-3-8-8", subnets=("main", "d2-3-6-4")).commands(),
     ),
 )
 
@@ -192,49 +212,51 @@ VIT_TINY_FASHION = ExperimentPlan(
     name="vit-tiny-fashion",
     about="a vision transformer with both methods: do transformers loaf?",
     committed=False,
-    commands=tuple(
-        command for method in ("common", "stimulative") for command in _network("vit-tiny-fashion", "vit-tiny-fashion", method)
-    ),
+    commands=_both_methods("vit-tiny-fashion", "vit-tiny-fashion"),
 )
 
 CONVNEXT_MINI_FASHION = ExperimentPlan(
     name="convnext-mini-fashion",
     about="a ConvNeXt, which has no batch norms, with both methods",
     committed=False,
-    commands=tuple(
-        command
-        for method in ("common", "stimulative")
-        for command in _network("convnext-mini-fashion", "convnext-mini-fashion", method)
-    ),
+    commands=_both_methods("convnext-mini-fashion", "convnext-mini-fashion"),
 )
+
+
+def _capacity(network: str, *, methods: Sequence[str] = ("common", "stimulative")) -> ExperimentPlan:
+    """Return the plan that asks whether the main network gains with capacity: common training beside lambda 0.5 and 1."""
+    name = f"{network}-fashion"
+    run = PlannedRun(experiment=name, recipe=name, subnets=("main",), sweeps=("ordered",))
+    half = replace(run, name="stimulative-lambda0.5", train=("--lambda", "0.5"))
+    runs = (*(replace(run, method=method) for method in methods), half)
+    return ExperimentPlan(
+        name=name,
+        about=f"does the main network gain with capacity? {network} with common training, lambda 0.5 and 1",
+        committed=False,
+        commands=tuple(command for each in runs for command in each.commands()),
+    )
+
+
+def _imported(network: str, file: str) -> Command:
+    """Return the command that makes a run folder of pre-trained weights."""
+    run = f"{RUNS}/resnet-family-cifar10/{network}"
+    words = ("--network", network, "--run-dir", run, "--dataset", IMAGES)
+    return Command(("stimcore.convert", f"{WEIGHTS}/{file}", *words), f"{run}/run.json", run)
+
 
 RESNET_FAMILY_CIFAR10 = ExperimentPlan(
     name="resnet-family-cifar10",
     about="pre-trained ResNet-20 inside pre-trained ResNet-32, the setting of Fig. 1 (paper, C.4)",
     committed=False,
     commands=(
-        *(
-            Command(
-                (
-                    "stimcore.convert",
-                    f"{WEIGHTS}/{file}",
-                    "--network",
-                    network,
-                    "--run-dir",
-                    f"runs/resnet-family-cifar10/{network}",
-                    "--dataset",
-                    IMAGES,
-                ),
-                f"runs/resnet-family-cifar10/{network}/run.json",
-            )
-            for network, file in (("resnet32", "resnet32-d509ac18.th"), ("resnet20", "resnet20-12fca82f.th"))
-        ),
-        *_bundle("resnet-family-cifar10", "imported", "runs/resnet-family-cifar10/resnet32", subnets=("main", "d3-3-3")),
+        _imported("resnet32", "resnet32-d509ac18.th"),
+        _imported("resnet20", "resnet20-12fca82f.th"),
+        *_bundle("resnet-family-cifar10", "imported", f"{RUNS}/resnet-family-cifar10/resnet32", subnets=("main", "d3-3-3")),
         *_bundle(
             "resnet-family-cifar10",
             "twin-d3-3-3",
-            "runs/resnet-family-cifar10/resnet20",
-            export=("--as", "d3-3-3"),
+            f"{RUNS}/resnet-family-cifar10/resnet20",
+            export=("--as", "d3-3-3", "--latency"),
             subnets=("main",),
         ),
     ),
@@ -242,12 +264,93 @@ RESNET_FAMILY_CIFAR10 = ExperimentPlan(
 
 RESNET20_CIFAR10 = ExperimentPlan(
     name="resnet20-cifar10",
-    about="ResNet-20 with common and stimulative training on CIFAR-10's images",
+    about="ResNet-20 with common and stimulative training on CIFAR-10's images, three seeds",
     committed=False,
     commands=tuple(
+        _with_seeds(
+            [
+                PlannedRun(experiment="resnet20-cifar10", recipe="resnet20-cifar10", method=method, train=("--dataset", IMAGES))
+                for method in ("common", "stimulative")
+            ],
+            {"common": ("ordered",), "stimulative": ("ordered",)},
+        )
+    ),
+)
+
+PAPER_MOBILENETV3 = PlannedRun(experiment="mobilenetv3-cifar100", recipe="mobilenetv3-cifar100", subnets=("main", "d1-1-1-1-1"))
+"""Its sweeps are those of Figs r1 and r4 to r8: 144 ordered sub-networks, 511 deletions and the arrangements of Table r2."""
+PAPER_PAIRS = ("mobilenetv3-cifar10", "mobilenetv3-cifar100", "resnet50-cifar100")
+"""The three settings of Table r4 and Fig. r2, which are names of recipes and of experiments alike."""
+
+PAPER_TABLE_R3 = ExperimentPlan(
+    name="paper-table-r3",
+    about="the paper's settings: six methods, MobileNetV3, CIFAR-100 (Table r3, Figs r4 to r8; GPU, days)",
+    committed=False,
+    experiments=("mobilenetv3-cifar100",),
+    commands=tuple(command for method in SIX_METHODS for command in replace(PAPER_MOBILENETV3, method=method).commands()),
+)
+
+PAPER_TABLE_R4 = ExperimentPlan(
+    name="paper-table-r4",
+    about="the paper's settings: common and stimulative training in three settings (Table r4, Figs r1, r2; GPU, days)",
+    committed=False,
+    experiments=PAPER_PAIRS,
+    commands=tuple(
+        command for name in PAPER_PAIRS for command in _both_methods(name, name, subnets=("main",), sweeps=("ordered",))
+    ),
+)
+
+DENSENET_DEPTHS = {"densenet121": "d6-12-24-16", "densenet169": "d6-12-32-32", "densenet201": "d6-12-48-32"}
+"""Networks of Table r6 inside the largest one, DenseNet-264, as sub-networks of it."""
+
+PAPER_TABLE_R6 = ExperimentPlan(
+    name="paper-table-r6",
+    about="the paper's settings: DenseNet-121, 169, 201 and 264 on CIFAR-100 (Table r6; GPU, days)",
+    committed=False,
+    experiments=("densenet264-cifar100",),
+    commands=tuple(
         command
-        for method in ("common", "stimulative")
-        for command in _network("resnet20-cifar10", "resnet20-cifar10", method, train=("--dataset", IMAGES))
+        for name, depths, inside in (
+            ("densenet264", "", tuple(DENSENET_DEPTHS.values())),
+            ("densenet201", DENSENET_DEPTHS["densenet201"], tuple(DENSENET_DEPTHS.values())[:2]),
+            ("densenet169", DENSENET_DEPTHS["densenet169"], tuple(DENSENET_DEPTHS.values())[:1]),
+            ("densenet121", DENSENET_DEPTHS["densenet121"], ()),
+        )
+        for command in PlannedRun(
+            experiment="densenet264-cifar100",
+            recipe="densenet264-cifar100",
+            method="common",
+            name=f"twin-{depths}" if depths else "",
+            train=("--spec", depths) if depths else (),
+            subnets=("main", *inside),
+            sweeps=(),  # the manifest holds the accuracies of the listed networks, which are all that the table asks for
+        ).commands()
+    ),
+)
+
+PAPER_FIGURE_R3 = ExperimentPlan(
+    name="paper-figure-r3",
+    about="the paper's settings: lambda in three settings (Fig. r3; GPU, weeks)",
+    committed=False,
+    experiments=PAPER_PAIRS,
+    commands=tuple(
+        command
+        for name in PAPER_PAIRS
+        for command in (
+            *PlannedRun(experiment=name, recipe=name, method="common", subnets=("main",), sweeps=("ordered",)).commands(),
+            *(
+                step
+                for weight in ("0.5", "1", "5", "10")
+                for step in PlannedRun(
+                    experiment=name,
+                    recipe=name,
+                    name=f"stimulative-lambda{weight}",
+                    train=("--lambda", weight),
+                    subnets=("main",),
+                    sweeps=("ordered",),
+                ).commands()
+            ),
+        )
     ),
 )
 
@@ -255,16 +358,24 @@ PLANS: dict[str, ExperimentPlan] = {
     plan.name: plan
     for plan in (
         RESNET20_FASHION,
-        RESNET20_FASHION_LAMBDA,
         MOBILENETV3_FASHION,
         DENSENET_LOAFING,
         VIT_TINY_FASHION,
         CONVNEXT_MINI_FASHION,
+        _capacity("resnet20-w2"),
+        _capacity("resnet44"),
         RESNET_FAMILY_CIFAR10,
         RESNET20_CIFAR10,
+        PAPER_TABLE_R3,
+        PAPER_TABLE_R4,
+        PAPER_TABLE_R6,
+        PAPER_FIGURE_R3,
     )
 }
 """Name -> plan."""
+
+ALIASES = {"resnet20-fashion-lambda": "resnet20-fashion"}
+"""Second names of plans: the runs over lambda (Fig. r3) belong to the experiment whose recipe they share."""
 
 
 def find_plan(name: str) -> ExperimentPlan:
@@ -277,86 +388,7 @@ def find_plan(name: str) -> ExperimentPlan:
         >>> find_plan("densenet-loafing").about
         'a nested family of three DenseNets, each trained alone: Tables r5 and r6'
     """
+    name = ALIASES.get(name, name)
     if name not in PLANS:
         raise UsageError(f"there is no experiment '{name}'", allowed=", ".join(PLANS))
     return PLANS[name]
-
-
-def fill_commands(plan: ExperimentPlan, *, dataset: str | None, weights: Path | None, shared: Path | None) -> list[Command]:
-    """Return the commands of a plan with every placeholder filled.
-
-    Args:
-        plan: The plan.
-        dataset: A name that `stimcore.train --dataset` accepts, in place of `{dataset}`.
-        weights: Folder of pre-trained weights, in place of `{weights}`.
-        shared: Folder with `data/cifar10-jpeg.tar.gz` and `data/pretrained/`: stands for both, and a first command unpacks the
-            images.
-
-    Raises:
-        UsageError: A placeholder stays open, or an option was given that the plan does not use.
-
-    Example:
-        >>> commands = fill_commands(find_plan("resnet20-cifar10"), dataset="folder:images", weights=None, shared=None)
-        >>> commands[0].words[:6]
-        ('stimcore.train', 'resnet20-cifar10', '--method', 'common', '--dataset', 'folder:images')
-    """
-    given = {"--dataset": dataset, "--weights": weights, "--shared": shared}
-    option_of = {IMAGES: "--dataset", WEIGHTS: "--weights"}
-    usable = {option_of[place] for place in plan.needs} | ({"--shared"} if plan.needs else set())
-    if unused := [option for option, value in given.items() if value is not None and option not in usable]:
-        raise UsageError(f"{', '.join(unused)} for {plan.name}", allowed=", ".join(sorted(usable)) or "neither")
-    if shared is not None and dataset is not None:
-        raise UsageError("--shared and --dataset", allowed="one of the two: --shared brings the images")
-    commands: list[Command] = []
-    if shared is not None and IMAGES in plan.needs:
-        archive = shared / "data" / "cifar10-jpeg.tar.gz"
-        commands.append(Command(("tarfile", "--filter", "data", "-e", str(archive), UNPACKED), f"{UNPACKED}/{LAST_IMAGE}"))
-        dataset = f"folder:{UNPACKED}"
-    if shared is not None and weights is None:
-        weights = shared / "data" / "pretrained"
-    values = {IMAGES: dataset, WEIGHTS: weights}
-    if missing := [option_of[place] for place in plan.needs if values[place] is None]:
-        ways = {"--dataset": "--dataset cifar10 (downloaded) or folder:PATH", "--weights": "--weights DIR"}
-        allowed = " and ".join(ways[option_of[place]] for place in plan.needs)
-        raise UsageError(f"{plan.name} needs {' and '.join(missing)}", allowed=f"{allowed}; or --shared DIR")
-    for command in plan.commands:
-        words = tuple(word.replace(IMAGES, str(dataset)).replace(WEIGHTS, str(weights)) for word in command.words)
-        commands.append(Command(words, command.output))
-    return commands
-
-
-def open_commands(commands: Sequence[Command], folder: Path) -> list[Command]:
-    """Return the commands whose file is not in the project's folder yet."""
-    return [command for command in commands if not (folder / command.output).exists()]
-
-
-def report_command(plan: ExperimentPlan) -> Command:
-    """Return the command that follows the last one, every time: all tables and figures as one page.
-
-    Example:
-        >>> print(report_command(find_plan("densenet-loafing")))
-        python -m stimcore.report exported/densenet-loafing --out report
-    """
-    return Command(("stimcore.report", f"exported/{plan.name}", "--out", "report"), f"report/{plan.name}.html")
-
-
-def run_command(command: Command) -> int:
-    """Run one command in the current folder and return its exit code."""
-    return subprocess.run([sys.executable, "-m", *command.words], check=False).returncode
-
-
-def run_open_commands(commands: Sequence[Command]) -> int:
-    """Run the open commands in the current folder, one after the other.
-
-    Returns:
-        The exit code of the first one that fails, else 0.
-    """
-    for number, command in enumerate(commands, 1):
-        if not open_commands([command], Path()):
-            continue
-        print(f"[{number}/{len(commands)}] {command}", flush=True)
-        code = run_command(command)
-        if code:
-            print(f"stopped at step {number} of {len(commands)}; the same command continues there.", file=sys.stderr)
-            return code if code > 0 else 1  # a negative code is the signal that ended the command
-    return 0

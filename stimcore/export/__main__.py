@@ -23,6 +23,7 @@ from stimcore.bundle import Bundle, open_bundle
 from stimcore.errors import UsageError
 from stimcore.export import latency
 from stimcore.export.elastic import write_elastic
+from stimcore.export.exits import write_exits
 from stimcore.export.exporter import OnProgress
 from stimcore.export.int8 import write_int8
 from stimcore.export.request import ExportRequest, prepare
@@ -78,6 +79,8 @@ def main(argv: Sequence[str]) -> int:
             report["int8"] = asdict(row)
         if options.elastic:
             report["elastic"] = write_elastic(open_bundle(exporter.target, verify=False), on_progress).to_dict()
+        if options.exits:
+            report["exits"] = write_exits(exporter.trained, open_bundle(exporter.target, verify=False), on_progress).to_dict()
         if options.triton is not None:
             report["triton"] = [str(path) for path in write_repository(bundle, listed, options.triton)]
         # what was stored just now is only in a bundle that is opened anew
@@ -130,6 +133,7 @@ def _request(options: argparse.Namespace) -> ExportRequest:
         jobs=options.jobs,
         check_images=options.check,
         trust_code=options.trust_code,
+        exits=options.exits,
         graphs=options.exporter,
     )
 

@@ -49,6 +49,11 @@ def parser() -> cli.Parser:
         action="store_true",
         help="also one file of all ordered sub-networks, whose second input chooses the depths",
     )
+    line.add_argument(
+        "--exits",
+        action="store_true",
+        help="also one file of the main network whose further outputs are the heads that training put behind inner blocks",
+    )
     line.add_argument("--triton", type=Path, metavar="DIR", help="also a model repository for Triton")
     line.add_argument("--latency", action="store_true", help="time every listed network here, into latency.json")
     line.add_argument(

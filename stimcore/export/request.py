@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stimcore.cpus import usable_cpus
 from stimcore.data.normalise import Normalisation
 from stimcore.data.subset import stratified
+from stimcore.engine.cpus import usable_cpus
 from stimcore.errors import UsageError
 from stimcore.export.choices import CHECK_IMAGES, GraphExporter
+from stimcore.export.exits import trained_exits
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
 from stimcore.export.networks import CheckPlan
@@ -34,6 +35,7 @@ class ExportRequest:
         check_images: Evaluation images on which every file is compared with torch; all when None.
         trust_code: Whether modules that the run names as its network and its method may be imported.
         graphs: torch's exporter that turns the modules into graphs.
+        exits: Whether the heads that training put behind inner blocks are to be exported.
         max_images: Evaluation images, the same share of every class; all when None.
     """
 
@@ -47,6 +49,7 @@ class ExportRequest:
     check_images: int | None = CHECK_IMAGES
     trust_code: bool = False
     graphs: GraphExporter = "torch.export"
+    exits: bool = False
     max_images: int | None = None
 
 
@@ -66,6 +69,8 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
     """
     trained = open_run(request.run_dir, trust_code=request.trust_code)
     run, topology = trained.run, trained.net.topology
+    if request.exits:
+        trained_exits(trained)  # a run without exits is refused before anything is written
     twin = request.twin or run.spec
     dataset = trained.dataset(request.data_root)
     if request.max_images is not None:

@@ -168,8 +168,8 @@ class StagedNet(nn.Module):
             return self.branch_ends
         blocks = [self.block(number) for number in range(1, self.topology.num_blocks + 1)]
         with self.evaluating():
-            found = residual_branches(self.stem, blocks, self.input_shape, wanted)
-        return self.branch_ends | found
+            branches = residual_branches(self.stem, blocks, self.input_shape, wanted)
+        return self.branch_ends | branches
 
     def axes(self, part: PartName) -> Axes:
         """Return which axes of a part's tensors follow its channels; empty where blocks don't concatenate."""

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from stimcore import cli
-from stimcore.publish.choices import DEFAULT_IMAGES, DEFAULT_TITLE, DEFAULT_WALLS, LANGUAGES, WALLS
+from stimcore.publish.choices import DEFAULT_IMAGES, DEFAULT_LANGUAGE, DEFAULT_TITLE, DEFAULT_WALLS, WALLS
+from stimcore.web.words import LANGUAGES
 
 
 def parser() -> cli.Parser:
@@ -16,8 +17,13 @@ def parser() -> cli.Parser:
     line.add_argument("experiments", nargs="+", metavar="EXPERIMENT", type=Path, help="exported/EXPERIMENT, or exported")
     line.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or an earlier page to replace")
     line.add_argument("--experiment", action="append", metavar="NAME", help="only this one of them; may be given again")
-    line.add_argument("--title", default=DEFAULT_TITLE, help="title of the page (default: %(default)s)")
-    line.add_argument("--lang", default=LANGUAGES[0], choices=LANGUAGES, help="language of the texts (default: %(default)s)")
+    line.add_argument("--title", default=DEFAULT_TITLE, help="title of the page (default: one in the visitor's language)")
+    line.add_argument(
+        "--lang",
+        default=DEFAULT_LANGUAGE,
+        choices=LANGUAGES,
+        help="language of the texts where the address has no ?lang= (default: the first of the visitor's browser)",
+    )
     line.add_argument(
         "--images",
         type=int,

@@ -67,8 +67,8 @@ def runtime_files(archive: Path | None = None) -> Mapping[str, bytes]:
     content = _given(archive) if archive is not None else _cached() or _packed()
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as package:
         members = {name: package.extractfile(f"package/dist/{name}") for name in MEMBERS}
-        found = {name: member.read() for name, member in members.items() if member is not None}
-    return {**found, "LICENSE.txt": LICENSE.encode()}
+        contents = {name: member.read() for name, member in members.items() if member is not None}
+    return {**contents, "LICENSE.txt": LICENSE.encode()}
 
 
 def cache_folder() -> Path:

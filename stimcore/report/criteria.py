@@ -19,19 +19,28 @@ from stimcore.analysis.comparisons import (
     twin_gaps,
 )
 from stimcore.analysis.estimates import Estimate, drop, ratio
-from stimcore.analysis.loafing import Overall, count_improved, overall, shared_results
+from stimcore.analysis.loafing import Overall, overall
 from stimcore.analysis.networks import TrainedNetwork
 from stimcore.analysis.result import Sweep
 from stimcore.analysis.seeds import all_ordered, compare, over_seeds, runs_of
 from stimcore.analysis.seeds import main_accuracy as main_accuracy_of
-from stimcore.analysis.spreads import Spread, deletion_curve, first_blocks_kept, permutation_curve, single_deletions
+from stimcore.analysis.spreads import (
+    Spread,
+    deletion_curve,
+    first_blocks,
+    first_blocks_kept,
+    permutation_curve,
+    single_deletions,
+)
 from stimcore.analysis.training_cost import TrainingCost, memory_ratio, training_cost
 from stimcore.report.results import ExperimentResults, NetworkResults, method_words
+from stimcore.subnets.spec import Spec
 
 NEAR_POINTS = 2.0
 STEADY_FRAC = 0.1
 SMALL_DROP_POINTS = 1.0
 SAME_MEMORY_FRAC = 0.1
+NO_FIRST_BLOCK = "a first block of a stage that can be deleted: without one, later blocks are all blocks"
 MAX_LISTED = 5
 """Sub-networks that a finding lists by name."""
 
@@ -149,16 +158,31 @@ def every_subnet(results: ExperimentResults) -> Finding:
     pair = results.common_and_stimulative("ordered")
     if isinstance(pair, list):
         return missing(*pair)
-    common, stimulative = (network.sweeps["ordered"] for network in pair)
-    improved, num_shared = count_improved(stimulative, common)
+    common, stimulative = (_mean_correct(network) for network in pair)
+    shared = sorted(common.keys() & stimulative.keys())
     worse = [
-        f"{results.topology.short(a.spec)} ({a.accuracy_pct:.2f} against {b.accuracy_pct:.2f})"
-        for a, b in shared_results(stimulative, common)
-        if a.correct < b.correct
+        f"{results.topology.short(spec)} ({_percent(stimulative[spec])} against {_percent(common[spec])})"
+        for spec in shared
+        if stimulative[spec] < common[spec]
     ]
     more = f" and {len(worse) - MAX_LISTED} more" if len(worse) > MAX_LISTED else ""
     exceptions = f"; not: {', '.join(worse[:MAX_LISTED])}{more}" if worse else ""
-    return Finding(f"{improved} of {num_shared} are{exceptions}", improved == num_shared)
+    seeds = min(len(runs_of(network)) for network in pair)
+    over = f" (means over {seeds} seeds)" if seeds > 1 else ""
+    return Finding(f"{len(shared) - len(worse)} of {len(shared)} are{over}{exceptions}", not worse)
+
+
+def _mean_correct(network: NetworkResults) -> dict[Spec, float]:
+    """Return ordered sub-network -> share of images that it classifies correctly, the mean over the seeds that were swept."""
+    shares: dict[Spec, list[float]] = {}
+    for run in runs_of(network):
+        for result in run.sweeps["ordered"].results if "ordered" in run.sweeps else ():
+            shares.setdefault(result.spec, []).append(result.correct / result.images)
+    return {spec: sum(values) / len(values) for spec, values in shares.items()}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
 
 
 def one_block(results: ExperimentResults, *, later: bool = False) -> Finding:
@@ -168,6 +192,8 @@ def one_block(results: ExperimentResults, *, later: bool = False) -> Finding:
         results: The experiment.
         later: Only deletions of blocks that are not the first of their stage.
     """
+    if later and not first_blocks(results.topology):
+        return missing(NO_FIRST_BLOCK)
     pair = results.common_and_stimulative("delete")
     if isinstance(pair, list):
         return missing(*pair)
@@ -206,10 +232,12 @@ def deletion(results: ExperimentResults, *, later: bool = False) -> Finding:
         results: The experiment.
         later: Only networks in which the first block of every stage stays.
     """
+    if later and not first_blocks(results.topology):
+        return missing(NO_FIRST_BLOCK)
     pair = results.common_and_stimulative("delete")
     if isinstance(pair, list):
         return missing(*pair)
-    return _compare_curves([deletion_curve(n.topology, _sweep(n, "delete", later)) for n in pair], "deleted")
+    return _compare_curves([deletion_curve(n.topology, _sweep(n, "delete", later)) for n in pair], "deleted", _first_seed(pair))
 
 
 def permutation(results: ExperimentResults, *, later: bool = False) -> Finding:
@@ -219,17 +247,24 @@ def permutation(results: ExperimentResults, *, later: bool = False) -> Finding:
         results: The experiment.
         later: Only networks in which the first block of every stage stays in its place.
     """
+    if later and not first_blocks(results.topology):
+        return missing(NO_FIRST_BLOCK)
     pair = results.common_and_stimulative("permute")
     if isinstance(pair, list):
         return missing(*pair)
-    return _compare_curves([permutation_curve(_sweep(n, "permute", later)) for n in pair], "operations")
+    return _compare_curves([permutation_curve(_sweep(n, "permute", later)) for n in pair], "operations", _first_seed(pair))
+
+
+def _first_seed(pair: Sequence[NetworkResults]) -> str:
+    """Return which seed a curve is of, where there are several."""
+    return f" (seed {pair[0].seed})" if max(len(runs_of(network)) for network in pair) > 1 else ""
 
 
 def _sweep(network: NetworkResults, kind: str, later: bool) -> Sweep:
     return first_blocks_kept(network.topology, network.sweeps[kind]) if later else network.sweeps[kind]
 
 
-def _compare_curves(curves: Sequence[Sequence[Spread]], unit: str) -> Finding:
+def _compare_curves(curves: Sequence[Sequence[Spread]], unit: str, of_seed: str) -> Finding:
     common, stimulative = ({spread.amount: spread for spread in curve} for curve in curves)
     amounts = sorted(set(common) & set(stimulative))
     if not amounts:
@@ -240,7 +275,7 @@ def _compare_curves(curves: Sequence[Sequence[Spread]], unit: str) -> Finding:
         for amount in amounts
     ]
     return Finding(
-        "median (smallest to largest) drop in points, stimulative against common: " + "; ".join(sentences),
+        f"median (smallest to largest) drop in points, stimulative against common{of_seed}: " + "; ".join(sentences),
         all(stimulative[amount].median < common[amount].median for amount in amounts),
     )
 

@@ -1,4 +1,4 @@
-"""docs/results.md: the claims of every experiment, followed by its tables.
+"""docs/results.md: what every experiment shows, its claims, and its runs beside common training; the report has the rest.
 
 An experiment that is in the file but not on this machine (its images may not be committed) keeps its part as it is.
 """
@@ -6,28 +6,36 @@ An experiment that is in the file but not on this machine (its images may not be
 import re
 from collections.abc import Mapping, Sequence
 
-from stimcore.report.claims import ADDED, CLAIMS, OURS, PAPERS, Claim, measured_claims, unmeasured_sentence
+from stimcore.analysis.estimates import Estimate
+from stimcore.analysis.seeds import compare, compare_all_ordered
+from stimcore.report.claims import ADDED, CLAIMS, OURS, PAPERS, Claim, measured_claims
 from stimcore.report.report import ExperimentReport
+from stimcore.report.results import ExperimentResults
 from stimcore.report.section import MISSING, Section, Table, format_cell
 
 COMMAND = "python -m stimcore.report exported --markdown docs/results.md"
 HEAD = f"""# Results
 
-This page is written by `{COMMAND}` from the bundles in `exported/` and
-their stored sweeps, and a test compares it with them. Change it by running that command, not by hand. The same tables, with the
-figures, as one HTML page with CSV and SVG files: `python -m stimcore.report exported/EXPERIMENT --out report/`.
+Written by `{COMMAND}` from the bundles in `exported/`; a test compares it with them.
+`python -m stimcore.report exported/EXPERIMENT --out report/` writes every table and figure of the paper's appendix beside what
+was measured here, as one HTML page with CSV and SVG files. [experiments.md](experiments.md) describes the runs.
 
-Every accuracy was measured here, on all test images, after the last epoch, with a 95% interval in brackets; *paper* marks what
-the appendix of Ye et al. (NeurIPS 2022) prints. Networks, data and budgets are far smaller than the paper's. Where a run was
+Every accuracy was measured on all test images after the last epoch, with a 95% interval in brackets; *paper* marks what the
+appendix of Ye et al. (NeurIPS 2022) prints. Networks, data and budgets are far smaller than the paper's. Where a run was
 repeated with other seeds, numbers are means over seeds, and intervals cover the luck of a seed; with one seed they cover the
-choice of test images only. The criteria were fixed before any number was seen, except for those that state otherwise. A verdict
-follows from the measured number; *clearly* means that its whole interval over several seeds confirms it, *one seed* that its
-interval confirms it for the only seed there is, *within noise* that it does not.
+choice of test images only. A verdict follows from the measured number; *clearly* means that its whole interval over several
+seeds confirms it, *one seed* that its interval confirms it for the only seed there is, *within noise* that it does not.
 
 """
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 _VERDICT = re.compile(r"^\| ([^|]+?) \| \*\*([^|]+?)\*\* \|", re.MULTILINE)
 SUMMARY = "Summary"
+IN_SHORT = "In short,"
+_SHORT = re.compile(rf"^{IN_SHORT} (.+)$", re.MULTILINE)
+SECTIONS = ("table-comparison", "table-r5-r6", "gaps", "table-recalibration")
+"""Sections of the report that the file repeats; all others are in the report only."""
+MOST_CHARACTERS = 400
+"""Length of a cell above which it is cut at a word: the report has the whole of it."""
 
 
 def parts(text: str) -> dict[str, str]:
@@ -55,10 +63,14 @@ def render_results(reports: Sequence[ExperimentReport], before: str = "") -> str
 
 
 def _summary(bodies: Mapping[str, str]) -> str:
-    """Return claims down, experiments across; verdicts are read from the parts themselves, so that kept parts are included."""
+    """Return what every experiment shows in a sentence, and below it claims down and experiments across.
+
+    Sentences and verdicts are read from the parts themselves, so that kept parts are included.
+    """
+    sentences = [f"- **{name}**: {match[1]}" for name, body in bodies.items() if (match := _SHORT.search(body))]
     columns = {name: dict(_VERDICT.findall(body)) for name, body in bodies.items()}
     head = ["| claim | criterion | " + " | ".join(columns) + " |", "| --- | --- |" + " --- |" * len(columns)]
-    lines: list[str] = []
+    lines = [*sentences, ""] if sentences else []
     for title, added in ((PAPERS, False), (OURS, True)):
         rows = [
             f"| {name} | {criterion} | " + " | ".join(column.get(name, MISSING) for column in columns.values()) + " |"
@@ -71,32 +83,50 @@ def _summary(bodies: Mapping[str, str]) -> str:
 
 
 def render_experiment(report: ExperimentReport) -> str:
-    """Return the part of one experiment, without its heading."""
+    """Return the part of one experiment, without its heading: a sentence, its claims, and the runs beside common training."""
     results = report.results
-    lines = [
-        f"{_escape(results.topology.network)} on {_escape(results.dataset)}, {results.images:,} test images.",
-    ]
+    lines = [f"{_escape(results.topology.network)} on {_escape(results.dataset)}, {results.images:,} test images."]
+    if sentence := _in_short(results):
+        lines += ["", f"{IN_SHORT} {sentence}"]
     for title, added in ((PAPERS, False), (OURS, True)):
         if rows := [_claim_row(claim) for claim in measured_claims(report.claims, added=added)]:
             lines += ["", f"**{title}**", "", "| claim | verdict | measured here | paper |", "| --- | --- | --- | --- |", *rows]
-    if sentence := unmeasured_sentence(report.claims):
-        lines += ["", sentence]
     for section in report.sections:
-        if section.name != "claims":
+        if section.name in SECTIONS:
             lines += _section_lines(section)
     return "\n".join(lines)
 
 
+def _in_short(results: ExperimentResults) -> str:
+    """Return what stimulative training changes in one sentence; empty where it or common training is missing."""
+    pair = results.common_and_stimulative("ordered")
+    if isinstance(pair, list):
+        return ""
+    common, stimulative = pair
+    main, mean = compare(stimulative, common), compare_all_ordered(stimulative, common)
+    if main is None or mean is None:
+        return ""
+    return (
+        f"stimulative minus common training: main network {_points(main)}, mean of all ordered sub-networks {_points(mean)} "
+        f"({', '.join(dict.fromkeys((main.basis_words, mean.basis_words)))})."
+    )
+
+
+def _points(value: Estimate) -> str:
+    return f"{value.value:+.2f} points [{value.low:.2f}, {value.high:.2f}]"
+
+
 def _claim_row(claim: Claim) -> str:
-    return f"| {claim.name} | **{claim.full_verdict}** | {_escape(claim.finding.measured)} | {_escape(claim.printed)} |"
+    return (
+        f"| {claim.name} | **{claim.full_verdict}** | {_escape(shortened(claim.finding.measured))} | {_escape(claim.printed)} |"
+    )
 
 
 def _section_lines(section: Section) -> list[str]:
     tables = [table for table in section.tables if table.shown and not table.name.startswith("paper-")]
-    if not tables and not section.gaps:
+    if not tables:
         return []
     lines = ["", f"### {section.title}"]
-    lines += [f"\n*{_escape(gap)}*" for gap in section.gaps]
     for table in tables:
         lines += ["", f"{_escape(table.caption)}:", "", *_table_lines(table)]
     return lines
@@ -109,6 +139,19 @@ def _table_lines(table: Table) -> list[str]:
         "|" + " --- |" * len(table.columns),
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
+
+
+def shortened(text: str) -> str:
+    """Return a text of at most `MOST_CHARACTERS`; what is longer ends at a semicolon or a word, with dots.
+
+    Example:
+        >>> shortened("one block: 3; " * 40)[-17:]
+        'one block: 3; ...'
+    """
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    start = text[:MOST_CHARACTERS]
+    return start[: max(start.rfind("; ") + 2, start.rfind(" ") + 1 if "; " not in start else 0)] + "..."
 
 
 def _escape(text: str) -> str:

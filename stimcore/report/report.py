@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from stimcore.report.body_section import body_sections
 from stimcore.report.bound_section import bound_section
 from stimcore.report.claims import Claim, claims_section, judge_claims
+from stimcore.report.comparison_section import comparison_section
 from stimcore.report.damage_sections import damage_sections
 from stimcore.report.figure_sections import figure_r1, figure_r2, figure_r3, figure_r8, training_fans
 from stimcore.report.method_sections import table_r3, table_r4
 from stimcore.report.nested_sections import gaps_section, nested_section
+from stimcore.report.recalibration_section import recalibration_section
 from stimcore.report.results import ExperimentResults
 from stimcore.report.section import Section
 from stimcore.report.settings_section import settings_section
@@ -44,10 +47,13 @@ def build_report(results: ExperimentResults, lambda_results: ExperimentResults |
     sections = [
         claims_section(claims),
         settings_section(results),
+        *body_sections(results),
         table_r3(results),
+        *comparison_section(results),
         table_r4(results),
         nested_section(results),
         gaps_section(results),
+        *recalibration_section(results),
         figure_r1(results),
         figure_r2(results),
         *training_fans(results),

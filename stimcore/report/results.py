@@ -12,6 +12,7 @@ from stimcore.analysis.networks import TrainedNetwork, find_base, find_method, m
 from stimcore.analysis.result import Result, Sweep
 from stimcore.analysis.seeds import group_by_run
 from stimcore.bundle import Bundle, open_bundle, open_experiment
+from stimcore.bundle.bundle import AS_TRAINED
 from stimcore.errors import BundleError, StimcoreError, UsageError
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
@@ -39,12 +40,14 @@ class NetworkResults(TrainedNetwork):
         machine: Machine that trained it.
         macs: Spec -> multiply-accumulates for one image, for the listed networks.
         records: Records of its epochs.
+        as_trained: Its ordered sub-networks without re-calibration, where that was swept.
     """
 
     topology: Topology
     machine: dict[str, Any] = field(default_factory=dict)
     macs: dict[Spec, int] = field(default_factory=dict)
     records: Sequence[Record] = ()
+    as_trained: Sweep | None = None
 
     @property
     def title(self) -> str:
@@ -184,6 +187,7 @@ def _read_network(bundle: Bundle) -> NetworkResults:
         main=next(iter(sweeps.values())).main if sweeps else counted,
         macs={Spec.from_text(entry.spec): entry.macs for entry in manifest.networks.values()},
         records=bundle.training(),
+        as_trained=_read_sweep(bundle, f"ordered{AS_TRAINED}"),
         sweeps=sweeps,
         hits=bundle.hits,
     )

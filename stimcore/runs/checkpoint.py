@@ -68,12 +68,12 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     return target
 
 
-def check_format(path: Path, found: object, known: int) -> None:
+def check_format(path: Path, number: object, known: int) -> None:
     """Accept a file whose format this program can read.
 
     Args:
         path: The file.
-        found: What it has as its format.
+        number: What it has as its format.
         known: The newest format that can be read; formats count from 1.
 
     Raises:
@@ -86,10 +86,10 @@ def check_format(path: Path, found: object, known: int) -> None:
             ...
         stimcore.errors.CheckpointError: run.json has format 2; allowed: 1. A newer stimcore can read it.
     """
-    if type(found) is not int or not 1 <= found <= known:
-        newer = type(found) is int and found > known
+    if type(number) is not int or not 1 <= number <= known:
+        newer = type(number) is int and number > known
         raise CheckpointError(
-            f"{path} has format {str(found)[:80]}",
+            f"{path} has format {str(number)[:80]}",
             allowed="1" if known == 1 else f"1 to {known}",
             todo="A newer stimcore can read it." if newer else "",
         )

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
 import torch
 
 from stimcore.errors import UsageError
@@ -18,6 +17,8 @@ try:
 except ModuleNotFoundError:  # on Windows
     resource = None  # type: ignore[assignment]  # a module that is missing has no type of its own
 
+STATM = Path("/proc/self/statm")
+"""Where Linux says how many pages the process has: all of them, then those in memory, and more."""
 PACKAGE = Path(__file__).parents[1]
 """The folder of the package, whose commit is recorded."""
 
@@ -122,6 +123,8 @@ def peak_memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if resource is None:
+        import psutil
+
         return int(psutil.Process().memory_info().peak_wset)  # Windows has no getrusage, and counts the peak itself
     unit_bytes = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit_bytes
@@ -134,4 +137,8 @@ def memory_bytes(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
+    if resource is not None and STATM.exists():  # on Linux, where a machine with a GPU and torch of its own may lack psutil
+        return int(STATM.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    import psutil
+
     return int(psutil.Process().memory_info().rss)

@@ -86,9 +86,9 @@ def read_file(path: Path, *, averaged: bool = False) -> tuple[Mapping[str, Tenso
     value = _load_safetensors(path) if _is_safetensors(path) else _load(path)
     if not isinstance(value, Mapping):
         raise CheckpointError(f"{path} holds a {type(value).__name__}", allowed="a state dict: names with tensors")
-    found = _find(value)
-    averages = [place for place in found if _is_average(place)]
-    plain = [place for place in found if place not in averages]
+    state_dicts = _find(value)
+    averages = [place for place in state_dicts if _is_average(place)]
+    plain = [place for place in state_dicts if place not in averages]
     if averaged and not averages:
         raise CheckpointError(
             f"{path} has no averaged weights",
@@ -100,13 +100,13 @@ def read_file(path: Path, *, averaged: bool = False) -> tuple[Mapping[str, Tenso
         raise CheckpointError(
             f"{path} holds {_what_else(value)}", allowed="a state dict, alone or as " + " or ".join((*CONTAINERS, *AVERAGES))
         )
-    taken = places[0]
-    tensors = {str(key): item for key, item in found[taken].items() if key not in _COUNTERS}
-    tops = {place[0] for place in found if place}
+    chosen = places[0]
+    tensors = {str(key): item for key, item in state_dicts[chosen].items() if key not in _COUNTERS}
+    tops = {place[0] for place in state_dicts if place}
     return tensors, {
-        "left_out": tuple(str(key) for key in value if taken and key not in tops),
-        "other_weights": tuple(".".join(place) for place in found if place != taken),
-        "averaged": taken in averages,
+        "left_out": tuple(str(key) for key in value if chosen and key not in tops),
+        "other_weights": tuple(".".join(place) for place in state_dicts if place != chosen),
+        "averaged": chosen in averages,
     }
 
 
@@ -180,18 +180,18 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 def _find(value: Mapping[Any, Any]) -> dict[tuple[str, ...], Mapping[str, Tensor]]:
     """Return place -> state dict, for every state dict in the content of a file; the place is empty for the content itself."""
-    found: dict[tuple[str, ...], Mapping[str, Tensor]] = {}
+    state_dicts: dict[tuple[str, ...], Mapping[str, Tensor]] = {}
 
     def look(place: tuple[str, ...], item: Mapping[Any, Any]) -> None:
         if item and all(isinstance(tensor, Tensor) for tensor in item.values()) and set(item) - set(_COUNTERS):
-            found[place] = item
+            state_dicts[place] = item
             return
         for key in (*CONTAINERS, *AVERAGES) if len(place) < _DEEPEST else ():
             if isinstance(item.get(key), Mapping):
                 look((*place, key), item[key])
 
     look((), value)
-    return found
+    return state_dicts
 
 
 def _is_average(place: tuple[str, ...]) -> bool:

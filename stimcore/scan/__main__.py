@@ -16,7 +16,8 @@ from stimcore import files
 from stimcore.analysis.scan import Scan
 from stimcore.errors import UsageError
 from stimcore.scan.measure import scan_bundle
-from stimcore.scan.source import ScanSource, bundle_of
+from stimcore.scan.opening import bundle_of
+from stimcore.scan.source import ScanSource
 from stimcore.scan.table import lines
 
 __all__ = ["main", "parser"]

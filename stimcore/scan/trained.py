@@ -24,7 +24,7 @@ RUN = "run"
 
 
 def bundle_of_trained(source: ScanSource, report: Callable[[str], None]) -> Bundle:
-    """Return the bundle of a run folder, or of a network by name; see `stimcore.scan.source.bundle_of`."""
+    """Return the bundle of a run folder, or of a network by name; see `stimcore.scan.opening.bundle_of`."""
     if source.path.is_dir():
         source.refuse("a run folder", ("--data-root", "--images"))
         folder, trusted = source.path, source.trust_code

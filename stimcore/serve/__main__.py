@@ -12,7 +12,7 @@ from stimcore.serve.arguments import HOST, PORT, parser
 if __name__ == "__main__":
     cli.answer_early(parser)
 
-from stimcore.cpus import usable_cpus
+from stimcore.engine.cpus import usable_cpus
 from stimcore.errors import StimcoreError, Unavailable, UsageError
 from stimcore.serve import logs
 from stimcore.serve.http.addresses import parse_networks

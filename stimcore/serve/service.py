@@ -193,10 +193,10 @@ class Service:
         Raises:
             NotFound: There is no such run.
         """
-        found = next((info for info in await self.runs() if info.name == name), None)
-        if found is None:
+        run = next((info for info in await self.runs() if info.name == name), None)
+        if run is None:
             raise NotFound(f"there is no run '{name[:120]}'")
-        return found
+        return run
 
     async def _rescan_changed(self) -> None:
         await self.rescan(everything=False)

@@ -4,6 +4,7 @@ import os
 import random
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from stimcore import cli
 from stimcore.sweep.arguments import parser
@@ -35,9 +36,12 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     if options.jobs < 1 or (options.limit is not None and options.limit < 1):
         raise UsageError(f"--jobs {options.jobs}, --limit {options.limit}", allowed="1 and more")
-    if options.store and options.limit:
-        raise UsageError("--store with --limit", allowed="whole families only")
     bundle = open_bundle(options.bundle)
+    if options.as_trained and not bundle.has_batch_norms:
+        raise UsageError(
+            f"--as-trained with {bundle.topology.network}, which has no batch norms",
+            todo="Both ways are the same: sweep it without.",
+        )
     specs = _specs(bundle.topology, options.kind, options.limit, options.seed)
     settings = Settings(
         device=options.device,
@@ -45,6 +49,7 @@ def main(argv: Sequence[str]) -> int:
         scheduler=options.scheduler,
         # a bundle on a read-only disk can be swept too, in one go
         journal=options.bundle / f".sweep-{options.kind}.jsonl" if os.access(options.bundle, os.W_OK) else None,
+        recalibrate=not options.as_trained,
     )
     hidden = options.quiet or not sys.stderr.isatty()
     with tqdm(unit="sub-network", disable=hidden, desc=f"{bundle.method} {options.kind}") as bar:
@@ -54,6 +59,8 @@ def main(argv: Sequence[str]) -> int:
             bar.update(done - bar.n)
 
         result, measured = measured_sweep(bundle, specs, options.kind, settings, report=report)
+    if len(specs) < count(bundle.topology, options.kind):
+        result = replace(result, sampled=options.seed)
     if options.json != "-":
         if not bundle.has_batch_norms:
             print(f"{bundle.topology.network} has no batch norms: nothing is re-calibrated")

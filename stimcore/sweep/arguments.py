@@ -23,6 +23,13 @@ def parser() -> cli.Parser:
         help="another provider of onnxruntime, instead of --device; stimcore vouches for CPU and CUDA only",
     )
     line.add_argument("--json", metavar="FILE", help="write the results as JSON ('-' for standard output)")
-    line.add_argument("--store", action="store_true", help="store the results in the bundle as sweep-KIND.json")
+    line.add_argument(
+        "--store",
+        action="store_true",
+        help="store the results in the bundle as sweep-KIND.json, with --limit as sample-KIND.json",
+    )
+    line.add_argument(
+        "--as-trained", action="store_true", help="keep the batch-norm statistics that training left instead of re-calibrating"
+    )
     line.add_argument("--quiet", action="store_true", help="show no progress bar")
     return line

@@ -43,7 +43,9 @@ def _engine(path: Path, device: str, threads: int | None) -> Engine:
     return Engine(open_bundle(path, verify=False), device=device, threads=threads)
 
 
-def evaluate_share(path: Path, specs: Sequence[Spec], device: str, threads: int | None) -> list[Measured]:
+def evaluate_share(
+    path: Path, specs: Sequence[Spec], device: str, threads: int | None, recalibrate: bool = True
+) -> list[Measured]:
     """Return the results of a share of specs, the main network included.
 
     Args:
@@ -51,10 +53,14 @@ def evaluate_share(path: Path, specs: Sequence[Spec], device: str, threads: int 
         specs: Sub-networks of the bundle.
         device: Device of the `Engine`.
         threads: Threads of the `Engine`.
+        recalibrate: Whether batch norms are re-calibrated. Without it there are neither hits nor answers: what a bundle stores
+            of these is of re-calibrated networks.
     """
     engine = _engine(path, device, threads)
     bundle = engine.bundle
-    *_, last = engine.evaluate(specs, chunk_images=CHUNK_IMAGES, collect_hits=True)
+    *_, last = engine.evaluate(specs, recalibrate=recalibrate, chunk_images=CHUNK_IMAGES, collect_hits=recalibrate)
+    if not recalibrate:
+        return [Measured(result, last.provider or engine.provider) for result in last.results.values()]
     stored = stored_specs(bundle.topology, last.results) if bundle.manifest.version > 1 else []
     hits = {spec: last.hits[spec] for spec in stored}
     answers = {} if bundle.wall is None else engine_answers(engine, bundle.wall.images, shown_specs(bundle.topology, stored))

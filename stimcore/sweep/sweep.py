@@ -9,8 +9,9 @@ from stimcore.analysis.result import Sweep
 from stimcore.bundle import Bundle
 from stimcore.bundle import hits as hits_file
 from stimcore.bundle import wall as wall_file
+from stimcore.bundle.bundle import AS_TRAINED
 from stimcore.bundle.store import update_bundle
-from stimcore.cpus import usable_cpus
+from stimcore.engine.cpus import usable_cpus
 from stimcore.errors import BundleError
 from stimcore.subnets.spec import Spec
 from stimcore.sweep import parallel
@@ -30,12 +31,15 @@ class Settings:
         num_jobs: Processes on this machine.
         scheduler: Address of a dask scheduler whose workers see the same files; None for this machine.
         journal: File for finished results, removed when the sweep is complete; None keeps no journal.
+        recalibrate: Whether the batch norms of each sub-network are re-calibrated; otherwise all run on the statistics that
+            training left.
     """
 
     device: str = "auto"
     num_jobs: int = 1
     scheduler: str | None = None
     journal: Path | None = None
+    recalibrate: bool = True
 
 
 def sweep(
@@ -75,6 +79,7 @@ def measured_sweep(
         Unavailable: No scheduler answers, or a share ended its process again and again.
     """
     settings = settings or Settings()
+    kind = kind if settings.recalibrate else f"{kind}{AS_TRAINED}"
     wall = () if bundle.wall is None else bundle.wall.images
     journal = Journal(settings.journal, bundle.fingerprint, kind, settings.device, wall)
     known = journal.read()
@@ -82,7 +87,7 @@ def measured_sweep(
     # processes on one machine divide its cores; a single process, here or on a dask worker, uses all that it finds
     alone = settings.num_jobs == 1 and settings.scheduler is None
     threads = None if alone else max(1, usable_cpus() // settings.num_jobs)
-    pieces = [(bundle.path, share, settings.device, threads) for share in shares]
+    pieces = [(bundle.path, share, settings.device, threads, settings.recalibrate) for share in shares]
     report(len(specs) - sum(map(len, shares)), len(specs))
     for _, measured in parallel.run(evaluate_share, pieces, jobs=settings.num_jobs, scheduler=settings.scheduler):
         known |= {entry.result.spec: entry for entry in measured}
@@ -104,7 +109,9 @@ def measured_sweep(
 
 
 def store_sweep(bundle: Bundle, sweep: Sweep, measured: Iterable[Measured]) -> None:
-    """Store a sweep in its bundle: `sweep-KIND.json`, and the hits and answers of its sub-networks beside those that are there.
+    """Store a sweep in its bundle, and the hits and answers of its sub-networks beside those that are there.
+
+    The file is `sweep-KIND.json`, for a sample `sample-KIND.json`.
 
     Args:
         bundle: The bundle; its files are read anew.
@@ -120,7 +127,9 @@ def store_sweep(bundle: Bundle, sweep: Sweep, measured: Iterable[Measured]) -> N
     def contents(present: Bundle) -> dict[str, bytes]:
         if present.fingerprint != sweep.bundle:
             raise BundleError(f"{bundle.path} was exported again during the sweep", todo="Sweep it again.")
-        new = {f"sweep-{sweep.kind}.json": files.json_text(sweep.to_dict()).encode()}
+        # under another name, so that nobody takes a sample for a family
+        name = f"{'sweep' if sweep.sampled is None else 'sample'}-{sweep.kind}.json"
+        new = {name: files.json_text(sweep.to_dict()).encode()}
         if present.all_hits is not None:
             rows = {entry.result.spec: entry.hits for entry in entries if entry.hits is not None}
             new[hits_file.FILE] = present.all_hits.with_rows(rows).to_bytes()

@@ -7,14 +7,13 @@ continues bit for bit from its last finished epoch (on the CPU, with the same nu
 import dataclasses
 import math
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from stimcore.data.images import Dataset
 from stimcore.errors import CheckpointError, TrainingFailed, UsageError
@@ -169,18 +168,17 @@ class Trainer:
         size, first_step = self.recipe.batch_size, self.epoch * self.steps_per_epoch
         batches = [order[step * size : (step + 1) * size] for step in range(self.steps_per_epoch)]
         meter = LossMeter()
-        bar = tqdm(
-            self.loader.epoch(batches, first_step),
-            total=self.steps_per_epoch,
-            desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}",
-            unit="batch",
-            leave=False,
-            disable=not settings.progress or settings.world.rank > 0,
-        )
+        steps: Iterable[StepContext] = self.loader.epoch(batches, first_step)
+        bar = None
+        if settings.progress and settings.world.rank == 0:
+            from tqdm import tqdm  # a training without a bar needs nothing but torch, torchvision and numpy
+
+            title = f"epoch {self.epoch + 1}/{self.recipe.epochs}"
+            steps = bar = tqdm(steps, total=self.steps_per_epoch, desc=title, unit="batch", leave=False)
         # Dropout draws from torch's global generator. The rank is part of the seed: ranks with equal masks would add noise that
         # averaging their gradients does not reduce.
         with layers_seeded(settings.seed, "layers", self.epoch, settings.world.rank):
-            for step, context in enumerate(bar):
+            for step, context in enumerate(steps):
                 losses = self.train_step(context, first_step + step)
                 if "loss" not in losses:
                     raise UsageError(
@@ -190,7 +188,8 @@ class Trainer:
                 meter.add(losses)
                 if step % READ_STEPS == 0:
                     self._check_finite(meter)
-                    bar.set_postfix(self._bar_numbers(meter.last()))
+                    if bar is not None:
+                        bar.set_postfix(self._bar_numbers(meter.last()))
         self._check_finite(meter)
         return {name: settings.world.mean(mean) for name, mean in meter.means().items()}
 

@@ -1,5 +1,6 @@
 """Which networks are compared: the same rules for report and dashboard."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,20 @@ def test_lambdas_without_common_training_are_the_largest_group_of_one_recipe() -
     assert [weight for weight, _ in ablation.points] == [1.0, 10.0]
     assert ablation.common is None
     assert lambda_ablation([]).points == []
+
+
+def test_runs_with_other_options_are_not_runs_over_lambda() -> None:
+    """A control, such as another sample space at the same lambda, must not become a second point over that lambda."""
+    common = network("common", "common", recipe={"epochs": 4})
+    control = replace(stimulative(1.0, 4), name="stimulative-deletions", options={"weight": 1.0, "sample": "deletions"})
+    standing = replace(stimulative(1.0, 4), name="stimulative", options={"weight": 1.0, "sample": "ordered"})
+    large = replace(stimulative(5.0, 4), name="stimulative-lambda5", options={"weight": 5.0, "sample": "ordered"})
+    second = replace(control, name="stimulative-deletions2", options={"weight": 2.0, "sample": "deletions"})
+    third = replace(control, name="stimulative-deletions3", options={"weight": 3.0, "sample": "deletions"})
+    ablation = lambda_ablation([control, second, third, large, standing, common])
+    assert [run.name for _, run in ablation.points] == ["stimulative", "stimulative-lambda5"]
+    without = lambda_ablation([control, second, third, large, common])
+    assert [weight for weight, _ in without.points] == [1.0, 2.0, 3.0]
 
 
 def test_pareto_front_and_budget() -> None:

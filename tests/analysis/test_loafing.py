@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from stimcore.analysis.loafing import count_improved, loafing_gap, overall
+from stimcore.analysis.loafing import loafing_gap, overall
 from tests.analysis.made import FULL, result, sweep
 
 
@@ -46,10 +46,3 @@ def test_deviation_interval_covers_every_shift_of_its_size() -> None:
         mean = sum(moved) / 3
         std = math.sqrt(sum((m - mean) ** 2 for m in moved) / 3)
         assert everything.std.low - 1e-9 <= std <= everything.std.high + 1e-9
-
-
-def test_improved_counts_ties_and_only_shared_sub_networks() -> None:
-    better = sweep({"1.4": 700, "1-2.4": 800, FULL: 899}, FULL, 899)
-    worse = sweep({"1.4": 300, "1-2.4": 800, FULL: 900, "1.4-5": 100}, FULL, 900)
-    assert count_improved(better, worse) == (2, 3)
-    assert count_improved(better, sweep({}, FULL, 900)) == (0, 0)

@@ -1,6 +1,7 @@
 """Comparisons over seeds and image by image: by hand, and in the order of what is known."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from stimcore.analysis.estimates import Basis, difference
 from stimcore.analysis.intervals import paired_drop, student_t
 from stimcore.analysis.networks import TrainedNetwork
 from stimcore.analysis.result import Result
-from stimcore.analysis.seeds import all_ordered, compare, group_by_run, main_accuracy, over_seeds
+from stimcore.analysis.seeds import all_ordered, compare, compare_all_ordered, group_by_run, main_accuracy, over_seeds
 from stimcore.subnets.spec import Spec
 from tests.analysis.made import FULL, sweep
 
@@ -150,3 +151,33 @@ def test_gaps_of_twins_are_over_the_seeds_of_both() -> None:
     (gap,) = twin_gaps([twin], main)
     assert gap.points == over_seeds([78.0, 77.4, 77.0])
     assert ordered((2, 2))(main) is None
+
+
+def test_means_over_ordered_sub_networks_are_paired_as_well_as_the_results_allow() -> None:
+    rng = np.random.Generator(np.random.PCG64(3))
+    specs = ["1.4", "1-2.4", FULL]
+
+    def swept(name: str, seed: int, share: float, *, with_hits: bool) -> TrainedNetwork:
+        bits = {Spec.from_text(spec): rng.random(IMAGES) < share for spec in specs}
+        counts = {str(spec): int(row.sum()) for spec, row in bits.items()}
+        sweeps = {"ordered": sweep(counts, FULL, counts[FULL])}
+        made = network(name, counts[FULL], seed=seed, sweeps=sweeps)
+        return replace(made, hits=bits.get) if with_hits else made
+
+    first, second = (swept(name, 0, share, with_hits=True) for name, share in (("a", 0.9), ("b", 0.8)))
+    gain = compare_all_ordered(first, second)
+    assert gain is not None
+    assert gain.basis is Basis.PAIRED
+    rows = [[run.hits(Spec.from_text(spec)) for spec in specs] for run in (first, second)]
+    by_image = [np.mean([row for row in of_run if row is not None], axis=0) for of_run in rows]
+    gaps = 100 * (by_image[0] - by_image[1])
+    assert gain.value == pytest.approx(gaps.mean())
+    assert gain.value - gain.low == pytest.approx(1.959964 * gaps.std(ddof=1) / math.sqrt(IMAGES))
+    means = [np.mean([r.accuracy_pct for r in run.sweeps["ordered"].results]) for run in (first, second)]
+    assert gain.value == pytest.approx(means[0] - means[1])
+    plain = [swept(name, 0, share, with_hits=False) for name, share in (("a", 0.9), ("b", 0.8))]
+    wider = compare_all_ordered(*plain)
+    assert wider is not None
+    assert wider.basis is Basis.INDEPENDENT
+    assert wider.high - wider.low > gain.high - gain.low
+    assert compare_all_ordered(first, network("c", 900)) is None

@@ -5,8 +5,10 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from stimcore.analysis.contrast import clearest, contrasts
 from stimcore.bundle import open_bundle
 from tests.app.browsing import FULL, ROOT, Dashboard, block, code, done, lane, opened, tab
+from tests.app.test_story import sweeps
 
 EXPERIMENT = ROOT / "exported" / "resnet20-fashion"
 
@@ -41,8 +43,14 @@ def test_opens_with_both_methods_whole(page: Page, served: Dashboard) -> None:
 def test_opens_on_the_clearest_contrast(page: Page, served: Dashboard) -> None:
     page.goto(served.url)
     done(page)
-    expect(page.get_by_text(re.compile(r"^4 of 9 blocks are gone\."))).to_be_visible()
-    assert accuracy(page, "common") + 50 < accuracy(page, "stimulative")
+    bundles = [open_bundle(EXPERIMENT / method, verify=False) for method in ("common", "stimulative")]
+    states = contrasts(bundles[0].topology, *map(sweeps, bundles))
+    clear = clearest(states, bundles[0].topology.num_blocks)
+    assert clear is not None
+    expect(page.get_by_text(re.compile(rf"^{clear.num_gone} of 9 blocks are gone\."))).to_be_visible()
+    for method, bundle in zip(("common", "stimulative"), bundles, strict=True):
+        stored = next(r for sweep in sweeps(bundle) for r in sweep.results if r.spec == clear.spec)
+        assert accuracy(page, method) == round(stored.accuracy_pct, 1)
     assert "spec=" not in page.url
     page.get_by_role("button", name="Put everything back").click()
     expect(page.get_by_text(re.compile(r"^Nothing is gone yet\."))).to_be_visible()

@@ -1,57 +1,62 @@
-"""docs/performance.md is what its generator makes of the committed measurements, and says what was not measured."""
+"""The benchmark of the pages: its sums, its refusals, and, marked slow, a small run."""
 
+import doctest
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stimcore.bench.__main__ import BENCHES
-from stimcore.bench.page import FOLDER, PAGE, ROWS, read_reports, render
-from tests.golden import golden_text
+from stimcore import cli
+from stimcore.bench import __main__ as bench
+from stimcore.bench import page
+from stimcore.bench.page_browser import find_chromium
+from tests.app.browsing import NO_CHROMIUM
 
-ROOT = Path(__file__).parents[2]
-MACHINE = {"device": "a processor", "cores": 2, "python": "3.11.7", "commit": "abc"}
-
-
-@pytest.mark.golden
-def test_the_page_is_made_from_the_committed_measurements() -> None:
-    text = render(read_reports(ROOT / FOLDER))
-    assert golden_text(ROOT / PAGE, text) == text
+EXPORTED = Path(__file__).parents[2] / "exported"
 
 
-def test_every_row_is_measured_by_a_benchmark() -> None:
-    assert {row.bench for row in ROWS} <= set(BENCHES)
+def test_examples() -> None:
+    outcome = doctest.testmod(page)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
 
 
-def test_a_figure_above_its_limit_is_said_with_what_stops_it() -> None:
-    report = {"machine": MACHINE, "n": 3, "load": 0.5, "ratios": {"batch1_over_bare": 2.5, "json32_over_bare": 0.5}}
-    page = render({"serve": report})
-    one = next(line for line in page.splitlines() if "over HTTP, one image" in line)
-    assert "| 2.5 | 1.3 |" in one
-    assert "**not reached.** A request passes" in one
-    assert "| 0.5 | 1 |" in page
-    assert "| reached |" in page
-    assert "idle: 0.5 processes a core" in page
+def test_what_is_missed_is_named() -> None:
+    calm: dict[str, Any] = {"lecture_refused": 0, "lecture_guesses": 120, "dashboard_mib": 900.0}
+    assert page.missed(dict.fromkeys(page.TARGETS, 1.0), calm, 120) == []
+    assert page.missed(dict.fromkeys(page.TARGETS, 1e6), calm, 120) == list(page.TARGETS)
+    busy = {"lecture_refused": 1, "lecture_guesses": 119, "dashboard_mib": 2100.0}
+    assert page.missed({}, busy, 120) == list(busy)
 
 
-def test_a_time_that_was_measured_on_a_busy_machine_decides_nothing() -> None:
-    ratios = {"batch1_over_bare": 0.5, "export_over_limit": 0.9}
-    page = render({name: {"machine": MACHINE, "n": 3, "load": 9.0, "ratios": ratios} for name in ("serve", "export")})
-    assert "shared with other work: 9.0 processes a core" in page
-    (waited,) = [line for line in page.splitlines() if "over HTTP, one image" in line]
-    assert waited.endswith("| undecided: the machine was busy |")
-    (processor_time,) = [line for line in page.splitlines() if line.startswith("| export of")]
-    assert processor_time.endswith("| reached |")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rounds", "0"), "--rounds 0"),
+        (("--rounds", "32"), "--rounds 32; allowed: 1 to 31"),
+        (("--lecture", "0"), "--lecture 0"),
+        (("--experiment", "nothing"), "there is no experiment"),
+        (("--app", "nowhere.py"), "there is no program nowhere.py"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(bench.main, ("page", "--exported", str(EXPORTED), *arguments))
+    assert ended.value.code in (1, 2)
+    sentence = capsys.readouterr().err.strip()
+    assert said in sentence
+    assert len(sentence.splitlines()) == 1
 
 
-def test_what_was_not_measured_has_no_figure() -> None:
-    rows = [line for line in render({}).splitlines() if "not measured" in line]
-    assert len(rows) == len(ROWS)
-    assert all("| |" in row for row in rows)
-
-
-def test_the_largest_value_of_an_object_counts() -> None:
-    report = {"machine": MACHINE, "n": 1, "seconds": {"train": 0.1, "bench": 0.5}, "megabytes": {"train": 20.0}}
-    page = render({"help": report})
-    assert "| 0.5 s | 0.4 s |" in page
-    assert "| 20 MB | 100 MB |" in page
-    assert "| not stated |" in page
+@pytest.mark.slow
+def test_a_small_run_measures_everything(tmp_path: Path) -> None:
+    if find_chromium() is None:
+        pytest.skip(NO_CHROMIUM)
+    target, few = tmp_path / "page.json", ("--rounds", "1", "--visitors", "3", "--lecture", "4", "--join-s", "4")
+    assert bench.main(["page", "--exported", str(EXPORTED), *few, "--json", str(target)]) == 0
+    found = json.loads(target.read_text(encoding="utf-8"))
+    assert set(found["targets_ms"]) <= set(found["p95_ms"])
+    assert found["counts"]["story_of_lecture"] == found["lecture_guesses"] == 4
+    assert found["lecture_refused"] == 0
+    assert found["counts"]["poll_of_visitors"] > 0

@@ -1,5 +1,6 @@
 """The lists of commands: every one is a command that its module accepts, and a stopped run goes on where it was."""
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -9,33 +10,42 @@ import pytest
 from stimcore.bundle import Bundle
 from stimcore.convert import __main__ as convert
 from stimcore.errors import UsageError
-from stimcore.experiments import catalogue
+from stimcore.experiments import commands
 from stimcore.experiments.__main__ import main
-from stimcore.experiments.catalogue import (
-    PLANS,
+from stimcore.experiments.catalogue import ALIASES, PLANS
+from stimcore.experiments.commands import (
+    STOPPED,
     Command,
     ExperimentPlan,
     fill_commands,
+    finished_commands,
+    is_finished,
     open_commands,
     report_command,
     run_open_commands,
 )
 from stimcore.export import __main__ as export
+from stimcore.export.request import bundle_name
 from stimcore.nets.catalogue import build
-from stimcore.recipes.catalogue import ALIASES, recipe
+from stimcore.recipes.catalogue import recipe
+from stimcore.subnets.topology import Topology
 from stimcore.sweep import __main__ as sweep
 from stimcore.train import __main__ as train
 
 ALL = [pytest.param(plan, id=plan.name) for plan in PLANS.values()]
 
 
+@functools.cache
+def topology_of(network: str, shape: tuple[int, int, int]) -> Topology:
+    return build(network, input_shape=shape, num_classes=10).topology
+
+
 def filled(plan: ExperimentPlan) -> list[Command]:
     needs = plan.needs
     return fill_commands(
         plan,
-        dataset="cifar10" if catalogue.IMAGES in needs else None,
-        weights=Path("weights") if catalogue.WEIGHTS in needs else None,
-        shared=None,
+        dataset="cifar10" if commands.IMAGES in needs else None,
+        weights=Path("weights") if commands.WEIGHTS in needs else None,
     )
 
 
@@ -53,6 +63,10 @@ def test_every_command_is_one_that_its_module_accepts(plan: ExperimentPlan) -> N
         parsers[module]().parse_args(words)
 
 
+def family_of(step: Command) -> str:
+    return step.words[3] + ("-as-trained" if "--as-trained" in step.words else "")
+
+
 @pytest.mark.parametrize("plan", ALL)
 def test_every_bundle_is_trained_exported_and_swept_in_this_order(plan: ExperimentPlan) -> None:
     steps = filled(plan)
@@ -65,10 +79,10 @@ def test_every_bundle_is_trained_exported_and_swept_in_this_order(plan: Experime
         place = steps.index(step)
         assert made[step.words[1]] < place
         folder = str(Path(step.output).parent)
-        assert folder.startswith(f"exported/{plan.name}/")
+        assert Path(folder).parent.name in plan.folders
         swept = [s for s in steps[place:] if s.words[:2] == ("stimcore.sweep", folder)]
-        assert swept
-        assert all(s.output == f"{folder}/sweep-{s.words[3]}.json" for s in swept)
+        assert swept or len(export.parser().parse_args(step.words[1:]).subnets) > 1 or "twin" in folder
+        assert all(s.output == f"{folder}/sweep-{family_of(s)}.json" for s in swept)
     assert not any(
         step.words[0] == "stimcore.export" and "twin" in step.output for step in steps[:3]
     )  # the whole network first
@@ -82,10 +96,10 @@ def test_recipes_belong_and_specs_exist(plan: ExperimentPlan) -> None:
             continue
         options = train.parser().parse_args(words)
         made = recipe(options.recipe)
-        assert made.experiment == plan.name or options.recipe in ALIASES  # an alias belongs to another experiment
+        assert made.experiment in plan.folders
         if options.spec:
             shape = (1, 28, 28) if made.dataset == "fashion-mnist" else (3, 32, 32)
-            topology = build(made.network, input_shape=shape, num_classes=10).topology
+            topology = topology_of(made.network, shape)
             assert topology.depths(topology.parse(options.spec)) is not None
 
 
@@ -121,12 +135,12 @@ def test_a_run_ends_with_the_report(small: list[Bundle], tmp_path: Path, monkeyp
 
 
 def test_shared_stands_for_images_and_weights() -> None:
-    steps = fill_commands(PLANS["resnet-family-cifar10"], dataset=None, weights=None, shared=Path("../shared"))
+    steps = fill_commands(PLANS["resnet-family-cifar10"], shared=Path("../shared"))
     assert steps[0].words[0] == "tarfile"
     assert steps[0].words[4] == "../shared/data/cifar10-jpeg.tar.gz"
     assert steps[1].words[1] == "../shared/data/pretrained/resnet32-d509ac18.th"
     assert "folder:runs/data/cifar10-jpeg" in steps[1].words
-    mine = fill_commands(PLANS["resnet20-cifar10"], dataset="folder:mine", weights=None, shared=None)
+    mine = fill_commands(PLANS["resnet20-cifar10"], dataset="folder:mine")
     assert mine[0].words[0] == "stimcore.train"
     assert "folder:mine" in mine[0].words
 
@@ -142,6 +156,7 @@ def test_shared_stands_for_images_and_weights() -> None:
         (["show", "resnet20-cifar10", "--weights", "x", "--dataset", "cifar10"], "--weights for resnet20-cifar10"),
         (["show", "resnet20-cifar10", "--shared", "x", "--dataset", "cifar10"], "--shared and --dataset"),
         (["list", "resnet20-fashion"], "'list' with a name or an option"),
+        (["list", "--finished-only"], "'list' with a name or an option"),
     ],
 )
 def test_wrong_use_says_what_is_right(arguments: list[str], said: str) -> None:
@@ -162,11 +177,99 @@ def test_list_counts_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_show_prints_what_run_would_do(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", "resnet20-fashion-lambda"]) == 0
+    assert main(["show", "resnet20-fashion"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(PLANS["resnet20-fashion-lambda"].commands) + 1
-    assert lines[-1] == "python -m stimcore.report exported/resnet20-fashion-lambda --out report"
+    assert len(lines) == len(PLANS["resnet20-fashion"].commands) + 1
+    assert lines[-1] == "python -m stimcore.report exported/resnet20-fashion --out report"
     assert any("--lambda 0.5" in line and line.startswith("python -m stimcore.train ") for line in lines)
+
+
+def test_the_runs_over_lambda_are_an_alias(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(ALIASES.values()) <= set(PLANS)
+    assert not set(ALIASES) & set(PLANS)
+    printed = []
+    for name in ("resnet20-fashion", "resnet20-fashion-lambda"):
+        assert main(["show", name]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+
+
+def test_seeds_repeat_runs_and_have_folders_of_their_own() -> None:
+    trained = [c for c in filled(PLANS["resnet20-fashion"]) if c.makes_run]
+    options = [train.parser().parse_args(c.words[1:]) for c in trained]
+    by_name: dict[str, list[int]] = {}
+    for command, option in zip(trained, options, strict=True):
+        name = option.name or option.method
+        by_name.setdefault(name, []).append(option.seed[0] if isinstance(option.seed, list) else option.seed)
+        assert command.run == f"runs/resnet20-fashion/{name}-{by_name[name][-1]}"
+        assert Path(command.output).parent.name == bundle_name(name, by_name[name][-1])
+    assert len(by_name) == 16
+    assert all(seeds == [0, 1, 2] for seeds in by_name.values())
+    assert [option.seed for option in options] == sorted(option.seed for option in options)  # what is shown live comes first
+
+
+def run_folder(path: Path, *, epochs: int, done: int | None) -> str:
+    path.mkdir(parents=True)
+    recipe_ = {} if epochs == 0 else {"epochs": epochs}
+    (path / "run.json").write_text(json.dumps({"recipe": recipe_}))
+    if done is not None:
+        rows = "".join(json.dumps({"epoch": epoch}) + "\n" for epoch in range(1, done + 1))
+        (path / "training.jsonl").write_text(rows + '{"epoch": ')  # what a killed process left
+    return str(path)
+
+
+def test_a_run_is_finished_when_its_last_epoch_is_recorded(tmp_path: Path) -> None:
+    assert is_finished(Path(run_folder(tmp_path / "all", epochs=3, done=3)))
+    assert is_finished(Path(run_folder(tmp_path / "converted", epochs=0, done=None)))
+    assert not is_finished(Path(run_folder(tmp_path / "part", epochs=3, done=2)))
+    assert not is_finished(Path(run_folder(tmp_path / "new", epochs=3, done=None)))
+    assert not is_finished(tmp_path / "missing")
+    for text in ("", "[]", '{"recipe": 3}', "{}"):
+        (tmp_path / "all" / "run.json").write_text(text)
+        assert not is_finished(tmp_path / "all")
+
+
+def test_finished_only_leaves_out_trainings_and_what_they_lack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = tmp_path / "elsewhere"
+    here = runs / "resnet20-fashion"
+    done = {run_folder(here / f"{name}-{seed}", epochs=2, done=2) for name, seed in (("common", 0), ("common", 1))}
+    run_folder(here / "stimulative-0", epochs=2, done=1)
+    kept, unfinished = finished_commands(fill_commands(PLANS["resnet20-fashion"], runs=runs))
+    assert {command.run for command in kept} == done
+    assert str(here / "stimulative-0") in unfinished
+    assert [command.words[0] for command in kept] == ["stimcore.export", *["stimcore.sweep"] * 4] + [
+        "stimcore.export",
+        *["stimcore.sweep"] * 3,
+    ]
+    assert main(["show", "resnet20-fashion", "--runs", str(runs), "--finished-only"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[:-1] == list(map(str, kept))
+    assert "runs that are not finished: stimulative-0, " in printed.err
+    with pytest.raises(UsageError, match="no training is finished"):
+        main(["show", "resnet20-fashion", "--runs", str(tmp_path), "--finished-only"])
+
+
+def test_a_run_that_fails_costs_only_its_own_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.json").write_text("[1]")
+    steps = [
+        Command(("json.tool", "missing.json", "one.json"), "one.json", "runs/a"),
+        Command(("json.tool", "in.json", "two.json"), "two.json", "runs/a"),
+        Command(("json.tool", "in.json", "three.json"), "three.json", "runs/b"),
+    ]
+    assert run_open_commands(steps) == 2
+    assert not Path("two.json").exists()
+    assert Path("three.json").exists()
+
+
+def test_ctrl_c_stops_all_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for code in (130, -2):
+        codes = iter([code, 0])
+        monkeypatch.setattr("stimcore.experiments.commands.run_command", lambda _, codes=codes: next(codes))
+        steps = [Command(("json.tool",), "one.json", "runs/a"), Command(("json.tool",), "two.json", "runs/b")]
+        assert run_open_commands(steps) == STOPPED
+        assert next(codes) == 0
 
 
 def test_the_documentation_names_one_command_per_experiment() -> None:

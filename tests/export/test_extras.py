@@ -144,6 +144,7 @@ def test_the_command_measures_anew_what_was_measured_elsewhere(
     assert "measured anew" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_picks_and_writes_the_best_one(small: list[Bundle], copied: list[Bundle]) -> None:
     bundle = copied[1]
     run_dir = small[1].experiment.path.parents[1] / "runs" / "small" / "stimulative-0"

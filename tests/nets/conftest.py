@@ -15,6 +15,8 @@ from stimcore.train.seeds import layers_seeded
 SIDE = 8
 """Pixels per side; every network of the catalogue accepts that with its stem for small images."""
 NAMES = [*NETWORKS, "mobilenetv3-w0.5", "densenet-2-3-2-k6"]
+LARGE = ("resnet152", "resnet1202", "densenet169", "densenet201", "densenet264")
+"""Networks that are others of the list with more of the same blocks: a second each, in every test."""
 FAMILIES = ["resnet20", "resnet18", "resnet50", "mobilenetv3-w0.5", "densenet-2-3-2-k6"]
 """One of every kind of block."""
 
@@ -47,7 +49,9 @@ def _built(name: str) -> StagedNet:
         return lively(build(name, input_shape=(3, SIDE, SIDE), num_classes=5))
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in NAMES]
+)
 def net(request: pytest.FixtureRequest) -> StagedNet:
     """Every network of the catalogue in turn; tests must not change it."""
     return _built(request.param)

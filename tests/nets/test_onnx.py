@@ -130,6 +130,7 @@ def test_standalone_files_of_a_densenet_need_nothing(dense: tuple[StagedNet, Bun
     assert not any(node.op_type == "Slice" for node in model.graph.node)
 
 
+@pytest.mark.slow
 def test_export_command_on_a_densenet_run(tmp_path: Path) -> None:
     write_pictures(tmp_path / "pictures", random_net(DENSE, SIDE, 0), side=SIDE, train=60, test=40)
     write_run(tmp_path / "run", tmp_path / "pictures", DENSE, side=SIDE)

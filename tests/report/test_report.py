@@ -16,7 +16,7 @@ from playwright.sync_api import Browser
 from stimcore.analysis import paper
 from stimcore.report.__main__ import main
 from stimcore.subnets.topology import Topology
-from tests.analysis.made import FULL, record
+from tests.analysis.made import FULL, record, sweep
 from tests.report import folders
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -303,3 +303,57 @@ def test_fans_are_drawn_where_sub_networks_were_watched(tmp_path: Path) -> None:
     assert drawn[("common", "one block per stage")] == "30"
     assert drawn[("stimulative", "one block per stage")] == "80"
     assert len(drawn) == 4
+
+
+def add_as_trained(bundle: Path, counts: dict[str, int], correct: int) -> None:
+    value = sweep(counts, FULL, correct, kind="ordered-as-trained").to_dict()
+    (bundle / "sweep-ordered-as-trained.json").write_text(json.dumps(value))
+
+
+def test_recalibration_on_against_off(made: Path, tmp_path: Path) -> None:
+    main([str(made), "--out", str(tmp_path / "none"), "--no-svg"])
+    assert not (tmp_path / "none" / "made" / "table-recalibration.csv").exists()
+    ordered = json.loads((made / "common" / "sweep-ordered.json").read_text())["results"]
+    # every sub-network except the whole one loses 50 more images without re-calibration
+    counts = {row["spec"]: row["correct"] - 50 * (row["spec"] != FULL) for row in ordered}
+    add_as_trained(made / "common", counts, 900)
+    main([str(made), "--out", str(tmp_path / "out"), "--no-svg"])
+    (row,) = rows(tmp_path / "out" / "made" / "table-recalibration.csv")
+    on, off = (float(row[f"main minus mean, {how}"]) for how in ("re-calibrated", "as trained"))
+    assert off - on == pytest.approx(50 * 8 / 9 / 10)
+    assert float(row["share that is stale statistics, %"]) == pytest.approx(100 * (1 - on / off))
+    assert row["seeds"] == "1"
+
+
+def test_every_run_is_compared_with_common_training(made: Path, tmp_path: Path) -> None:
+    folders.bundle(made, "stimulative-labels", 890, method="stimulative", options={"target": "labels"})
+    main([str(made), "--out", str(tmp_path / "out"), "--no-svg"])
+    compared = {row["run"]: row for row in rows(tmp_path / "out" / "made" / "table-comparison.csv")}
+    assert compared["common"]["main minus common's"] == ""
+    assert float(compared["stimulative"]["main minus common's"]) == pytest.approx(1.0)
+    assert float(compared["stimulative"]["all: mean minus common's"]) == pytest.approx(90.0 - 460 / 9)
+    assert float(compared["stimulative (stimulative-labels)"]["main minus common's"]) == pytest.approx(-1.0)
+    assert compared["stimulative (stimulative-labels)"]["all: mean minus common's"] == ""
+
+
+def test_tables_r1_and_r2_belong_to_the_papers_network(made: Path, tmp_path: Path) -> None:
+    main([str(made), "--out", str(tmp_path / "out"), "--no-svg"])
+    assert not (tmp_path / "out" / "made" / "table-r1.csv").exists()
+    fixed = {block: "it changes the resolution" for block in (1, 3, 6, 12)} | {10: "it changes the number of channels"}
+    body = Topology.of("mobilenetv3", [2, 3, 4, 2, 3], fixed)
+    folder = folders.experiment(tmp_path / "exported" / "body", body)
+    printed = [text for texts in paper.TABLE_R2.values() for text in texts]
+    for method, drop in (("common", 3), ("stimulative", 1)):
+        counts = {text: 900 - drop * place for place, text in enumerate(printed)}
+        made_sweep = sweep(counts, str(body.full), 900, kind="permute").to_dict()
+        bundle = folders.bundle(folder, method, 900, topology=body)
+        (bundle / "sweep-permute.json").write_text(json.dumps(made_sweep))
+    main([str(folder), "--out", str(tmp_path / "out"), "--no-svg"])
+    r1 = rows(tmp_path / "out" / "body" / "table-r1.csv")
+    assert [row["block"] for row in r1] == [str(number) for number in range(1, 15)]
+    assert [int(row["block"]) for row in r1 if row["can be deleted or moved here"] != "yes"] == [1, 3, 6, 10, 12]
+    assert r1[0]["input, paper"] == "112 x 112 x 16"
+    r2 = rows(tmp_path / "out" / "body" / "table-r2.csv")
+    assert [row["arrangement"] for row in r2] == printed
+    assert [float(row["main minus this, common, points"]) for row in r2] == pytest.approx([0.3 * n for n in range(23)])
+    assert "23 of them are among the 23" in (tmp_path / "out" / "body.html").read_text()

@@ -116,6 +116,7 @@ def test_repeated_crashes_turn_ready_off_and_live_stays(start: Start) -> None:
     assert server.http.post(URL, content=json.dumps(body())).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_silent_worker_is_replaced(start: Start) -> None:
     server = start(limits=["silence_s=3", "start_s=60"])
     client = server.client()
@@ -235,6 +236,7 @@ def test_the_end_while_starting(start: Start, own_exported: Path) -> None:
     assert psutil.wait_procs(workers, timeout=5)[1] == []
 
 
+@pytest.mark.slow
 def test_the_end_while_loading(start: Start, own_exported: Path) -> None:
     server = start(own_exported, limits=["drain_s=1"])
     assert server.http.post(URL, content=json.dumps(body())).status_code == 200

@@ -23,6 +23,7 @@ from tests.serve.processes import Running
 SPECS = ("main", "d1-1-1", "d1-2-3", "d3-2-1", "1-3.4-5-6.7-8-9", "2-1-3.4-6-5.7-9-8")
 
 
+@pytest.mark.slow
 def test_thirty_users_and_thirty_streams_get_no_wrong_answer(start: Start, exported: Path) -> None:
     server = start(limits=["jobs=64"])
     bundle = open_bundle(exported / "tiny" / "common")

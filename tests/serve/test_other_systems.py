@@ -101,6 +101,7 @@ def test_the_server_starts_answers_and_is_started_again(environment: dict[str, s
     ]
 
 
+@pytest.mark.slow
 def test_verify_sweep_and_report_run(environment: dict[str, str], own_exported: Path, tmp_path: Path) -> None:
     bundle = str(own_exported / "tiny" / "common")
     words = [

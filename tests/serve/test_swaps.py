@@ -84,6 +84,7 @@ def check(tally: Tally, num_answers: int) -> None:
     assert set(tally.codes) <= {"broken_bundle", "not_found", "not_stored", "job broken_bundle"}, tally.codes
 
 
+@pytest.mark.slow
 def test_numbers_belong_to_their_bundle_while_files_change(
     start: Start, own_exported: Path, variants: Mapping[str, Path], truths: Mapping[str, Truth]
 ) -> None:

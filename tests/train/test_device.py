@@ -5,27 +5,31 @@ has none on a GPU; the tests marked `gpu` ask CUDA itself.
 """
 
 import dataclasses
+import itertools
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stimcore.data.images import Dataset
+from stimcore.data.images import Dataset, Images
 from stimcore.errors import UsageError
 from stimcore.methods.base import StepContext
 from stimcore.methods.stimulative import Stimulative
-from stimcore.methods.table import METHODS
+from stimcore.methods.table import METHODS, make
+from stimcore.nets.catalogue import build
 from stimcore.nets.transfer import send
 from stimcore.recipes.recipe import Recipe
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 from stimcore.train.losses import LossMeter
+from stimcore.train.settings import Settings
 from stimcore.train.trainer import READ_STEPS, Trainer, make_optimizer
 from tests.train.conftest import MakeTrainer
 
@@ -68,6 +72,30 @@ def test_no_step_waits(method: str, trainer_for: MakeTrainer) -> None:
     with waits_counted() as waits:
         meter.means()
     assert waits  # the counter counts
+
+
+@pytest.mark.parametrize(
+    ("network", "method"),
+    [
+        *itertools.product(["resnet20", "convnext-mini"], METHODS),
+        *itertools.product(["densenet-2-2-2-2-k4", "vit-tiny", "mobilenetv3-w0.5"], ["stimulative"]),
+    ],
+)
+def test_a_step_stays_on_a_device_without_numbers(network: str, method: str, recipe: Recipe) -> None:
+    """`meta` tensors have shapes and no numbers: an operation that needs a number, or one on the processor, fails."""
+    train = Images(pixels=np.zeros((4, 1, 12, 12), np.uint8), labels=np.arange(4) % 3)
+    data = Dataset(name="tiny", train=train, test=train, classes=("a", "b", "c"), mean=(0.3,), std=(0.25,))
+    net = build(network, input_shape=data.image_shape, num_classes=3)
+    assert net.residuals is not None  # found by computing with numbers, once, before the first step
+    plan = dataclasses.replace(recipe, network=network, batch_size=2)
+    trainer = Trainer(net, make(method, {}), plan, data, Settings(seed=0, device=torch.device("meta")))
+    before = [parameter.clone() for parameter in trainer.parameters]
+    for step, context in enumerate(trainer.loader.epoch([torch.arange(2), torch.arange(2, 4)], 0)):
+        losses = trainer.train_step(context, step)
+    assert {tensor.device.type for tensor in (*losses.values(), *before, *trainer.parameters)} == {"meta"}
+    assert any(parameter.grad is not None for parameter in trainer.parameters)
+    with pytest.raises(RuntimeError, match="meta"):
+        losses["loss"].item()
 
 
 def test_an_epoch_reads_its_losses_now_and_then(trainer_for: MakeTrainer, recipe: Recipe) -> None:

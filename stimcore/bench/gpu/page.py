@@ -11,10 +11,13 @@ NOTHING = """
 **Nothing here was ever run on a GPU.** The code that is for one is written and tested as far as a processor can:
 
 - every graph that a GPU measures batch norms with runs on the processor and counts the same, on every committed experiment;
-- a training step launches nothing that makes the processor wait for a GPU, for every method;
+- a training step launches nothing that makes the processor wait for a GPU, for every method, and its tensors stay on the device
+  that they are sent to, for every method and kind of network (seen on torch's `meta` device, whose tensors have no numbers);
 - a GPU that is missing, broken, without its libraries or full leads to the processor and to one sentence on why (with faked
   failures);
-- `python -m stimcore.bench gpu --device cpu --quick` runs every part of `make gpu` on the processor.
+- `python -m stimcore.bench gpu --device cpu --quick` runs every part of `make gpu` on the processor. With torch 2.11 and
+  torchvision 0.26 too, which is older than what `make setup` installs (2026-11-28, Python 3.11): all parts where the packages
+  of `requirements.txt` are installed, the training parts where there is nothing besides torch, torchvision and what they need.
 
 `make gpu` takes at most 8 minutes on a machine with an NVIDIA GPU, needs `python3` with torch and no network, checks
 correctness first and measures then. Parts whose packages are missing are skipped by name.

@@ -37,17 +37,17 @@ class RunReader:
 
         A run folder is written by another program, perhaps at this moment; whatever is wrong with one leaves out this one.
         """
-        found: dict[Path, tuple[tuple[float, ...], RunFolder]] = {}
+        runs: dict[Path, tuple[tuple[float, ...], RunFolder]] = {}
         for path in {path.parent for name in ("run.json", REQUEST_FILE) for path in self.folder.glob(f"*/*/{name}")}:
             stamp = _stamp(path)
             known = self._read.get(path)
             try:
-                found[path] = known if known is not None and known[0] == stamp else (stamp, _read_run(path))
+                runs[path] = known if known is not None and known[0] == stamp else (stamp, _read_run(path))
             except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
                 continue  # not a run folder, or one that is being created
-        self._read = found
+        self._read = runs
         now = time.time()
-        folders = sorted((folder for _, folder in found.values()), key=lambda folder: -folder.written)
+        folders = sorted((folder for _, folder in runs.values()), key=lambda folder: -folder.written)
         return [folder.at(now) for folder in folders]
 
 

@@ -39,8 +39,8 @@ def _files(folder: Path, *, deep: bool) -> Iterator[tuple[str, int, int, int]]:
                 if entry.name.startswith("."):
                     continue
                 if not entry.is_dir():
-                    found = entry.stat()
-                    yield entry.path, found.st_ino, found.st_size, found.st_mtime_ns
+                    status = entry.stat()
+                    yield entry.path, status.st_ino, status.st_size, status.st_mtime_ns
                 elif deep:
                     yield from _files(Path(entry.path), deep=True)
     except OSError:

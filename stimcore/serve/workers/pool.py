@@ -185,8 +185,8 @@ class WorkerPool:
 
     def _check_alive(self, worker: WorkerHandle, now: float, interval_s: float) -> None:
         """Kill a worker that hangs, that goes on with a call that nobody waits for, or that takes too much memory."""
-        if (taken := worker.memory_bytes()) > self._limits.worker_bytes:
-            log.error("worker too large", extra={"fields": {"device": worker.config.device, "bytes": taken}})
+        if (used_bytes := worker.memory_bytes()) > self._limits.worker_bytes:
+            log.error("worker too large", extra={"fields": {"device": worker.config.device, "bytes": used_bytes}})
             worker.kill()  # `_supervise` replaces it
             return
         late = [call for call in worker.calls.values() if call.abandoned_at and now - call.abandoned_at > self._limits.late_s]

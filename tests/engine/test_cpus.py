@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stimcore.cpus import session_threads, usable_cpus
+from stimcore.engine.cpus import session_threads, usable_cpus
 
 MANY = 64
 
@@ -69,5 +69,5 @@ def test_a_session_gets_threads_of_its_own_only_where_something_restricts_it(mon
     monkeypatch.setattr(os, "cpu_count", lambda: 10_000)
     assert session_threads(3) == 3
     assert session_threads(0) == usable_cpus() < 10_000
-    monkeypatch.setattr("stimcore.cpus.usable_cpus", lambda: 10_000)
+    monkeypatch.setattr("stimcore.engine.cpus.usable_cpus", lambda: 10_000)
     assert session_threads(0) == 0
