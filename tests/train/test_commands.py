@@ -326,7 +326,11 @@ def test_bench_step_reports_the_keys_that_others_rely_on(tmp_path: Path, capsys:
     assert report["network"] == "resnet20"
     assert report["n"] == 3
     assert report["machine"]["cores"]
-    assert set(report["ratios"]) == {"two_forward", "shared_prefix", "memory_two_forward", "memory_shared_prefix"}
+    others = {"two_forward", "shared_prefix", "plain", "plain_channels_last"}
+    limits = {"floor", "shared_prefix_over_floor", "common_over_best_plain"}
+    assert set(report["ratios"]) == others | {f"memory_{name}" for name in others} | limits
+    assert 1 < report["ratios"]["floor"] < 2  # a sub-network costs less than the main network, of which it shares a part
+    assert set(report["images_per_second"]) == others | {"common"}
     assert all(value > 0 for value in [*report["ratios"].values(), *report["seconds"].values()])
     assert "shared_prefix" in capsys.readouterr().out
     assert run(bench.main, "step", "--rounds", "0") == 2
