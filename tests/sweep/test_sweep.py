@@ -19,7 +19,7 @@ from stimcore.engine.engine import Engine
 from stimcore.errors import Unavailable, UsageError
 from stimcore.files import read_jsonl
 from stimcore.subnets.families import deletions, ordered
-from stimcore.sweep import __main__ as command
+from stimcore.sweep.__main__ import main
 from stimcore.sweep.sweep import Settings, split, sweep
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +136,7 @@ def test_a_sample_is_stored_as_one(small: list[Bundle], tmp_path: Path) -> None:
     (path / "hits.npz").write_bytes(hits)
     manifest["hashes"] |= {"hits.npz": hashlib.sha256(hits).hexdigest()}
     (path / "manifest.json").write_text(json.dumps(manifest))
-    assert command.main([str(path), "--kind", "ordered", "--limit", "3", "--seed", "5", "--store", "--quiet"]) == 0
+    assert main([str(path), "--kind", "ordered", "--limit", "3", "--seed", "5", "--store", "--quiet"]) == 0
     bundle = open_bundle(path)
     stored = Sweep.from_dict(json.loads(bundle.read("sample-ordered.json")))
     assert (stored.sampled, len(stored.results), bundle.sweeps) == (5, 3, [])
@@ -145,7 +145,7 @@ def test_a_sample_is_stored_as_one(small: list[Bundle], tmp_path: Path) -> None:
     assert [bundle.known_correct(result.spec) for result in stored.results] == [r.correct for r in stored.results]
     assert bundle_command(["verify", str(bundle.experiment.path)]) == 0
     # a sample that is as large as its family is the family
-    assert command.main([str(path), "--kind", "ordered", "--limit", "27", "--store", "--quiet"]) == 0
+    assert main([str(path), "--kind", "ordered", "--limit", "27", "--store", "--quiet"]) == 0
     assert open_bundle(path).sweeps == ["ordered"]
     with pytest.raises(ValueError, match="sampled is 'x'"):
         Sweep.from_dict(stored.to_dict() | {"sampled": "x"})
@@ -202,7 +202,7 @@ def test_without_recalibration_it_is_another_sweep(small: list[Bundle], truth: S
     assert bundle.all_hits is not None
     before = bundle.all_hits.to_bytes()
     words = [str(bundle.path), "--kind", "ordered", "--as-trained", "--store", "--quiet", "--device", "cpu", "--json", "-"]
-    assert command.main(words) == 0
+    assert main(words) == 0
     stored = open_bundle(bundle.path)
     value = stored.sweep("ordered-as-trained")
     assert value is not None
@@ -221,4 +221,4 @@ def test_a_network_without_batch_norms_has_nothing_to_leave_as_trained(
 ) -> None:
     monkeypatch.setattr(Bundle, "has_batch_norms", False)
     with pytest.raises(UsageError, match="which has no batch norms"):
-        command.main([str(small[0].path), "--kind", "ordered", "--as-trained", "--quiet"])
+        main([str(small[0].path), "--kind", "ordered", "--as-trained", "--quiet"])
