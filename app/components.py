@@ -10,6 +10,7 @@ from streamlit.components.v2.types import ComponentRenderer
 
 from app import session
 from app.access import shared_address
+from app.language import words
 from stimcore.subnets.topology import Topology
 from stimcore.web import diagram as web_diagram
 from stimcore.web import lanes as web_lanes
@@ -36,7 +37,7 @@ def diagram(topology: Topology, arrangement: Arrangement, *, large: bool, key: s
         key: Of the component; inside `on_edit`, `app.session.edit(key).text` is what the visitor asks for.
         on_edit: Called after every edit.
     """
-    data = web_diagram.payload(topology, str(arrangement), edits=session.edit(key).number, large=large)
+    data = web_diagram.payload(topology, str(arrangement), edits=session.edit(key).number, large=large, words=words())
     _diagram(key=key, data=data, on_edit_change=on_edit)
 
 
@@ -49,7 +50,7 @@ def lanes(rows: Sequence[web_lanes.Lane], *, done: bool, large: bool, key: str) 
         large: Draw them for a projector.
         key: Of the component.
     """
-    _lanes(key=key, data=web_lanes.payload(rows, done=done, large=large))
+    _lanes(key=key, data=web_lanes.payload(rows, done=done, large=large, words=words()))
 
 
 def picture_wall(
@@ -69,7 +70,7 @@ def picture_wall(
         tinted: Give the pictures the colour of the method that is right.
         key: Of the component.
     """
-    _wall(key=key, data=web_wall.payload(pictures, methods, classes, tinted=tinted))
+    _wall(key=key, data=web_wall.payload(pictures, methods, classes, tinted=tinted, words=words()))
 
 
 def copy_link(experiment: str) -> None:
@@ -78,4 +79,4 @@ def copy_link(experiment: str) -> None:
     Args:
         experiment: Put into every copied link, so that it opens the same one on a server that lists others first.
     """
-    _link(key="copy_link", data={"experiment": experiment, "address": shared_address()})
+    _link(key="copy_link", data={"experiment": experiment, "address": shared_address(), "words": words().section("link")})

@@ -9,8 +9,9 @@ import streamlit as st
 
 from app import session, sources, watch
 from app.components import copy_link
+from app.language import keep_language, language_links, words
 from app.networks import one_per_run
-from app.text import images, plain
+from app.text import plain
 from stimcore.analysis.networks import method_position
 from stimcore.errors import StimcoreError
 from stimcore.figures.style import Style, method_style, variant
@@ -48,7 +49,7 @@ class Frame:
 
     def label(self, method: MethodInfo) -> str:
         """Return a method's name for a reader."""
-        return self.style(method).label
+        return words().term(self.style(method).label)
 
     def title(self, method: MethodInfo) -> str:
         """Return a method's symbol and name, as the first cell of a table's row."""
@@ -74,7 +75,8 @@ def frame(
         extra: Draws more controls into the head, except in class view.
         in_class: Draws more controls into the head of class view.
     """
-    classroom = is_classroom()
+    keep_language()
+    say, classroom = words().say, is_classroom()
     st.html(f"<style>{_STYLE}{_LARGE if classroom else ''}{_DARK if st.context.theme.type == 'dark' else ''}</style>")
     head = st.container(horizontal=True, vertical_alignment="center", key="head", gap="small")
     with head:
@@ -99,12 +101,12 @@ def frame(
         with st.container(width="content", key="link"):
             copy_link(experiment.name)
     if asked_experiment not in ("", *(e.name for e in catalogue.experiments)):
-        st.warning(f"This address asks for an experiment that isn't here. Showing {plain(experiment.name)}.")
+        st.warning(say("page.no_experiment", name=plain(experiment.name)))
     elif len(main_networks) > 2 and set(asked_methods) - {"", *(method_style(m.method, m.name).label for m in main_networks)}:
-        st.warning("This address asks for a training method that isn't here.")
+        st.warning(say("page.no_method"))
     _problems(catalogue)
     if not methods:
-        st.info("No training method is chosen. Choose at least one above.")
+        st.info(say("page.none_chosen"))
         st.stop()
     return Frame(experiment, methods, tuple(m for m in runs if m.spec is not None), classroom)
 
@@ -112,14 +114,19 @@ def frame(
 def footer(here: Frame) -> None:
     """Draw where the page's numbers come from: network, images, how it was trained, and what runs networks here."""
     experiment = here.experiment
-    labels = sorted({m.label for m in here.methods})
+    labels, texts = sorted({m.label for m in here.methods}), words()
     note = sources.provider_note()
-    device = f" Networks run on this machine's processor: {plain(note.rstrip('.'))}." if note else ""
-    st.caption(
-        f"{plain(here.topology.network)} on {plain(experiment.dataset)}, {len(experiment.classes)} classes. "
-        f"Accuracies are measured on {images(experiment.evaluation_images)} that were not used in training. Training: "
-        f"{plain(', '.join(labels))}.{device}"
+    device = " " + texts.say("page.source_device", note=plain(note.rstrip("."))) if note else ""
+    source = texts.say(
+        "page.source",
+        network=plain(here.topology.network),
+        dataset=plain(experiment.dataset),
+        classes=len(experiment.classes),
+        images=texts.images(experiment.evaluation_images),
+        training=plain(", ".join(labels)),
     )
+    st.caption(source + device)
+    language_links()
 
 
 def open_in_break_it(topology: Topology, arrangement: Arrangement) -> None:
@@ -153,14 +160,14 @@ def _choose_view(name: str) -> None:
 
 def _view_button(classroom: bool) -> None:
     if classroom:
-        st.button("Leave teacher view", key="view_button", on_click=_choose_view, args=("",))
+        st.button(words().say("page.leave_teacher_view"), key="view_button", on_click=_choose_view, args=("",))
     else:
         st.button(
-            "Teacher view",
+            words().say("page.teacher_view"),
             key="view_button",
             on_click=_choose_view,
             args=("class",),
-            help="For a projector: large type, only the network and its answers. Answers stay covered until you reveal them.",
+            help=words().say("page.teacher_view_help"),
         )
 
 
@@ -197,7 +204,7 @@ def _experiment(catalogue: Catalogue) -> ExperimentInfo:
     if len(by_name) == 1:
         return by_name[first]
     name = st.selectbox(
-        "Experiment",
+        words().say("page.experiment"),
         list(by_name),
         index=list(by_name).index(first),
         key="experiment",
@@ -205,7 +212,7 @@ def _experiment(catalogue: Catalogue) -> ExperimentInfo:
         on_change=session.forget_spec,
         label_visibility="collapsed",
         width=260,
-        help="One network and one data set, trained in several ways.",
+        help=words().say("page.experiment_help"),
     )
     return by_name[name or first]
 
@@ -223,9 +230,9 @@ def _instructive(experiment: ExperimentInfo) -> tuple[bool, bool, int]:
 def _methods(main_networks: Sequence[MethodInfo]) -> tuple[MethodInfo, ...]:
     by_name = {m.name: m for m in main_networks}
     names = list(by_name)
-    with st.popover("Methods", key="methods_popover"):
+    with st.popover(words().say("page.methods"), key="methods_popover"):
         chosen = st.pills(
-            "Training methods",
+            words().say("page.training_methods"),
             names,
             default=names[:2],
             selection_mode="multi",
@@ -233,7 +240,7 @@ def _methods(main_networks: Sequence[MethodInfo]) -> tuple[MethodInfo, ...]:
             bind="query-params",
             format_func=lambda name: plain(method_style(by_name[name].method, name).label),
             wrap=True,
-            help="Every method trained the same network on the same images.",
+            help=words().say("page.methods_help"),
         )
     selected = [by_name[name] for name in names if name in (chosen or [])]
     return tuple(sorted(selected, key=lambda method: method_position(method.method)))

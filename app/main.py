@@ -14,6 +14,7 @@ if str(ROOT) not in sys.path:
 import streamlit as st  # noqa: E402  # imports come after the path is set
 
 from app.access import announcement  # noqa: E402  # imports come after the path is set
+from app.language import words  # noqa: E402  # imports come after the path is set
 from app.middleware import middleware  # noqa: E402  # imports come after the path is set
 
 NUM_DESCRIPTORS = 4096
@@ -42,13 +43,14 @@ def navigate() -> None:
         layout="wide",
         initial_sidebar_state="collapsed",
     )
+    say = words().say
     pages = [
-        st.Page("views/break_it.py", title="Break it", default=True),
-        st.Page("views/subnetworks.py", title="Sub-networks", url_path="subnetworks"),
-        st.Page("views/damage.py", title="Damage", url_path="damage"),
-        st.Page("views/train.py", title="Train", url_path="train"),
+        st.Page("views/break_it.py", title=say("page.break_it"), default=True),
+        st.Page("views/subnetworks.py", title=say("page.subnetworks"), url_path="subnetworks"),
+        st.Page("views/damage.py", title=say("page.damage"), url_path="damage"),
+        st.Page("views/train.py", title=say("page.train"), url_path="train"),
         st.Page("views/training.py", title="Training", url_path="training", visibility="hidden"),
-        st.Page("views/use_it.py", title="Use it", url_path="use-it"),
+        st.Page("views/use_it.py", title=say("page.use_it"), url_path="use-it"),
     ]
     st.navigation(pages, position="top").run()
 

@@ -83,6 +83,17 @@ class View:
 
 
 @dataclass
+class Language:
+    """In which language the pages are shown.
+
+    Attributes:
+        asked: The value of `?lang=` in the address; empty where the browser's language counts.
+    """
+
+    asked: str = ""
+
+
+@dataclass
 class FamilyRequests:
     """Families of sub-networks that the visitor asked to measure here.
 

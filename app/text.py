@@ -48,16 +48,6 @@ def change(points: float) -> str:
     return "no change" if abs(points) < 0.05 else f"{points:+.1f} points"
 
 
-def provider(name: str) -> str:
-    """Return where networks ran, from onnxruntime's name of the execution provider.
-
-    Example:
-        >>> provider("CPUExecutionProvider")
-        'on the processor'
-    """
-    return {"CPUExecutionProvider": "on the processor", "CUDAExecutionProvider": "on the GPU"}.get(name, name or "here")
-
-
 def nats(value: float) -> str:
     """Return a number of nats, which may be astronomically large.
 

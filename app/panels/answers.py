@@ -10,12 +10,12 @@ from streamlit.errors import StreamlitInvalidLayoutContextError
 from app import session, sources
 from app.components import lanes
 from app.frame import Frame
-from app.text import images, plain, provider
+from app.language import words
+from app.text import plain
 from app.watch import WatchedJob, watch
 from stimcore.serve.types import MethodInfo
 from stimcore.web.arrangement import Arrangement, caution, summarise
 from stimcore.web.lanes import Lane
-from stimcore.web.sentences import finding, say
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,18 @@ def draw_answers(here: Frame, question: Question, place: DeltaGenerator, polling
 def _headline(here: Frame, question: Question, answers: Sequence[Answer]) -> str:
     """Return the finding in one sentence, as Markdown, and a second paragraph where a first block is missing."""
     arrangement = question.arrangement
-    edit, note = summarise(here.topology, arrangement), caution(here.topology, arrangement)
+    texts = words()
+    edit, note = summarise(here.topology, arrangement, texts), caution(here.topology, arrangement, texts)
     return f"{edit} {_finding(here, question, answers)}" + (f"\n\n{note}" if note else "")
 
 
 def _finding(here: Frame, question: Question, answers: Sequence[Answer]) -> str:
     whole = question.arrangement.spec == here.topology.full
     if question.covered:
-        return "**Which network still works?** Guess first."
+        return words().say("finding.covered")
     known = [(plain(here.label(a.method)), result.accuracy_pct) for a in answers if (result := a.watched.result)]
     only = here.methods[0].main.accuracy_pct if len(here.methods) == 1 else None
-    return finding(known, whole=whole, whole_pct=only)
+    return words().finding(known, whole=whole, whole_pct=only)
 
 
 def _lane(here: Frame, question: Question, answer: Answer) -> Lane:
@@ -94,7 +95,7 @@ def _lane(here: Frame, question: Question, answer: Answer) -> Lane:
     revealed = guesses.revealed == str(question.arrangement)
     return Lane(
         key=method.name,
-        name=style.label,
+        name=here.label(method),
         glyph=style.glyph,
         color=style.color,
         full_pct=reference.accuracy_pct,
@@ -119,21 +120,28 @@ def _draw_state(here: Frame, answers: Sequence[Answer], done: bool) -> None:
         if not done:
             seen, total = sum(j.images for j in jobs), sum(j.images_total for j in jobs)
             st.progress(seen / total if total else 0.0, text=_progress(jobs))
-            st.button("Stop", key="stop", on_click=_stop, args=(jobs,), icon=":material/stop_circle:")
+            st.button(words().say("break_it.stop"), key="stop", on_click=_stop, args=(jobs,), icon=":material/stop_circle:")
             return
         st.markdown(_provenance(jobs))
         if any(j.problem for j in jobs):
-            st.button("Try again", key="again", type="primary", on_click=_restart, args=(jobs,), kwargs={"fresh": False})
+            st.button(
+                words().say("page.try_again"),
+                key="again",
+                type="primary",
+                on_click=_restart,
+                args=(jobs,),
+                kwargs={"fresh": False},
+            )
         elif any(j.stopped for j in jobs):
-            st.button("Go on", key="again", on_click=_restart, args=(jobs,))
+            st.button(words().say("break_it.go_on"), key="again", on_click=_restart, args=(jobs,))
         elif not here.classroom:
             st.button(
-                "Measure here now",
+                words().say("break_it.measure_again"),
                 key="fresh",
                 on_click=_restart,
                 args=(jobs,),
                 kwargs={"fresh": True},
-                help="Runs every image through the networks again, on this machine, and shows how the interval narrows.",
+                help=words().say("break_it.measure_again_help"),
             )
 
 
@@ -149,20 +157,30 @@ def _restart(jobs: Sequence[WatchedJob], fresh: bool | None = None) -> None:
 
 
 def _progress(jobs: Sequence[WatchedJob]) -> str:
+    texts = words()
     if any(j.phase == "calibrate" for j in jobs):
-        return "Step 1 of 2: fitting the batch-norm statistics to what is left of the network"
+        return texts.say("break_it.calibrating_first")
     seen, total = min((j.images for j in jobs), default=0), max((j.images_total for j in jobs), default=0)
-    return f"{seen:,} of {images(total)}" if seen else "Waiting for the first images"
+    if not seen:
+        return texts.say("break_it.waiting")
+    return texts.say("break_it.counted", seen=texts.count(seen), images=texts.images(total))
 
 
 def _provenance(jobs: Sequence[WatchedJob]) -> str:
-    num_images = min((j.images for j in jobs), default=0)
+    texts, num_images = words(), min((j.images for j in jobs), default=0)
+    images = texts.images(num_images)
     if any(j.stopped for j in jobs):
-        return f"Stopped: counted on {images(num_images)} only." if num_images else "Stopped before the first number."
+        return texts.say("break_it.stopped", images=images) if num_images else texts.say("break_it.stopped_before")
     origins = {j.job.source for j in jobs if j.job}
     if origins == {"stored"}:
-        return say("stored", images=images(num_images))
+        return texts.say("break_it.stored", images=images)
     if "stored" in origins:
-        return f"Done: measured on {images(num_images)}, partly when the bundle was made, partly here."
+        return texts.say("break_it.stored_partly", images=images)
     where = next((j.job.provider for j in jobs if j.job and j.job.provider), "")
-    return f"Done: measured here on {images(num_images)} ({provider(where)})."
+    return texts.say("break_it.measured_here", images=images, place=_place(where))
+
+
+def _place(provider: str) -> str:
+    """Return where networks ran, from onnxruntime's name of the execution provider."""
+    names = {"CPUExecutionProvider": "on_processor", "CUDAExecutionProvider": "on_gpu", "": "here"}
+    return words().say(f"break_it.{names[provider]}") if provider in names else provider

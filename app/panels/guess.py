@@ -4,6 +4,7 @@ import streamlit as st
 
 from app import session
 from app.frame import Frame
+from app.language import words
 from app.panels.together import record_guess
 from app.text import plain
 from stimcore.web.arrangement import Arrangement
@@ -19,7 +20,7 @@ def covered(here: Frame, arrangement: Arrangement) -> bool:
 def guess_panel(here: Frame, arrangement: Arrangement) -> None:
     """Draw a slider per method and the button that reveals the answers."""
     with st.container(key="guess", border=True):
-        st.markdown("**Your guess:** of 100 images, how many will each copy still get right?")
+        st.markdown(words().say("guess.question"))
         for column, method in zip(st.columns(len(here.methods)), here.methods, strict=True):
             column.slider(
                 plain(here.label(method)),
@@ -27,11 +28,11 @@ def guess_panel(here: Frame, arrangement: Arrangement) -> None:
                 100,
                 value=50,
                 key=f"guess {method.name}",
-                format="%d of 100",
+                format=words().say("guess.value"),
                 on_change=_tell_class if here.classroom else None,
                 args=(here, arrangement, method.name),
             )
-        st.button("Reveal", type="primary", key="reveal", on_click=_reveal, args=(here, arrangement))
+        st.button(words().say("guess.reveal"), type="primary", key="reveal", on_click=_reveal, args=(here, arrangement))
 
 
 def _tell_class(here: Frame, arrangement: Arrangement, method: str) -> None:

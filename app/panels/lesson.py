@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import session
+from app.language import words
 from stimcore.analysis.contrast import Contrast
 from stimcore.serve.types import ExperimentInfo
 from stimcore.subnets.topology import Topology
-from stimcore.web.lesson import QUESTION, REPLIES, RIGHT, lesson
+from stimcore.web.lesson import REPLIES, RIGHT, lesson
 
 
 def lesson_button(experiment: ExperimentInfo) -> None:
@@ -18,7 +19,7 @@ def lesson_button(experiment: ExperimentInfo) -> None:
         progress.step = 0
         return
     st.button(
-        "Lesson in five steps",
+        words().say("lesson.button"),
         type="primary",
         key="lesson_button",
         on_click=_turn_to,
@@ -43,21 +44,22 @@ def lesson_panel(topology: Topology, contrasts: Sequence[Contrast]) -> None:
     number = session.memory(session.LessonProgress).step
     if not number:
         return
-    steps = lesson(topology, contrasts)
-    step = steps[number - 1]
+    texts, steps = words(), lesson(topology, contrasts)
+    step, say = steps[number - 1], texts.say
     with st.container(border=True, key="lesson_panel"):
-        st.subheader(f"{number} of {len(steps)}: {step.title}", anchor=False)
-        st.markdown(step.text)
+        heading = say("lesson.heading", number=number, count=len(steps), title=step.title(texts))
+        st.subheader(heading, anchor=False)
+        st.markdown(step.text(texts))
         if number == len(steps):
             _question()
         with st.container(horizontal=True, key="lesson_buttons"):
             if step.edit:
                 edit_args = (topology, str(step.edit.arrangement))
-                st.button(step.edit.label, type="primary", key="lesson_do", on_click=session.write_spec, args=edit_args)
-            st.button("Back", key="lesson_back", on_click=_turn_to, args=(number - 1,), disabled=number == 1)
+                st.button(step.edit.label(texts), type="primary", key="lesson_do", on_click=session.write_spec, args=edit_args)
+            st.button(say("lesson.back"), key="lesson_back", on_click=_turn_to, args=(number - 1,), disabled=number == 1)
             if number < len(steps):
-                st.button("Next", key="lesson_next", on_click=_turn_to, args=(number + 1,))
-            st.button("Close the lesson", key="lesson_close", on_click=_turn_to, args=(0,))
+                st.button(say("lesson.next"), key="lesson_next", on_click=_turn_to, args=(number + 1,))
+            st.button(say("lesson.close"), key="lesson_close", on_click=_turn_to, args=(0,))
 
 
 def _turn_to(number: int) -> None:
@@ -66,6 +68,9 @@ def _turn_to(number: int) -> None:
 
 
 def _question() -> None:
-    choice = st.radio(QUESTION, list(REPLIES), index=None, key="lesson_answer")
+    say = words().say
+    choice = st.radio(
+        say("lesson.question"), REPLIES, index=None, key="lesson_answer", format_func=lambda name: say(f"lesson.{name}")
+    )
     if choice:
-        (st.success if choice == RIGHT else st.info)(REPLIES[choice])
+        (st.success if choice == RIGHT else st.info)(say(f"lesson.{choice}_reply"))

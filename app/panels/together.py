@@ -7,6 +7,7 @@ import streamlit as st
 from app import sources
 from app.classroom import POLL_S, bins, classroom, count_here, join_address, median, qr_code
 from app.frame import Frame
+from app.language import words
 from app.text import plain
 from app.watch import pause_s
 from stimcore.web.arrangement import Arrangement
@@ -35,22 +36,23 @@ def class_guesses(here: Frame, arrangement: Arrangement) -> None:
 
 def _join(here: Frame, arrangement: Arrangement) -> None:
     num_here, num_guessing = count_here(), classroom().num_guessing(state_key(here, arrangement))
-    counts = f"{num_here} here" + (f", {num_guessing} guessed" if num_guessing else "")
+    say = words().say
+    counts = say("class.here", count=num_here) + (f", {say('class.guessed', count=num_guessing)}" if num_guessing else "")
     address = join_address({"experiment": here.experiment.name, "spec": str(arrangement), "view": "class"})
     if not address:
         st.markdown(counts)
         return
     shown = address.partition("/?")[0]
-    with st.popover(f"Join: {plain(shown.removeprefix('http://'))} · {counts}", key="join"):
-        st.markdown(f"Open **{plain(shown)}** in this network, or scan. Nobody is named, and nothing is stored.")
-        st.html(f'<img width="300" alt="QR code of {html.escape(shown)}" src="{qr_code(address)}">')
+    with st.popover(say("class.join", address=plain(shown.removeprefix("http://")), counts=counts), key="join"):
+        st.markdown(say("class.join_help", address=plain(shown)))
+        st.html(f'<img width="300" alt="{html.escape(say("class.qr", address=shown))}" src="{qr_code(address)}">')
 
 
 def _guesses(here: Frame, arrangement: Arrangement) -> None:
     guesses = classroom().of_state(state_key(here, arrangement))
     rows = [_row(here.label(m), here.style(m).color, guesses[m.name]) for m in here.methods if m.name in guesses]
     if rows:
-        st.html(f'<div class="guesses"><p>What the class expected, from 0 to 100 of 100 pictures:</p>{"".join(rows)}</div>')
+        st.html(f'<div class="guesses"><p>{words().say("class.expected")}</p>{"".join(rows)}</div>')
 
 
 def _row(label: str, color: str, values: list[int]) -> str:
@@ -58,8 +60,14 @@ def _row(label: str, color: str, values: list[int]) -> str:
     counts = bins(values)
     highest = max(counts)
     bars = "".join(f'<i style="height:{100 * count / highest:.0f}%;background:{color}"></i>' for count in counts)
-    words = f"{len(values)} guess{'' if len(values) == 1 else 'es'}, in the middle {median(values):.0f}"
+    middle = f"{median(values):.0f}"
+    say = words().say
+    text = (
+        say("class.one_guess", median=middle)
+        if len(values) == 1
+        else say("class.many_guesses", count=len(values), median=middle)
+    )
     return (
-        f'<p class="guessed"><span>{html.escape(label)}: {words}</span>'
-        f'<span class="bars" role="img" aria-label="{html.escape(label)}: {words}">{bars}</span></p>'
+        f'<p class="guessed"><span>{html.escape(label)}: {html.escape(text)}</span>'
+        f'<span class="bars" role="img" aria-label="{html.escape(label)}: {html.escape(text)}">{bars}</span></p>'
     )

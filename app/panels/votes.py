@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import session, sources
 from app.frame import Frame
+from app.language import words
 from app.text import plain
 from app.upload import UploadError, read_upload
 from stimcore.data.preprocessing import Preprocessing
@@ -16,7 +17,6 @@ from stimcore.errors import StimcoreError
 from stimcore.serve.types import Classification, MethodInfo, Sample
 from stimcore.subnets.families import count
 from stimcore.web.judges import judges
-from stimcore.web.sentences import say
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Votes:
 
 def votes(here: Frame) -> None:
     """Draw the choice of a picture and what the sub-networks of every method see in it."""
-    st.subheader("What do the sub-networks say?", anchor=False)
-    st.markdown(say("votes"))
+    st.subheader(words().say("picture.title"), anchor=False)
+    st.markdown(words().say("picture.lead"))
     samples = sources.samples(here.experiment)
     try:
         picture = _choose_picture(samples, Preprocessing.from_dict(here.experiment.preprocessing))

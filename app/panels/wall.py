@@ -7,6 +7,7 @@ import streamlit as st
 from app import sources
 from app.components import picture_wall
 from app.frame import Frame
+from app.language import words
 from app.story import compared
 from app.text import plain
 from app.watch import pause_s
@@ -45,10 +46,10 @@ def picture_panel(here: Frame, shown: Arrangement, *, recalibrate: bool, measure
         ]
         polling = measured and any(sources.wall_answers(key, sources.STORED_WALL_S) is None for key in keys)
     except StimcoreError as error:
-        st.caption(plain(f"The pictures can't be shown: {error}"))
+        st.caption(words().say("wall.failed", reason=plain(str(error))))
         return
     if not measured:
-        st.caption(f"What do they say to {len(samples)} test pictures? The pictures follow the numbers.")
+        st.caption(words().say("wall.follow", count=len(samples)))
         return
     pictures = [WallPicture(sample.label, sample.png_base64) for sample in samples]
     fragment = st.fragment(_draw_wall, run_every=pause_s(POLL_S) if polling else None)
@@ -63,10 +64,10 @@ def _draw_wall(here: Frame, pictures: Sequence[WallPicture], keys: Sequence[sour
     try:
         answers = [answer for key in keys if (answer := sources.wall_answers(key)) is not None]
     except StimcoreError as error:
-        st.caption(plain(f"The pictures can't be shown: {error}"))
+        st.caption(words().say("wall.failed", reason=plain(str(error))))
         return
     if len(answers) < len(keys):
-        st.caption(f"Asking the networks about {len(pictures)} test pictures …")
+        st.caption(words().say("wall.asking", count=len(pictures)))
         return
     if polling:
         st.rerun()
@@ -78,7 +79,7 @@ def _draw_wall(here: Frame, pictures: Sequence[WallPicture], keys: Sequence[sour
 def _on_wall(here: Frame, method: MethodInfo, answers: WallAnswers) -> WallMethod:
     style = here.style(method)
     return WallMethod(
-        name=style.label,
+        name=here.label(method),
         glyph=style.glyph,
         color=style.color,
         classes=answers.classes,

@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from app import session, sources
 from app.components import diagram
 from app.frame import Frame, footer, frame
+from app.language import words
 from app.panels.answers import Question, draw_answers
 from app.panels.guess import covered, guess_panel
 from app.panels.lesson import lesson_button, lesson_open, lesson_panel
@@ -21,7 +22,6 @@ from app.watch import pause_s, watch, watch_only
 from stimcore.analysis.contrast import Contrast
 from stimcore.subnets.topology import Topology
 from stimcore.web import arrangement
-from stimcore.web.sentences import say
 
 POLL_S = 0.25
 """Seconds between two polls of a visitor alone."""
@@ -34,19 +34,20 @@ def edit_from_picture(topology: Topology) -> None:
 
 def tools(topology: Topology, contrasts: Sequence[Contrast], classroom: bool) -> None:
     """Draw the buttons for ready-made edits and undo."""
+    say = words().say
     with st.container(horizontal=True, key="tools", gap="small"):
         for edit in arrangement.presets(topology, contrasts).edits:
             edit_args = (topology, str(edit.arrangement))
-            st.button(edit.label, on_click=session.write_spec, args=edit_args, key=f"preset {edit.label}")
+            st.button(edit.label(words()), on_click=session.write_spec, args=edit_args, key=f"preset {edit.label()}")
         if not classroom:
             st.button(
-                "Surprise me",
+                say("break_it.surprise"),
                 on_click=lambda: session.write_spec(topology, str(arrangement.random_ordered(topology, random.Random()))),
                 key="surprise",
-                help="A random sub-network: of every stage only the first few blocks.",
+                help=say("break_it.surprise_help"),
             )
         st.button(
-            "Undo",
+            say("break_it.undo"),
             on_click=session.undo_spec,
             args=(topology,),
             disabled=not session.memory(session.EditHistory).undo,
@@ -62,7 +63,7 @@ def sentence(topology: Topology, shown: arrangement.Arrangement) -> DeltaGenerat
     with st.container(horizontal=True, vertical_alignment="center", key="sentence"):
         place = st.empty()
         st.button(
-            "Put everything back",
+            words().say("edit.put_back"),
             on_click=session.write_spec,
             args=(topology, whole),
             disabled=str(shown) == whole,
@@ -72,37 +73,42 @@ def sentence(topology: Topology, shown: arrangement.Arrangement) -> DeltaGenerat
     return place
 
 
-def settings(opening: str, classroom: bool) -> tuple[str, bool]:
+def settings(opening: str, classroom: bool, *, batch_norms: bool) -> tuple[str, bool]:
     """Draw the fields under the answers; return the text of the arrangement and whether batch norms are re-calibrated.
 
     Args:
         opening: What is shown while the address has no spec.
         classroom: Only the code is drawn: a projector needs no settings.
+        batch_norms: Whether a network that is shown has batch norms. Without any there is nothing to re-calibrate.
     """
+    say = words().say
     with st.container(horizontal=True, vertical_alignment="bottom", key="settings", gap="medium"):
         typed = st.text_input(
-            "Architecture code",
+            say("break_it.code"),
             value=opening,
             key=session.SPEC,
             bind="query-params",
             on_change=session.reported(session.SPEC),
-            help="Blocks in running order; a dot between stages, x before a deleted block. The page's address has it too.",
+            help=say("break_it.code_help"),
         )
         text = session.shown(session.SPEC, typed) or opening
         if classroom:
             return text, True
         st.toggle(
-            "Guess first",
+            say("guess.first"),
             key="guess_first",
             bind="query-params",
-            help="Covers each answer until you have said what you expect.",
+            help=say("guess.first_help"),
         )
+        if not batch_norms:
+            st.caption(say("break_it.no_recalibration"), help=say("break_it.no_recalibration_help"))
+            return text, True
         recalibrate = st.toggle(
-            "Re-calibrate",
+            say("break_it.recalibrate"),
             value=True,
             key="recalibrate",
             bind="query-params",
-            help=say("recalibrate"),
+            help=say("break_it.recalibrate_help"),
         )
     return text, recalibrate
 
@@ -117,7 +123,7 @@ def picture(topology: Topology, shown: arrangement.Arrangement, reason: str, lar
         large: Draw it for a projector.
     """
     if reason:
-        st.error(f"{plain(reason)} Showing the full network.")
+        st.error(words().say("break_it.showing_full", reason=plain(reason)))
     elif refusal := session.take_refusal():
         st.error(plain(refusal))
     diagram(
@@ -148,7 +154,7 @@ def page() -> None:
     """Draw the page."""
     class_slots: list[DeltaGenerator] = []
     here = frame(
-        "Break the network",
+        words().say("page.break_it_title"),
         extra=lesson_button,
         in_class=lambda: class_slots.append(st.container(key="class", width="content")),
     )
@@ -157,7 +163,9 @@ def page() -> None:
     top = st.container(key="top")
     with st.container(key="body", horizontal=True):
         answer_slot = st.container(key="answers")
-        text, recalibrate = settings(story(here.experiment, topology), here.classroom)
+        text, recalibrate = settings(
+            story(here.experiment, topology), here.classroom, batch_norms=any(m.batch_norms for m in here.methods)
+        )
         side_slot = st.container(key="side")
     shown, reason = arrangement.read_or_full(topology, text)
     is_covered = covered(here, shown)
@@ -183,7 +191,7 @@ def page() -> None:
         lesson_panel(topology, contrasts)
     if not here.classroom:
         with st.container(key="about"):
-            st.markdown(say("lead"))
+            st.markdown(words().say("break_it.lead"))
             footer(here)
     if not (is_covered or lesson_open()):
         with side_slot:

@@ -8,6 +8,7 @@ import streamlit as st
 from app import session
 from app.chart import chart
 from app.frame import Frame, footer, frame, open_in_break_it
+from app.language import words
 from app.panels.family import Family, family
 from app.text import plain
 from stimcore.analysis import paper
@@ -22,7 +23,6 @@ from stimcore.figures import damage as figures
 from stimcore.serve.types import MethodInfo
 from stimcore.subnets.families import count
 from stimcore.web import arrangement
-from stimcore.web.sentences import say
 
 Damaged = list[tuple[MethodInfo, Family]]
 
@@ -139,7 +139,7 @@ def paper_figures(here: Frame) -> None:
 
 def page() -> None:
     """Draw the page."""
-    here = frame("Damage", say("lead_damage"))
+    here = frame(words().say("page.damage"), words().say("damage.lead"))
     if here.topology.ordered_only:
         st.info(
             f"In {here.topology.network} every block reads the outputs of all blocks before it, so none can be moved or "

@@ -7,6 +7,7 @@ import streamlit as st
 from app import session, sources
 from app.chart import chart
 from app.frame import Frame, footer, frame, open_in_break_it
+from app.language import words
 from app.networks import trained_networks
 from app.panels.family import Family, family
 from app.panels.theory import theory
@@ -23,7 +24,6 @@ from stimcore.serve.types import MethodInfo
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 from stimcore.web import arrangement
-from stimcore.web.sentences import say
 
 MAX_LISTED = 1000
 """Sub-networks that a drop-down lists; where there are more, the depths are typed."""
@@ -183,7 +183,7 @@ def with_interval(estimate: Estimate, unit: str) -> str:
 
 def page() -> None:
     """Draw the page."""
-    here = frame("All sub-networks", say("lead_subnetworks"))
+    here = frame(words().say("subnetworks.title"), words().say("subnetworks.lead"))
     families = [(method, family(here, method, "ordered")) for method in here.methods]
     swept: list[Swept] = [(method, measured) for method, measured in families if measured is not None]
     if not swept:

@@ -7,6 +7,7 @@ import streamlit as st
 from app import session, sources
 from app.chart import chart
 from app.frame import Frame, footer, frame
+from app.language import words
 from app.networks import related_experiments, trained_networks
 from app.panels.run_list import fans, is_unfinished, run_rows, run_style
 from app.panels.start_training import start_panel
@@ -112,7 +113,7 @@ def ablation(here: Frame) -> None:
 
 def page() -> None:
     """Draw the page."""
-    here = frame("Train", LEAD)
+    here = frame(words().say("page.train"), LEAD)
     runs, offer = sources.runs(), sources.training_offer()
     unfinished = states(runs)
     left, right = st.columns([1, 2], gap="medium")

@@ -4,16 +4,16 @@ import streamlit as st
 
 from app import watch
 from app.frame import footer, frame
+from app.language import words
 from app.panels.budget import budget
 from app.panels.votes import votes
 from app.text import plain
 from stimcore.errors import StimcoreError
-from stimcore.web.sentences import say
 
 
 def page() -> None:
     """Draw the page."""
-    here = frame("Use it", say("lead_use_it"))
+    here = frame(words().say("page.use_it"), words().say("use_it.lead"))
     try:
         budget(here)
         votes(here)

@@ -143,6 +143,7 @@ class Sweep:
         main: Result of the main network.
         results: Results of the family, in the order of its enumeration.
         bundle: Fingerprint of the bundle; empty in sweeps that are older than fingerprints.
+        sampled: Seed of the random sample that the results are; None where they are the whole family.
 
     Example:
         >>> main = Result.counted(Spec.from_text("1-2"), images=10, correct=9, lost=0, won=0)
@@ -160,10 +161,11 @@ class Sweep:
     main: Result
     results: Sequence[Result]
     bundle: str = ""
+    sampled: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, as `sweep-KIND.json` holds it."""
-        return {
+        """Return the JSON form, as `sweep-KIND.json` and `sample-KIND.json` hold it; only a sample has the key `sampled`."""
+        return ({} if self.sampled is None else {"sampled": self.sampled}) | {
             "experiment": self.experiment,
             "method": self.method,
             "kind": self.kind,
@@ -187,12 +189,15 @@ class Sweep:
         texts = {key: _text(value.get(key)) for key in ("experiment", "method", "kind", "provider")}
         if not _is_int(value.get("images")):
             raise ValueError(f"images is {value.get('images')!r}: it must be a whole number")
+        if value.get("sampled") is not None and not _is_int(value["sampled"]):
+            raise ValueError(f"sampled is {value['sampled']!r}: it must be a whole number")
         return cls(
             **texts,
             images=value["images"],
             bundle=_text(value.get("bundle", "")),
             main=Result.from_dict(value.get("main", {})),
             results=tuple(map(Result.from_dict, value["results"])),
+            sampled=value.get("sampled"),
         )
 
 

@@ -10,7 +10,7 @@ This package knows no onnxruntime; only its commands (`python -m stimcore.bundle
 from stimcore.bundle.bundle import Bundle
 from stimcore.bundle.experiment import VERSION, Experiment
 from stimcore.bundle.hits import Hits
-from stimcore.bundle.manifest import FileEntry, Manifest, PartEntry
+from stimcore.bundle.manifest import ExitEntry, FileEntry, Manifest, PartEntry
 from stimcore.bundle.opening import Problem, check_hashes, open_bundle, open_experiment, scan
 from stimcore.bundle.wall import Answers, Wall
 
@@ -19,6 +19,7 @@ __all__ = [
     "Answers",
     "Bundle",
     "Experiment",
+    "ExitEntry",
     "FileEntry",
     "Hits",
     "Manifest",

@@ -57,6 +57,7 @@ def card(experiment: Experiment, bundles: Sequence[Bundle]) -> str:
         "chosen by it. *Parity* is the largest difference of logits between torch and onnxruntime over all listed networks, "
         "divided by the largest logit.",
         *_quantised(bundles),
+        *_exits(bundles),
         "## Use",
         _usage(experiment, bundles),
         "## Data",
@@ -97,6 +98,21 @@ def _quantised(bundles: Sequence[Bundle]) -> list[str]:
         return []
     head = ["| file | accuracy in 8 bits | in float32 | size |", "|" + " --- |" * 4]
     return ["## Quantised files", "\n".join([*head, *rows])]
+
+
+def _exits(bundles: Sequence[Bundle]) -> list[str]:
+    """Return the section on early exits; nothing where there are none."""
+    rows = []
+    for bundle in bundles:
+        for entry in bundle.manifest.exits:
+            low, high = wilson(entry.correct, bundle.manifest.images)
+            cells = [f"`{bundle.method}/{_escape(entry.file)}`", f"`{_escape(entry.output)}`", str(entry.block)]
+            cells += [f"{entry.accuracy_pct:.2f}% [{low:.2f}, {high:.2f}]", f"{entry.parameters:,}", f"{entry.macs / 1e6:.4g}"]
+            rows.append("| " + " | ".join(cells) + " |")
+    if not rows:
+        return []
+    head = ["| file | output | after block | accuracy | parameters up to it | million MACs up to it |", "|" + " --- |" * 6]
+    return ["## Early exits", "\n".join([*head, *rows])]
 
 
 def _usage(experiment: Experiment, bundles: Sequence[Bundle]) -> str:

@@ -121,6 +121,64 @@ class FileEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExitEntry:
+    """One early exit of the main network: an output of the file of exits that classifies what leaves an inner block.
+
+    Attributes:
+        file: The file that has the output, in the bundle's folder.
+        output: Name of the output, `[N, classes]`.
+        block: Number of the block whose output it reads, from 1.
+        accuracy_pct: Accuracy in onnxruntime, in [0, 100].
+        correct: Evaluation images that onnxruntime classifies correctly.
+        correct_torch: Evaluation images that torch classifies correctly.
+        parity: Largest difference of logits between torch and onnxruntime, divided by the largest logit.
+        agreement: Share of images on which both answer the same class.
+        parameters: Trained parameters of what runs up to this exit, its head included.
+        macs: Multiply-accumulates up to this exit for one image.
+    """
+
+    file: str
+    output: str
+    block: int
+    accuracy_pct: float
+    correct: int
+    correct_torch: int
+    parity: float
+    agreement: float
+    parameters: int
+    macs: int
+
+    @classmethod
+    def from_dict(cls, value: Any, topology: Topology) -> Self:
+        """Return the entry of an exit; unknown keys are ignored.
+
+        Args:
+            value: The entry in the manifest's JSON.
+            topology: The topology of the network.
+
+        Raises:
+            ValueError: A key is missing, or has a value that is not allowed.
+        """
+        fields = Fields(value, "an exit")
+        check_name(fields.text("file"))
+        block = fields.whole("block")
+        if not 1 <= block <= topology.num_blocks:
+            raise ValueError(f"'block' of an exit is {block}, and the network has the blocks 1 to {topology.num_blocks}")
+        return cls(
+            file=fields.text("file"),
+            output=fields.text("output"),
+            block=block,
+            accuracy_pct=fields.number("accuracy_pct"),
+            correct=fields.whole("correct"),
+            correct_torch=fields.whole("correct_torch"),
+            parity=fields.number("parity"),
+            agreement=fields.number("agreement"),
+            parameters=fields.whole("parameters"),
+            macs=fields.whole("macs"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What a method's folder holds.
 
@@ -142,7 +200,7 @@ class Manifest:
         networks: File -> listed network, the main network first.
         images: Evaluation images behind every accuracy.
         experiment_sha256: `Experiment.sha256` of the experiment that the networks were exported into; None in version 1.
-        exits: Early exits; there are none yet.
+        exits: Early exits in the order of their blocks; none where no file of exits was written.
         machine: The machine of the training.
         version: Version of the schema.
     """
@@ -164,7 +222,7 @@ class Manifest:
     name: str | None = None
     experiment_sha256: str | None = None
     exporter: str | None = None
-    exits: Sequence[Mapping[str, Any]] = ()
+    exits: Sequence[ExitEntry] = ()
     machine: Mapping[str, Any] = field(default_factory=dict)
     version: int = VERSION
 
@@ -194,7 +252,7 @@ class Manifest:
             "experiment_sha256": self.experiment_sha256,
             "images": self.images,
             "networks": {name: asdict(entry) for name, entry in self.networks.items()},
-            "exits": list(self.exits),
+            "exits": [asdict(entry) for entry in self.exits],
             "hashes": dict(sorted(self.hashes.items())),
         }
 
@@ -239,7 +297,7 @@ class Manifest:
             name=fields.text_or_none("name"),
             experiment_sha256=None if version == 1 else fields.text("experiment_sha256"),
             exporter=fields.text_or_none("exporter"),
-            exits=fields.items("exits", []),
+            exits=[ExitEntry.from_dict(entry, topology) for entry in fields.items("exits", [])],
             machine=fields.mapping("machine", {}),
             version=version,
         )

@@ -9,12 +9,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from stimcore import files
 from stimcore.bundle.bundle import Bundle
+from stimcore.bundle.manifest import ExitEntry
 from stimcore.bundle.opening import open_bundle
 
 Contents = Mapping[str, bytes | Path]
@@ -22,7 +24,13 @@ Contents = Mapping[str, bytes | Path]
 UPDATE, UNFINISHED = ".update", ".update.part"
 
 
-def update_bundle(path: Path, make: Callable[[Bundle], Contents], on_wait: Callable[[], None] = lambda: None) -> None:
+def update_bundle(
+    path: Path,
+    make: Callable[[Bundle], Contents],
+    on_wait: Callable[[], None] = lambda: None,
+    *,
+    exits: Sequence[ExitEntry] | None = None,
+) -> None:
     """Add files to a bundle, or replace them, while nothing else writes into its experiment.
 
     The bundle's networks can't be changed in this way, so that its fingerprint stays. In a bundle of version 1 the files get no
@@ -32,21 +40,23 @@ def update_bundle(path: Path, make: Callable[[Bundle], Contents], on_wait: Calla
         path: `exported/EXPERIMENT/METHOD`.
         make: Gets the bundle as it is now, and returns the files.
         on_wait: Called once when another process writes into the experiment, before waiting for it.
+        exits: Early exits that the files have; those of the manifest stay when None.
 
     Raises:
         BundleError: The bundle is broken.
     """
     with writing(path.parent, on_wait):
         recover(path)
-        apply_update(path, make(open_bundle(path)))
+        apply_update(path, make(open_bundle(path)), exits=exits)
 
 
-def apply_update(folder: Path, contents: Contents) -> None:
+def apply_update(folder: Path, contents: Contents, *, exits: Sequence[ExitEntry] | None = None) -> None:
     """Add files to the folder of a method or of an experiment, or replace them. The caller holds the experiment: see `writing`.
 
     Args:
         folder: `exported/EXPERIMENT/METHOD` or `exported/EXPERIMENT`.
         contents: The files; listed networks are not among them, since only the exporter writes those.
+        exits: Early exits of a method that the files have; those of the manifest stay when None.
     """
     recover(folder)
     index = folder / "manifest.json"
@@ -54,6 +64,8 @@ def apply_update(folder: Path, contents: Contents) -> None:
         index = folder / "experiment.json"
     value = json.loads(index.read_bytes())
     assert not set(contents) & set(value.get("networks", {})), "listed networks are written by the exporter alone"
+    if exits is not None:
+        value["exits"] = [asdict(entry) for entry in exits]
     if value["version"] > 1:
         value["hashes"] = dict(sorted({**value["hashes"], **_hashes(contents)}.items()))
         _stage(folder, contents, {index.name: files.json_text(value).encode()})

@@ -20,6 +20,7 @@ from stimcore.bundle import Bundle, open_bundle
 from stimcore.errors import UsageError
 from stimcore.export import latency
 from stimcore.export.elastic import write_elastic
+from stimcore.export.exits import write_exits
 from stimcore.export.exporter import OnProgress
 from stimcore.export.graphs import GraphExporter
 from stimcore.export.int8 import write_int8
@@ -64,6 +65,11 @@ def parser() -> cli.Parser:
         "--elastic",
         action="store_true",
         help="also one file of all ordered sub-networks, whose second input chooses the depths",
+    )
+    line.add_argument(
+        "--exits",
+        action="store_true",
+        help="also one file of the main network whose further outputs are the heads that training put behind inner blocks",
     )
     line.add_argument("--triton", type=Path, metavar="DIR", help="also a model repository for Triton")
     line.add_argument("--latency", action="store_true", help="time every listed network here, into latency.json")
@@ -128,6 +134,8 @@ def main(argv: Sequence[str]) -> int:
             report["int8"] = asdict(row)
         if options.elastic:
             report["elastic"] = write_elastic(open_bundle(exporter.target, verify=False), on_progress).to_dict()
+        if options.exits:
+            report["exits"] = write_exits(exporter.trained, open_bundle(exporter.target, verify=False), on_progress).to_dict()
         if options.triton is not None:
             report["triton"] = [str(path) for path in write_repository(bundle, listed, options.triton)]
         # what was stored just now is only in a bundle that is opened anew
@@ -179,6 +187,7 @@ def _request(options: argparse.Namespace) -> ExportRequest:
         data_root=options.data_root,
         jobs=options.jobs,
         trust_code=options.trust_code,
+        exits=options.exits,
         graphs=options.exporter,
     )
 

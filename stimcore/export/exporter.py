@@ -16,7 +16,7 @@ import onnxruntime as ort
 
 import stimcore
 from stimcore import files
-from stimcore.bundle import Answers, Experiment, Hits, Manifest, Wall, open_bundle
+from stimcore.bundle import Answers, ExitEntry, Experiment, Hits, Manifest, Wall, open_bundle
 from stimcore.bundle import hits as hits_file
 from stimcore.bundle import wall as wall_file
 from stimcore.bundle.bundle import STATISTICS, TRAINING, WEIGHTS, network_fingerprint
@@ -194,7 +194,8 @@ class Exporter:
             with files.replacing(part.path / name) as temporary:
                 temporary.write_bytes(content)
         hashes = {**manifest.hashes, **{name: files.sha256(part.path / name) for name in contents}}
-        files.write_json(part.path / "manifest.json", replace(manifest, hashes=hashes).to_dict())
+        exits = [entry for entry in self._exits_before() if entry.file in contents]
+        files.write_json(part.path / "manifest.json", replace(manifest, hashes=hashes, exits=exits).to_dict())
         part.publish(self.target)
 
     def _listed_answers(
@@ -207,6 +208,13 @@ class Exporter:
             session = file_session(part.path / file_name(self._net.topology, spec), threads=1)
             answers[spec] = Answers.of(session.run(None, {"images": pixels})[0])
         return answers
+
+    def _exits_before(self) -> Sequence[ExitEntry]:
+        """Return the exits that the bundle which is there lists; their file decides whether they are still valid."""
+        try:
+            return open_folder(self.target).manifest.exits
+        except BundleError:
+            return []
 
     def _still_valid(self, manifest: Manifest) -> dict[str, bytes]:
         """Return the results in the bundle that is there, when they were measured of the very same networks."""

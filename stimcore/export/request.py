@@ -7,6 +7,7 @@ from pathlib import Path
 from stimcore.data.normalise import Normalisation
 from stimcore.data.subset import stratified
 from stimcore.errors import UsageError
+from stimcore.export.exits import trained_exits
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
 from stimcore.export.graphs import GraphExporter
@@ -31,6 +32,7 @@ class ExportRequest:
         jobs: Files that are checked at once.
         trust_code: Whether modules that the run names as its network and its method may be imported.
         graphs: torch's exporter that turns the modules into graphs.
+        exits: Whether the heads that training put behind inner blocks are to be exported.
         max_images: Evaluation images, the same share of every class; all when None.
     """
 
@@ -43,6 +45,7 @@ class ExportRequest:
     jobs: int = 1
     trust_code: bool = False
     graphs: GraphExporter = "torch.export"
+    exits: bool = False
     max_images: int | None = None
 
 
@@ -62,6 +65,8 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
     """
     trained = open_run(request.run_dir, trust_code=request.trust_code)
     run, topology = trained.run, trained.net.topology
+    if request.exits:
+        trained_exits(trained)  # a run without exits is refused before anything is written
     twin = request.twin or run.spec
     dataset = trained.dataset(request.data_root)
     if request.max_images is not None:

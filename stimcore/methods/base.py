@@ -72,16 +72,33 @@ class Method(ABC):
     compilable: ClassVar[bool] = True
     old_defaults: ClassVar[Mapping[str, Any]] = {}
 
+    @property
+    def needs_weights(self) -> bool:
+        """Whether a training with these options has to start from given weights: see `--init`."""
+        return False
+
     def make_auxiliary(self, net: StagedNet) -> nn.Module | None:
         """Return the heads and adapters that exist in training only, with random weights; None if the method has none.
 
-        They are trained with the network and never exported. The trainer calls this once, before the first step, so a method
-        also refuses a network here that it can't train.
+        They are trained with the network and are no part of it; `exits` returns those that can be exported beside it. The
+        trainer calls this once, before the first step, so a method also refuses a network here that it can't train.
 
         Raises:
             UsageError: The method can't train this network.
         """
         return None
+
+    def exits(self, net: StagedNet, auxiliary: nn.Module | None) -> Mapping[int, nn.Module]:
+        """Return the early exits that training left: block -> the head that classifies what leaves this block.
+
+        A head maps the output of its block, in the layout in which the block returns it, to logits `[B, num_classes]`. By
+        default there are none.
+
+        Args:
+            net: The network that `wrap` returned.
+            auxiliary: The module that `make_auxiliary` returned, with trained weights.
+        """
+        return {}
 
     def wrap(self, net: StagedNet) -> StagedNet:
         """Return the network to train and export: `net`, or one that shares its weights and computes more."""

@@ -119,3 +119,38 @@ class LinearHeads(nn.Module):
     def forward(self, vectors: dict[int, Tensor]) -> dict[int, Tensor]:
         """Map pooled outputs `[B, C]` to logits `[B, num_classes]`, both by block number."""
         return {block: self.heads[str(block)](value) for block, value in vectors.items()}
+
+
+class ExitHead(nn.Module):
+    """The classifier of an early exit: it reads what leaves a block, in the layout of the block.
+
+    Args:
+        layers: Maps features as maps `[B, C, H, W]` to logits `[B, num_classes]`.
+        channels_last: Whether the block's features with four axes are `[B, H, W, C]`.
+    """
+
+    def __init__(self, layers: nn.Module, *, channels_last: bool) -> None:
+        super().__init__()
+        self.layers, self.channels_last = layers, channels_last
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the logits `[B, num_classes]` of a block's output."""
+        logits: Tensor = self.layers(as_maps(features, channels_last=self.channels_last))
+        return logits
+
+
+class Pool(nn.Module):
+    """`pool` as a module."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map `[B, C, H, W]` to `[B, C]`."""
+        return pool(features)
+
+
+def linear_exits(net: StagedNet, auxiliary: nn.Module | None) -> dict[int, nn.Module]:
+    """Return the exits of `LinearHeads`, by block number: see `Method.exits`."""
+    assert isinstance(auxiliary, LinearHeads), "the methods that call this make such heads"
+    return {
+        int(block): ExitHead(nn.Sequential(Pool(), head), channels_last=net.channels_last)
+        for block, head in auxiliary.heads.items()
+    }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stimcore.errors import UsageError
 from stimcore.methods.base import Losses, Method, StepContext
-from stimcore.methods.exits import Shape, block_shapes, forward_with_features, pool, supervised_stages
+from stimcore.methods.exits import ExitHead, Shape, block_shapes, forward_with_features, pool, supervised_stages
 from stimcore.methods.losses import batch_feature_distance, cross_entropy, feature_distance, soft_cross_entropy
 from stimcore.nets.staged import StagedNet
 
@@ -107,6 +107,14 @@ class SelfDistillation(Method):
         if len(stages) < 2:
             raise UsageError(f"self distillation of {net.topology.network}, which has one stage", allowed="two stages and more")
         return Students(stages, shapes, net.num_classes)
+
+    def exits(self, net: StagedNet, auxiliary: nn.Module | None) -> Mapping[int, nn.Module]:
+        """Return adapter and head of every shallower stage as an exit, by the number of the stage's last block."""
+        students = cast(Students, auxiliary)
+        return {
+            end: ExitHead(nn.Sequential(students.adapters[str(end)], students.heads[str(end)]), channels_last=net.channels_last)
+            for end in students.ends
+        }
 
     def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
         """Add the gradients of the whole loss, in one forward and one backward.

@@ -3,6 +3,7 @@
 Source: paper, Appendix F.1.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,7 +11,15 @@ import torch
 from torch import nn
 
 from stimcore.methods.base import Losses, Method, StepContext
-from stimcore.methods.exits import LinearHeads, block_shapes, forward_with_features, pool, stage_coefficients, supervised_stages
+from stimcore.methods.exits import (
+    LinearHeads,
+    block_shapes,
+    forward_with_features,
+    linear_exits,
+    pool,
+    stage_coefficients,
+    supervised_stages,
+)
 from stimcore.methods.losses import cross_entropy
 from stimcore.nets.staged import StagedNet
 from stimcore.nets.transfer import send
@@ -24,6 +33,10 @@ class StageSupervision(Method):
         """Return a linear head for the pooled output of the last block of every supervised stage."""
         shapes = block_shapes(net)
         return LinearHeads({stage[-1]: shapes[stage[-1]] for stage in supervised_stages(net, shapes)}, net.num_classes)
+
+    def exits(self, net: StagedNet, auxiliary: nn.Module | None) -> Mapping[int, nn.Module]:
+        """Return the heads as exits, by block number."""
+        return linear_exits(net, auxiliary)
 
     def step(self, net: StagedNet, auxiliary: nn.Module | None, batch: StepContext) -> Losses:
         """Add the gradients of the whole loss, in one forward and one backward."""

@@ -8,6 +8,7 @@ and several sub-networks; Yu & Huang 2019, "Universally slimmable networks and i
 rule.
 """
 
+import copy
 import math
 import random
 from collections.abc import Sequence
@@ -27,8 +28,29 @@ from stimcore.subnets.sampling import SAMPLE_SPACES, smallest_deletion, smallest
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 
-TARGETS = ("main", "labels")
-"""What sub-networks learn from: the main network's logits, or the labels."""
+TARGETS = ("main", "labels", "frozen")
+"""What sub-networks learn from: the main network's logits, the labels, or the main network's logits before the training."""
+
+
+class Teacher(nn.Module):
+    """The main network as it was before the first step; no step changes it.
+
+    It is in evaluation mode, with the batch-norm statistics that came with its weights. Checkpoints hold it, so that a run that
+    is resumed has the same teacher.
+
+    Args:
+        net: The network that is trained; it is copied.
+    """
+
+    def __init__(self, net: StagedNet) -> None:
+        super().__init__()
+        self.net = copy.deepcopy(net).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits `[B, num_classes]` of images `[B, C, H, W]`."""
+        logits: Tensor = self.net(images)
+        return logits
 
 
 def run_parts(parts: Sequence[Part], x: Tensor) -> Tensor:
@@ -40,7 +62,8 @@ def run_parts(parts: Sequence[Part], x: Tensor) -> Tensor:
 class Stimulative(Method):
     """Loss = CE(main, y) + weight * mean over the step's sub-networks of KL(main || sub).
 
-    The main logits are a constant in the second term. With `target="labels"` the second term is the mean of CE(sub, y).
+    The main logits are a constant in the second term. With `target="labels"` the second term is the mean of CE(sub, y), with
+    `target="frozen"` that of KL(main before the training || sub).
 
     Attributes:
         weight: The paper's lambda, from 0. The paper uses 5 (MobileNetV3 on CIFAR-10), 10 (CIFAR-100) and 1 (ImageNet).
@@ -51,7 +74,8 @@ class Stimulative(Method):
         max_skipped: Cap on the sample space: for each stage how many blocks may be skipped at most; no cap when None.
         subnets: Number of random sub-networks per step, from 1.
         sandwich: Whether every step also runs the smallest sub-network of the sample space.
-        target: `main` for KL to the main network's logits, `labels` for cross entropy with the labels.
+        target: `main` for KL to the main network's logits, `labels` for cross entropy with the labels, `frozen` for KL to the
+            logits of the main network as it was when the training started from weights (`--init`).
         amplitude: KL- of Stimulative Training++: both logits are layer-normalised and multiplied by this before the KL. More
             than 0; plain KL when None.
         normalised_ce: Whether the cross entropy uses the normalised logits too; the exported head then ends with the
@@ -127,13 +151,19 @@ class Stimulative(Method):
             specs.append(smallest_ordered(topology, self.max_skipped) if ordered else smallest_deletion(topology))
         return specs
 
-    def make_auxiliary(self, net: StagedNet) -> None:
-        """Return None: there are no extra heads.
+    @property
+    def needs_weights(self) -> bool:
+        """Whether the teacher is the network before the training, which random weights would make a teacher of noise."""
+        return self.target == "frozen"
+
+    def make_auxiliary(self, net: StagedNet) -> Teacher | None:
+        """Return the teacher of `target="frozen"`, otherwise None: there are no extra heads.
 
         Raises:
             UsageError: The network does not have the sample space.
         """
         self.draw(net.topology, random.Random(0))
+        return Teacher(net) if self.target == "frozen" else None
 
     def wrap(self, net: StagedNet) -> StagedNet:
         """Return the network itself, with `normalised_ce` the one whose head normalises its logits."""
@@ -173,7 +203,7 @@ class Stimulative(Method):
             logits = run_parts(main[shared:], leaf)
             ce = cross_entropy(logits, batch.labels, batch.label_smoothing)
         batch.backward(ce)
-        target = logits.detach()  # the main logits are a constant in the second term
+        target = self._target(logits, auxiliary, batch)
         del logits  # the last reference into the main suffix's graph
 
         weight = self.weight_at(batch.epoch)
@@ -193,7 +223,7 @@ class Stimulative(Method):
         ce = ce.detach()
         return {"loss": ce + weight * second, "main_ce": ce, "sub_ce" if self.target == "labels" else "sub_kl": second}
 
-    def loss(self, net: StagedNet, batch: StepContext) -> Tensor:
+    def loss(self, net: StagedNet, batch: StepContext, auxiliary: nn.Module | None = None) -> Tensor:
         """Return the loss of a step as one scalar, on which the caller runs backward; its gradients are those of `step`.
 
         The prefix that all forwards share runs once here too. The graphs of the main network and of all sub-networks are alive
@@ -202,18 +232,29 @@ class Stimulative(Method):
         Args:
             net: The network that `wrap` returned, in training mode.
             batch: The step's batch; its `backward` is not called.
+            auxiliary: The module that `make_auxiliary` returned.
         """
         main, subs, shared = self._routes(net, batch)
         with batch.autocast():
             cut = run_parts(main[:shared], batch.images)
             logits = run_parts(main[shared:], cut)
             total = cross_entropy(logits, batch.labels, batch.label_smoothing)
+        target = self._target(logits, auxiliary, batch)
         for sub, images in zip(subs, batch.smaller or [cut] * len(subs), strict=True):
             norms = [norm for part in sub[shared:] for norm in batch_norms(part.module)]
             with running_statistics_frozen(norms), batch.autocast():
-                sub_loss = self.sub_loss(logits.detach(), run_parts(sub[shared:], images), batch)
+                sub_loss = self.sub_loss(target, run_parts(sub[shared:], images), batch)
             total = total + self.weight_at(batch.epoch) / len(subs) * sub_loss
         return total
+
+    def _target(self, logits: Tensor, auxiliary: nn.Module | None, batch: StepContext) -> Tensor:
+        """Return the logits `[B, K]` that sub-networks learn from, a constant in their loss."""
+        if self.target != "frozen":
+            return logits.detach()
+        assert isinstance(auxiliary, Teacher), "what `make_auxiliary` returns for this target"
+        with batch.autocast():
+            teacher: Tensor = auxiliary(batch.images)
+        return teacher
 
     def _routes(self, net: StagedNet, batch: StepContext) -> tuple[list[Part], list[list[Part]], int]:
         """Return the parts of the main network, those of each drawn sub-network, and how many leading parts all share."""
@@ -234,7 +275,7 @@ class Stimulative(Method):
         """Return the loss of a sub-network: its divergence from the main logits, or its cross entropy with the labels.
 
         Args:
-            main: Logits `[B, K]` of the main network.
+            main: Logits `[B, K]` that the sub-network learns from.
             sub: Logits `[B, K]` of the sub-network.
             batch: The step's batch.
         """

@@ -7,8 +7,9 @@ from pathlib import Path
 from stimcore import cli
 from stimcore.errors import UsageError
 from stimcore.publish.runtime import RuntimeMissing, runtime_files
-from stimcore.publish.site import DEFAULT_IMAGES, LANGUAGES, WALLS, Settings, build_site, weights
+from stimcore.publish.site import DEFAULT_IMAGES, WALLS, Settings, build_site, weights
 from stimcore.report.results import find_experiments
+from stimcore.web.words import LANGUAGES
 
 
 def parser() -> cli.Parser:
@@ -21,8 +22,13 @@ def parser() -> cli.Parser:
     line.add_argument("experiments", nargs="+", metavar="EXPERIMENT", type=Path, help="exported/EXPERIMENT, or exported")
     line.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or an earlier page to replace")
     line.add_argument("--experiment", action="append", metavar="NAME", help="only this one of them; may be given again")
-    line.add_argument("--title", default=Settings.title, help="title of the page (default: %(default)s)")
-    line.add_argument("--lang", default=LANGUAGES[0], choices=LANGUAGES, help="language of the texts (default: %(default)s)")
+    line.add_argument("--title", default=Settings.title, help="title of the page (default: one in the visitor's language)")
+    line.add_argument(
+        "--lang",
+        default=Settings.language,
+        choices=LANGUAGES,
+        help="language of the texts where the address has no ?lang= (default: the first of the visitor's browser)",
+    )
     line.add_argument(
         "--images",
         type=int,

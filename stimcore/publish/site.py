@@ -23,19 +23,19 @@ from stimcore.engine.graph.external import load_inlined
 from stimcore.engine.walls import wall_images
 from stimcore.errors import UsageError
 from stimcore.publish.parts import encoded, parts_of
-from stimcore.publish.states import Published, check_sweeps, download_name, downloads_of, listed_judges, states_of
+from stimcore.publish.states import QUICK, Published, check_sweeps, download_name, downloads_of, listed_judges, states_of
 from stimcore.report.results import read_experiment
 from stimcore.subnets.spec import Spec
 from stimcore.web.component import Component
-from stimcore.web.sentences import sentences
+from stimcore.web.words import ENGLISH, LANGUAGES, words_of
 
 CATALOGUE = "data/catalogue.json"
 """Lists the experiments; a folder without it is not a published page."""
-PAGES = {"": "Break it", "subnetworks": "Sub-networks", "damage": "Damage", "use-it": "Use it"}
-"""Folder of a page -> its name. The dashboard has the same addresses."""
+PAGES = {"": "break_it", "subnetworks": "subnetworks", "damage": "damage", "use-it": "use_it"}
+"""Folder of a page -> name of its title in the texts. The dashboard has the same addresses."""
+SCRIPTS = {"": "break.js", "subnetworks": "subnetworks.js", "damage": "damage.js", "use-it": "use.js"}
+"""Folder of a page -> the script that `main.js` loads for it."""
 COMPONENTS = ("diagram", "lanes", "wall", "link")
-LANGUAGES = ("en",)
-"""Languages of the texts."""
 WALLS = ("stored", "presets", "all")
 DEFAULT_IMAGES = 2000
 """Evaluation images on which a browser counts a state that is not stored."""
@@ -48,8 +48,8 @@ class Settings:
     """How a site is built.
 
     Attributes:
-        title: Title of the pages.
-        language: One of `LANGUAGES`.
+        title: Title of the pages; empty for one in the visitor's language.
+        language: One of the languages of the texts; empty for the first of the visitor's that there are texts in.
         images: Evaluation images on which a browser counts a state that is not stored; the first few are those of the
             provisional number.
         walls: Of which states the picture wall is computed now; see `states_of`.
@@ -57,8 +57,8 @@ class Settings:
         runtime_problem: Why they are missing.
     """
 
-    title: str = "Break a network"
-    language: str = "en"
+    title: str = ""
+    language: str = ""
     images: int = DEFAULT_IMAGES
     walls: str = "presets"
     runtime: Mapping[str, bytes] | None = None
@@ -131,11 +131,11 @@ def build_site(experiments: Sequence[Path], settings: Settings) -> Site:
         CATALOGUE,
         {
             "title": settings.title,
-            "language": settings.language,
+            "languages": {code: words_of(code).say("language.name") for code in LANGUAGES},
             "experiments": [published.results.name for published in shown],
             "pages": PAGES,
             "runtime": settings.runtime is not None,
-            "sentences": sentences(),
+            "components": {name: _markup(name) for name in COMPONENTS},
         },
     )
     for name, content in sorted((settings.runtime or {}).items()):
@@ -171,23 +171,52 @@ def _add_pages(site: Site, settings: Settings, first: str) -> None:
     for name in modules:
         site.files[f"page/{name}"] = (sources / name).read_bytes()
     for name in COMPONENTS:
-        component = Component.load(name)
-        for kind, text in (("html", component.html), ("css", component.css), ("js", component.js)):
-            site.files[f"web/{name}.{kind}"] = text.encode()
-    preloaded = [f"page/{name}" for name in modules if name.endswith(".js") and name != "worker.js"]
+        site.files[f"web/{name}.js"] = Component.load(name).js.encode()
+    for code in LANGUAGES:
+        words = words_of(code)
+        site.add_json(f"web/text/{code}.json", {"code": code, "table": words.table, "terms": words.terms})
+    words = words_of(settings.language or "en")
+    heading = settings.title or words.say("page.break_it_title")
     for folder, name in PAGES.items():
         root = "../" if folder else "./"
-        links = "\n".join(f'<link rel="modulepreload" href="{root}{path}">' for path in preloaded)
+        links = "\n".join(f'<link rel="modulepreload" href="{root}{path}">' for path in first_scripts(site.files, folder))
         values = {
+            "shown": words.code,
             "language": settings.language,
-            "title": f"{settings.title}: {name}" if folder else settings.title,
-            "heading": settings.title,
+            "languages": " ".join(LANGUAGES),
+            "title": f"{heading}: {words.say(f'page.{name}')}" if folder else heading,
+            "heading": heading,
             "root": root,
             "first": first,
+            "failed": words.say("page.failed", reason="").strip(),
+            **{text: words.say(f"page.{text}") for text in ("to_content", "loading", "no_script")},
         }
         text = template.replace("<!-- preloads -->", links)
         text = _filled(text, values)
         site.files[f"{folder}/index.html".lstrip("/")] = text.encode()
+
+
+def _markup(name: str) -> dict[str, str]:
+    component = Component.load(name)
+    return {"html": component.html, "css": component.css}
+
+
+def first_scripts(files: Mapping[str, bytes], folder: str) -> list[str]:
+    """Return the scripts that a page needs before it can be shown: its own and all that they import, and its components.
+
+    Args:
+        files: The files of a site.
+        folder: Of the page.
+    """
+    waiting, found = ["page/main.js", f"page/{SCRIPTS[folder]}"], dict[str, None]()
+    while waiting:
+        path = waiting.pop(0)
+        if path not in found:
+            found[path] = None
+            waiting += [
+                f"page/{name}" for name in re.findall(r"^import .* from '\./([\w.]+)';$", files[path].decode(), re.MULTILINE)
+            ]
+    return [*found, *(f"web/{name}.js" for name in COMPONENTS if not folder)]
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
@@ -202,28 +231,29 @@ def _add_experiment(site: Site, published: Published, settings: Settings) -> Non
     folder = f"data/{published.results.name}"
     experiment = next(iter(published.bundles.values())).experiment
     reason = uncomputable(experiment)
-    site.add_json(f"{folder}/states.json", states_of(published, walls=settings.walls, computed=reason))
+    site.add_json(f"{folder}/states.json", states_of(published, walls=settings.walls, computed=reason, images=settings.images))
     for bundle in published.bundles.values():
         for path, content in _network_files(bundle):
             site.files[f"{folder}/{bundle.method}/{path}"] = content
         if not reason:
             site.add_json(f"{folder}/{bundle.method}/parts.json", parts_of(bundle))
     index = evenly(len(experiment.evaluation[1]), settings.images)
+    index = index[scattered(len(index))]
     site.add_json(f"{folder}/compute.json", _compute(published, experiment, index, computed=not reason))
-    if not reason:
-        site.files[f"{folder}/calibration.bin"] = zlib.compress(experiment.calibration.tobytes(), 9)
-        site.files[f"{folder}/evaluation.bin"] = zlib.compress(experiment.evaluation[0][index].tobytes(), 9)
+    for kind, pixels in (
+        () if reason else (("calibration", experiment.calibration), ("evaluation", experiment.evaluation[0][index]))
+    ):
+        site.files[f"{folder}/{kind}-first.bin"] = zlib.compress(pixels[:QUICK].tobytes(), 9)
+        site.files[f"{folder}/{kind}-rest.bin"] = zlib.compress(pixels[QUICK:].tobytes(), 9)
 
 
 def uncomputable(experiment: Experiment) -> str:
-    """Return why a browser can't compute states of an experiment, in one sentence; empty where it can."""
+    """Return why a browser can't compute states of an experiment, an English text of the section `term`; empty where it can."""
     if experiment.topology.ordered_only:
-        return "The blocks of this network build on all blocks before them, so that a browser can't put its parts together."
+        return ENGLISH.say("term.parts_differ")
     if experiment.calibration.shape[1:] != experiment.image_shape:
-        return "The pictures of this experiment are enlarged before networks see them, which a browser does in another way."
-    if experiment.calibration.nbytes > LARGEST:
-        return "The pictures of this experiment are too large to be loaded into a browser."
-    return ""
+        return ENGLISH.say("term.enlarged")
+    return ENGLISH.say("term.too_large") if experiment.calibration.nbytes > LARGEST else ""
 
 
 def evenly(total: int, count: int) -> NDArray[np.int64]:
@@ -235,6 +265,19 @@ def evenly(total: int, count: int) -> NDArray[np.int64]:
     """
     count = min(total, count)
     return np.arange(count, dtype=np.int64) * total // count
+
+
+def scattered(count: int) -> NDArray[np.int64]:
+    """Return an order of `count` images in which the first ones, however many, are spread evenly over all.
+
+    The order is that of the fractional parts of multiples of the golden ratio.
+
+    Example:
+        >>> scattered(5).tolist()
+        [0, 3, 1, 4, 2]
+    """
+    golden = (5**0.5 - 1) / 2
+    return np.argsort(np.argsort(np.arange(count) * golden % 1.0, kind="stable"), kind="stable").astype(np.int64)
 
 
 def _network_files(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
@@ -265,10 +308,14 @@ def _compute(published: Published, experiment: Experiment, index: NDArray[np.int
         "image_shape": list(experiment.image_shape),
         "lookup": encoded(lookup.astype("<f4")),
         "calibration": {
-            "file": "calibration.bin",
+            "files": ["calibration-first.bin", "calibration-rest.bin"],
             "batches": [batch.stop - batch.start for batch in calibration_batches(len(experiment.calibration))],
         },
-        "evaluation": {"file": "evaluation.bin", "labels": [int(label) for label in labels[index]]},
+        "evaluation": {
+            "files": ["evaluation-first.bin", "evaluation-rest.bin"],
+            "labels": [int(label) for label in labels[index]],
+        },
+        "quick": QUICK,
         "wall": {"images": len(wall), "pixels": encoded(pixels[wall]) if computed else ""},
         "methods": methods,
     }
@@ -316,15 +363,16 @@ def weights(site: Site, experiment: str, methods: Sequence[str]) -> list[Weight]
         methods: The methods that are shown.
     """
     data = f"data/{experiment}/"
-    first = [p for p in site.files if p.startswith(("page/", "web/")) and p != "page/worker.js"]
+    texts = max((path for path in site.files if path.startswith("web/text/")), key=lambda path: len(site.files[path]))
     groups = {
-        "first view": ["index.html", CATALOGUE, f"{data}states.json", *first],
+        "first view": ["index.html", "page/page.css", CATALOGUE, f"{data}states.json", texts, *first_scripts(site.files, "")],
         "parts of the networks": [
             "page/worker.js",
             f"{data}compute.json",
             *(f"{data}{method}/{name}" for method in methods for name in ("parts.json", WEIGHTS)),
         ],
-        "images": [f"{data}calibration.bin", f"{data}evaluation.bin"],
+        "images of the first numbers": [f"{data}calibration-first.bin", f"{data}evaluation-first.bin"],
+        "other images": [f"{data}calibration-rest.bin", f"{data}evaluation-rest.bin"],
         "onnxruntime-web": [p for p in site.files if p.startswith("runtime/")],
     }
     loaded = {what: [site.files[p] for p in paths if p in site.files] for what, paths in groups.items()}

@@ -23,8 +23,10 @@ from stimcore.subnets.topology import Topology
 from stimcore.web import arrangement
 from stimcore.web.diagram import payload as diagram_payload
 from stimcore.web.judges import judges
-from stimcore.web.lesson import QUESTION, REPLIES, RIGHT, lesson
+from stimcore.web.lesson import REPLIES, RIGHT, lesson
 
+QUICK = 256
+"""Calibration and evaluation images behind a provisional number; they are loaded before the others."""
 COMPARED = ("common", "stimulative")
 """The methods that a page opens with, where an experiment has them."""
 
@@ -86,7 +88,7 @@ def check_sweeps(published: Published) -> None:
                 )
 
 
-def states_of(published: Published, *, walls: str, computed: str) -> dict[str, Any]:
+def states_of(published: Published, *, walls: str, computed: str, images: int) -> dict[str, Any]:
     """Return the data of an experiment's pages as plain JSON types.
 
     Args:
@@ -94,6 +96,7 @@ def states_of(published: Published, *, walls: str, computed: str) -> dict[str, A
         walls: Of which states the picture wall is computed now where a bundle doesn't store it: `stored` (of none), `presets`
             (of the opening, the whole network and the ready-made edits) or `all` (of every stored state).
         computed: Why states that are not stored can't be computed in a browser; empty where they can.
+        images: Evaluation images on which a browser counts such a state.
     """
     topology, bundle = published.topology, next(iter(published.bundles.values()))
     experiment = bundle.experiment
@@ -107,9 +110,10 @@ def states_of(published: Published, *, walls: str, computed: str) -> dict[str, A
         "images": published.results.images,
         "shape": [channels, height, width],
         "topology": topology.to_dict() | {"channels": None},
-        "diagram": diagram_payload(topology, str(arrangement.full(topology)), edits=0, large=False),
+        "diagram": _diagram(topology),
         "first_blocks": list(first_blocks(topology)),
         "opening": str(published.opening),
+        "batch_norms": any(bundle.has_batch_norms for bundle in published.bundles.values()),
         "presets": [_edit(edit) for edit in presets.edits],
         "lesson": _lesson(published),
         "compared": [network.name for network in published.compared],
@@ -121,11 +125,19 @@ def states_of(published: Published, *, walls: str, computed: str) -> dict[str, A
         ],
         "wall": _wall(published, walls),
         "computed": computed,
+        "quick": {"calibration": min(QUICK, len(experiment.calibration)), "test": min(QUICK, images)},
     }
 
 
-def _edit(edit: arrangement.Edit) -> dict[str, str]:
-    return {"label": edit.label, "text": str(edit.arrangement)}
+def _diagram(topology: Topology) -> dict[str, Any]:
+    """Return the data of the picture without its words, which the page has in every language."""
+    data = diagram_payload(topology, str(arrangement.full(topology)), edits=0, large=False)
+    del data["words"]
+    return data
+
+
+def _edit(edit: arrangement.Edit) -> dict[str, Any]:
+    return {"name": edit.name, "values": dict(edit.values), "text": str(edit.arrangement)}
 
 
 def _lesson(published: Published) -> dict[str, Any] | None:
@@ -135,10 +147,15 @@ def _lesson(published: Published) -> dict[str, Any] | None:
     steps = lesson(published.topology, published.contrasts)
     return {
         "steps": [
-            {"title": step.title, "text": step.text, "edit": None if step.edit is None else _edit(step.edit)} for step in steps
+            {
+                "name": step.name,
+                "variant": step.variant or step.name,
+                "values": dict(step.values),
+                "edit": None if step.edit is None else _edit(step.edit),
+            }
+            for step in steps
         ],
-        "question": QUESTION,
-        "replies": dict(REPLIES),
+        "replies": list(REPLIES),
         "right": RIGHT,
     }
 

@@ -88,6 +88,23 @@ def convnext_mini_fashion() -> Recipe:
     return _scarce("convnext-mini-fashion", "convnext-mini", optimizer="adamw", learning_rate=2e-3, weight_decay=0.05)
 
 
+def elastic_finetune() -> Recipe:
+    """Return the recipe that makes a trained network elastic, so that its blocks can be dropped.
+
+    Network, data set and number of images are those of the run or bundle that `--init` names. The rate is half of that of the
+    scarce recipes; the number of epochs is the largest of those that docs/scan.md measures.
+    """
+    return _scarce(
+        "elastic-finetune",
+        "resnet20",
+        experiment="resnet20-fashion",
+        epochs=4,
+        learning_rate=0.05,
+        evaluate_every=1,
+        watch_every=1,
+    )
+
+
 def resnet20_cifar10() -> Recipe:
     """Return the scarce recipe for ResNet-20 on CIFAR-10, or on any folder of images with `--dataset folder:PATH`."""
     return _scarce("resnet20-cifar10", "resnet20", dataset="cifar10", watch=RESNET20_FAN)
@@ -278,6 +295,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "densenet-fashion": densenet_fashion,
     "vit-tiny-fashion": vit_tiny_fashion,
     "convnext-mini-fashion": convnext_mini_fashion,
+    "elastic-finetune": elastic_finetune,
     "resnet20-cifar10": resnet20_cifar10,
     "mobilenetv3-cifar100": mobilenetv3_cifar100,
     "mobilenetv3-cifar10": mobilenetv3_cifar10,
@@ -290,6 +308,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "resnet50-imagenet-plus": resnet50_imagenet_plus,
 }
 """Name -> function that returns the recipe."""
+
+FINE_TUNING = frozenset({"elastic-finetune"})
+"""Recipes that start from the weights of `--init`, and take network and data set from the run or bundle that it names."""
 
 ALIASES = {"resnet20-fashion-lambda": "resnet20-fashion"}
 """Second names of recipes: the ablation of lambda (Fig. r3) belongs to the experiment whose settings it shares."""
@@ -318,6 +339,7 @@ EXPECTED: dict[str, Expected] = {
     "densenet-fashion": Expected("about 16 min"),
     "vit-tiny-fashion": Expected("about 5 min"),
     "convnext-mini-fashion": Expected("about 3 min"),
+    "elastic-finetune": Expected("about 1 min"),
     "resnet20-cifar10": Expected("about 11 min"),
     "mobilenetv3-cifar100": Expected(gpu="16.9 h (paper)", accuracy="77.39, 81.07 (paper)"),
     "mobilenetv3-cifar10": Expected(gpu="16.8 h (paper)", accuracy="95.72, 96.88 (paper)"),

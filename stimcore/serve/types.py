@@ -95,6 +95,7 @@ class MethodInfo(ApiModel):
         num_networks: Number of listed ONNX files.
         sweeps: Families whose accuracies are stored in the bundle.
         hits: Whether the bundle stores which images its sub-networks classify correctly.
+        batch_norms: Whether the network has batch norms, which are re-calibrated for every sub-network.
     """
 
     name: str
@@ -113,6 +114,7 @@ class MethodInfo(ApiModel):
     num_networks: int
     sweeps: Sequence[str]
     hits: bool = False
+    batch_norms: bool = True
 
 
 class ExperimentInfo(ApiModel):

@@ -4,6 +4,7 @@ import os
 import random
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -41,7 +42,11 @@ def parser() -> cli.Parser:
         help="another provider of onnxruntime, instead of --device; stimcore vouches for CPU and CUDA only",
     )
     line.add_argument("--json", metavar="FILE", help="write the results as JSON ('-' for standard output)")
-    line.add_argument("--store", action="store_true", help="store the results in the bundle as sweep-KIND.json")
+    line.add_argument(
+        "--store",
+        action="store_true",
+        help="store the results in the bundle as sweep-KIND.json, with --limit as sample-KIND.json",
+    )
     line.add_argument(
         "--as-trained", action="store_true", help="keep the batch-norm statistics that training left instead of re-calibrating"
     )
@@ -54,8 +59,6 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     if options.jobs < 1 or (options.limit is not None and options.limit < 1):
         raise UsageError(f"--jobs {options.jobs}, --limit {options.limit}", allowed="1 and more")
-    if options.store and options.limit:
-        raise UsageError("--store with --limit", allowed="whole families only")
     bundle = open_bundle(options.bundle)
     if options.as_trained and not bundle.has_batch_norms:
         raise UsageError(
@@ -79,6 +82,8 @@ def main(argv: Sequence[str]) -> int:
             bar.update(done - bar.n)
 
         result, measured = measured_sweep(bundle, specs, options.kind, settings, report=report)
+    if len(specs) < count(bundle.topology, options.kind):
+        result = replace(result, sampled=options.seed)
     if options.json != "-":
         if not bundle.has_batch_norms:
             print(f"{bundle.topology.network} has no batch norms: nothing is re-calibrated")

@@ -109,7 +109,9 @@ def measured_sweep(
 
 
 def store_sweep(bundle: Bundle, sweep: Sweep, measured: Iterable[Measured]) -> None:
-    """Store a sweep in its bundle: `sweep-KIND.json`, and the hits and answers of its sub-networks beside those that are there.
+    """Store a sweep in its bundle, and the hits and answers of its sub-networks beside those that are there.
+
+    The file is `sweep-KIND.json`, for a sample `sample-KIND.json`.
 
     Args:
         bundle: The bundle; its files are read anew.
@@ -125,7 +127,9 @@ def store_sweep(bundle: Bundle, sweep: Sweep, measured: Iterable[Measured]) -> N
     def contents(present: Bundle) -> dict[str, bytes]:
         if present.fingerprint != sweep.bundle:
             raise BundleError(f"{bundle.path} was exported again during the sweep", todo="Sweep it again.")
-        new = {f"sweep-{sweep.kind}.json": files.json_text(sweep.to_dict()).encode()}
+        # under another name, so that nobody takes a sample for a family
+        name = f"{'sweep' if sweep.sampled is None else 'sample'}-{sweep.kind}.json"
+        new = {name: files.json_text(sweep.to_dict()).encode()}
         if present.all_hits is not None:
             rows = {entry.result.spec: entry.hits for entry in entries if entry.hits is not None}
             new[hits_file.FILE] = present.all_hits.with_rows(rows).to_bytes()

@@ -14,10 +14,12 @@ if not cli.has_torch():
 
 from stimcore.errors import UsageError
 from stimcore.methods.table import METHODS, make, short_name
-from stimcore.recipes.catalogue import RECIPES, recipe
+from stimcore.nets.catalogue import is_own
+from stimcore.recipes.catalogue import FINE_TUNING, RECIPES, recipe
 from stimcore.recipes.file import read_recipe
 from stimcore.recipes.recipe import LABELLED_SETTINGS, Recipe
 from stimcore.runs.machine import describe, pick_device
+from stimcore.train.init import origin
 from stimcore.train.parallel import join, leave
 from stimcore.train.progress import in_words
 from stimcore.train.request import TrainRequest, default_name, with_true_label
@@ -140,7 +142,7 @@ def main(argv: Sequence[str]) -> int:
     options = line.parse_args(argv)
     if options.recipe is None and options.recipe_file is None:
         line.error("the following arguments are required: RECIPE or --recipe")
-    original = _original(options)
+    original = _fine_tuned(options, _original(options))
     changed = original.with_changes({key: getattr(options, key) for key in OVERRIDES})
     if options.ema and options.init is None:
         raise UsageError("--ema without --init", allowed="--ema to start from averaged weights in the file of --init")
@@ -191,6 +193,29 @@ def _original(options: Namespace) -> Recipe:
     for method, values in plan.options.items():
         make(method, values)  # refuses what the method does not have, also when another method is trained
     return plan
+
+
+def _fine_tuned(options: Namespace, plan: Recipe) -> Recipe:
+    """Return a recipe for fine-tuning with network, data set and spec of the run or bundle of `--init`; any other as it is.
+
+    Raises:
+        UsageError: There is no `--init`, or it names a network of the user, whose code must be named on the command line.
+    """
+    if plan.name not in FINE_TUNING:
+        return plan
+    if options.init is None:
+        raise UsageError(f"{plan.name} without --init", allowed="--init with a run folder, a bundle or a file of weights")
+    start = origin(options.init)
+    if start is None:
+        return plan
+    if is_own(start.network) and options.network is None:
+        raise UsageError(
+            f"{options.init} names the network '{start.network}', whose code would be run",
+            todo=f"Add --network {start.network} if the folder and this module are yours.",
+        )
+    options.spec = options.spec or start.spec
+    options.data_root = options.data_root or (None if start.data_root is None else Path(start.data_root))
+    return start.applied(plan)
 
 
 def _requests(options: Namespace, original: Recipe, changed: Recipe, settings: Settings) -> Iterator[TrainRequest]:

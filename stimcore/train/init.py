@@ -13,9 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from stimcore import files
+from stimcore.bundle import open_bundle
 from stimcore.errors import CheckpointError, UsageError
 from stimcore.nets.catalogue import is_own
 from stimcore.nets.staged import StagedNet
+from stimcore.recipes.recipe import Recipe
 from stimcore.runs import checkpoint
 from stimcore.runs.bundles import bundle_weights, is_bundle
 from stimcore.runs.convert import TORCHVISION, read_weights
@@ -154,3 +156,63 @@ def _tensors(net: StagedNet) -> Mapping[str, Tensor]:
 def _layer(key: str) -> str:
     """Return the name of the layer that a tensor belongs to."""
     return key.rpartition(".")[0] or key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a run or a bundle was trained on, which a fine-tuning of it takes over.
+
+    Attributes:
+        network: Name in the catalogue of networks.
+        dataset: A name that `stimcore.data.sources.load` accepts.
+        experiment: Name of the experiment.
+        train_per_class: Training images per class; None for all.
+        spec: The sub-network that was trained alone (a twin); None for the whole network.
+        data_root: Folder of the data set; None for the default.
+    """
+
+    network: str
+    dataset: str
+    experiment: str
+    train_per_class: int | None
+    spec: str | None
+    data_root: str | None
+
+    def applied(self, recipe: Recipe) -> Recipe:
+        """Return a recipe for the network and the data of this origin."""
+        return dataclasses.replace(
+            recipe,
+            network=self.network,
+            dataset=self.dataset,
+            experiment=self.experiment,
+            train_per_class=self.train_per_class,
+        )
+
+
+def origin(name: str) -> Origin | None:
+    """Return what the run or the bundle that `--init` names was trained on; None for a file of weights, which doesn't say.
+
+    Raises:
+        CheckpointError: The folder is neither a run nor a bundle.
+        BundleError: The bundle is broken.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        return None
+    if is_bundle(folder):
+        bundle = open_bundle(folder)
+        recipe, spec = bundle.manifest.recipe, bundle.manifest.spec
+        network, dataset, root = bundle.experiment.topology.network, bundle.experiment.dataset, None
+        experiment = bundle.experiment.name
+    else:
+        run = Run.read(folder)
+        recipe, spec, network, dataset, root = run.recipe, run.spec, run.network, run.dataset, run.data_root
+        experiment = folder.absolute().parent.name
+    return Origin(
+        network=str(recipe.get("network", network)),
+        dataset=str(recipe.get("dataset", dataset)),
+        experiment=str(recipe.get("experiment", experiment)),
+        train_per_class=recipe.get("train_per_class"),
+        spec=spec,
+        data_root=root,
+    )

@@ -59,6 +59,10 @@ def stimulative_loss(
         raise UsageError(
             f"smallest_side={method.smallest_side} in a loop of your own, whose images have one size", allowed="smallest_side=1"
         )
+    if method.needs_weights:
+        raise UsageError(
+            f"target={method.target} in a loop of your own, which has no teacher", allowed="target=main, target=labels"
+        )
     context = StepContext(
         images=images, labels=labels, rng=spec_rng(seed, "spec", step), label_smoothing=label_smoothing, epoch=epoch
     )

@@ -148,6 +148,11 @@ def _start_or_resume(
             f"{folder} already holds a run", todo="Add --resume to continue it, or give another folder with --run-dir."
         )
     if newest is None:
+        if trainer.method.needs_weights and initial is None:
+            raise UsageError(
+                f"{request.method} that learns from the network before the training, and no weights to start from",
+                allowed="target=frozen with --init WEIGHTS",
+            )
         if world.rank == 0:
             files.remove_unfinished(folder)
             trim_records(folder, 0)

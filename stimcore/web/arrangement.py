@@ -5,8 +5,8 @@ with `x4` for a deleted block; the page's address carries it. Text from a browse
 """
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from stimcore.analysis.contrast import Contrast, clearest_deletion, clearest_swap
 from stimcore.analysis.spreads import first_blocks
@@ -14,7 +14,7 @@ from stimcore.errors import SpecError
 from stimcore.subnets.sampling import draw_ordered
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
-from stimcore.web.sentences import say
+from stimcore.web.words import ENGLISH, Words
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,21 @@ def without(topology: Topology, blocks: Sequence[int]) -> Arrangement:
 
 @dataclass(frozen=True)
 class Edit:
-    """A ready-made arrangement and the label of its button."""
+    """A ready-made arrangement and its button.
 
-    label: str
+    Attributes:
+        name: Of the button's text, in the section `edit` of the texts.
+        arrangement: What the button shows.
+        values: What the text names.
+    """
+
+    name: str
     arrangement: Arrangement
+    values: Mapping[str, int] = field(default_factory=dict)
+
+    def label(self, words: Words = ENGLISH) -> str:
+        """Return the text of the button."""
+        return words.say(f"edit.{self.name}", **self.values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,12 +153,12 @@ def presets(topology: Topology, contrasts: Sequence[Contrast] = ()) -> Presets:
     delete = swap = half = smallest = None
     if topology.removable:
         block = _clear_block(topology, contrasts) or _middle_block(topology)
-        delete = Edit(f"Delete block {block}", without(topology, [block]))
+        delete = Edit("delete", without(topology, [block]), {"block": block})
         if pair := _clear_pair(contrasts) or _neighbours(topology):
-            swap = Edit(f"Swap {pair[0]} and {pair[1]}", _swapped(topology, *pair))
+            swap = Edit("swap", _swapped(topology, *pair), {"first": pair[0], "second": pair[1]})
     if topology.num_blocks > len(topology.sizes):
-        half = Edit("Half of every stage", _ordered(topology, [-(-n // 2) for n in topology.sizes]))
-        smallest = Edit("One per stage", _ordered(topology, [1] * len(topology.sizes)))
+        half = Edit("half", _ordered(topology, [-(-n // 2) for n in topology.sizes]))
+        smallest = Edit("smallest", _ordered(topology, [1] * len(topology.sizes)))
     return Presets(delete=delete, swap=swap, half=half, smallest=smallest)
 
 
@@ -198,7 +209,7 @@ def random_ordered(topology: Topology, rng: random.Random) -> Arrangement:
     return read(topology, str(draw_ordered(topology, rng)))
 
 
-def summarise(topology: Topology, arrangement: Arrangement) -> str:
+def summarise(topology: Topology, arrangement: Arrangement, words: Words = ENGLISH) -> str:
     """Return one sentence that says what was done to the network.
 
     Example:
@@ -216,17 +227,17 @@ def summarise(topology: Topology, arrangement: Arrangement) -> str:
     moved = sorted(b for kept in arrangement.spec.stages for b, home in zip(kept, sorted(kept), strict=True) if b != home)
     parts = []
     if num_gone == 1:
-        parts.append(say("one_gone", block=min(arrangement.deleted)))
+        parts.append(words.say("edit.one_gone", block=min(arrangement.deleted)))
     elif num_gone:
-        parts.append(say("many_gone", gone=num_gone, blocks=topology.num_blocks))
+        parts.append(words.say("edit.many_gone", gone=num_gone, blocks=topology.num_blocks))
     if len(moved) == 2:
-        parts.append(say("two_moved_also" if parts else "two_moved", first=moved[0], second=moved[1]))
+        parts.append(words.say("edit.two_moved_also" if parts else "edit.two_moved", first=moved[0], second=moved[1]))
     elif moved:
-        parts.append(say("many_moved", moved=len(moved)))
-    return say("edits", edits=say("and").join(parts)) if parts else say("nothing_gone")
+        parts.append(words.say("edit.many_moved", moved=len(moved)))
+    return words.say("edit.all", edits=words.say("edit.and").join(parts)) if parts else words.say("edit.nothing_gone")
 
 
-def caution(topology: Topology, arrangement: Arrangement) -> str:
+def caution(topology: Topology, arrangement: Arrangement, words: Words = ENGLISH) -> str:
     """Return a note where a first block that training never skips is missing or moved; empty elsewhere.
 
     Every ordered sub-network keeps these blocks first, so that no training method ever runs without them.
@@ -241,4 +252,4 @@ def caution(topology: Topology, arrangement: Arrangement) -> str:
     if not deleted and not moved:
         return ""
     block = (deleted or moved)[0]
-    return say("caution", block=block)
+    return words.say("edit.caution", block=block)

@@ -9,8 +9,7 @@ const LOST_MS = 15000;
 const DRAG_PX = 6; // a pointer that moves less than this is a click
 const LOCK = 'M4 7V5a4 4 0 0 1 8 0v2h1v7H3V7zm2 0h4V5a2 2 0 0 0-4 0z';
 
-const NEVER = 'It is the first of its stage, which training never skips: no network has learned to do without it.';
-
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const parse = (text) => text.split('.').map((stage) => stage.split('-').map((t) => ({ id: t.replace('x', ''), gone: t[0] === 'x' })));
 const print = (stages) => stages.map((stage) => stage.map((b) => (b.gone ? 'x' : '') + b.id).join('-')).join('.');
 const make = (tag, name, text = '') => Object.assign(document.createElement(tag), { className: name, textContent: text });
@@ -23,6 +22,7 @@ function isDark(element) {
 }
 
 export default function ({ data, parentElement, setStateValue }) {
+  const words = (name, values = {}) => fill(data.words[name], values);
   const net = parentElement.querySelector('.net');
   const hint = parentElement.querySelector('.hint');
   let view = VIEWS.get(parentElement);
@@ -38,12 +38,10 @@ export default function ({ data, parentElement, setStateValue }) {
     hint.textContent = text;
     hint.classList.toggle('said', loud);
   };
-  const usual = data.tail
-    ? 'Click a block to cut off the end of its stage from there on; click a deleted block to bring it back.'
-    : 'Click a block to delete it, click again to bring it back.';
+  const usual = words(data.tail ? 'usual_tail' : 'usual');
   if (!hint.textContent || edited) {
     say(usual, false);
-    if (data.movable && !data.tail) hint.append(make('span', 'keys', ' Drag it, or press Alt and an arrow key, to move it within its stage.'));
+    if (data.movable && !data.tail) hint.append(make('span', 'keys', words('keys')));
   }
 
   const emit = (message, id) => {
@@ -63,15 +61,14 @@ export default function ({ data, parentElement, setStateValue }) {
     if (data.tail || toEnd) {
       if (place === 0) return refuse(block);
       stage.forEach((b, i) => { b.gone = gone ? i >= place || b.gone : i > place && b.gone; });
-      return emit(gone ? `Stage cut before block ${block.id}.` : `Stage restored up to block ${block.id}.`, block.id);
+      return emit(words(gone ? 'cut' : 'uncut', { block: block.id }), block.id);
     }
     if (data.locked[block.id]) return refuse(block);
     block.gone = gone;
-    const never = gone && first(block) ? ' ' + NEVER : '';
-    emit(`Block ${block.id} ${gone ? 'deleted: its input now takes the skip path' : 'is back'}.${never}`, block.id);
+    emit(words(gone ? 'deleted' : 'back', { block: block.id }) + (gone && first(block) ? words('never') : ''), block.id);
   };
 
-  const refuse = (block) => say(`Block ${block.id} can't be deleted or moved: ${data.locked[block.id] || 'every stage keeps its first block'}.`);
+  const refuse = (block) => say(words('refused', { block: block.id, reason: data.locked[block.id] || words('first_stays') }));
 
   const move = (stage, from, to) => {
     const fixed = (i) => Boolean(data.locked[stage[i].id]);
@@ -82,7 +79,7 @@ export default function ({ data, parentElement, setStateValue }) {
     if (place === from) return;
     const [block] = stage.splice(from, 1);
     stage.splice(place, 0, block);
-    emit(`Block ${block.id} moved to place ${place + 1} of ${stage.length} in its stage.`, block.id);
+    emit(words('moved', { block: block.id, place: place + 1, places: stage.length }), block.id);
   };
 
   const buttons = () => [...net.querySelectorAll('button')];
@@ -100,7 +97,7 @@ export default function ({ data, parentElement, setStateValue }) {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (step && event.altKey) {
       event.preventDefault();
-      if (data.tail) say('In this network blocks build on all blocks before them, so none can move.');
+      if (data.tail) say(words('none_moves'));
       else if (data.locked[stage[place].id]) refuse(stage[place]);
       else move(stage, place, place + step);
     } else if (step) { event.preventDefault(); focus(all[at + step]); }
@@ -146,8 +143,8 @@ export default function ({ data, parentElement, setStateValue }) {
     cell.classList.toggle('gone', block.gone);
     if (fixed) {
       button.setAttribute('aria-disabled', 'true');
-      button.setAttribute('aria-label', `Block ${block.id}, locked: ${why}`);
-      button.title = `Can't be deleted: ${why}.`;
+      button.setAttribute('aria-label', words('locked', { block: block.id, reason: why }));
+      button.title = words('locked_title', { reason: why });
       const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg'), path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
       svg.setAttribute('viewBox', '0 0 16 16');
       svg.setAttribute('aria-hidden', 'true');
@@ -156,8 +153,8 @@ export default function ({ data, parentElement, setStateValue }) {
       button.append(svg);
     } else {
       button.setAttribute('aria-pressed', String(block.gone));
-      button.setAttribute('aria-label', `Block ${block.id}, ${block.gone ? 'deleted' : 'running'}. Enter ${block.gone ? 'restores' : 'deletes'} it` + (why || data.tail ? '' : ', Alt and arrow moves it') + (first(block) ? '; never skipped in training' : ''));
-      if (first(block)) { button.classList.add('first'); button.title = 'The first block of its stage: training never skips it.'; }
+      button.setAttribute('aria-label', words(block.gone ? 'gone_label' : 'running_label', { block: block.id }) + (why || data.tail ? '' : words('moves_label')) + (first(block) ? words('first_label') : ''));
+      if (first(block)) { button.classList.add('first'); button.title = words('first_title'); }
       if (!why && !data.tail) { button.classList.add('movable'); drag(button, cell, row, stage, place); }
     }
     button.onclick = (event) => { if (!view.drag) { view.focus = block.id; press(stage, place, event.shiftKey); } };
@@ -172,16 +169,16 @@ export default function ({ data, parentElement, setStateValue }) {
     net.classList.toggle('large', data.large);
     net.style.setProperty('--n', total);
     net.style.setProperty('--stages', view.stages.length);
-    net.setAttribute('aria-label', `Network of ${view.stages.length} stages and ${total} blocks`);
-    const parts = [make('div', 'end', 'image in')];
+    net.setAttribute('aria-label', words('net', { stages: view.stages.length, blocks: total }));
+    const parts = [make('div', 'end', words('image'))];
     view.stages.forEach((stage, s) => {
       const box = make('div', 'stage'), title = make('div', 'title'), row = make('div', 'row');
-      title.append(make('span', '', `Stage ${s + 1}`), make('span', 'count', `${stage.filter((b) => !b.gone).length} of ${stage.length}`));
+      title.append(make('span', '', words('stage', { stage: s + 1 })), make('span', 'count', words('count', { running: stage.filter((b) => !b.gone).length, blocks: stage.length })));
       stage.forEach((block, place) => row.append(cellOf(block, place, stage, row)));
       box.append(title, row);
       parts.push(Object.assign(make('div', 'arrow', '→'), { ariaHidden: 'true' }), box);
     });
-    parts.push(Object.assign(make('div', 'arrow', '→'), { ariaHidden: 'true' }), make('div', 'end', 'answer out'));
+    parts.push(Object.assign(make('div', 'arrow', '→'), { ariaHidden: 'true' }), make('div', 'end', words('answer')));
     net.replaceChildren(...parts);
     const all = buttons(), entry = all.find((b) => b.dataset.block === view.focus) || all[0];
     if (entry) entry.tabIndex = 0;

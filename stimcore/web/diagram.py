@@ -10,9 +10,10 @@ from typing import Any
 
 from stimcore.analysis.spreads import first_blocks
 from stimcore.subnets.topology import Topology
+from stimcore.web.words import ENGLISH, Words
 
 
-def locked(topology: Topology) -> dict[int, str]:
+def locked(topology: Topology, words: Words = ENGLISH) -> dict[int, str]:
     """Return the blocks that a click can't delete, with the reason in a student's words.
 
     Example:
@@ -20,11 +21,11 @@ def locked(topology: Topology) -> dict[int, str]:
         {3: 'it changes the resolution'}
     """
     if topology.ordered_only:
-        return {stage[0]: "every stage keeps its first block" for stage in topology.stages}
-    return dict(topology.fixed)
+        return {stage[0]: words.say("diagram.first_stays") for stage in topology.stages}
+    return {block: words.term(reason) for block, reason in topology.fixed.items()}
 
 
-def payload(topology: Topology, text: str, *, edits: int, large: bool) -> dict[str, Any]:
+def payload(topology: Topology, text: str, *, edits: int, large: bool, words: Words = ENGLISH) -> dict[str, Any]:
     """Return the data of the script `diagram.js`, as plain JSON types.
 
     Args:
@@ -33,6 +34,7 @@ def payload(topology: Topology, text: str, *, edits: int, large: bool) -> dict[s
         edits: Number of the last edit that the page has seen, 0 before the first. The picture takes back an edit that was
             refused, and ignores an answer to an edit before its last one.
         large: Draw it for a projector.
+        words: The language.
 
     Example:
         >>> data = payload(Topology.of("net", [2, 1]), "1-x2.3", edits=0, large=False)
@@ -43,9 +45,10 @@ def payload(topology: Topology, text: str, *, edits: int, large: bool) -> dict[s
     return {
         "text": text,
         "firsts": list(first_blocks(topology)),
-        "locked": {str(block): reason for block, reason in locked(topology).items()},
+        "locked": {str(block): reason for block, reason in locked(topology, words).items()},
         "tail": topology.ordered_only,
         "movable": not topology.ordered_only and any(len(set(stage) - fixed) > 1 for stage in topology.stages),
         "edits": edits,
         "large": large,
+        "words": words.section("diagram"),
     }

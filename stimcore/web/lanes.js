@@ -1,13 +1,14 @@
 // Draws lanes in place: their elements are made once per method and only changed afterwards, so that movements can be animated.
 const MANY = 3; // with more methods than this, lanes are thinner
 const make = (tag, name, text = '') => Object.assign(document.createElement(tag), { className: name, textContent: text });
-const one = (value) => (Math.abs(value) < 0.05 ? 0 : value).toFixed(1);
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+const one = (value, words) => (Math.abs(value) < 0.05 ? 0 : value).toFixed(1).replace('.', words.decimal);
 
-function build(row) {
+function build(row, words) {
   const lane = make('div', 'lane'), name = make('span', 'name'), track = make('div', 'track'), numbers = make('span', 'numbers');
   const cover = make('div', 'covered');
   lane.dataset.key = row.key;
-  cover.append(make('span', '', 'hidden until revealed'));
+  cover.append(make('span', '', words.hidden));
   name.append(make('i', 'glyph'), make('span', 'text'));
   track.append(make('i', 'fill'), make('i', 'band'), make('i', 'full'), make('i', 'guess'), cover);
   numbers.append(make('span', 'accuracy'), make('span', 'spread'), make('span', 'drop'));
@@ -15,15 +16,15 @@ function build(row) {
   return lane;
 }
 
-function dropText(row) {
-  if (row.drop_pct === null) return 'the full network';
+function dropText(row, words) {
+  if (row.drop_pct === null) return words.full;
   const [low, high] = row.drop_interval_pct;
-  const word = row.drop_pct > -0.05 ? 'loses' : 'gains';
   const [a, b] = row.drop_pct > -0.05 ? [low, high] : [-high, -low];
-  return `${word} ${one(Math.abs(row.drop_pct))} points (${one(a)} to ${one(b)})`;
+  const text = row.drop_pct > -0.05 ? words.loses : words.gains;
+  return fill(text, { points: one(Math.abs(row.drop_pct), words), low: one(a, words), high: one(b, words) });
 }
 
-function update(lane, row) {
+function update(lane, row, words) {
   const part = (name) => lane.querySelector('.' + name);
   const known = row.accuracy_pct !== null && !row.hidden;
   part('glyph').textContent = row.glyph;
@@ -37,7 +38,7 @@ function update(lane, row) {
   if (!known) {
     part('accuracy').textContent = row.hidden ? '?' : '…';
     part('spread').textContent = '';
-    part('drop').textContent = row.hidden ? '' : 'measuring';
+    part('drop').textContent = row.hidden ? '' : words.measuring;
     return;
   }
   const [low, high] = row.interval_pct;
@@ -45,15 +46,15 @@ function update(lane, row) {
   part('fill').style.background = row.color;
   part('band').style.left = low + '%';
   part('band').style.width = high - low + '%';
-  part('accuracy').textContent = one(row.accuracy_pct) + ' %';
-  part('spread').textContent = ' ± ' + one((high - low) / 2);
-  part('drop').textContent = dropText(row);
+  part('accuracy').textContent = one(row.accuracy_pct, words) + ' %';
+  part('spread').textContent = ' ± ' + one((high - low) / 2, words);
+  part('drop').textContent = dropText(row, words);
 }
 
-function axis() {
+function axis(words) {
   const box = make('div', 'axis'), ticks = make('div', 'ticks'), legend = make('div', 'legend');
   for (const value of [0, 25, 50, 75, 100]) ticks.append(Object.assign(make('span', '', value === 100 ? '100 %' : String(value)), { style: `left:${value}%` }));
-  legend.append(make('b', ''), 'full network', make('u', ''), '95 % sure');
+  legend.append(make('b', ''), words.legend_full, make('u', ''), words.legend_sure);
   box.append(ticks, legend);
   return box;
 }
@@ -62,10 +63,13 @@ export default function ({ data, parentElement }) {
   const box = parentElement.querySelector('.lanes'), heard = parentElement.querySelector('.heard');
   const keys = data.rows.map((row) => row.key);
   const before = [...box.querySelectorAll('.lane')].map((lane) => lane.dataset.key);
-  if (keys.join('|') !== before.join('|')) box.replaceChildren(...data.rows.map(build), axis());
+  if (keys.join('|') !== before.join('|')) box.replaceChildren(...data.rows.map((row) => build(row, data.words)), axis(data.words));
+  // The column of names is as wide as their longest word: languages differ.
+  const longest = Math.max(...data.rows.flatMap((row) => row.name.split(' ')).map((word) => word.length));
+  box.style.setProperty('--longest', `${Math.min(13, 0.6 * longest + 1.2)}em`);
   box.classList.toggle('large', data.large);
   box.classList.toggle('many', data.rows.length > MANY);
-  data.rows.forEach((row, i) => update(box.querySelectorAll('.lane')[i], row));
+  data.rows.forEach((row, i) => update(box.querySelectorAll('.lane')[i], row, data.words));
   box.setAttribute('aria-label', data.label);
   // The live region changes only when the numbers are final: a screen reader would read out every poll.
   const spoken = data.done ? data.label : '';

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from stimcore.web.words import ENGLISH, Words
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lane:
@@ -39,34 +41,42 @@ class Lane:
     hidden: bool = False
 
 
-def spoken(lanes: Sequence[Lane]) -> str:
+def spoken(lanes: Sequence[Lane], words: Words = ENGLISH) -> str:
     """Return the lanes as a sentence for a screen reader.
 
     Example:
         >>> spoken([Lane(key="a", name="Common", glyph="◆", color="#D55E00", full_pct=90.0, accuracy_pct=None)])
         'Common: measuring'
     """
-    return "; ".join(map(_spoken_lane, lanes))
+    return "; ".join(_spoken_lane(lane, words) for lane in lanes)
 
 
-def _spoken_lane(lane: Lane) -> str:
+def _spoken_lane(lane: Lane, words: Words) -> str:
     if lane.hidden:
-        return f"{lane.name}: answer hidden"
+        return words.say("lanes.spoken_hidden", name=lane.name)
     if lane.accuracy_pct is None:
-        return f"{lane.name}: measuring"
-    low, high = lane.interval_pct
-    text = f"{lane.name} {lane.accuracy_pct:.1f} percent, between {low:.1f} and {high:.1f}"
+        return words.say("lanes.spoken_measuring", name=lane.name)
+    accuracy, low, high = (words.fixed(value, 1) for value in (lane.accuracy_pct, *lane.interval_pct))
+    text = words.say("lanes.spoken", name=lane.name, accuracy=accuracy, low=low, high=high)
     if lane.drop_pct is None:
         return text
-    return f"{text}, {abs(lane.drop_pct):.1f} points {'less' if lane.drop_pct >= 0 else 'more'} than the full network"
+    compared = "lanes.spoken_less" if lane.drop_pct >= 0 else "lanes.spoken_more"
+    return words.say(compared, lane=text, points=words.fixed(abs(lane.drop_pct), 1))
 
 
-def payload(lanes: Sequence[Lane], *, done: bool, large: bool) -> dict[str, Any]:
+def payload(lanes: Sequence[Lane], *, done: bool, large: bool, words: Words = ENGLISH) -> dict[str, Any]:
     """Return the data of the script `lanes.js`, as plain JSON types.
 
     Args:
         lanes: In the order in which they are drawn.
         done: Whether the numbers are final: a screen reader then reads them out once.
         large: Draw them for a projector.
+        words: The language.
     """
-    return {"rows": [asdict(lane) for lane in lanes], "label": spoken(lanes), "done": done, "large": large}
+    return {
+        "rows": [asdict(lane) for lane in lanes],
+        "label": spoken(lanes, words),
+        "done": done,
+        "large": large,
+        "words": words.section("lanes") | {"decimal": words.say("number.decimal")},
+    }

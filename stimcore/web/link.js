@@ -3,6 +3,10 @@ const SHOWN_MS = 2500;
 
 export default function ({ data, parentElement }) {
   const [button, label, input, heard] = ['button', 'label', 'input', '.heard'].map((q) => parentElement.querySelector(q));
+  const { words } = data;
+  button.textContent ||= words.copy; // called again while it says that the link is copied
+  label.querySelector('span').textContent = words.label;
+  input.setAttribute('aria-label', words.name);
   const address = () => {
     const url = new URL(location.href);
     url.searchParams.set('experiment', data.experiment);
@@ -16,15 +20,15 @@ export default function ({ data, parentElement }) {
     try {
       await navigator.clipboard.writeText(address());
       label.hidden = true;
-      button.textContent = 'Link copied';
-      heard.textContent = 'The link to this view was copied.';
-      setTimeout(() => { button.textContent = 'Copy link'; heard.textContent = ''; }, SHOWN_MS);
+      button.textContent = words.copied;
+      heard.textContent = words.copied_heard;
+      setTimeout(() => { button.textContent = words.copy; heard.textContent = ''; }, SHOWN_MS);
     } catch {
       label.hidden = false;
       input.value = address();
       input.focus();
       input.select();
-      heard.textContent = 'The link is selected: copy it with Control or Command and C.';
+      heard.textContent = words.selected_heard;
     }
   };
   input.onkeydown = (event) => {

@@ -1,17 +1,17 @@
 // Draws the same pictures once per method: in the method's colour where its answer is right, greyed with the wrong answer under it
 // elsewhere. Pointing at a picture, or moving the focus to it, says what each method answers and how sure it is.
-const USUAL = 'Point at a picture, or tap it: what does each copy say, and how sure is it?';
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const make = (tag, name, text = '') => Object.assign(document.createElement(tag), { className: name, textContent: text });
 const short = (name) => name.split(/[/,]/)[0].trim(); // 'T-shirt/top' does not fit under a picture
-const percent = (share) => Math.round(100 * share) + ' %';
+const percent = (share) => Math.round(100 * share);
 
 export default function ({ data, parentElement }) {
   const wall = parentElement.querySelector('.wall'), says = parentElement.querySelector('.says');
   const say = (index) => {
     wall.querySelectorAll('button').forEach((button) => button.classList.toggle('shown', Number(button.dataset.picture) === index));
-    if (index === null) { says.textContent = USUAL; return; }
-    const answers = data.methods.map((method) => `${method.name}: ${data.classes[method.classes[index]]}, ${percent(method.confidence[index])} sure`);
-    says.textContent = `This is: ${data.classes[data.pictures[index].label]}. ${answers.join('. ')}.`;
+    if (index === null) { says.textContent = data.words.usual; return; }
+    const answers = data.methods.map((method) => fill(data.words.sure, { method: method.name, answer: data.classes[method.classes[index]], share: percent(method.confidence[index]) }));
+    says.textContent = `${fill(data.words.this_is, { name: data.classes[data.pictures[index].label] })} ${answers.join(' ')}`;
   };
 
   const picture = (method, index) => {
@@ -20,7 +20,7 @@ export default function ({ data, parentElement }) {
     button.type = 'button';
     button.dataset.picture = index;
     button.tabIndex = index ? -1 : 0; // one stop of the Tab key per method; arrow keys walk along the pictures
-    button.setAttribute('aria-label', `${data.classes[one.label]}, ${right ? 'right' : `answer: ${answer}`}`);
+    button.setAttribute('aria-label', fill(right ? data.words.right : data.words.wrong, { name: data.classes[one.label], answer }));
     image.src = 'data:image/png;base64,' + one.png;
     image.alt = '';
     frame.append(image);
@@ -42,8 +42,8 @@ export default function ({ data, parentElement }) {
     mark.setAttribute('aria-hidden', 'true');
     box.style.setProperty('--method', method.color);
     pictures.setAttribute('role', 'group');
-    pictures.setAttribute('aria-label', `${method.name}: answers to ${data.pictures.length} pictures`);
-    title.append(mark, make('span', '', method.name), make('span', 'count', `${right} of ${data.pictures.length} right`));
+    pictures.setAttribute('aria-label', fill(data.words.answers, { method: method.name, count: data.pictures.length }));
+    title.append(mark, make('span', '', method.name), make('span', 'count', fill(data.words.count, { right, count: data.pictures.length })));
     pictures.append(...data.pictures.map((_, index) => picture(method, index)));
     box.append(title, pictures);
     return box;

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from stimcore.web.words import ENGLISH, Words
+
 
 @dataclass(frozen=True)
 class WallPicture:
@@ -38,7 +40,12 @@ class WallMethod:
 
 
 def payload(
-    pictures: Sequence[WallPicture], methods: Sequence[WallMethod], classes: Sequence[str], *, tinted: bool
+    pictures: Sequence[WallPicture],
+    methods: Sequence[WallMethod],
+    classes: Sequence[str],
+    *,
+    tinted: bool,
+    words: Words = ENGLISH,
 ) -> dict[str, Any]:
     """Return the data of the script `wall.js`, as plain JSON types.
 
@@ -47,6 +54,7 @@ def payload(
         methods: In the order in which they are drawn.
         classes: Names of the classes.
         tinted: Give the pictures the colour of the method that is right: pictures in grey have no colour to show.
+        words: The language.
 
     Example:
         >>> method = WallMethod(name="Common", glyph="◆", color="#D55E00", classes=[1], confidence=[0.75])
@@ -58,4 +66,5 @@ def payload(
         "methods": [asdict(method) for method in methods],
         "classes": list(classes),
         "tinted": tinted,
+        "words": words.section("wall"),
     }

@@ -2,8 +2,6 @@
 
 import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,44 +14,16 @@ from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from stimcore.bench.page_browser import FLAGS as FLAGS
+from stimcore.bench.page_browser import find_chromium as find_chromium
+from stimcore.bench.page_browser import free_port as free_port
+
 ROOT = Path(__file__).parents[2]
-DISABLED_FEATURES = (
-    "WebUIOmniboxPopup",
-    "WebUIOmniboxAimPopup",
-    "AimEnabled",
-    "HttpsUpgrades",
-    "LensOverlay",
-    "MediaRouter",
-    "NetworkTimeServiceQuerying",
-    "OptimizationHints",
-    "PaintHolding",
-    "PreconnectToSearch",
-)
-"""Features of Chromium that are off. The first three start two hidden pages behind the address bar, which cost a second of
-processor time with every new visitor; the others are those that Playwright disables, since a second list of features replaces
-Playwright's."""
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    f"--disable-features={','.join(DISABLED_FEATURES)}",
-]
 NO_CHROMIUM = "there is no Chromium on this machine: install it with 'apt-get install chromium', or install Google Chrome"
 FULL = "1-2-3.4-5-6.7-8-9"
 """The whole ResNet-20. Without a spec in the address, Break it opens on a state with blocks gone."""
 PAGES = {"Break it": "/", "Sub-networks": "/subnetworks", "Damage": "/damage", "Train": "/train", "Use it": "/use-it"}
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-
-
-def find_chromium() -> str | None:
-    """Return the path of Chromium or Chrome; None where neither is installed."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 def chromium() -> str:
@@ -66,13 +36,6 @@ def chromium() -> str:
     if path is None:
         raise SystemExit(NO_CHROMIUM)
     return path
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ def test_five_steps_whose_buttons_this_network_allows(topology: Topology) -> Non
 
 def test_buttons_by_network() -> None:
     def labels(topology: Topology) -> list[str]:
-        return [step.edit.label if step.edit else "" for step in lesson(topology)]
+        return [step.edit.label() if step.edit else "" for step in lesson(topology)]
 
     full, back = "Show the full network", "Put everything back"
     assert labels(RESNET20) == [full, "Delete block 5", "One per stage", "Swap 2 and 3", back]

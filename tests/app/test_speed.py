@@ -12,29 +12,18 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.main import NUM_DESCRIPTORS, allow_descriptors
-from tests.app import speed
+from stimcore.bench.page import REMOVABLE
+from stimcore.bench.page_visitors import Visitor
 from tests.app.browsing import Dashboard, block, code, dashboard, done, opened, tab
-from tests.app.visitors import Visitor
 
 FULL = "1-2-3.4-5-6.7-8-9"
-
-
-@pytest.mark.slow
-def test_answers_come_soon(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The numbers of `python -m tests.app.speed`; the bounds are three times the targets, since the machine may be busy."""
-    with dashboard(tmp_path_factory.mktemp("speed") / "log") as fresh:
-        measured = speed.measure(browser, fresh, 20)
-    assert len(measured) == 6
-    assert all(len(one.values_ms) >= 20 for one in measured)
-    late = [str(one) for one in measured if one.percentile_ms(95) > 3 * one.target_ms]
-    assert late == []
 
 
 @pytest.mark.slow
 def test_burst_of_clicks_loses_none(page: Page, served: Dashboard) -> None:
     opened(page, served.url)
     for _ in range(2):
-        for number in speed.REMOVABLE:
+        for number in REMOVABLE:
             block(page, number).click(delay=0)
     block(page, 5).click(delay=0)
     expect(code(page)).to_have_value(FULL.replace("5", "x5"))

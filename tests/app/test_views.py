@@ -151,6 +151,27 @@ def test_recalibration_can_be_switched_off(at: AppTest) -> None:
     assert component(at, "lanes")["rows"][0]["accuracy_pct"] != with_it
 
 
+def settings_alone(batch_norms: bool) -> None:
+    import streamlit as st
+
+    from app.views.break_it import settings
+
+    st.write(repr(settings("1-2", classroom=False, batch_norms=batch_norms)))
+
+
+def test_without_batch_norms_there_is_no_switch_for_recalibration() -> None:
+    """Not even an old address switches off what isn't done."""
+    at = AppTest.from_function(settings_alone, kwargs={"batch_norms": False})
+    at.query_params["recalibrate"] = "false"
+    at.run()
+    assert not at.exception
+    assert [toggle.label for toggle in at.toggle] == ["Guess first"]
+    assert [caption.value for caption in at.caption] == ["No re-calibration"]
+    assert at.markdown[-1].value == "`('1-2', True)`"
+    with_norms = AppTest.from_function(settings_alone, kwargs={"batch_norms": True}).run()
+    assert [toggle.label for toggle in with_norms.toggle] == ["Guess first", "Re-calibrate"]
+
+
 def test_families_that_are_not_stored_are_measured_on_request(at: AppTest, small: list[Bundle]) -> None:
     at.run()
     at.switch_page("views/subnetworks.py").run()

@@ -97,6 +97,36 @@ def test_the_loss_is_the_papers(seed: int, weight: float) -> None:
     assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-9)
 
 
+@pytest.mark.parametrize("two_forward", [False, True])
+def test_the_frozen_original_is_a_teacher_that_no_step_changes(two_forward: bool, fresh: Fresh) -> None:
+    """Its logits are those of the network before, with running statistics; the loss is CE(main, y) + weight * KL(it || sub)."""
+    net = fresh("resnet20", dtype=torch.float64)
+    images, labels = _images(net, size=4)
+    net(images)  # running statistics that differ from those of the batch
+    method = Stimulative(weight=2.0, target="frozen", two_forward=two_forward)
+    teacher = method.make_auxiliary(net)
+    assert teacher is not None
+    with net.evaluating(), torch.no_grad():
+        expected_teacher = net(images)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(1.1)
+    plain = copy.deepcopy(net)
+    batch = StepContext(images=images, labels=labels, rng=random.Random(3))
+    losses = method.step(net, teacher, batch)
+    spec = draw_ordered(net.topology, random.Random(3))
+    p, q = torch.softmax(expected_teacher, 1), torch.softmax(plain(images, spec), 1)
+    expected = F.cross_entropy(plain(images), labels) + 2.0 * (p * (p / q).log()).sum(1).mean()
+    torch.autograd.backward(expected)
+    assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-9)
+    for (name, ours), other in zip(net.named_parameters(), plain.parameters(), strict=True):
+        assert ours.grad is not None
+        assert other.grad is not None
+        assert torch.allclose(ours.grad, other.grad, rtol=1e-7, atol=1e-10), name
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert torch.equal(teacher(images), expected_teacher)
+
+
 def test_a_weight_of_zero_is_common_training(family: str, fresh: Fresh, batch_for: BatchFor) -> None:
     net = _no_dropout(fresh(family, dtype=torch.float64))
     batch = batch_for(net)

@@ -14,11 +14,11 @@ from stimcore.analysis.spreads import first_blocks
 from stimcore.bundle import open_bundle
 from stimcore.errors import SpecError, UsageError
 from stimcore.publish.__main__ import main
-from stimcore.publish.site import CATALOGUE, PAGES, Settings, Site, build_site, weights
+from stimcore.publish.site import CATALOGUE, PAGES, Settings, Site, build_site, evenly, scattered, weights
 from stimcore.subnets.families import KINDS, family
 from stimcore.subnets.topology import Topology
 from stimcore.web import arrangement
-from stimcore.web.sentences import finding
+from stimcore.web.words import ENGLISH, LANGUAGES, Words, words_of
 from tests.app.browsing import block, lane, violations
 from tests.publish.hosting import hosted, runtime_or_skip, visit
 
@@ -81,6 +81,35 @@ def test_break_it_in_a_browser(browser: Browser, url: str) -> None:
         check_scripts(page, url)
 
 
+def test_languages_and_guesses(browser: Browser, url: str) -> None:
+    """A visitor with a German browser, then the teacher view in Spanish: an answer stays covered until it is revealed."""
+    with visit(browser, url, locale="de-AT") as page:
+        expect(page.locator("h1")).to_contain_text("von 9 Blöcken fehlen")
+        assert page.locator("html").get_attribute("lang") == "de"
+        assert "," in right(page, "common")
+        page.get_by_role("link", name="Français").click()
+        expect(page.locator("h1")).to_contain_text("blocs sur 9 manquent")
+        assert "lang=fr" in page.url
+        assert violations(page) == []
+        page.get_by_role("link", name="Dégâts").click()
+        expect(page.locator("h1")).to_have_text("Dégâts")
+        page.goto(f"{url}?lang=es&view=class&methods=Common+training&methods=Stimulative+training")
+        expect(page.get_by_role("button", name="Descubrir")).to_be_visible()
+        assert [lane(page, name).locator(".name .text").inner_text() for name in ("common", "stimulative")] == [
+            "Entrenamiento común",
+            "Entrenamiento estimulativo",
+        ]
+        assert right(page, "common") == right(page, "stimulative") == "?"
+        page.get_by_role("slider").first.press("End")
+        assert violations(page) == []
+        page.get_by_role("button", name="Descubrir").click()
+        assert re.fullmatch(r"\d+,\d %", right(page, "common"))
+        assert lane(page, "common").locator(".guess").get_attribute("style") == "left: 100%;"
+        expect(page.get_by_role("button", name="Descubrir")).to_have_count(0)
+        page.get_by_role("button", name=re.compile("^Bloque 2, ")).click()
+        expect(page.get_by_role("button", name="Descubrir")).to_be_visible()
+
+
 TOPOLOGIES = (Topology.of("toy", (3, 2), {4: "it changes the resolution"}), Topology.of("dense", (3, 3), ordered_only=True))
 TEXTS = ("main", "d1-2", "x1-3-2.4-5", "3-x1-2.4", "2.5", "1-1", "d9-9", "1-x1.4", "x.4", "1-2.x")
 READ = """
@@ -99,10 +128,28 @@ async ([root, counts]) => {
 }
 """
 FINDING = "async ([root, known, whole, pct]) => (await import(root + 'page/text.js')).finding(known, whole, pct)"
+SPEAK = """
+async ([root, code]) => {
+  const text = await import(root + 'page/text.js');
+  text.useWords(await (await fetch(root + `web/text/${code}.json`)).json());
+  const terms = ['Stimulative training (λ = 5)', 'mine'].map(text.term);
+  return [text.images(1), text.images(12000), text.fixed(1.25, 1), text.fixed(-1.25, 1), ...terms];
+}
+"""
 
 
 def check_scripts(page: Page, url: str) -> None:
-    """The page's own functions give what the dashboard's give: arrangements, sentences and intervals."""
+    """The page's own functions give what the dashboard's give: arrangements and intervals; sentences in every language."""
+    for code in reversed(LANGUAGES):
+        words = words_of(code)
+        terms = [words.term(english) for english in ("Stimulative training (λ = 5)", "mine")]
+        spoken = [words.images(1), words.images(12_000), words.fixed(1.25, 1), words.fixed(-1.25, 1), *terms]
+        assert page.evaluate(SPEAK, [url, code]) == spoken
+        assert described(TOPOLOGIES[0], "1-x3-2.4", words) == page.evaluate(
+            READ, [url, TOPOLOGIES[0].to_dict(), [1], "1-x3-2.4"]
+        )
+        known = [(words.term("Common training"), 52.5), (words.term("Stimulative training"), 89.5)]
+        assert page.evaluate(FINDING, [url, known, True, None]) == words.finding(known, whole=True)
     drawn = random.Random(3)
     for topology in TOPOLOGIES:
         kinds = ("ordered",) if topology.ordered_only else KINDS
@@ -119,25 +166,36 @@ def check_scripts(page: Page, url: str) -> None:
     for number in range(5):
         for whole in (False, True):
             pct = 92.5 if number == 1 else None
-            assert page.evaluate(FINDING, [url, known[:number], whole, pct]) == finding(
+            assert page.evaluate(FINDING, [url, known[:number], whole, pct]) == ENGLISH.finding(
                 known[:number], whole=whole, whole_pct=pct
             )
 
 
-def described(topology: Topology, text: str) -> list[str] | None:
+def described(topology: Topology, text: str, words: Words = ENGLISH) -> list[str] | None:
     """Return what the dashboard makes of a text; None where it refuses it."""
     try:
         shown = arrangement.read(topology, text)
     except SpecError:
         return None
-    note = arrangement.caution(topology, shown)
-    return [str(shown), str(shown.spec), arrangement.summarise(topology, shown), note]
+    note = arrangement.caution(topology, shown, words)
+    return [str(shown), str(shown.spec), arrangement.summarise(topology, shown, words), note]
 
 
 def test_the_first_view_is_light(site: Site) -> None:
     measured = {weight.what: weight.packed for weight in weights(site, EXPERIMENT.name, ["common", "stimulative"])}
     assert 0 < measured["first view"] <= FIRST_VIEW_BYTES
-    assert measured["first view"] + measured["parts of the networks"] <= COMPUTING_BYTES
+    first_numbers = ("first view", "parts of the networks", "images of the first numbers")
+    assert sum(measured[what] for what in first_numbers) <= COMPUTING_BYTES
+
+
+@pytest.mark.parametrize(("total", "count"), [(10_000, 2_000), (600, 300), (7, 9)])
+def test_the_first_images_are_of_all_classes(total: int, count: int) -> None:
+    """The images of a folder are sorted by class: 256 of them in a row would be of one or two."""
+    index = evenly(total, count)[scattered(min(total, count))]
+    assert sorted(index) == sorted(evenly(total, count))
+    first = index[:256]
+    by_tenth = [((first >= total * k / 10) & (first < total * (k + 1) / 10)).sum() for k in range(10)]
+    assert max(by_tenth) - min(by_tenth) <= 2
 
 
 def test_the_folder_names_no_other_host(site: Site) -> None:

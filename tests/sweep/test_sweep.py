@@ -1,5 +1,6 @@
 """Sweeps: whole families, shares, several processes, journals, dask."""
 
+import hashlib
 import json
 import random
 import shutil
@@ -11,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from stimcore.analysis.result import Sweep
-from stimcore.bundle import Bundle, open_bundle
+from stimcore.bundle import Bundle, Hits, open_bundle
+from stimcore.bundle.__main__ import main as bundle_command
+from stimcore.bundle.manifest import MAIN
 from stimcore.engine.engine import Engine
 from stimcore.errors import Unavailable, UsageError
 from stimcore.files import read_jsonl
 from stimcore.subnets.families import deletions, ordered
-from stimcore.sweep import __main__ as command
+from stimcore.sweep.__main__ import main
 from stimcore.sweep.sweep import Settings, split, sweep
 
 ROOT = Path(__file__).parents[2]
@@ -121,11 +124,37 @@ def test_the_command(small: list[Bundle], tmp_path: Path) -> None:
     assert json.loads(done.stdout)["kind"] == "permute"
 
 
+def test_a_sample_is_stored_as_one(small: list[Bundle], tmp_path: Path) -> None:
+    """Tables and gaps read the hits; nothing takes the file for the whole family."""
+    path = Path(shutil.copytree(small[0].experiment.path, tmp_path / "small")) / small[0].method
+    # as an export of the main network alone leaves it: nothing but the sample knows the other sub-networks
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["networks"] = {MAIN: manifest["networks"][MAIN]}
+    for listed_file in path.glob("subnet-*.onnx"):
+        listed_file.unlink()
+    hits = Hits(manifest["images"], {}).to_bytes()
+    (path / "hits.npz").write_bytes(hits)
+    manifest["hashes"] |= {"hits.npz": hashlib.sha256(hits).hexdigest()}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert main([str(path), "--kind", "ordered", "--limit", "3", "--seed", "5", "--store", "--quiet"]) == 0
+    bundle = open_bundle(path)
+    stored = Sweep.from_dict(json.loads(bundle.read("sample-ordered.json")))
+    assert (stored.sampled, len(stored.results), bundle.sweeps) == (5, 3, [])
+    listed = {entry.spec: entry.correct for entry in small[0].manifest.networks.values()}
+    assert [result.correct for result in stored.results] == [listed[str(result.spec)] for result in stored.results]
+    assert [bundle.known_correct(result.spec) for result in stored.results] == [r.correct for r in stored.results]
+    assert bundle_command(["verify", str(bundle.experiment.path)]) == 0
+    # a sample that is as large as its family is the family
+    assert main([str(path), "--kind", "ordered", "--limit", "27", "--store", "--quiet"]) == 0
+    assert open_bundle(path).sweeps == ["ordered"]
+    with pytest.raises(ValueError, match="sampled is 'x'"):
+        Sweep.from_dict(stored.to_dict() | {"sampled": "x"})
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--kind", "delete", "--jobs", "0"], "--jobs 0"),
-        (["--kind", "delete", "--limit", "3", "--store"], "--store with --limit"),
         (["--kind", "shuffle"], "invalid choice"),
         (["--kind", "delete", "--device", "tpu"], "there is no device 'tpu'"),
         (["--kind", "delete", "--scheduler", "localhost"], "tcp://HOST:PORT"),
@@ -173,7 +202,7 @@ def test_without_recalibration_it_is_another_sweep(small: list[Bundle], truth: S
     assert bundle.all_hits is not None
     before = bundle.all_hits.to_bytes()
     words = [str(bundle.path), "--kind", "ordered", "--as-trained", "--store", "--quiet", "--device", "cpu", "--json", "-"]
-    assert command.main(words) == 0
+    assert main(words) == 0
     stored = open_bundle(bundle.path)
     value = stored.sweep("ordered-as-trained")
     assert value is not None
@@ -192,4 +221,4 @@ def test_a_network_without_batch_norms_has_nothing_to_leave_as_trained(
 ) -> None:
     monkeypatch.setattr(Bundle, "has_batch_norms", False)
     with pytest.raises(UsageError, match="which has no batch norms"):
-        command.main([str(small[0].path), "--kind", "ordered", "--as-trained", "--quiet"])
+        main([str(small[0].path), "--kind", "ordered", "--as-trained", "--quiet"])

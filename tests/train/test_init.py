@@ -13,13 +13,14 @@ from torch import Tensor
 
 from stimcore import cli
 from stimcore.bench.curves import striped_images as pictures
+from stimcore.bundle import open_bundle
 from stimcore.data.images import Dataset
 from stimcore.errors import CheckpointError, UsageError
 from stimcore.nets.catalogue import build
 from stimcore.recipes.recipe import PAPER, REDUCED, Recipe
 from stimcore.runs.run import Run, training_records
 from stimcore.train import __main__ as train
-from stimcore.train.init import initialise, read_initial
+from stimcore.train.init import initialise, origin, read_initial
 from stimcore.train.request import TrainRequest
 from stimcore.train.schedule import learning_rate
 from stimcore.train.settings import Settings
@@ -47,7 +48,8 @@ def trained(folder: Path, plan: Recipe, data: Dataset, **request: Any) -> list[s
     """Train into a folder, and return what the listener was told."""
     notes = Notes()
     settings = Settings(progress=False)
-    wanted = TrainRequest(recipe=plan, method="common", folder=folder, name="run", settings=settings, **request)
+    request = {"method": "common"} | request
+    wanted = TrainRequest(recipe=plan, folder=folder, name="run", settings=settings, **request)
     train_run(wanted, data, notes)
     return notes.notes
 
@@ -275,3 +277,72 @@ def test_a_committed_bundle_is_a_beginning(tmp_path: Path) -> None:
         initialise(build("resnet32", input_shape=(1, 28, 28), num_classes=10), weights)
     with pytest.raises(UsageError, match="--ema with the bundle .*stimulative: it has no averaged weights"):
         read_initial(str(bundle), "resnet20", averaged=True)
+
+
+def test_the_frozen_original_is_the_teacher_and_stays_it(tmp_path: Path, plan: Recipe, tiny: Dataset) -> None:
+    """A run that was stopped has the same teacher as one that was not, also without the weights that it started from."""
+    options: dict[str, Any] = {"method": "stimulative", "options": {"target": "frozen", "weight": 3.0}}
+    with pytest.raises(UsageError, match=r"no weights to start from; allowed: target=frozen with --init WEIGHTS"):
+        trained(tmp_path / "none", plan, tiny, **options)
+    assert not (tmp_path / "none" / "run.json").exists()
+    trained(tmp_path / "first", plan, tiny)
+    trained(tmp_path / "whole", plan, tiny, init=str(tmp_path / "first"), **options)
+    (tmp_path / "whole").rename(tmp_path / "stopped")
+    trained(tmp_path / "whole", plan, tiny, init=str(tmp_path / "first"), **options)
+    (tmp_path / "stopped" / "checkpoint-0002.pt").unlink()
+    trained(tmp_path / "stopped", plan, tiny, resume=True, **options)
+    whole = newest(tmp_path / "whole")[1]
+    assert digest(newest(tmp_path / "stopped")[1]) == digest(whole)
+    before = first_weights(tmp_path / "first")
+    teacher = {key.removeprefix("net.module."): value for key, value in whole.auxiliary.items()}
+    assert teacher.keys() == before.keys()
+    assert all(torch.equal(teacher[key], before[key]) for key in before)
+    assert not torch.equal(whole.network["2.conv.weight"], before["2.conv.weight"])
+
+
+def test_fine_tuning_takes_over_network_and_images(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--device", "cpu", "--quiet", "--batch-size", "16", "--epochs", "1"]
+    begin = ["resnet20-cifar10", "--network", "resnet14", "--dataset", f"folder:{folder}", "--train-per-class", "0"]
+    assert run(*begin, *options, "--method", "common", "--name", "mine") == 0, capsys.readouterr().err
+    first = tmp_path / "runs" / "resnet14-pictures" / "mine-0"
+    assert run("elastic-finetune", *options, "--init", str(first)) == 0, capsys.readouterr().err
+    (second,) = first.parent.glob("stimulative-*")
+    before, after = Run.read(first), Run.read(second)
+    assert second.name == "stimulative-init-mine-0-epochs1-batch16-0"
+    assert (after.network, after.dataset, after.images) == (before.network, before.dataset, before.images)
+    assert after.recipe["experiment"] == "resnet14-pictures"
+    assert after.recipe["learning_rate"] == 0.05
+    # what is given on the command line counts
+    assert run("elastic-finetune", *options, "--init", str(first), "--train-per-class", "8", "--name", "fewer") == 0
+    assert Run.read(first.parent / "fewer-0").recipe["train_per_class"] == 8
+    # the weights of a twin are those of a twin
+    assert run(*begin, *options, "--method", "common", "--spec", "d1-1-2", "--name", "twin") == 0
+    assert run("elastic-finetune", *options, "--init", str(first.parent / "twin-0"), "--name", "twin-tuned") == 0
+    assert Run.read(first.parent / "twin-tuned-0").spec == Run.read(first.parent / "twin-0").spec
+    capsys.readouterr()
+    assert run("elastic-finetune", *options) == 2
+    assert "elastic-finetune without --init; allowed: --init with a run folder, a bundle" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["resnet20-fashion/common", "mobilenetv3-fashion/stimulative"])
+def test_the_origin_of_a_bundle(name: str) -> None:
+    path = Path(__file__).parents[2] / "exported" / name
+    found = origin(str(path))
+    assert found is not None
+    recipe = open_bundle(path).manifest.recipe
+    images = (found.dataset, found.train_per_class)
+    assert (found.network, *images) == (recipe["network"], "fashion-mnist", recipe.get("train_per_class"))
+    assert found.experiment == name.partition("/")[0]
+
+
+def test_the_code_of_a_run_is_not_run_for_its_fine_tuning(
+    tmp_path: Path, plan: Recipe, tiny: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(tmp_path / "first", dataclasses.replace(plan, epochs=1), tiny)
+    assert run("elastic-finetune", "--init", str(tmp_path / "first"), "--quiet") == 2
+    assert f"Add --network {NETWORK} if the folder and this module are yours." in capsys.readouterr().err
+    # a file of weights does not say what it was trained on: the recipe's own network and data are meant
+    assert origin(str(tmp_path / "first" / "run.json")) is None

@@ -171,6 +171,8 @@ def test_smaller_inputs_are_not_for_own_loops() -> None:
     net, batch = small("resnet8")
     with pytest.raises(UsageError, match="smallest_side=0.5 in a loop of your own.*allowed: smallest_side=1"):
         stimulative_loss(net, batch, 0, method=dataclasses.replace(Stimulative(), smallest_side=0.5))
+    with pytest.raises(UsageError, match="target=frozen in a loop of your own, which has no teacher; allowed: target=main"):
+        stimulative_loss(net, batch, 0, method=dataclasses.replace(Stimulative(), target="frozen"))
 
 
 ALONE = """

@@ -30,18 +30,18 @@ def test_presets_are_sub_networks(topology: Topology) -> None:
     for edit in edits:
         topology.check(edit.arrangement.spec)
         assert arrangement.read(topology, str(edit.arrangement)) == edit.arrangement != arrangement.full(topology)
-    assert len({edit.label for edit in edits}) == len(edits)
+    assert len({edit.label() for edit in edits}) == len(edits)
 
 
 def test_presets_by_network() -> None:
-    assert [e.label for e in arrangement.presets(RESNET20).edits] == [
+    assert [e.label() for e in arrangement.presets(RESNET20).edits] == [
         "Delete block 5",
         "Swap 2 and 3",
         "Half of every stage",
         "One per stage",
     ]
     assert str(arrangement.presets(RESNET20).edits[1].arrangement) == "1-3-2.4-5-6.7-8-9"
-    assert [e.label for e in arrangement.presets(DENSENET).edits] == ["Half of every stage", "One per stage"]
+    assert [e.label() for e in arrangement.presets(DENSENET).edits] == ["Half of every stage", "One per stage"]
     assert arrangement.presets(SINGLE).edits == []
 
 
@@ -58,7 +58,7 @@ def test_presets_are_chosen_by_what_is_stored() -> None:
         contrast("1-2-3.4-5-6.7-9-8", 1.5),
         contrast("1-2.4-5.7", 61.0),
     ]
-    assert [e.label for e in arrangement.presets(RESNET20, stored).edits] == [
+    assert [e.label() for e in arrangement.presets(RESNET20, stored).edits] == [
         "Delete block 3",
         "Swap 8 and 9",
         "Half of every stage",

@@ -98,11 +98,11 @@ export function summarise(topology, shown) {
     const home = [...stage].sort((a, b) => a - b);
     return stage.filter((block, i) => block !== home[i]);
   }).sort((a, b) => a - b);
-  if (gone.length === 1) parts.push(say('one_gone', { block: gone[0] }));
-  else if (gone.length) parts.push(say('many_gone', { gone: gone.length, blocks: numBlocks(topology) }));
-  if (moved.length === 2) parts.push(say(parts.length ? 'two_moved_also' : 'two_moved', { first: moved[0], second: moved[1] }));
-  else if (moved.length) parts.push(say('many_moved', { moved: moved.length }));
-  return parts.length ? say('edits', { edits: parts.join(say('and')) }) : say('nothing_gone');
+  if (gone.length === 1) parts.push(say('edit.one_gone', { block: gone[0] }));
+  else if (gone.length) parts.push(say('edit.many_gone', { gone: gone.length, blocks: numBlocks(topology) }));
+  if (moved.length === 2) parts.push(say(parts.length ? 'edit.two_moved_also' : 'edit.two_moved', { first: moved[0], second: moved[1] }));
+  else if (moved.length) parts.push(say('edit.many_moved', { moved: moved.length }));
+  return parts.length ? say('edit.all', { edits: parts.join(say('edit.and')) }) : say('edit.nothing_gone');
 }
 
 // A note where a first block that training never skips is missing or moved; empty elsewhere.
@@ -111,7 +111,7 @@ export function caution(topology, firsts, shown) {
   const moved = kept(shown).map((stage, s) => [topology.stages[s][0], stage])
     .filter(([first, stage]) => firsts.includes(first) && stage.includes(first) && stage[0] !== first).map(([first]) => first);
   const block = deleted[0] ?? moved[0];
-  return block === undefined ? '' : say('caution', { block });
+  return block === undefined ? '' : say('edit.caution', { block });
 }
 
 // A random ordered sub-network.

@@ -30,28 +30,28 @@ function single(here, main) {
   const chosen = blocks.find((block) => String(block) === asked().get('block'));
   const choose = (block) => { change({ block }); here.redraw(); };
   const groups = blocks.map((block) => ({ text: String(block), hatched: data.first_blocks.includes(block), onclick: () => choose(block) }));
-  main.append(make('h2', '', 'Delete one block'));
-  const row = make('div', 'row'), select = make('select'), name = make('label', '', 'Block');
+  main.append(make('h2', '', say('damage.one')));
+  const row = make('div', 'row'), select = make('select'), name = make('label', '', say('damage.block'));
   select.id = 'block';
   name.htmlFor = 'block';
-  select.append(new Option('Choose a block, or click a bar', ''), ...blocks.map((block) => new Option(String(block), String(block), false, block === chosen)));
+  select.append(new Option(say('damage.choose'), ''), ...blocks.map((block) => new Option(String(block), String(block), false, block === chosen)));
   select.onchange = () => choose(select.value || null);
   row.append(name, select);
   main.append(row);
-  main.append(figure(bars(groups, series, { from: Math.min(0, ...values), to: Math.max(1, ...values), title: 'points lost' }, { title: 'block' }, 'Points lost when one block is deleted, by block and training method'),
-    data.first_blocks.length ? `Hatched: block ${data.first_blocks.join(', ')}, the first of its stage. Training never skips it, so that no method ever practised without it.` : '', methods));
+  main.append(figure(bars(groups, series, { from: Math.min(0, ...values), to: Math.max(1, ...values), title: say('damage.axis_lost') }, { title: say('damage.axis_block') }, say('damage.figure_one')),
+    data.first_blocks.length ? say('damage.hatched', { blocks: data.first_blocks.join(', ') }) : '', methods));
   if (chosen) {
     for (const method of methods) {
       const state = method.states[without(chosen)];
-      if (state) main.append(paragraph(`${method.glyph} ${method.label} without block ${chosen}: ${fixed((100 * state[0]) / data.images, 1)} % right, **${fixed(dropOf(data, method, without(chosen)), 1)} points lost** (${fixed(state[1], 1)} to ${fixed(state[2], 1)}).`));
+      if (state) main.append(paragraph(say('damage.without', { method: `${method.glyph} ${method.label}`, block: chosen, accuracy: fixed((100 * state[0]) / data.images, 1), points: fixed(dropOf(data, method, without(chosen)), 1), low: fixed(state[1], 1), high: fixed(state[2], 1) })));
     }
-    const open = make('a', 'button', 'Open in Break it');
+    const open = make('a', 'button', say('subnetworks.open'));
     open.href = link('', { spec: topology.stages.map((stage) => stage.map((b) => (b === chosen ? 'x' : '') + b).join('-')).join('.') });
     main.append(open);
   }
   const fixedBlocks = Object.keys(topology.fixed);
-  if (fixedBlocks.length) main.append(paragraph(`Blocks ${fixedBlocks.join(', ')} have no skip path around them and can't be deleted.`, 'quiet'));
-  main.append(table(['Block', ...methods.map((m) => m.label)], blocks.map((block, i) => [String(block), ...series.map(({ values: v }) => (v[i] === null ? '–' : fixed(v[i], 1)))]), 'Points lost as a table'));
+  if (fixedBlocks.length) main.append(paragraph(say('damage.locked', { blocks: fixedBlocks.join(', ') }), 'quiet'));
+  main.append(table([say('damage.block'), ...methods.map((m) => m.label)], blocks.map((block, i) => [String(block), ...series.map(({ values: v }) => (v[i] === null ? '–' : fixed(v[i], 1)))]), say('damage.table_one')));
 }
 
 function many(here, main, family, title, words, axis, also) {
@@ -60,20 +60,20 @@ function many(here, main, family, title, words, axis, also) {
   if (!series.length) return;
   const all = series.flatMap((one) => one.spreads), amounts = [...new Set(all.map((s) => s.amount))].sort((a, b) => a - b);
   main.append(make('h2', '', title), paragraph(words));
-  main.append(figure(curves(series, { from: amounts[0] - 0.3, to: amounts[amounts.length - 1] + 0.3, title: axis, ticks: amounts }, { from: Math.min(0, ...all.map((s) => s.low)), to: Math.max(1, ...all.map((s) => s.high)), title: 'points lost' }, `Points lost over the number of ${axis}: median and range`),
-    `Every stored network of the family counts${also ? '' : ' that keeps all first blocks'}: ${series[0].spreads.reduce((n, s) => n + s.num, 0)} per method.`, methods));
+  main.append(figure(curves(series, { from: amounts[0] - 0.3, to: amounts[amounts.length - 1] + 0.3, title: axis, ticks: amounts }, { from: Math.min(0, ...all.map((s) => s.low)), to: Math.max(1, ...all.map((s) => s.high)), title: say('damage.axis_lost') }, say('damage.figure_many', { axis })),
+    say(also ? 'damage.counts' : 'damage.counts_firsts', { count: series[0].spreads.reduce((n, s) => n + s.num, 0) }), methods));
   main.append(table([axis, ...series.map((one) => one.method.label)], amounts.map((amount) => [String(amount), ...series.map((one) => {
     const s = one.spreads.find((spread) => spread.amount === amount);
-    return s ? `${fixed(s.median, 1)} (${fixed(s.low, 1)} to ${fixed(s.high, 1)})` : '–';
-  })]), 'Median and range as a table'));
+    return s ? say('damage.range', { median: fixed(s.median, 1), low: fixed(s.low, 1), high: fixed(s.high, 1) }) : '–';
+  })]), say('damage.table_many')));
 }
 
 export function damage(here, main) {
   const { data } = here;
-  main.append(make('h1', '', 'Damage'), paragraph(say('lead_damage')));
+  main.append(make('h1', '', say('page.damage')), paragraph(say('damage.lead')));
   document.body.dataset.ready = 'true';
   if (data.topology.ordered_only || !(data.families.delete || data.families.permute)) {
-    main.append(paragraph(data.topology.ordered_only ? `In ${data.topology.network} every block reads the outputs of all blocks before it, so none can be moved or deleted from the middle. Only ordered sub-networks exist: see the page Sub-networks.` : 'No damage was measured for this experiment before it was published.', 'notice'));
+    main.append(paragraph(data.topology.ordered_only ? say('damage.ordered_only', { network: data.topology.network }) : say('damage.none'), 'notice'));
     return;
   }
   let also = !data.first_blocks.length || flag('first_blocks', false);
@@ -82,10 +82,10 @@ export function damage(here, main) {
     if (data.first_blocks.length) {
       const tick = make('label', 'tick'), box = Object.assign(make('input'), { type: 'checkbox', checked: also });
       box.onchange = () => { change({ first_blocks: box.checked ? 'true' : null }); here.redraw(); };
-      tick.append(box, 'also the first blocks');
+      tick.append(box, say('damage.also'));
       main.append(tick);
     }
-    many(here, main, 'delete', 'Delete more and more', `Every set of removable blocks: the line is the median set${here.methods.length <= 3 ? ', the band reaches from the mildest to the worst' : ''}.`, 'blocks deleted', also);
+    many(here, main, 'delete', say('damage.many'), say(here.methods.length <= 3 ? 'damage.many_lead_band' : 'damage.many_lead'), say('damage.many_axis'), also);
   }
-  if (data.families.permute) many(here, main, 'permute', 'Change the order', 'Blocks swapped within their stage; 1 operation is one swap.', 'operations', also);
+  if (data.families.permute) many(here, main, 'permute', say('damage.order'), say('damage.order_lead'), say('damage.order_axis'), also);
 }

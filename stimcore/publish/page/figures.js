@@ -1,5 +1,8 @@
 // Small figures as SVG: points, bars and lines with the methods' colours and symbols. Everything that they show is also in a table.
+import { fixed, say } from './text.js';
+
 const NS = 'http://www.w3.org/2000/svg', LEFT = 46, RIGHT = 12, TOP = 12;
+const ticked = (value) => String(value).replace('.', say('number.decimal'));
 let WIDTH = 640; // of the figure in its own units: fewer on a phone, so that letters keep their size
 const node = (tag, attributes, ...children) => {
   const element = document.createElementNS(NS, tag);
@@ -21,8 +24,8 @@ function frame(x, y, height, described) {
   const bottom = height - 44, svg = node('svg', { viewBox: `0 0 ${WIDTH} ${height}`, role: 'img', 'aria-label': described });
   const px = (value) => LEFT + ((value - x.from) / (x.to - x.from || 1)) * (WIDTH - LEFT - RIGHT);
   const py = (value) => bottom - ((value - y.from) / (y.to - y.from || 1)) * (bottom - TOP);
-  for (const tick of nice(y.from, y.to)) svg.append(node('line', { x1: LEFT, x2: WIDTH - RIGHT, y1: py(tick), y2: py(tick), stroke: 'currentColor', opacity: tick === 0 ? 0.6 : 0.15 }), label(LEFT - 6, py(tick) + 4, String(tick), 'end'));
-  for (const tick of x.ticks ?? nice(x.from, x.to)) { const [value, text] = Array.isArray(tick) ? tick : [tick, String(tick)]; svg.append(label(px(value), bottom + 18, text)); }
+  for (const tick of nice(y.from, y.to)) svg.append(node('line', { x1: LEFT, x2: WIDTH - RIGHT, y1: py(tick), y2: py(tick), stroke: 'currentColor', opacity: tick === 0 ? 0.6 : 0.15 }), label(LEFT - 6, py(tick) + 4, ticked(tick), 'end'));
+  for (const tick of x.ticks ?? nice(x.from, x.to)) { const [value, text] = Array.isArray(tick) ? tick : [tick, ticked(tick)]; svg.append(label(px(value), bottom + 18, text)); }
   svg.append(label((LEFT + WIDTH) / 2, height - 6, x.title), node('text', { x: 0, y: 0, 'text-anchor': 'middle', transform: `translate(11 ${(TOP + bottom) / 2}) rotate(-90)` }, y.title));
   return { svg, px, py };
 }
@@ -64,7 +67,7 @@ export function bars(groups, series, y, x, described) {
     if (values[g] === null) return;
     const width = (px(1) - px(0)) * 0.8 / series.length, left = px(g) + (px(1) - px(0)) * 0.1 + s * width, zero = py(0), top = py(values[g]);
     const box = { x: left, y: Math.min(zero, top), width: Math.max(1, width - 1), height: Math.max(1, Math.abs(zero - top)) };
-    const bar = node('rect', { ...box, fill: method.color }, node('title', {}, `${method.label}, ${group.text}: ${values[g].toFixed(1)} points lost`));
+    const bar = node('rect', { ...box, fill: method.color }, node('title', {}, say('damage.bar', { method: method.label, block: group.text, points: fixed(values[g], 1) })));
     if (group.onclick) { bar.style.cursor = 'pointer'; bar.addEventListener('click', group.onclick); }
     svg.append(bar);
     if (group.hatched) svg.append(node('rect', { ...box, fill: 'url(#hatch)', 'pointer-events': 'none' }));
@@ -82,7 +85,7 @@ export function curves(series, x, y, described) {
     for (const s of spreads) {
       const mark = node('text', { x: px(s.amount), y: py(s.median) + 5, 'text-anchor': 'middle', 'font-size': 14 }, method.glyph);
       mark.style.fill = method.color;
-      mark.append(node('title', {}, `${method.label}, ${s.amount}: median ${s.median.toFixed(1)}, from ${s.low.toFixed(1)} to ${s.high.toFixed(1)} points lost (${s.num})`));
+      mark.append(node('title', {}, say('damage.point', { method: method.label, amount: s.amount, median: fixed(s.median, 1), low: fixed(s.low, 1), high: fixed(s.high, 1), count: s.num })));
       svg.append(mark);
     }
   }
@@ -101,7 +104,7 @@ export function table(columns, rows, open = null) {
   box.className = 'scroll';
   box.tabIndex = 0;
   box.setAttribute('role', 'region');
-  box.setAttribute('aria-label', open ?? 'Table');
+  box.setAttribute('aria-label', open ?? say('page.table'));
   for (const name of columns) { const th = document.createElement('th'); th.scope = 'col'; th.textContent = name; head.append(th); }
   for (const row of rows) { const tr = body.insertRow(); for (const cell of row) tr.insertCell().append(cell); }
   box.append(element);

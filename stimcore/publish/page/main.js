@@ -1,28 +1,38 @@
 // Starts a page: reads what is stored, draws the head, and hands over to the page that the address names.
 import { asked, change, link, ROOT } from './address.js';
-import { expectComponents } from './components.js';
+import { expectComponents, useTemplates } from './components.js';
 import { fetchJson } from './files.js';
-import { make, paragraph, useSentences, images } from './text.js';
-import { breakIt } from './break.js';
-import { damage } from './damage.js';
-import { subnetworks } from './subnetworks.js';
-import { useIt } from './use.js';
+import { images, language, make, paragraph, say, term, useWords } from './text.js';
 
-const VIEWS = { '': breakIt, subnetworks, damage, 'use-it': useIt };
+// A page's script is loaded only where it is shown.
+const VIEWS = {
+  '': async () => (await import('./break.js')).breakIt,
+  subnetworks: async () => (await import('./subnetworks.js')).subnetworks,
+  damage: async () => (await import('./damage.js')).damage,
+  'use-it': async () => (await import('./use.js')).useIt,
+};
 const head = document.getElementById('head'), main = document.getElementById('main');
 const folder = location.pathname.replace(/index\.html$/, '').slice(ROOT.pathname.length).replace(/\/+$/, '');
+const stated = (name) => document.querySelector(`meta[name="${name}"]`).content;
+
+// The language of the address, else that of the site, else the first of the browser's that there are texts in.
+function chosenLanguage() {
+  const known = stated('languages').split(' ');
+  const wanted = [asked().get('lang'), stated('language'), ...navigator.languages].map((code) => (code ?? '').replace('_', '-').split('-')[0].toLowerCase());
+  return wanted.find((code) => known.includes(code)) ?? 'en';
+}
 
 function chosenMethods(data) {
   const labels = asked().getAll('methods').filter(Boolean);
-  const known = data.methods.filter((method) => labels.includes(method.label));
+  const known = data.methods.filter((method) => labels.includes(method.address));
   return known.length ? known : data.methods.filter((method) => data.compared.includes(method.name));
 }
 
 function navigation(pages) {
   const nav = make('nav');
-  nav.setAttribute('aria-label', 'Pages');
+  nav.setAttribute('aria-label', say('page.pages'));
   for (const [path, name] of Object.entries(pages)) {
-    const a = make('a', '', name);
+    const a = make('a', '', say(`page.${name}`));
     a.href = link(path);
     if (path === folder) a.setAttribute('aria-current', 'page');
     nav.append(a);
@@ -34,18 +44,18 @@ function choices(catalogue, data, chosen) {
   const box = make('div', 'choices');
   if (catalogue.experiments.length > 1) {
     const select = make('select');
-    select.setAttribute('aria-label', 'Experiment');
+    select.setAttribute('aria-label', say('page.experiment'));
     for (const name of catalogue.experiments) select.append(new Option(name, name, false, name === data.name));
     select.onchange = () => { change({ experiment: select.value, spec: null, methods: null, subnet: null, block: null }); location.reload(); };
     box.append(select);
   }
   if (data.methods.length > 2) {
-    const details = make('details'), fieldset = make('fieldset'), legend = make('legend', '', 'Training methods');
+    const details = make('details'), fieldset = make('fieldset'), legend = make('legend', '', say('page.training_methods'));
     fieldset.append(legend);
     for (const method of data.methods) {
       const label = make('label', 'tick'), tick = Object.assign(make('input'), { type: 'checkbox', checked: chosen.includes(method) });
       tick.onchange = () => {
-        const names = data.methods.filter((_, i) => fieldset.querySelectorAll('input')[i].checked).map((m) => m.label);
+        const names = data.methods.filter((_, i) => fieldset.querySelectorAll('input')[i].checked).map((m) => m.address);
         if (!names.length) { tick.checked = true; return; }
         change({ methods: names });
         draw();
@@ -54,49 +64,85 @@ function choices(catalogue, data, chosen) {
       label.append(tick, `${method.glyph} ${method.label}`);
       fieldset.append(label);
     }
-    details.append(make('summary', '', 'Methods'), fieldset);
+    details.append(make('summary', '', say('page.methods')), fieldset);
     details.onkeydown = (event) => { if (event.key === 'Escape') { details.open = false; details.firstChild.focus(); } };
     box.append(details);
   }
   return box;
 }
 
+function languages(names) {
+  const nav = make('nav', 'languages');
+  nav.setAttribute('aria-label', say('page.language'));
+  for (const [code, name] of Object.entries(names)) {
+    const a = Object.assign(make('a', '', name), { lang: code, href: link(folder, { ...Object.fromEntries(asked()), lang: code }) });
+    if (code === language()) a.setAttribute('aria-current', 'true');
+    nav.append(a);
+  }
+  return nav;
+}
+
 let state = null;
 function draw() {
-  const { catalogue, data } = state, methods = chosenMethods(data);
-  document.body.classList.toggle('large', asked().get('view') === 'class');
+  const { catalogue, data, view } = state, methods = chosenMethods(data), large = asked().get('view') === 'class';
+  document.body.classList.toggle('large', large);
   head.querySelectorAll('nav, .choices').forEach((old) => old.remove());
   head.append(navigation(catalogue.pages));
   const controls = choices(catalogue, data, methods);
   head.append(controls);
-  const here = { catalogue, data, methods, folder, head: controls, large: asked().get('view') === 'class', redraw: draw };
+  const here = { catalogue, data, methods, folder, head: controls, large, redraw: draw };
   main.replaceChildren();
   const asks = asked().get('experiment');
-  if (asks && asks !== data.name) main.append(paragraph(`This address asks for an experiment that isn't here. Showing ${data.name}.`, 'notice'));
+  if (asks && asks !== data.name) main.append(paragraph(say('page.no_experiment', { name: data.name }), 'notice'));
   const labels = asked().getAll('methods').filter(Boolean);
-  if (labels.some((label) => !data.methods.some((method) => method.label === label))) main.append(paragraph("This address asks for a training method that isn't here.", 'notice'));
-  VIEWS[folder](here, main);
-  const trained = [...new Set(methods.map((method) => method.trained))].join(', ');
-  main.append(paragraph(`${data.topology.network} on ${data.dataset}, ${data.classes.length} classes. Accuracies are measured on ${images(data.images)} that were not used in training. Training: ${trained}.${data.licence ? ` Images: ${data.licence}.` : ''}`, 'quiet foot'));
+  if (labels.some((label) => !data.methods.some((method) => method.address === label))) main.append(paragraph(say('page.no_method'), 'notice'));
+  view(here, main);
+  const training = [...new Set(methods.map((method) => method.trained))].join(', ');
+  const source = say('page.source', { network: data.topology.network, dataset: data.dataset, classes: data.classes.length, images: images(data.images), training });
+  main.append(paragraph(data.licence ? `${source} ${say('page.source_images', { licence: data.licence })}` : source, 'quiet foot'));
+  if (!large) main.append(languages(catalogue.languages));
+}
+
+// What the file of the page says in the language that it was made in.
+function translateFrame({ title, pages }) {
+  const name = say(`page.${pages[folder]}`), heading = title || say('page.break_it_title');
+  document.documentElement.lang = language();
+  document.title = folder ? `${heading}: ${name}` : heading;
+  document.querySelector('.jump').textContent = say('page.to_content');
+  document.querySelector('.brand').textContent = heading;
+}
+
+// The words of bundles, in the visitor's language; what an address holds stays as it is, so that links open in every language.
+function translateMethods(data) {
+  for (const method of data.methods) {
+    method.address = method.label;
+    method.label = term(method.label);
+  }
 }
 
 async function start() {
   try {
-    const wanted = asked().get('experiment'), first = document.querySelector('meta[name="first-experiment"]').content;
+    const wanted = asked().get('experiment'), first = stated('first-experiment');
     const statesOf = (name) => fetchJson(new URL(`data/${encodeURIComponent(name)}/states.json`, ROOT).href);
+    const file = (path) => fetchJson(new URL(path, ROOT).href);
+    // Everything at once, since on a slow connection every round trip counts; an address may ask for an experiment that isn't here.
+    const early = statesOf(/^[\w.-]+$/.test(wanted ?? '') ? wanted : first).catch(() => null), coming = VIEWS[folder]();
+    coming.catch(() => {}); // reported below
     if (folder === '') expectComponents(['diagram', 'lanes', 'wall', 'link']);
-    // Both files at once; an address may ask for an experiment that isn't here.
-    const early = statesOf(/^[\w.-]+$/.test(wanted ?? '') ? wanted : first).catch(() => null);
-    const catalogue = await fetchJson(new URL('data/catalogue.json', ROOT).href);
-    useSentences(catalogue.sentences);
+    const [catalogue, words] = await Promise.all([file('data/catalogue.json'), file(`web/text/${chosenLanguage()}.json`)]);
+    useWords(words);
+    useTemplates(catalogue.components);
+    translateFrame(catalogue);
     const name = catalogue.experiments.includes(wanted) ? wanted : first, loaded = await early;
     const data = loaded?.name === name ? loaded : await statesOf(name);
-    state = { catalogue, data };
+    translateMethods(data);
+    state = { catalogue, data, view: await coming };
     if (!wanted) change({ experiment: name }, true);
     draw();
     window.addEventListener('popstate', draw);
   } catch (error) {
-    main.replaceChildren(paragraph(`The page could not be shown: ${error.message}`, 'notice'));
+    // The texts themselves may be what is missing.
+    main.replaceChildren(paragraph(`${document.getElementById('loading')?.dataset.failed ?? ''} ${error.message}`.trim(), 'notice'));
     main.firstChild.setAttribute('role', 'alert');
   }
 }

@@ -25,21 +25,21 @@ function preview(pixels, shape) {
   for (let i = 0; i < rows * columns; i += 1) for (let c = 0; c < 4; c += 1) image.data[4 * i + c] = c === 3 ? 255 : pixels[(channels === 1 ? 0 : c) * rows * columns + i];
   canvas.getContext('2d').putImageData(image, 0, 0);
   canvas.setAttribute('role', 'img');
-  canvas.setAttribute('aria-label', 'The picture as the networks see it');
+  canvas.setAttribute('aria-label', say('picture.seen'));
   return canvas;
 }
 
 export function ownPicture({ catalogue, data, methods }, main) {
-  main.append(paragraph(say('votes')));
+  main.append(paragraph(say('picture.lead')));
   if (!catalogue.runtime) {
-    main.append(paragraph('The program that runs networks in a browser is not part of this copy of the page, so that no picture can be judged here.', 'notice'));
+    main.append(paragraph(say('picture.no_runtime'), 'notice'));
     return;
   }
   const { shape } = data, lab = make('div', 'picture-lab'), result = make('div'), problem = make('div');
   result.setAttribute('aria-live', 'polite');
   let last = null;
   const invert = Object.assign(make('input'), { type: 'checkbox' }), inverted = make('label', 'tick');
-  inverted.append(invert, 'Swap light and dark');
+  inverted.append(invert, say('picture.invert'));
   invert.onchange = () => { if (last) judge(last.pixels, last.name, last.own); };
   const refuse = (text) => { problem.replaceChildren(paragraph(text, 'notice')); problem.firstChild.setAttribute('role', 'alert'); };
 
@@ -48,13 +48,13 @@ export function ownPicture({ catalogue, data, methods }, main) {
     problem.replaceChildren();
     const seen = own && invert.checked ? pixels.map((value) => 255 - value) : pixels, answers = new Map();
     const files = methods.flatMap((method) => method.files.judges.map((entry) => ({ method: method.name, spec: entry.spec, file: entry.file })));
-    const note = make('p', 'quiet', 'Asking the sub-networks …');
+    const note = make('p', 'quiet', say('picture.asking'));
     result.replaceChildren(preview(seen, shape), note);
     compute.run(data.name, { kind: 'classify', files, pixels: seen }, (report) => {
-      if (report.phase === 'failed') { refuse(`The picture could not be judged: ${report.message}`); note.remove(); }
+      if (report.phase === 'failed') { refuse(say('picture.failed', { reason: report.message })); note.remove(); }
       if (report.phase === 'answer') {
         answers.set(`${report.method} ${report.spec}`, report.probabilities);
-        note.textContent = `Asking the sub-networks: ${answers.size} of ${files.length} …`;
+        note.textContent = say('picture.asking_count', { done: answers.size, count: files.length });
       }
       if (report.phase === 'finished') drawAnswers(seen, name, answers);
     });
@@ -62,14 +62,14 @@ export function ownPicture({ catalogue, data, methods }, main) {
 
   function drawAnswers(seen, name, answers) {
     const best = (shares) => shares.indexOf(Math.max(...shares));
-    result.replaceChildren(preview(seen, shape), make('p', 'quiet', name ? `${name}, as the networks see it` : 'as the networks see it'));
+    result.replaceChildren(preview(seen, shape), make('p', 'quiet', name ? say('picture.caption_named', { name }) : say('picture.caption')));
     const asked = methods.filter((method) => method.files.judges.length);
     for (const method of asked) {
       const votes = method.files.judges.map((entry) => best(answers.get(`${method.name} ${entry.spec}`))), whole = votes[votes.length - 1];
-      result.append(paragraph(`**${method.glyph} ${method.label}**: the whole network says **${data.classes[whole]}**; **${votes.filter((v) => v === whole).length} of ${votes.length}** sub-networks agree.`));
+      result.append(paragraph(say('picture.vote', { method: `${method.glyph} ${method.label}`, answer: data.classes[whole], agreeing: votes.filter((v) => v === whole).length, count: votes.length })));
     }
     const names = asked[0]?.files.judges ?? [];
-    result.append(table(['Sub-network', ...asked.map((method) => method.label)], names.map((entry) => [entry.name, ...asked.map((method) => {
+    result.append(table([say('subnetworks.name'), ...asked.map((method) => method.label)], names.map((entry) => [entry.name, ...asked.map((method) => {
       const shares = answers.get(`${method.name} ${entry.spec}`);
       return shares ? `${data.classes[best(shares)]}, ${fixed(100 * Math.max(...shares), 0)} %` : '–';
     })])));
@@ -79,7 +79,7 @@ export function ownPicture({ catalogue, data, methods }, main) {
   const samples = make('div', 'samples'), first = new Map();
   data.wall.pictures.forEach((picture) => { if (!first.has(picture.label)) first.set(picture.label, picture); });
   for (const picture of [...first.values()].slice(0, 10)) {
-    const image = Object.assign(make('img'), { src: `data:image/png;base64,${picture.png}`, alt: `Test picture: ${data.classes[picture.label]}` });
+    const image = Object.assign(make('img'), { src: `data:image/png;base64,${picture.png}`, alt: say('picture.sample', { name: data.classes[picture.label] }) });
     const take = button('', async () => {
       await image.decode();
       judge(pixelsOf(image, image.naturalWidth, image.naturalHeight, shape), data.classes[picture.label], false);
@@ -90,16 +90,16 @@ export function ownPicture({ catalogue, data, methods }, main) {
 
   // --- upload ---
   const upload = make('div'), field = Object.assign(make('input'), { type: 'file', accept: 'image/*', id: 'own' });
-  upload.append(Object.assign(make('label', '', 'Your own picture; it stays in this browser'), { htmlFor: 'own' }), make('br'), field);
+  upload.append(Object.assign(make('label', '', say('picture.own')), { htmlFor: 'own' }), make('br'), field);
   field.onchange = async () => {
     const [file] = field.files;
     if (!file) return;
-    if (file.size > MAX_BYTES) { refuse(`The file has ${(file.size / 1e6).toFixed(1)} MB; at most ${MAX_BYTES / 1e6} MB are read. Make it smaller.`); return; }
+    if (file.size > MAX_BYTES) { refuse(say('picture.too_large', { size: fixed(file.size / 1e6, 1), limit: MAX_BYTES / 1e6 })); return; }
     try {
       const bitmap = await createImageBitmap(file, { imageOrientation: 'from-image' });
       judge(pixelsOf(bitmap, bitmap.width, bitmap.height, shape), '', true);
       bitmap.close();
-    } catch { refuse('This file is not a picture that your browser can read. Try a PNG or JPEG.'); }
+    } catch { refuse(say('picture.unreadable')); }
   };
 
   // --- drawing ---
@@ -107,7 +107,7 @@ export function ownPicture({ catalogue, data, methods }, main) {
   const clear = () => { ink.fillStyle = '#000'; ink.fillRect(0, 0, PAD, PAD); };
   clear();
   pad.setAttribute('role', 'img');
-  pad.setAttribute('aria-label', 'Drawing field: draw in white with a mouse or a finger');
+  pad.setAttribute('aria-label', say('picture.pad'));
   pad.onpointerdown = (down) => {
     pad.setPointerCapture(down.pointerId);
     const at = (event) => { const box = pad.getBoundingClientRect(); return [((event.clientX - box.left) / box.width) * PAD, ((event.clientY - box.top) / box.height) * PAD]; };
@@ -118,17 +118,17 @@ export function ownPicture({ catalogue, data, methods }, main) {
     pad.onpointerup = pad.onpointercancel = () => { ink.lineTo(...at(down)); ink.stroke(); pad.onpointermove = pad.onpointerup = pad.onpointercancel = null; };
   };
   const padButtons = make('div', 'row');
-  padButtons.append(button('Ask about the drawing', () => judge(pixelsOf(pad, PAD, PAD, shape), '', true)), button('Clear', clear));
+  padButtons.append(button(say('picture.ask_drawing'), () => judge(pixelsOf(pad, PAD, PAD, shape), '', true)), button(say('picture.clear'), clear));
   drawing.append(pad, padButtons);
 
   // --- camera ---
-  const camera = make('div'), open = button('Use the camera', async () => {
+  const camera = make('div'), open = button(say('picture.camera'), async () => {
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'environment' } }), video = Object.assign(make('video'), { srcObject: stream, muted: true, playsInline: true });
       await video.play();
       const end = () => { stream.getTracks().forEach((track) => track.stop()); camera.replaceChildren(open); };
-      camera.replaceChildren(video, make('br'), button('Take the picture', () => { judge(pixelsOf(video, video.videoWidth, video.videoHeight, shape), '', true); end(); }), button('Close the camera', end));
-    } catch { refuse('The camera could not be used. Browsers allow it on https pages only, after you agreed.'); }
+      camera.replaceChildren(video, make('br'), button(say('picture.take'), () => { judge(pixelsOf(video, video.videoWidth, video.videoHeight, shape), '', true); end(); }), button(say('picture.close_camera'), end));
+    } catch { refuse(say('picture.no_camera')); }
   });
   camera.append(open);
   const own = make('div');

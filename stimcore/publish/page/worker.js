@@ -6,7 +6,6 @@
 // the unbiased variance (docs/semantics.md, "Batch-norm re-calibration").
 import { floats, fetchBytes, fetchImages, fetchJson } from './files.js';
 
-const QUICK = 256; // images behind the provisional number
 const CHUNK = 125; // images that run at once: few enough for a processor's caches
 let ort = null;
 let current = 0; // number of the job that may go on
@@ -34,7 +33,18 @@ async function runtime(base) {
 }
 
 const experimentOf = (base) => once(loaded, base + 'compute.json', () => fetchJson(base + 'compute.json'));
-const imagesOf = (base, which) => once(loaded, base + which, async () => fetchImages(base + which));
+// The pixels of at least the first `count` images of `part`, the calibration or the evaluation of an experiment: those behind a
+// provisional number come in a file of their own, so that nobody waits for the others.
+function imagesOf(base, experiment, part, count) {
+  const [first, rest] = part.files.map((name) => base + name), load = (address) => once(loaded, address, () => fetchImages(address));
+  if (count <= experiment.quick) return load(first);
+  return once(loaded, `${first} ${rest}`, async () => {
+    const pieces = await Promise.all([load(first), load(rest)]), all = new Uint8Array(pieces[0].length + pieces[1].length);
+    all.set(pieces[0]);
+    all.set(pieces[1], pieces[0].length);
+    return all;
+  });
+}
 const weightsOf = (base, method) => once(loaded, `${base}${method}/weights.bin`, () => fetchBytes(`${base}${method}/weights.bin`));
 const partsOf = (base, method) => once(loaded, base + method, async () => {
   const [description, data] = await Promise.all([fetchJson(`${base}${method}/parts.json`), weightsOf(base, method)]);
@@ -87,7 +97,7 @@ async function calibrateBatch(job, method, experiment, batch) {
   const known = moments.get(key) || moments.set(key, []).get(key);
   if (known[batch]) return;
   const sizes = experiment.calibration.batches, first = sizes.slice(0, batch).reduce((a, b) => a + b, 0);
-  const pixels = await imagesOf(job.base, experiment.calibration.file), found = [];
+  const pixels = await imagesOf(job.base, experiment, experiment.calibration, first + sizes[batch]), found = [];
   let value = tensorOf(experiment, pixels, first, sizes[batch]);
   for (const part of job.route) {
     const network = await session(job, method, part, 'measure');
@@ -137,7 +147,7 @@ const argmax = (values, row, classes) => {
 
 // Counts right answers of images [0, limit); `add` receives the counts after every chunk.
 async function count(job, method, experiment, statistics, limit, add) {
-  const pixels = await imagesOf(job.base, experiment.evaluation.file);
+  const pixels = await imagesOf(job.base, experiment, experiment.evaluation, limit);
   const labels = experiment.labels ??= Uint16Array.from(experiment.evaluation.labels);
   // which images the whole network gets right, on the same kind of statistics: eight per byte, the first in the highest bit
   const main = Uint8Array.from(atob(experiment.methods[method][job.recalibrate ? 'hits' : 'hits_trained']), (c) => c.charCodeAt(0));
@@ -173,7 +183,7 @@ async function measure(job) {
     for (const method of job.methods) {
       send(method, { phase: 'calibrate', done: 0, total: images });
       const statistics = await calibrated(job, method, experiment, 1);
-      await count(job, method, experiment, statistics, Math.min(QUICK, total), (seen) => send(method, { phase: 'provisional', seen }));
+      await count(job, method, experiment, statistics, Math.min(experiment.quick, total), (seen) => send(method, { phase: 'provisional', seen }));
     }
   }
   for (const method of job.methods) {

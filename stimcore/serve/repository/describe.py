@@ -85,6 +85,7 @@ def method_info(bundle: Bundle) -> types.MethodInfo:
         num_networks=len(manifest.networks),
         sweeps=bundle.sweeps,
         hits=bundle.has(hits.FILE),
+        batch_norms=bundle.has_batch_norms,
     )
 
 

@@ -1,10 +1,11 @@
-"""Many tabs without browsers: websocket clients that poll like Streamlit's page, and what their polls cost.
+"""Many tabs of the dashboard without browsers: websocket clients that speak like Streamlit's page, and what they cost.
 
 The messages are Streamlit's protocol, read from the installed package.
 """
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,15 +35,36 @@ class Crowd:
     resident_mib: float
 
 
+@dataclass(frozen=True)
+class Lecture:
+    """What a lecture saw that joined within a short time.
+
+    Attributes:
+        stories_ms: Milliseconds from joining to the first story, one for everybody who got one.
+        refused: Visitors who got none.
+        guessed: Guesses that the class counted in the end.
+        resident_mib: Of the dashboard's process, at most.
+    """
+
+    stories_ms: Sequence[float]
+    refused: int
+    guessed: int
+    resident_mib: float
+
+
 class Visitor:
     """One tab: runs the page once, then every fragment that the page wants to have polled.
 
     Attributes:
         polls_ms: One number per poll that has ended.
+        sliders: Ids of the page's sliders, in the order in which they were drawn.
+        popovers: Labels of the page's popovers.
     """
 
     def __init__(self) -> None:
         self.polls_ms: list[float] = []
+        self.sliders: list[str] = []
+        self.popovers: list[str] = []
         self._fragments: dict[str, float] = {}
         self._finished = asyncio.Event()
         self._whole = True
@@ -63,6 +85,7 @@ class Visitor:
             max_size=None,
         )
         self._reader = asyncio.create_task(self._read())
+        self._query = query
         await self._run(query=query)
 
     async def poll(self) -> None:
@@ -75,14 +98,26 @@ class Visitor:
                 await self._run(fragment=fragment)
                 self.polls_ms.append(1e3 * (time.perf_counter() - start))
 
+    async def move(self, slider: str, value: float) -> None:
+        """Move a slider, as a visitor does who guesses.
+
+        Args:
+            slider: One of `sliders`.
+            value: Where to.
+        """
+        await self._run(query=self._query, slider=(slider, value))
+
     async def close(self) -> None:
         """Disconnect."""
         if self._reader:
             self._reader.cancel()
         await self._socket.close()
 
-    async def _run(self, query: str = "", fragment: str = "") -> None:
+    async def _run(self, query: str = "", fragment: str = "", slider: tuple[str, float] | None = None) -> None:
         message = BackMsg()
+        if slider:
+            state = message.rerun_script.widget_states.widgets.add(id=slider[0])
+            state.double_array_value.data.append(slider[1])
         message.rerun_script.query_string = query
         message.rerun_script.fragment_id = fragment
         message.rerun_script.is_auto_rerun = bool(fragment)
@@ -99,6 +134,8 @@ class Visitor:
                 match message.WhichOneof("type"):
                     case "new_session" if self._whole:
                         self._fragments.clear()  # a run of the whole page lists again what is polled
+                    case "delta":
+                        self._note(message)
                     case "auto_rerun":
                         self._fragments[message.auto_rerun.fragment_id] = message.auto_rerun.interval
                     case "stop_auto_rerun":
@@ -107,6 +144,14 @@ class Visitor:
                         self._whole = True  # the poll saw the end and asks for the whole page, which counts as part of it
                     case "script_finished":
                         self._finished.set()
+
+    def _note(self, message: ForwardMsg) -> None:
+        delta = message.delta
+        if delta.WhichOneof("type") == "new_element" and delta.new_element.WhichOneof("type") == "slider":
+            name = delta.new_element.slider.id
+            self.sliders += [] if name in self.sliders else [name]
+        if delta.WhichOneof("type") == "add_block" and delta.add_block.WhichOneof("type") == "popover":
+            self.popovers.append(delta.add_block.popover.label)
 
 
 async def _gather(url: str, query: str, number: int, process: psutil.Process) -> Crowd:
@@ -136,3 +181,42 @@ def crowd(url: str, query: str, number: int, pid: int) -> Crowd:
     """
     with ThreadPoolExecutor(1) as aside:  # a browser's driver has a loop in this thread
         return aside.submit(asyncio.run, _gather(url, query, number, psutil.Process(pid))).result()
+
+
+async def _attend(url: str, query: str, number: int, within_s: float, process: psutil.Process) -> Lecture:
+    largest, waits_s, visitors = process.memory_info().rss, within_s / max(1, number), [Visitor() for _ in range(number)]
+
+    async def join(place: int, visitor: Visitor) -> float | None:
+        await asyncio.sleep(place * waits_s)
+        start = time.perf_counter()
+        try:
+            await visitor.open(url, query)
+        except (OSError, TimeoutError, websockets.WebSocketException):
+            return None
+        return 1e3 * (time.perf_counter() - start)
+
+    stories = await asyncio.gather(*(join(place, visitor) for place, visitor in enumerate(visitors)))
+    largest = max(largest, process.memory_info().rss)
+    here = [visitor for visitor, story in zip(visitors, stories, strict=True) if story is not None]
+    await asyncio.gather(*(visitor.move(visitor.sliders[0], place % 101) for place, visitor in enumerate(here)))
+    largest = max(largest, process.memory_info().rss)
+    teacher = Visitor()
+    await teacher.open(url, query)
+    guessed = [int(count) for label in teacher.popovers for count in re.findall(r"(\d+) guessed", label)]
+    await asyncio.gather(*(visitor.close() for visitor in [*here, teacher]))
+    known = [story for story in stories if story is not None]
+    return Lecture(known, number - len(known), max(guessed, default=0), largest / 2**20)
+
+
+def lecture(url: str, query: str, number: int, within_s: float, pid: int) -> Lecture:
+    """Let a lecture join evenly within a time, guess once each, and count the guesses.
+
+    Args:
+        url: Of the dashboard, under an address that others can open: otherwise no page names the number of guesses.
+        query: A state in teacher view, whose answer is stored.
+        number: Of visitors.
+        within_s: Seconds in which they join.
+        pid: Of the dashboard's process.
+    """
+    with ThreadPoolExecutor(1) as aside:  # a browser's driver has a loop in this thread
+        return aside.submit(asyncio.run, _attend(url, query, number, within_s, psutil.Process(pid))).result()

@@ -1,0 +1,62 @@
+"""The benchmark of the pages: its sums, its refusals, and, marked slow, a small run."""
+
+import doctest
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stimcore import cli
+from stimcore.bench import __main__ as bench
+from stimcore.bench import page
+from stimcore.bench.page_browser import find_chromium
+from tests.app.browsing import NO_CHROMIUM
+
+EXPORTED = Path(__file__).parents[2] / "exported"
+
+
+def test_examples() -> None:
+    outcome = doctest.testmod(page)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
+
+
+def test_what_is_missed_is_named() -> None:
+    calm: dict[str, Any] = {"lecture_refused": 0, "lecture_guesses": 120, "dashboard_mib": 900.0}
+    assert page.missed(dict.fromkeys(page.TARGETS, 1.0), calm, 120) == []
+    assert page.missed(dict.fromkeys(page.TARGETS, 1e6), calm, 120) == list(page.TARGETS)
+    busy = {"lecture_refused": 1, "lecture_guesses": 119, "dashboard_mib": 2100.0}
+    assert page.missed({}, busy, 120) == list(busy)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rounds", "0"), "--rounds 0"),
+        (("--rounds", "32"), "--rounds 32; allowed: 1 to 31"),
+        (("--lecture", "0"), "--lecture 0"),
+        (("--experiment", "nothing"), "there is no experiment"),
+        (("--app", "nowhere.py"), "there is no program nowhere.py"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(bench.main, ("page", "--exported", str(EXPORTED), *arguments))
+    assert ended.value.code in (1, 2)
+    sentence = capsys.readouterr().err.strip()
+    assert said in sentence
+    assert len(sentence.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_small_run_measures_everything(tmp_path: Path) -> None:
+    if find_chromium() is None:
+        pytest.skip(NO_CHROMIUM)
+    target, few = tmp_path / "page.json", ("--rounds", "1", "--visitors", "3", "--lecture", "4", "--join-s", "4")
+    assert bench.main(["page", "--exported", str(EXPORTED), *few, "--json", str(target)]) == 0
+    found = json.loads(target.read_text(encoding="utf-8"))
+    assert set(found["targets_ms"]) <= set(found["p95_ms"])
+    assert found["counts"]["story_of_lecture"] == found["lecture_guesses"] == 4
+    assert found["lecture_refused"] == 0
+    assert found["counts"]["poll_of_visitors"] > 0
