@@ -202,6 +202,9 @@ NOT_IMPORTED = {
     "types-psutil": "types for mypy",
     "types-pyyaml": "types for mypy",
     "choreographer": "kaleido imports it; bounds the version that was tested",
+    "ipykernel": "runs the notebook in a slow test",
+    "nbclient": "a slow test imports it where it is installed",
+    "nbformat": "a slow test imports it where it is installed",
     "setuptools": "builds the wheel in a test",
     "onnxruntime": "the same package as onnxruntime-gpu, where that one is not offered",
 }
