@@ -38,6 +38,8 @@ OTHERS = (1, 2, 3, 8, 9)
 """`SWAPPED` without any of these blocks is in no stored family and has to be measured."""
 CLASSROOM = "x1-2-3.4-6-5.7-9-8"
 """A state that is in no stored family either, and that the walk over `OTHERS` does not meet."""
+PATIENCE_MS = 300_000
+"""A page that needs longer is given up: the machine is too busy for any figure."""
 READING_MS = 6000
 """How long a visitor reads a page before the first click; the server warms up meanwhile."""
 EMPTY = 'import streamlit as st\n\nst.set_page_config(layout="wide")\nst.write("This page is empty.")\n'
@@ -132,6 +134,18 @@ def run(settings: Settings) -> dict[str, Any]:
     chromium = find_chromium()
     if chromium is None:
         raise Unavailable("there is no Chromium", todo="Install it with 'apt-get install chromium', or install Google Chrome.")
+    from playwright.sync_api import Error
+
+    try:
+        seen, many = _measure(settings, folder, chromium)
+    except (Error, TimeoutError) as error:
+        first = str(error).splitlines()[0]
+        raise Unavailable(f"a page never came: {first}", todo="Run it on an idle machine.") from error
+    return _report(settings, seen, many)
+
+
+def _measure(settings: Settings, experiment: Path, chromium: str) -> tuple[Seen, dict[str, Any]]:
+    """Measure everything, one after the other; return the durations, and what the visitors and the lecture saw."""
     from playwright.sync_api import sync_playwright
 
     seen, script = Seen(), settings.app.resolve()
@@ -149,9 +163,9 @@ def run(settings: Settings) -> dict[str, Any]:
         _visits(browser, seen, empty.url, f"{served.url}/?{query}", settings.rounds)
         _clicks(browser, seen, f"{served.url}/?{query}", settings.rounds)
         many = _many(seen, served, query, settings)
-        _published(browser, seen, folder, scratch / "site", settings.rounds)
+        _published(browser, seen, experiment, scratch / "site", settings.rounds)
         browser.close()
-    return _report(settings, seen, many)
+    return seen, many
 
 
 @contextmanager
@@ -159,7 +173,7 @@ def _tab(browser: "Browser", script: str = "") -> "Iterator[Page]":
     """Open a tab of a new visitor, in whose pages a script starts to look."""
     context = browser.new_context(viewport={"width": 1280, "height": 720}, reduced_motion="reduce", locale="en-US")
     page = context.new_page()
-    page.set_default_timeout(120_000)
+    page.set_default_timeout(PATIENCE_MS)
     if script:
         page.add_init_script(f"({script})()")
     try:

@@ -10,9 +10,8 @@ from tests.app.browsing import FULL, Dashboard, tab, violations
 def test_the_browser_s_language_and_the_address_s(browser: Browser, served: Dashboard) -> None:
     with tab(browser, served.url, size=(1280, 720), locale="de-AT") as page:
         page.goto(f"{served.url}/?spec={FULL.replace('5', 'x5')}")
-        expect(
-            page.get_by_text(re.compile(r"^Block 5 fehlt\. Gewöhnliches Training: \d+ von 100 Bildern richtig"))
-        ).to_be_visible()
+        story = page.get_by_text(re.compile(r"^Block 5 fehlt\. Gewöhnliches Training: \d+ von 100 Bildern richtig"))
+        expect(story).to_be_visible(timeout=90_000)  # the first visit after a start waits for the model server
         expect(page.get_by_text("Fertig: auf 10.000 Bildern gemessen")).to_be_visible()
         expect(page.locator(".lane .accuracy").first).to_have_text(re.compile(r"^\d+,\d %$"))
         assert violations(page) == []
