@@ -13,8 +13,8 @@ BENCHES: Mapping[str, str] = {
     "edit": "Waiting times in the dashboard: the first estimate after a cold start, and the numbers after one edit.",
     "export": "Bytes of all ordered sub-networks: with one shared file of weights, and as stand-alone files.",
     "serve": "Inference through HTTP beside onnxruntime called directly: images per second at batch 32, time added at batch 1.",
-    "smoke": "Do recipes learn? 200 steps of each recipe with each method on real images, cross entropy against guessing.",
     "page": "Dashboard and published page in Chromium, beside an empty Streamlit page; 30 visitors, and a lecture of 120.",
+    "smoke": "Do recipes learn? 200 steps of each recipe with each method on real images, cross entropy against guessing.",
     "gpu": "Everything that is promised for a GPU, in one run: correctness first, then figures.",
 }
 """Module with `add_arguments(parser)`, `Settings` and `run(settings) -> report` -> what it measures.

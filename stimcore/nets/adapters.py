@@ -10,6 +10,7 @@ import importlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 from typing import Any, cast
 
@@ -96,13 +97,18 @@ def adapt(module: nn.Module, *, name: str, input_shape: tuple[int, int, int], nu
     if "DenseNet" in kinds:
         return densenet_of_module(module, name=name, input_shape=input_shape, num_classes=num_classes)
     family = next((kind for kind in kinds if kind in families), None)
-    if family is None:
+    if family is None and families is TIMM and _is_usual(module):
+        adapter = _TIMM_USUAL
+    elif family is not None:
+        adapter = families[family]
+    else:
         raise UsageError(
             f"{name} is a {type(module).__name__}, a family without an adapter",
-            allowed=", ".join(sorted({*families, "DenseNet"})),
+            allowed=", ".join(sorted({*families, "DenseNet"}))
+            + (", others with stem, stages and head" if families is TIMM else ""),
             todo="Wrap it with stimcore.nets.own.staged: docs/networks.md, 'Your own network'.",
         )
-    parts = families[family](module)
+    parts = adapter(module)
     try:
         stages = stages_by_shape(parts, input_shape)
         return staged(
@@ -386,6 +392,13 @@ def _timm_family(body: Sequence[str], stem: Step, head: Step, *, channels_last: 
     return adapter
 
 
+def _beit_tokens(module: Any, images: Tensor) -> Tensor:
+    """Return the tokens that enter the first block of a BEiT, the class token first."""
+    patches = module.patch_embed(images)
+    tokens = torch.cat([module.cls_token.expand(patches.shape[0], -1, -1), patches], 1)
+    return cast(Tensor, module.pos_drop(tokens if module.pos_embed is None else tokens + module.pos_embed))
+
+
 _TIMM_VIT = _timm_family(
     ["blocks"],
     lambda m, x: cast(Tensor, m.norm_pre(m.patch_drop(m._pos_embed(m.patch_embed(x))))),
@@ -397,6 +410,25 @@ _TIMM_SWIN = _timm_family(
     lambda m, x: cast(Tensor, m.forward_head(m.norm(x))),
     channels_last=True,
 )
+_USUAL = ("stem", "stages", "head")
+"""Children that most networks of timm have; those that follow the stages are normalised or widened before the head."""
+_TIMM_USUAL = _timm_family(
+    ["stages"],
+    lambda m, x: cast(Tensor, m.stem(x)),
+    lambda m, x: cast(Tensor, m.forward_head(reduce(lambda out, name: getattr(m, name)(out), _tails(m), x))),
+)
+
+
+def _is_usual(module: nn.Module) -> bool:
+    """Return whether a network of timm has the usual children; whether it also runs them in this order is found by running."""
+    return all(name in module._modules for name in _USUAL) and hasattr(module, "forward_head")
+
+
+def _tails(piece: nn.Module) -> list[str]:
+    """Return the children of a network's end that run before its head, in the order in which they are registered."""
+    return [name for name in piece._modules if name in ("norm", "norm_pre", "final_conv")]
+
+
 _LAYERS = ["layer1", "layer2", "layer3", "layer4"]
 _REGNET = ["s1", "s2", "s3", "s4"]
 
@@ -426,6 +458,12 @@ TIMM: dict[str, Callable[[Any], Parts]] = {
     "SwinTransformer": _TIMM_SWIN,
     "SwinTransformerV2": _TIMM_SWIN,
     "VisionTransformer": _TIMM_VIT,
+    "Beit": _timm_family(["blocks"], _beit_tokens, lambda m, x: cast(Tensor, m.forward_head(m.norm(x)))),
+    "Cait": _timm_family(
+        ["blocks"],
+        lambda m, x: cast(Tensor, m.pos_drop(m.patch_embed(x) + m.pos_embed)),
+        lambda m, x: cast(Tensor, m.forward_head(m.norm(m.forward_cls(x)))),
+    ),
     "MetaFormer": _timm_family(["stages"], lambda m, x: cast(Tensor, m.stem(x)), lambda m, x: cast(Tensor, m.forward_head(x))),
     "MlpMixer": _timm_family(
         ["blocks"], lambda m, x: cast(Tensor, m.stem(x)), lambda m, x: cast(Tensor, m.forward_head(m.norm(x)))

@@ -208,7 +208,7 @@ def first_scripts(files: Mapping[str, bytes], folder: str) -> list[str]:
         files: The files of a site.
         folder: Of the page.
     """
-    waiting, found = ["page/main.js", f"page/{SCRIPTS[folder]}"], dict[str, None]()
+    waiting, found = ["page/early.js", "page/main.js", f"page/{SCRIPTS[folder]}"], dict[str, None]()
     while waiting:
         path = waiting.pop(0)
         if path not in found:

@@ -16,9 +16,10 @@ from streamlit.testing.v1 import AppTest
 from app import session, sources
 from app.watch import WatchedJobs
 from stimcore.bundle import Bundle, open_bundle
-from stimcore.subnets.families import count
+from stimcore.subnets.families import KINDS, count, family
 from stimcore.sweep.sweep import Settings, measured_sweep, store_sweep
 from tests.app.browsing import ROOT, free_port
+from tests.bundles import small_experiment
 
 VIEWS = ("break_it", "subnetworks", "damage", "train", "use_it")
 FULL = "1-2-3.4-5-6.7-8-9"
@@ -301,3 +302,33 @@ def test_a_killed_model_server_is_replaced_under_the_page(at: AppTest, small: li
     assert not at.exception
     finished(at)
     assert server.restarts == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["vit-2-2-d8", "convnext-2-2-d8"])
+def test_every_page_works_for_networks_without_batch_norms(
+    network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With everything stored that a trained experiment stores, and an edit that is not."""
+    bundles = small_experiment(tmp_path, network=network, train=100, test=100)
+    for bundle in bundles:
+        for kind in KINDS:
+            sweep, measured = measured_sweep(bundle, list(family(bundle.topology, kind)), kind, Settings(device="cpu"))
+            store_sweep(bundle, sweep, measured)
+    for view in VIEWS:
+        at = visitor(bundles[0].path.parents[1], monkeypatch).run()
+        if view != "break_it":
+            at.switch_page(f"views/{view}.py").run()
+        assert not at.exception, (view, at.exception)
+        assert not at.error, (view, at.error)
+        assert at.title[0].value
+    topology = bundles[0].topology
+    last = topology.removable[-1]
+    stages = [[f"x{block}" if block == last else str(block) for block in stage] for stage in topology.stages]
+    at = visitor(bundles[0].path.parents[1], monkeypatch)
+    at.query_params["spec"] = ".".join("-".join(stage) for stage in stages)
+    at.query_params["recalibrate"] = "false"  # of another experiment, in whose address it meant something
+    finished(at.run())
+    assert [toggle.label for toggle in at.toggle] == ["Guess first"]
+    assert any(caption.value == "No re-calibration" for caption in at.caption)
+    assert len(component(at, "lanes")["rows"]) == len(bundles)
