@@ -18,7 +18,7 @@ SIX_METHODS = (
 )
 SEEDS = (0, 1, 2)
 """Seeds of the experiments whose differences are judged over seeds."""
-EXPORT_OPTIONS: tuple[str, ...] = ()
+EXPORT_OPTIONS: tuple[str, ...] = ("--check", "all")
 """Options of every export of the catalogue."""
 
 

@@ -97,7 +97,6 @@ def elastic_finetune() -> Recipe:
     return _scarce(
         "elastic-finetune",
         "resnet20",
-        experiment="resnet20-fashion",
         epochs=4,
         learning_rate=0.05,
         evaluate_every=1,

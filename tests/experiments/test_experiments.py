@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stimcore import convert
 from stimcore.bundle import Bundle
+from stimcore.convert import __main__ as convert
 from stimcore.errors import UsageError
 from stimcore.experiments import commands
 from stimcore.experiments.__main__ import main
