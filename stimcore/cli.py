@@ -86,6 +86,24 @@ def install_line(package: str, *, public: bool = False) -> str:
     return f'Run: python -m pip install "stimcore[{"train" if package.startswith("torch") else "app"}]"'
 
 
+def answer_early(parser: Callable[[], ArgumentParser]) -> None:
+    """Answer `--help` and wrong options of this process, and end it, before imports that take seconds and much memory.
+
+    A command calls this between its light and its heavy imports, and only as the main module.
+
+    Args:
+        parser: Returns the command line of the command.
+    """
+    _tolerate_narrow_terminals()
+    parser().parse_args()
+
+
+def _tolerate_narrow_terminals() -> None:
+    """Let signs of a class's name that a Windows console can't show be escaped, as they must not end the command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and end the process with its exit code.
 
@@ -93,9 +111,7 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = No
         command: Gets the arguments and returns the exit code.
         argv: The arguments; those of this process when None.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # a Windows console may be unable to show a sign of a class's name, which must not end the command
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _tolerate_narrow_terminals()
     try:
         code = command(sys.argv[1:] if argv is None else argv)
     except StimcoreError as reason:

@@ -12,9 +12,9 @@ from PIL import Image
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.data.folder import image_folder
 from stimcore.data.normalise import Normalisation
+from stimcore.export.choices import GraphExporter
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
-from stimcore.export.graphs import GraphExporter
 from stimcore.nets.catalogue import build
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet

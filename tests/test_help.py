@@ -4,6 +4,8 @@
 """
 
 import importlib
+import json
+import subprocess
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from stimcore import cli
+from stimcore.bench.arguments import ADD_ARGUMENTS
 from tests.conftest import OPTIONAL
 from tests.golden import REWRITE, golden_text
 
@@ -20,7 +23,6 @@ MODULES = {
     "stimcore": "stimcore.cli",
     **{name: f"stimcore.{name}.__main__" for name in cli.COMMANDS},
     "app": "stimcore.dashboard",
-    "convert": "stimcore.convert",
     "serve.healthcheck": "stimcore.serve.healthcheck",
 }
 """Command -> module with its function `parser`."""
@@ -54,6 +56,45 @@ def test_help_texts_are_frozen(command: str, monkeypatch: pytest.MonkeyPatch) ->
         if sys.version_info >= (3, 13):  # argparse breaks the lines of a usage elsewhere
             text, frozen = " ".join(text.split()), " ".join(frozen.split())
         assert text == frozen
+
+
+HEAVY = ("torch", "torchvision", "onnxruntime", "onnx", "plotly", "streamlit", "fastapi", "uvicorn", "sklearn")
+"""Packages that take long to import or much memory, which nobody needs who asks for help."""
+MOST_SECONDS, MOST_MB = 0.4, 100
+"""Processor time and memory of any `--help`."""
+ASK_ALL = """
+import contextlib, io, json, pathlib, re, runpy, sys, time
+
+status = pathlib.Path("/proc/self/status")  # Linux only; `getrusage` would count the parent's memory before `exec` too
+
+asked, heavy = json.loads(sys.argv[1])
+for words in asked:
+    said, start = io.StringIO(), time.process_time()
+    sys.argv = ["python -m", *words[1:]]
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    seconds = time.process_time() - start
+    peak = re.search("VmHWM: *(.*) kB", status.read_text().replace(chr(9), " ")) if status.exists() else None
+    megabytes = float(peak[1]) / 1024 if peak else 0.0
+    print(json.dumps([words, said.getvalue()[:60], seconds, megabytes, [name for name in heavy if name in sys.modules]]))
+"""
+
+
+def test_nothing_heavy_is_imported_for_help_and_for_wrong_options() -> None:
+    """One process asks every command: what one of them imports stays in it, and is seen with the first that does."""
+    commands = [f"stimcore.{cli.MODULES.get(name, name)}" for name in cli.COMMANDS]
+    asked = [[command, "--help"] for command in commands]
+    asked += [["stimcore.bench", name, "--help"] for name in ADD_ARGUMENTS]
+    asked += [[command, "--no-such-option"] for command in commands]
+    code = [sys.executable, "-c", ASK_ALL, json.dumps([asked, HEAVY])]
+    done = subprocess.run(code, cwd=FROZEN.parents[1], capture_output=True, text=True, check=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [words for words, *_ in rows] == asked
+    for words, said, seconds, megabytes, imported in rows:
+        assert said.startswith("usage: " if "--help" in words else "error: "), words
+        assert imported == [], words
+        assert seconds <= MOST_SECONDS, words
+        assert (10 if sys.platform == "linux" else 0) <= megabytes <= MOST_MB, words
 
 
 def test_no_frozen_text_is_left_over() -> None:

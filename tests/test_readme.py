@@ -82,7 +82,7 @@ def test_every_number_is_what_was_measured() -> None:
         corrected = corrected.replace(found[0], filled(found[0], sentence))
     if REWRITE:
         PAGE.write_text(corrected, encoding="utf-8")
-    assert corrected == README
+    assert corrected == PAGE.read_text(encoding="utf-8")
 
 
 def test_mobilenetv3_has_as_many_sub_networks_as_the_page_says() -> None:

@@ -136,6 +136,23 @@ def _full_networks_only(here: Frame, offer: Offer) -> None:
     )
 
 
+def check_in_words(entry: NetworkInfo, evaluation_images: int) -> str:
+    """Return how a file was compared with PyTorch: on all evaluation images, or on a sample of them."""
+    agreement = (
+        f"both choose the same class for {100 * entry.agreement:.2f} % of them. The outputs differ by at most "
+        f"{entry.parity:.1e} of the largest output."
+    )
+    if entry.correct_torch is None:
+        return (
+            f"Sampled: compared with PyTorch on {entry.checked_images:,} of {images(evaluation_images)}; {agreement} "
+            f"{entry.correct:,} of all are right in onnxruntime."
+        )
+    return (
+        f"Checked against PyTorch on {images(evaluation_images)}: {entry.correct:,} right in onnxruntime, "
+        f"{entry.correct_torch:,} in PyTorch; {agreement}"
+    )
+
+
 def _download(here: Frame, offer: Offer, option: Option) -> None:
     """Draw the chosen network: what it is, its file, how the file was checked, and code that runs it."""
     method, entry = offer.entry(option)
@@ -155,11 +172,7 @@ def _download(here: Frame, offer: Offer, option: Option) -> None:
         type="primary",
         icon=":material/download:",
     )
-    st.markdown(
-        f"Checked against PyTorch on {images(here.experiment.evaluation_images)}: {entry.correct:,} right in onnxruntime, "
-        f"{entry.correct_torch:,} in PyTorch; both choose the same class for {100 * entry.agreement:.2f} % of them. The "
-        f"outputs differ by at most {entry.parity:.1e} of the largest output."
-    )
+    st.markdown(check_in_words(entry, here.experiment.evaluation_images))
     with st.expander("Code to run it"):
         st.markdown("Save it as `classify.py`, next to the file. It needs `pip install pillow numpy onnxruntime`.")
         steps = Preprocessing.from_dict(here.experiment.preprocessing)

@@ -1,22 +1,26 @@
 """`python -m stimcore.bench step|...`: run one benchmark and print its ratios."""
 
 import importlib
+import os
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 from stimcore import cli
+from stimcore.bench.arguments import add_arguments
 
 BENCHES: Mapping[str, str] = {
     "step": "One training step: stimulative with and without a shared prefix, over common training, in time and peak memory.",
     "sweep": "All ordered sub-networks: one by one in torch and in onnxruntime, the tree of prefixes, and its floor.",
     "edit": "Waiting times in the dashboard: the first estimate after a cold start, and the numbers after one edit.",
     "export": "Bytes of all ordered sub-networks: with one shared file of weights, and as stand-alone files.",
-    "serve": "Inference through HTTP beside onnxruntime called directly: images per second at batch 32, time added at batch 1.",
+    "serve": "Inference through HTTP beside onnxruntime called directly and a bare server: one image, 32 images, 8 clients.",
+    "help": "What --help of every command costs, in processor time and memory.",
     "page": "Dashboard and published page in Chromium, beside an empty Streamlit page; 30 visitors, and a lecture of 120.",
+    "smoke": "Do recipes learn? 200 steps of each recipe with each method on real images, cross entropy against guessing.",
     "gpu": "Everything that is promised for a GPU, in one run: correctness first, then figures.",
 }
-"""Module with `add_arguments(parser)`, `Settings` and `run(settings) -> report` -> what it measures.
+"""Module with `Settings` and `run(settings) -> report` -> what it measures; `arguments.py` has its options.
 
 A benchmark that prints more than ratios also has `show(report) -> exit code`. Only the one that is asked for is imported: each
 needs other packages, and `bench gpu` runs where most of them are missing.
@@ -41,7 +45,7 @@ def parser(wanted: str | None = None) -> cli.Parser:
     for name, summary in BENCHES.items():
         one = benches.add_parser(name, help=summary, description=summary)
         if wanted in (None, name):
-            load(name).add_arguments(one)
+            add_arguments(name, one)
         one.add_argument("--json", metavar="FILE", help="write the numbers as JSON ('-' for standard output)")
     return line
 
@@ -51,6 +55,8 @@ def main(argv: Sequence[str]) -> int:
     options = vars(parser(argv[0] if argv else "").parse_args(argv))
     module, target = load(options.pop("bench")), options.pop("json")
     report = module.run(module.Settings(**options))
+    if hasattr(os, "getloadavg"):  # not on Windows
+        report["load"] = round(os.getloadavg()[0] / (os.cpu_count() or 1), 2)
     show = getattr(module, "show", _show)
     code: int = 0 if target == "-" else show(report)
     cli.write_report(target, report)

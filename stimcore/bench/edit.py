@@ -5,7 +5,6 @@ deletes each removable block by itself, always starting from the warm main netwo
 waits in it. The ratio divides the time of an edit by that of a cold evaluation of the main network in the same round.
 """
 
-import argparse
 import statistics
 import time
 from dataclasses import dataclass
@@ -30,19 +29,6 @@ class Settings:
     bundle: Path
     rounds: int
     device: str
-
-
-def add_arguments(line: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark."""
-    line.add_argument(
-        "--bundle",
-        type=Path,
-        default=Path("exported/resnet20-fashion/common"),
-        metavar="DIR",
-        help="exported/EXPERIMENT/METHOD (default: %(default)s)",
-    )
-    line.add_argument("--rounds", type=int, default=3, help="turns (default: %(default)s)")
-    line.add_argument("--device", default="auto", help="of onnxruntime: auto, cpu, cuda or cuda:N (default: %(default)s)")
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -79,6 +65,8 @@ def run(settings: Settings) -> dict[str, Any]:
         "ratios": {
             "edit_over_main": statistics.median(ends) / statistics.median(main),
             "worst_edit_over_main": max(ends) / statistics.median(main),
+            "edit_first_over_main": statistics.median(starts) / statistics.median(main),
+            "worst_edit_first_over_main": max(starts) / statistics.median(main),
         },
         "seconds": {
             "first_of_all_cold": statistics.median(cold),

@@ -1,18 +1,22 @@
-"""Inference through HTTP beside onnxruntime called directly: images per second at batch 32, time added at batch 1.
+"""Inference through HTTP beside onnxruntime called directly and beside a bare server: one image, 32 images, 8 clients.
 
-Server and direct call take turns on the same network, with one thread of onnxruntime each. Several connections keep the worker
-busy. Clients, front process and worker share the machine, so that at least two idle cores are needed.
+Model server, bare server and direct call take turns on the same network, with one thread of onnxruntime each. Several
+connections at once keep the worker busy. Clients, servers and worker share the machine, so that at least two idle cores are
+needed.
 """
 
-import argparse
+import contextlib
 import http.client
+import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,45 @@ REQUEST_IMAGES = 32
 """Images in one request of the throughput measurement."""
 Floats = NDArray[np.float32]
 
+JSON_BYTES = 8 << 20
+"""Bytes of JSON that the server takes: 32 images in colour as numbers are two megabytes, and the default is one."""
+CLIENTS = 8
+"""Clients at once, each with one image."""
+SERVERS = ("http", "bare")
+"""The model server, and the bare one: see `bare_server.py`."""
+NAMES = (
+    "direct_batch1",
+    "direct_batch32",
+    *(f"{server}_{name}" for server in SERVERS for name in ("batch1", "batch32", "json32", "clients8")),
+    "http_parallel32",
+)
+"""What is timed: one image, 32 images as bytes and as JSON, and one image of each of 8 clients."""
+RATIOS: Mapping[str, tuple[str, str]] = {
+    "throughput": ("direct_batch32", "http_parallel32"),
+    "batch1_over_bare": ("http_batch1", "bare_batch1"),
+    "batch32_over_bare": ("http_batch32", "bare_batch32"),
+    "json32_over_bare": ("http_json32", "bare_json32"),
+    "clients8_over_bare": ("http_clients8", "bare_clients8"),
+}
+"""Name of a ratio -> what is divided by what."""
+GOALS: Mapping[str, float] = {"batch1_over_bare": 1.3, "batch32_over_bare": 1.05, "clients8_over_bare": 1.25}
+"""Largest ratio that is aimed at; 8 clients at 0.8 of the bare server's rate take 1.25 of its time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where requests go.
+
+    Attributes:
+        port: On this machine.
+        path: Of the URL.
+        headers: Further headers.
+    """
+
+    port: int
+    path: str
+    headers: Mapping[str, str]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -50,16 +93,6 @@ class Settings:
     device: str
 
 
-def add_arguments(line: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark."""
-    line.add_argument("--network", default="resnet20", help="a name of the catalogue (default: %(default)s)")
-    line.add_argument("--pixels", type=int, default=32, help="side of the images (default: %(default)s)")
-    line.add_argument("--rounds", type=int, default=5, help="turns (default: %(default)s)")
-    line.add_argument("--requests", type=int, default=40, help="in every turn (default: %(default)s)")
-    line.add_argument("--connections", type=int, default=3, help="at once, at batch 32 (default: %(default)s)")
-    line.add_argument("--device", default="cpu", help="of onnxruntime: auto, cpu, cuda or cuda:N (default: %(default)s)")
-
-
 def run(settings: Settings) -> dict[str, Any]:
     """Measure, and return the report.
 
@@ -70,36 +103,75 @@ def run(settings: Settings) -> dict[str, Any]:
     at_least(settings, pixels=1, rounds=1, requests=1, connections=1)
     with layers_seeded("bench weights"):
         net = build(settings.network, input_shape=(3, settings.pixels, settings.pixels), num_classes=10).eval()
-    throughput: list[float] = []
-    seconds: dict[str, list[float]] = {"direct_batch32": [], "http_batch32": [], "direct_batch1": [], "http_batch1": []}
+    seconds: dict[str, list[float]] = {name: [] for name in NAMES}
     with tempfile.TemporaryDirectory() as folder:
         bundle = random_bundle(Path(folder), net, images=64, calibration=64)
         pixels = bundle.experiment.evaluation[0]
         many, one = (bundle.experiment.normalise(pixels[:count]) for count in (REQUEST_IMAGES, 1))
         with _serve(bundle, settings.device) as server:
-            direct = _direct_call(server.client().onnx(bundle.experiment.name, bundle.method, "main"), settings.device)
-            path = f"/v2/models/{bundle.experiment.name}.{bundle.method}/infer"
-            _check(server, path, many, direct(many))
-            for _ in range(settings.rounds):
-                in_process = statistics.mean(_time_calls(lambda: direct(many), settings.requests))
-                over_http = _time_http(server, path, many, settings.requests, settings.connections)
-                seconds["direct_batch32"].append(in_process)
-                seconds["http_batch32"].append(over_http)
-                throughput.append(in_process / over_http)
-                seconds["direct_batch1"] += _time_calls(lambda: direct(one), settings.requests)
-                seconds["http_batch1"] += _time_http_one_by_one(server, path, one, settings.requests)
+            model = server.client().onnx(bundle.experiment.name, bundle.method, "main")
+            direct = _direct_call(model, settings.device)
+            ours = Target(
+                port=int(server.url.rsplit(":", 1)[1]),
+                path=f"/v2/models/{bundle.experiment.name}.{bundle.method}/infer",
+                headers={"Authorization": f"Bearer {server.token}"},
+            )
+            with _bare(model, Path(folder)) as bare:
+                targets = {"http": ours, "bare": bare}
+                for target in targets.values():
+                    _check(target, many, direct(many))
+                for _ in range(settings.rounds):
+                    _time_round(settings, direct, targets, many, one, seconds)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         "bench": "serve",
         "network": settings.network,
         "machine": describe(torch.device("cpu")) | {"threads": 1},
         "n": settings.rounds,
-        "ratios": {"throughput": statistics.median(throughput)},
+        "ratios": {name: median_ratio(seconds, over, under) for name, (over, under) in RATIOS.items()},
+        "goals": dict(GOALS),
         "seconds": medians | {"added_batch1": medians["http_batch1"] - medians["direct_batch1"]},
         "requests": settings.requests,
         "connections": settings.connections,
         "images_per_second": {name: REQUEST_IMAGES / medians[name] for name in ("direct_batch32", "http_batch32")},
     }
+
+
+def median_ratio(seconds: Mapping[str, Sequence[float]], over: str, under: str) -> float:
+    """Return the median of the ratios of two rows, turn by turn: what slows a machine in one turn slows both."""
+    return statistics.median(a / b for a, b in zip(seconds[over], seconds[under], strict=True))
+
+
+def show(report: Mapping[str, Any]) -> int:
+    """Print ratios beside their goals, and seconds; return the exit code."""
+    for name, value in report["ratios"].items():
+        goal = f"   goal: at most {report['goals'][name]:.2f}" if name in report["goals"] else ""
+        print(f"{name:28} {value:8.3f}{goal}")
+    for name, value in report["seconds"].items():
+        print(f"{name:28} {1000 * value:8.3f} ms")
+    print(f"n = {report['n']} turns of {report['requests']} requests, {report['network']}, {report['machine']['device']}")
+    return 0
+
+
+def _time_round(
+    settings: Settings,
+    direct: Callable[[Floats], Floats],
+    targets: Mapping[str, Target],
+    many: Floats,
+    one: Floats,
+    seconds: dict[str, list[float]],
+) -> None:
+    """Add the medians of one turn to `seconds`: the direct call, and every server one after the other."""
+    for name, images in (("batch1", one), ("batch32", many)):
+        seconds[f"direct_{name}"].append(statistics.median(_time_calls(partial(direct, images), settings.requests)))
+        for server, target in targets.items():
+            seconds[f"{server}_{name}"].append(_time_one_by_one(Connection(target, images), settings.requests))
+    for server, target in targets.items():
+        seconds[f"{server}_json32"].append(_time_one_by_one(Connection(target, many, as_json=True), settings.requests))
+        connections = [Connection(target, one) for _ in range(CLIENTS)]
+        seconds[f"{server}_clients8"].append(_time_at_once(connections, settings.requests))
+    connections = [Connection(targets["http"], many) for _ in range(settings.connections)]
+    seconds["http_parallel32"].append(_time_at_once(connections, settings.requests))
 
 
 def _direct_call(model: bytes, device: str) -> Callable[[Floats], Floats]:
@@ -115,9 +187,29 @@ def _direct_call(model: bytes, device: str) -> Callable[[Floats], Floats]:
     return call
 
 
-@contextmanager
+@contextlib.contextmanager
+def _bare(model: bytes, folder: Path) -> Iterator[Target]:
+    """Start the bare server on a model."""
+    (folder / "bare.onnx").write_bytes(model)
+    command = [sys.executable, "-m", "stimcore.bench.bare_server", str(folder / "bare.onnx")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            if not line:
+                raise Unavailable("the bare server did not start")
+            yield Target(port=int(line), path="/infer", headers={})
+        finally:
+            process.stdin.close()
+            process.wait()
+
+
+@contextlib.contextmanager
 def _serve(bundle: Bundle, device: str) -> Iterator[EmbeddedServer]:
-    server = EmbeddedServer(bundle.path.parent.parent, arguments=["--device", device, "--threads", "1"])
+    server = EmbeddedServer(
+        bundle.path.parent.parent, arguments=["--device", device, "--threads", "1", "--limit", f"json_bytes={JSON_BYTES}"]
+    )
     try:
         server.wait_ready()
         yield server
@@ -125,28 +217,61 @@ def _serve(bundle: Bundle, device: str) -> Iterator[EmbeddedServer]:
         server.stop()
 
 
-class _Connection:
-    """A connection that stays open and sends the same request with every call."""
+class Connection:
+    """A connection that stays open and sends the same request with every call.
 
-    def __init__(self, server: EmbeddedServer, path: str, images: Floats) -> None:
-        self.body, length = oip_codec.encode_request(images)
-        self.path, self.count = path, len(images)
-        self.headers = {"Authorization": f"Bearer {server.token}", "Inference-Header-Content-Length": str(length)}
-        self.connection = http.client.HTTPConnection("127.0.0.1", int(server.url.rsplit(":", 1)[1]), timeout=60)
+    Args:
+        target: The server.
+        images: Normalised images.
+        as_json: Whether they are sent as a list of numbers; as bytes otherwise.
+    """
+
+    def __init__(self, target: Target, images: Floats, *, as_json: bool = False) -> None:
+        self.headers = dict(target.headers)
+        if as_json:
+            tensor = {"name": "images", "datatype": "FP32", "shape": list(images.shape), "data": images.ravel().tolist()}
+            self.body = json.dumps({"inputs": [tensor]}).encode()
+            self.headers["Content-Type"] = "application/json"
+        else:
+            self.body, length = oip_codec.encode_request(images)
+            self.headers[oip_codec.LENGTH_HEADER] = str(length)
+        self.path, self.count = target.path, len(images)
+        self.connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=60)
 
     def __call__(self) -> Floats:
+        """Send the request and return the logits `[B, K]`.
+
+        Raises:
+            Unavailable: The server refused it.
+        """
         self.connection.request("POST", self.path, self.body, self.headers)
         answer = self.connection.getresponse()
         content = answer.read()
         if answer.status != 200:
             raise Unavailable(f"the server answered {answer.status}: {content[:200]!r}")
-        return oip_codec.decode_response(content, answer.getheader("Inference-Header-Content-Length"), self.count)
+        length = answer.getheader(oip_codec.LENGTH_HEADER)
+        if length is not None:
+            return oip_codec.decode_response(content, length, self.count)
+        output = json.loads(content)["outputs"][0]
+        return np.array(output["data"], np.float32).reshape(output["shape"])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
 
 
-def _check(server: EmbeddedServer, path: str, images: Floats, expected: Floats) -> None:
-    difference = float(np.abs(_Connection(server, path, images)() - expected).max())
-    if difference > 1e-3 * float(np.abs(expected).max()):
-        raise Unavailable(f"the server's logits differ by {difference}")
+def _check(target: Target, images: Floats, expected: Floats) -> None:
+    """Make sure that a server's logits are those of the direct call, as bytes and as JSON.
+
+    Raises:
+        Unavailable: They differ.
+    """
+    for as_json in (True, False):
+        connection = Connection(target, images, as_json=as_json)
+        difference = float(np.abs(connection() - expected).max())
+        connection.close()
+        if difference > 1e-3 * float(np.abs(expected).max()):
+            raise Unavailable(f"the logits of {target.path} differ by {difference}")
 
 
 def _time_calls(call: Callable[[], object], count: int) -> list[float]:
@@ -159,20 +284,23 @@ def _time_calls(call: Callable[[], object], count: int) -> list[float]:
     return times
 
 
-def _time_http_one_by_one(server: EmbeddedServer, path: str, images: Floats, count: int) -> list[float]:
-    """Return the seconds of each of `count` requests over one connection."""
-    connection = _Connection(server, path, images)
+def _time_one_by_one(connection: Connection, count: int) -> float:
+    """Return the median seconds of `count` requests over one connection."""
     connection()
-    return _time_calls(connection, count)
+    seconds = statistics.median(_time_calls(connection, count))
+    connection.close()
+    return seconds
 
 
-def _time_http(server: EmbeddedServer, path: str, images: Floats, count: int, num_connections: int) -> float:
+def _time_at_once(connections: Sequence[Connection], count: int) -> float:
     """Return the seconds for each request when `count` requests go over several connections at once."""
-    connections = [_Connection(server, path, images) for _ in range(num_connections)]
     for connection in connections:
         connection()
-    share = -(-count // num_connections)
+    share = -(-count // len(connections))
     start = time.perf_counter()
-    with ThreadPoolExecutor(num_connections) as threads:
+    with ThreadPoolExecutor(len(connections)) as threads:
         list(threads.map(lambda connection: _time_calls(connection, share), connections))
-    return (time.perf_counter() - start) / (share * num_connections)
+    seconds = (time.perf_counter() - start) / (share * len(connections))
+    for connection in connections:
+        connection.close()
+    return seconds

@@ -1,14 +1,18 @@
 """One training step: stimulative with and without a shared prefix, over common training, in time and peak memory.
 
+Two plain loops of torch take turns with them: common training as a tutorial writes it, with torch's default memory layout and
+with `channels_last`. The floor of a stimulative step is counted: the multiply-accumulates of the main network and of the drawn
+sub-network behind the prefix that both share, over those of the main network alone.
+
 All variants take turns in one process on the same batch, so that a busy machine slows all of them alike. Time is processor time
 (of all threads together) or GPU time (CUDA events). Memory on the GPU is the allocator's peak. On the CPU the resident size
 of a process never falls again, so that it can't compare variants; there `memory.py` counts the bytes of live tensors.
 """
 
-import argparse
 import random
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +38,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "shared_prefix": ("stimulative", {}),
 }
 """Name -> method and its options; the first is what the others are divided by."""
+PLAIN = {"plain": False, "plain_channels_last": True}
+"""Name of a plain loop -> whether it uses `channels_last`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,19 +55,6 @@ class Settings:
     precision: str
     device: str
     every_method: bool
-
-
-def add_arguments(line: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark."""
-    line.add_argument("--network", default="resnet32", help="a name of the catalogue (default: %(default)s)")
-    line.add_argument("--batch-size", type=int, default=128, help="images per step (default: %(default)s)")
-    line.add_argument("--pixels", type=int, default=32, help="side of the images (default: %(default)s)")
-    line.add_argument("--classes", type=int, default=100, help="width of the logits (default: %(default)s)")
-    line.add_argument("--rounds", type=int, default=20, help="steps of every variant that count (default: %(default)s)")
-    line.add_argument("--memory-rounds", type=int, default=4, help="steps whose peak memory is taken (default: %(default)s)")
-    line.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="(default: %(default)s)")
-    line.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    line.add_argument("--every-method", action="store_true", help="also measure the other methods")
 
 
 class Variant:
@@ -100,8 +93,12 @@ class Variant:
             backward=self.precision.backward,
         )
         with layers_seeded("bench layers"):
-            self.method.step(self.net, self.auxiliary, context)
+            self.compute(context)
         self.precision.step(self.optimizer)
+
+    def compute(self, context: StepContext) -> None:
+        """Compute the gradients of one step."""
+        self.method.step(self.net, self.auxiliary, context)
 
     def seconds(self, rng: random.Random) -> float:
         """Do one step and return its processor or GPU time in seconds."""
@@ -131,6 +128,30 @@ class Variant:
         return int(live.peak_bytes)
 
 
+class PlainLoop(Variant):
+    """Common training as a tutorial of torch writes it: forward, cross entropy, backward.
+
+    Args:
+        net: A network that nothing else uses.
+        batch_size: Images per step.
+        precision: Number format.
+        device: Where the step runs.
+        channels_last: Memory layout of weights and images; torch's default when False.
+    """
+
+    def __init__(self, net: StagedNet, batch_size: int, precision: str, device: torch.device, *, channels_last: bool) -> None:
+        super().__init__(net, make(BASE, {}), batch_size, precision, device)
+        if not channels_last:
+            self.net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's annotation leaves it out
+            self.images = self.images.contiguous()
+
+    def compute(self, context: StepContext) -> None:
+        """Compute the gradients of one step."""
+        with context.autocast():
+            loss = nn.functional.cross_entropy(self.net.module(context.images), context.labels)
+        context.backward(loss)
+
+
 @flush_denormals()
 def run(settings: Settings) -> dict[str, Any]:
     """Measure, and return the report.
@@ -143,11 +164,15 @@ def run(settings: Settings) -> dict[str, Any]:
     variants = dict(VARIANTS)
     if settings.every_method:
         variants |= {name: (name, {}) for name in METHODS if name not in ("common", "stimulative")}
-    benches = {}
+    benches: dict[str, Variant] = {}
     for name, (method, extra) in variants.items():
         with layers_seeded("bench weights"):
             net = build(settings.network, input_shape=(3, settings.pixels, settings.pixels), num_classes=settings.classes)
         benches[name] = Variant(net, make(method, extra), settings.batch_size, settings.precision, device)
+    for name, channels_last in PLAIN.items():
+        with layers_seeded("bench weights"):
+            net = build(settings.network, input_shape=(3, settings.pixels, settings.pixels), num_classes=settings.classes)
+        benches[name] = PlainLoop(net, settings.batch_size, settings.precision, device, channels_last=channels_last)
     # the first steps allocate memory and pick kernels; every variant takes them with the same draws
     for bench in benches.values():
         for number in range(2):
@@ -162,6 +187,9 @@ def run(settings: Settings) -> dict[str, Any]:
         for name in names:
             seconds[name].append(benches[name].seconds(spec_rng("bench", draw)))
     others = [name for name in benches if name != BASE]
+    floor = counted_floor(benches[BASE].net, draws)
+    means = {name: sum(seconds[name]) / sum(seconds[BASE]) for name in others}
+    best_plain = min(PLAIN, key=lambda name: statistics.median(seconds[name]))
     return {
         "bench": "step",
         "network": settings.network,
@@ -173,9 +201,13 @@ def run(settings: Settings) -> dict[str, Any]:
         "ratios": {
             **{name: _median_ratio(seconds[name], seconds[BASE]) for name in others},
             **{f"memory_{name}": max(memory[name]) / max(memory[BASE]) for name in others},
+            "floor": floor,
+            "shared_prefix_over_floor": means["shared_prefix"] / floor,
+            "common_over_best_plain": _median_ratio(seconds[BASE], seconds[best_plain]),
         },
         "seconds": {name: statistics.median(values) for name, values in seconds.items()},
-        "mean_ratios": {name: sum(seconds[name]) / sum(seconds[BASE]) for name in others},
+        "mean_ratios": means,
+        "images_per_second": {name: settings.batch_size / statistics.median(values) for name, values in seconds.items()},
         "peak_bytes": {name: max(values) for name, values in memory.items()},
     }
 
@@ -188,14 +220,27 @@ def representative_draws(net: StagedNet, count: int) -> list[int]:
     prefix.
     """
     costs = Costs(net)
-    main = list(costs.parts(net.topology.full))
-    behind = []
-    for seed in range(1000):
-        parts = costs.parts(draw_ordered(net.topology, spec_rng("bench", seed)))
-        shared = next((i for i, (a, b) in enumerate(zip(main, parts, strict=False)) if a != b), len(main) - 1)
-        behind.append((sum(cost.macs for cost in list(parts.values())[shared:]), seed))
+    behind = [(macs_behind_prefix(net, seed, costs), seed) for seed in range(1000)]
     behind.sort()
     return [behind[int((number + 0.5) * len(behind) / count)][1] for number in range(count)]
+
+
+def macs_behind_prefix(net: StagedNet, seed: int, costs: Costs) -> int:
+    """Return the multiply-accumulates for one image of a drawn sub-network behind the prefix shared with the main network."""
+    main = list(costs.parts(net.topology.full))
+    parts = costs.parts(draw_ordered(net.topology, spec_rng("bench", seed)))
+    shared = next((i for i, (a, b) in enumerate(zip(main, parts, strict=False)) if a != b), len(main) - 1)
+    return sum(cost.macs for cost in list(parts.values())[shared:])
+
+
+def counted_floor(net: StagedNet, draws: Sequence[int]) -> float:
+    """Return the mean operations of a stimulative step with a shared prefix, over those of a common step.
+
+    Forward and backward of a part take the same multiple of its multiply-accumulates in both, so that the multiple cancels out.
+    """
+    costs = Costs(net)
+    behind = statistics.mean(macs_behind_prefix(net, draw, costs) for draw in draws)
+    return 1 + behind / costs.main.macs
 
 
 def _median_ratio(values: list[float], base: list[float]) -> float:

@@ -6,7 +6,6 @@ calibration images included) at the speed of the folded main network alone in on
 process and are measured in processor time (on a GPU in wall-clock time), so that a busy machine slows all of them alike.
 """
 
-import argparse
 import random
 import statistics
 import tempfile
@@ -54,19 +53,6 @@ class Settings:
     threads: int
     unit_steps: int
     device: str
-
-
-def add_arguments(line: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark."""
-    line.add_argument("--network", default="resnet32", help="a name of the catalogue (default: %(default)s)")
-    line.add_argument("--pixels", type=int, default=32, help="side of the images (default: %(default)s)")
-    line.add_argument("--images", type=int, default=2000, help="evaluation images (default: %(default)s)")
-    line.add_argument("--calibration", type=int, default=512, help="calibration images (default: %(default)s)")
-    line.add_argument("--rounds", type=int, default=3, help="turns (default: %(default)s)")
-    line.add_argument("--sample", type=int, default=3, help="sub-networks one by one in every turn (default: %(default)s)")
-    line.add_argument("--threads", type=int, default=1, help="on the CPU (default: %(default)s)")
-    line.add_argument("--unit-steps", type=int, default=Budget().unit_steps, help="parts in one graph (default: %(default)s)")
-    line.add_argument("--device", default="cpu", help="of onnxruntime: auto, cpu, cuda or cuda:N (default: %(default)s)")
 
 
 def run(settings: Settings) -> dict[str, Any]:

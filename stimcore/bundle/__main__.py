@@ -5,9 +5,14 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from stimcore import cli
+from stimcore.bundle.arguments import parser
+
+if __name__ == "__main__":
+    cli.answer_early(parser)
+
 import numpy as np
 
-from stimcore import cli
 from stimcore.bundle import Bundle, check_hashes, open_bundle
 from stimcore.bundle.experiment import Experiment
 from stimcore.bundle.integrity import files_below
@@ -20,38 +25,10 @@ from stimcore.surgery.bundle import import_network, in_words, plain_name, write_
 from stimcore.surgery.dataset import load_for, normalisation_for
 from stimcore.surgery.reading import read_onnx
 
+__all__ = ["main", "parser"]
+
 IMPORTING = ("dataset", "data-root", "mean", "std", "name")
 """Options that only from-onnx has."""
-
-
-def parser() -> cli.Parser:
-    """Return the command line; a test compares its help text with a stored one."""
-    line = cli.Parser(
-        prog="python -m stimcore.bundle",
-        description="Check that bundles are what was exported, migrate them to the newest version of the format, write the "
-        "evaluation images of an experiment as PNG files, in a folder per class, or make a bundle of a residual network in any "
-        "ONNX file.",
-    )
-    line.add_argument("what", choices=["verify", "migrate", "pictures", "from-onnx"])
-    line.add_argument(
-        "folder",
-        type=Path,
-        help="exported/EXPERIMENT/METHOD (verify only), exported/EXPERIMENT or exported; from-onnx: the ONNX file",
-    )
-    line.add_argument("--seed", type=int, help="verify: of which network is run (default: another one every time)")
-    line.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="migrate: where to write (default: replace what is in the folder); pictures: a new folder; from-onnx: "
-        "exported/EXPERIMENT",
-    )
-    line.add_argument("--dataset", metavar="DATA", help="from-onnx: images to evaluate on, folder:PATH[@PIXELS] for your own")
-    line.add_argument("--data-root", type=Path, metavar="DIR", help="from-onnx: where a data set with a name is")
-    line.add_argument("--mean", metavar="V,V,V", help="from-onnx: per channel, subtracted from pixels in [0, 1]")
-    line.add_argument("--std", metavar="V,V,V", help="from-onnx: per channel, divided out of pixels in [0, 1]")
-    line.add_argument("--name", help="from-onnx: folder of the bundle in the experiment (default: imported)")
-    return line
 
 
 def main(argv: Sequence[str]) -> int:
@@ -120,10 +97,20 @@ def _verify(folder: Path, seed: int | None) -> int:
         line = (
             f"{path}: {count} files are what was exported; {name} gets {correct:,} of {bundle.manifest.images:,} images right"
         )
+        line += f"; {_check_in_words(bundle)}"
         if bundle.unverified:
             line += f"; unverified, because version 1 stores no hash of them: {', '.join(bundle.unverified)}"
         print(line)
     return 0
+
+
+def _check_in_words(bundle: Bundle) -> str:
+    """Return on which images the listed networks were compared with torch when they were written."""
+    manifest = bundle.manifest
+    networks = f"{len(manifest.networks)} network{'s' if len(manifest.networks) != 1 else ''}"
+    if manifest.check == "all":
+        return f"{networks} verified against their reference on all {manifest.images:,} images"
+    return f"{networks} sampled: compared with torch on {manifest.checked_images:,} of {manifest.images:,} images"
 
 
 def _check_experiment(experiment: Experiment) -> None:

@@ -56,6 +56,7 @@ def card(experiment: Experiment, bundles: Sequence[Bundle]) -> str:
         "of this folder, with its 95% interval over images (Wilson). It is the accuracy after the last epoch: no epoch was "
         "chosen by it. *Parity* is the largest difference of logits between torch and onnxruntime over all listed networks, "
         "divided by the largest logit.",
+        *_checks(bundles),
         *_quantised(bundles),
         *_exits(bundles),
         "## Use",
@@ -78,6 +79,21 @@ def _table(bundles: Sequence[Bundle]) -> str:
         cells += [f"{manifest.images:,}", str(len(manifest.networks)), f"{parity:.1e}"]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
+
+
+def _checks(bundles: Sequence[Bundle]) -> list[str]:
+    """Return the paragraph on networks that were compared with torch on a part of the images; nothing where there are none."""
+    sampled = [bundle for bundle in bundles if bundle.manifest.check == "sampled"]
+    if not sampled:
+        return []
+    counts = ", ".join(
+        f"`{bundle.method}` on {bundle.manifest.checked_images:,} of {bundle.manifest.images:,} images" for bundle in sampled
+    )
+    return [
+        f"Networks of these folders were *sampled*: every file was compared with torch and with the tree of prefixes on a part "
+        f"of the evaluation images, and counts on all images come from one walk over that tree: {counts}. The files of all "
+        "other folders were *verified* on all images."
+    ]
 
 
 def _quantised(bundles: Sequence[Bundle]) -> list[str]:

@@ -45,6 +45,10 @@ class Fields:
             raise ValueError(f"'{key}' of {self._name} is {value}, a negative number")
         return value
 
+    def whole_or_none(self, key: str) -> int | None:
+        """Return a whole number from 0, None where the key is missing or null."""
+        return None if self._value.get(key) is None else self.whole(key)
+
     def number(self, key: str) -> float:
         """Return a finite number."""
         value = self._read(key, (int, float), "a number", MISSING)

@@ -64,7 +64,7 @@ class FileEntry:
         spec: The sub-network in its long form.
         accuracy_pct: Accuracy in onnxruntime, in [0, 100].
         correct: Evaluation images that onnxruntime classifies correctly.
-        correct_torch: Evaluation images that torch classifies correctly.
+        correct_torch: Evaluation images that torch classifies correctly; None where torch ran on a part of them.
         parity: Largest difference of logits between torch and onnxruntime, divided by the largest logit.
         agreement: Share of images on which both answer the same class.
         parameters: Trained parameters of this network.
@@ -78,7 +78,7 @@ class FileEntry:
     spec: str
     accuracy_pct: float
     correct: int
-    correct_torch: int
+    correct_torch: int | None
     parity: float
     agreement: float
     parameters: int
@@ -102,6 +102,9 @@ class FileEntry:
         fields = Fields(value, name)
         checked = fields.whole("checked_images", images)
         check: Check = "all" if checked == images else "sampled"
+        correct_torch = fields.whole_or_none("correct_torch")
+        if correct_torch is None and check == "all":
+            raise ValueError(f"{name} was checked on all images, but has no 'correct_torch'")
         if fields.text("check", check) != check:
             raise ValueError(f"{name} was checked on {checked} of {images} images, which is not '{fields.text('check')}'")
         return cls(
@@ -110,7 +113,7 @@ class FileEntry:
             spec=fields.text("spec"),
             accuracy_pct=fields.number("accuracy_pct"),
             correct=fields.whole("correct"),
-            correct_torch=fields.whole("correct_torch"),
+            correct_torch=correct_torch,
             parity=fields.number("parity"),
             agreement=fields.number("agreement"),
             parameters=fields.whole("parameters"),
@@ -225,6 +228,16 @@ class Manifest:
     exits: Sequence[ExitEntry] = ()
     machine: Mapping[str, Any] = field(default_factory=dict)
     version: int = VERSION
+
+    @property
+    def check(self) -> Check:
+        """`all` when every listed network was compared with torch on all evaluation images, else `sampled`."""
+        return "all" if all(entry.check == "all" for entry in self.networks.values()) else "sampled"
+
+    @property
+    def checked_images(self) -> int:
+        """Evaluation images on which every listed network was compared with torch, at least."""
+        return min(entry.checked_images or self.images for entry in self.networks.values())
 
     @property
     def file_hashes(self) -> dict[str, str]:

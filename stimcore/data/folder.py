@@ -66,9 +66,22 @@ def folder_and_size(text: str) -> tuple[Path, int | None]:
     path, at, size = text.rpartition("@")
     if not at or Path(text).expanduser().is_dir():  # a folder may have an @ in its name
         return Path(text), None
-    if not (size.isascii() and size.isdigit() and 8 <= int(size) <= 1024):
-        raise UsageError(f"a side of '{size}' pixels", allowed="a whole number from 8 to 1024")
-    return Path(path), int(size)
+    return Path(path), side_of(size)
+
+
+def side_of(text: str) -> int:
+    """Return the side in pixels that follows an `@` in the name of a data set.
+
+    Raises:
+        UsageError: It is no whole number, or out of range.
+
+    Example:
+        >>> side_of("224")
+        224
+    """
+    if not (text.isascii() and text.isdigit() and 8 <= int(text) <= 1024):
+        raise UsageError(f"a side of '{text}' pixels", allowed="a whole number from 8 to 1024")
+    return int(text)
 
 
 def plan_folder(

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from stimcore.data.enlarged import EnlargedPixels
 from stimcore.data.normalise import Normalisation
 from stimcore.data.preprocessing import Preprocessing
 from stimcore.errors import DataMissing
@@ -24,7 +25,8 @@ class Images:
     """Images with labels.
 
     Attributes:
-        pixels: uint8 `[N, C, H, W]`, in memory; a `stimcore.data.pictures.FilePixels` where the images stay in their files.
+        pixels: uint8 `[N, C, H, W]`, in memory; a `stimcore.data.pictures.FilePixels` where the images stay in their files, a
+            `stimcore.data.enlarged.EnlargedPixels` where they are resized when they are read.
         labels: int64 `[N]`, each from 0 to the number of classes minus 1.
     """
 
@@ -34,19 +36,28 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def stored(self) -> NDArray[np.uint8]:
+        """The pixels as the data set holds them: smaller than `pixels` where these are resized when they are read."""
+        return self.pixels.stored if isinstance(self.pixels, EnlargedPixels) else self.pixels
+
     def first(self, count: int) -> "Images":
         """Return the first `count` images."""
-        return Images(pixels=self.pixels[:count], labels=self.labels[:count])
+        return self._part(slice(count))
 
     def take(self, index: NDArray[np.int64]) -> "Images":
         """Return the images at `index`, in memory."""
-        return Images(pixels=self.pixels[index], labels=self.labels[index])
+        return self._part(index)
+
+    def _part(self, key: slice | NDArray[np.int64]) -> "Images":
+        pixels = self.pixels.at(key) if isinstance(self.pixels, EnlargedPixels) else self.pixels[key]
+        return Images(pixels=pixels, labels=self.labels[key])
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 hash of shape, pixels and labels, in hexadecimal."""
-        digest = hashlib.sha256(repr(self.pixels.shape).encode())
-        digest.update(np.ascontiguousarray(self.pixels).tobytes())
+        """SHA-256 hash of shape, pixels and labels as the data set holds them, in hexadecimal."""
+        digest = hashlib.sha256(repr(self.stored.shape).encode())
+        digest.update(np.ascontiguousarray(self.stored).tobytes())
         digest.update(np.ascontiguousarray(self.labels).tobytes())
         return digest.hexdigest()
 

@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
+from stimcore.data.enlarged import EnlargedPixels
 from stimcore.data.fashion import fashion_mnist, torchvision_datasets
-from stimcore.data.folder import IMAGENET_SHORTER, IMAGENET_SIDE, folder_and_size, image_folder
+from stimcore.data.folder import IMAGENET_SHORTER, IMAGENET_SIDE, folder_and_size, image_folder, side_of
 from stimcore.data.images import Dataset, Images
 from stimcore.data.normalise import CIFAR10, CIFAR100, IMAGENET
+from stimcore.data.preprocessing import Preprocessing, Resize
 from stimcore.errors import DataMissing, UsageError
 
 DEFAULT_ROOT = Path("~/.cache/stimcore").expanduser()
@@ -67,7 +71,7 @@ def load(name: str, data_root: Path | None = None) -> Dataset:
     """Return a data set by name, or any folder of images.
 
     Args:
-        name: A key of `DATASETS`, or `folder:PATH`, or `folder:PATH@32` for images of 32 pixels.
+        name: A key of `DATASETS`, or `folder:PATH`; followed by `@224` for images that are resized to 224 pixels.
         data_root: The folder that holds the data set, or into which it is downloaded; `DEFAULT_ROOT` when None.
 
     Raises:
@@ -77,8 +81,35 @@ def load(name: str, data_root: Path | None = None) -> Dataset:
     if name.startswith("folder:"):
         path, size = folder_and_size(name.removeprefix("folder:"))
         return image_folder(path, size=size)
-    if name not in DATASETS:
+    plain, size = _name_and_size(name)
+    if plain not in DATASETS:
         raise UsageError(
             f"there is no data set '{name}'", allowed=", ".join(DATASETS) + ", folder:PATH for any folder of images"
         )
-    return DATASETS[name]((data_root or DEFAULT_ROOT).expanduser())
+    if size is not None and plain == "imagenet":
+        raise UsageError(f"a size for {plain}", allowed=f"{plain} alone, which has {IMAGENET_SIDE} pixels, or folder:PATH@SIZE")
+    dataset = DATASETS[plain]((data_root or DEFAULT_ROOT).expanduser())
+    return dataset if size is None else _resized(dataset, size)
+
+
+def _name_and_size(text: str) -> tuple[str, int | None]:
+    name, at, size = text.partition("@")
+    return name, side_of(size) if at and name in DATASETS else None
+
+
+def _resized(dataset: Dataset, size: int) -> Dataset:
+    """Return a data set whose images are resized when they are read; what is stored and exported stays as it is."""
+    channels, height, width = dataset.image_shape
+    if (height, width) == (size, size):
+        return dataset
+    steps = Preprocessing(
+        mode="L" if channels == 1 else "RGB",
+        resize=Resize(shorter=size, filter="bilinear"),
+        crop=(size, size),
+        normalisation=dataset.normalisation,
+    )
+    train, test = (
+        Images(pixels=cast(NDArray[np.uint8], EnlargedPixels(part.stored, steps)), labels=part.labels)
+        for part in (dataset.train, dataset.test)
+    )
+    return replace(dataset, name=f"{dataset.name}@{size}", train=train, test=test, preprocessing=steps)

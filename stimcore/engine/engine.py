@@ -134,6 +134,7 @@ class Engine:
         should_stop: Callable[[], bool] | None = None,
         max_images: int | None = None,
         collect_hits: bool = False,
+        collect_logits: Sequence[int] = (),
     ) -> Iterator[Progress]:
         """Evaluate specs and the main network on the bundle's evaluation images; yield a report after every chunk.
 
@@ -147,6 +148,7 @@ class Engine:
             should_stop: Called between runs, from several threads; the evaluation ends early when it returns True.
             max_images: Evaluate only the first images; all when None.
             collect_hits: Report with the last chunk which images each sub-network classifies correctly: a byte per image.
+            collect_logits: Indices of evaluation images, ascending, whose logits are reported with the last chunk.
 
         Raises:
             SpecError: The network has no such sub-network.
@@ -169,6 +171,7 @@ class Engine:
             should_stop=should_stop or (lambda: False),
             max_images=max_images,
             collect_hits=collect_hits,
+            collect_logits=collect_logits,
         )
         try:
             try:
@@ -190,6 +193,7 @@ class Engine:
         should_stop: Callable[[], bool],
         max_images: int | None,
         collect_hits: bool,
+        collect_logits: Sequence[int],
     ) -> Iterator[Progress]:
         """Evaluate on this engine's device; see `evaluate`.
 
@@ -214,6 +218,7 @@ class Engine:
                 max_images=max_images,
                 should_stop=stopped,
                 collect_hits=collect_hits,
+                collect_logits=np.asarray(collect_logits, np.int64),
             )
             yield from self._scorer.score(request)
         except Stopped:

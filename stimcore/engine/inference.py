@@ -64,6 +64,7 @@ class Progress:
         results: Spec -> result on the images so far, the main network included; empty while calibrating.
         hits: Spec -> bool `[images]`, set for images that were classified correctly; only in the last report, and only where
             the evaluation was asked to collect them.
+        logits: Spec -> float32 `[n, K]` on the images whose logits were asked for; only in the last report.
         provider: onnxruntime's name of the provider that ran the networks, where it is another one than the engine's.
         note: What the reader has to know about how the numbers came about, in one sentence; empty when there is nothing.
     """
@@ -73,6 +74,7 @@ class Progress:
     images_total: int
     results: Mapping[Spec, Result] = field(default_factory=dict)
     hits: Mapping[Spec, NDArray[np.bool_]] = field(default_factory=dict)
+    logits: Mapping[Spec, Floats] = field(default_factory=dict)
     provider: str = ""
     note: str = ""
 

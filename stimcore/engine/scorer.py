@@ -2,10 +2,11 @@
 
 import functools
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from stimcore.bundle import Experiment
 from stimcore.engine.cache import LRUCache
@@ -42,6 +43,7 @@ class EvaluationRequest:
         max_images: Evaluate only the first images; all when None.
         should_stop: Called between runs; True ends the evaluation.
         collect_hits: Whether the last report holds the hits of every sub-network.
+        collect_logits: int64, ascending: indices of the images whose logits the last report holds.
     """
 
     routes: Mapping[Route, Spec]
@@ -51,6 +53,7 @@ class EvaluationRequest:
     max_images: int | None
     should_stop: Callable[[], bool]
     collect_hits: bool = False
+    collect_logits: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 class Scorer:
@@ -117,6 +120,8 @@ class Scorer:
 
         tallies = {route: Tally() for route in request.routes}
         hits = {route: np.zeros(total, np.bool_) for route in request.routes} if request.collect_hits else {}
+        sample = request.collect_logits[request.collect_logits < total]
+        sampled: dict[Route, list[Floats]] = {route: [] for route in request.routes} if len(sample) else {}
         seen = 0
         while seen < total:
             spans = self._chunk(seen, total, request.chunk_images)
@@ -133,10 +138,17 @@ class Scorer:
                     right = tally.add(logits[route], reference)
                     if request.collect_hits:
                         hits[route][slice(*spans[batch])] = right
+                start, end = spans[batch]
+                places = sample[(start <= sample) & (sample < end)] - start
+                for route, pieces in sampled.items():
+                    pieces.append(logits[route][places])
             results = {spec: tallies[route].result(spec) for route, spec in request.routes.items()}
             seen = max(end for _, end in spans.values())
             finished = {spec: hits[route] for route, spec in request.routes.items()} if hits and seen == total else {}
-            yield Progress("evaluate", seen, total, results, finished)
+            collected = {}
+            if sampled and seen == total:
+                collected = {spec: np.concatenate(sampled[route]) for route, spec in request.routes.items()}
+            yield Progress("evaluate", seen, total, results, finished, collected)
 
     def shrink(self) -> None:
         """Empty the caches, and evaluate fewer images at once from now on."""

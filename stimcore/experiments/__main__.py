@@ -76,7 +76,8 @@ def _without_trainings(commands: Sequence[Command]) -> list[Command]:
             todo="Give the folder of the run folders with --runs, or leave --finished-only out to train.",
         )
     if unfinished:
-        print(f"left out, not finished: {', '.join(unfinished)}", file=sys.stderr)
+        names = ", ".join(Path(run).name for run in unfinished)
+        print(f"left out, {len(unfinished)} runs that are not finished: {names}", file=sys.stderr)
     return kept
 
 

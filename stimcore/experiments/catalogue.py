@@ -18,7 +18,7 @@ SIX_METHODS = (
 )
 SEEDS = (0, 1, 2)
 """Seeds of the experiments whose differences are judged over seeds."""
-EXPORT_OPTIONS: tuple[str, ...] = ()
+EXPORT_OPTIONS: tuple[str, ...] = ("--check", "all")
 """Options of every export of the catalogue."""
 
 
@@ -307,7 +307,7 @@ PAPER_TABLE_R6 = ExperimentPlan(
     name="paper-table-r6",
     about="the paper's settings: DenseNet-121, 169, 201 and 264 on CIFAR-100 (Table r6; GPU, days)",
     committed=False,
-    experiments=("densenet-cifar100",),
+    experiments=("densenet264-cifar100",),
     commands=tuple(
         command
         for name, depths, inside in (
@@ -317,7 +317,7 @@ PAPER_TABLE_R6 = ExperimentPlan(
             ("densenet121", DENSENET_DEPTHS["densenet121"], ()),
         )
         for command in PlannedRun(
-            experiment="densenet-cifar100",
+            experiment="densenet264-cifar100",
             recipe="densenet264-cifar100",
             method="common",
             name=f"twin-{depths}" if depths else "",

@@ -4,12 +4,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from tqdm import tqdm
 
 from stimcore import cli
+from stimcore.export.arguments import parser
+
+if __name__ == "__main__":
+    cli.answer_early(parser)
 
 if not cli.has_torch():
     cli.end_without_torch()
@@ -22,7 +25,6 @@ from stimcore.export import latency
 from stimcore.export.elastic import write_elastic
 from stimcore.export.exits import write_exits
 from stimcore.export.exporter import OnProgress
-from stimcore.export.graphs import GraphExporter
 from stimcore.export.int8 import write_int8
 from stimcore.export.request import ExportRequest, prepare
 from stimcore.export.search import Limit, Search, measured_on
@@ -31,66 +33,7 @@ from stimcore.export.triton import write_repository
 from stimcore.runs.machine import flush_denormals
 from stimcore.subnets.spec import Spec
 
-
-def parser() -> cli.Parser:
-    """Return the command line; a test compares its help text with a stored one."""
-    line = cli.Parser(prog="python -m stimcore.export", description="Write a trained run as a bundle of ONNX networks.")
-    line.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="what stimcore.train or stimcore.convert wrote")
-    line.add_argument("--out", type=Path, required=True, metavar="DIR", help="exported/EXPERIMENT")
-    line.add_argument("--name", help="folder of the bundle in the experiment (default: the run's name, and its seed unless 0)")
-    line.add_argument(
-        "--subnets", nargs="+", default=["ordered"], metavar="WHICH", help="ordered, main, or specs (default: ordered)"
-    )
-    line.add_argument("--as", dest="twin", metavar="SPEC", help="sub-network of the experiment's network that this one is")
-    line.add_argument("--data-root", type=Path, metavar="DIR", help="where the data set is")
-    line.add_argument("--jobs", type=int, default=1, metavar="N", help="files that are checked at once (default: %(default)s)")
-    line.add_argument(
-        "--exporter",
-        choices=get_args(GraphExporter),
-        default="torch.export",
-        help="of torch, for the graphs: its current one, or the older, quicker and deprecated one (default: %(default)s)",
-    )
-    line.add_argument("--standalone", action="store_true", help="also one self-contained file per network, batch norms folded")
-    line.add_argument("--fp16", action="store_true", help="also self-contained files in half precision")
-    line.add_argument("--int8", action="store_true", help="also a self-contained file of the main network in 8 bits")
-    line.add_argument(
-        "--min-accuracy", type=float, metavar="PCT", help="refuse the file of --int8 where its accuracy is below PCT percent"
-    )
-    line.add_argument(
-        "--with-preprocessing",
-        action="store_true",
-        help="also self-contained files that take uint8 pictures [N, H, W, C] of the network's size",
-    )
-    line.add_argument(
-        "--elastic",
-        action="store_true",
-        help="also one file of all ordered sub-networks, whose second input chooses the depths",
-    )
-    line.add_argument(
-        "--exits",
-        action="store_true",
-        help="also one file of the main network whose further outputs are the heads that training put behind inner blocks",
-    )
-    line.add_argument("--triton", type=Path, metavar="DIR", help="also a model repository for Triton")
-    line.add_argument("--latency", action="store_true", help="time every listed network here, into latency.json")
-    line.add_argument(
-        "--best-under",
-        metavar="LIMIT",
-        help="write the most accurate network within e.g. 2ms here, 0.8MB or 20MMACs as one file",
-    )
-    line.add_argument(
-        "--search",
-        choices=["listed", "deletions"],
-        default="listed",
-        help="where --best-under looks: the listed networks, or all sets of deleted blocks (default: %(default)s)",
-    )
-    line.add_argument("--threads", type=int, default=1, help="of a network that is timed (default: %(default)s)")
-    line.add_argument("--json", metavar="FILE", help="write what was exported as JSON ('-' for standard output)")
-    line.add_argument(
-        "--trust-code", action="store_true", help="import the modules that the run names as its network and its method"
-    )
-    line.add_argument("--quiet", action="store_true", help="no progress bar")
-    return line
+__all__ = ["main", "parser"]
 
 
 @flush_denormals()
@@ -98,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     """Export, and return the exit code: 1 when a network failed its parity check and is therefore not listed."""
     options = parser().parse_args(argv)
     for name in ("jobs", "threads"):
-        if getattr(options, name) < 1:
+        if getattr(options, name) is not None and getattr(options, name) < 1:
             raise UsageError(f"--{name} {getattr(options, name)}", allowed="1 and more")
     if options.min_accuracy is not None and not (options.int8 and 0 <= options.min_accuracy <= 100):
         raise UsageError(f"--min-accuracy {options.min_accuracy:g}", allowed="0 to 100 percent, with --int8")
@@ -115,6 +58,8 @@ def main(argv: Sequence[str]) -> int:
         complaints = exporter.export(specs, on_progress)
         for complaint in complaints:
             print(f"not listed: {complaint}", file=sys.stderr)
+        for note in exporter.notes:
+            print(f"note: {note}.", file=sys.stderr)
         bundle = open_bundle(exporter.target)
         report = _sizes(bundle)
         listed = [bundle.topology.parse(entry.spec) for entry in bundle.manifest.networks.values()]
@@ -186,6 +131,7 @@ def _request(options: argparse.Namespace) -> ExportRequest:
         twin=options.twin,
         data_root=options.data_root,
         jobs=options.jobs,
+        check_images=options.check,
         trust_code=options.trust_code,
         exits=options.exits,
         graphs=options.exporter,

@@ -21,7 +21,7 @@ from stimcore.engine.metadata import Measured, add_metadata
 from stimcore.engine.provider import session_options
 from stimcore.engine.spotcheck import SLACK
 from stimcore.errors import ParityError, UsageError
-from stimcore.export.parity import FLOAT32, Floats, Parity, evaluation_logits
+from stimcore.export.parity import FLOAT32, Floats, Parity, evaluation_logits, spread
 from stimcore.export.standalone import FOLDER
 from stimcore.subnets.families import count_ordered, ordered
 
@@ -83,7 +83,7 @@ def write_elastic(bundle: Bundle, report: Callable[[int, int, str], None]) -> El
     _declare(model, experiment.image_shape, len(experiment.classes))
     session = ort.InferenceSession(model.SerializeToString(), session_options(), providers=[CPU])
     pixels, labels = experiment.evaluation
-    sample = np.linspace(0, len(labels) - 1, min(SAMPLE, len(labels))).astype(np.int64)
+    sample = spread(len(labels), SAMPLE)
     images = experiment.normalise(pixels[sample])
     correct: dict[str, int] = {}
     worst = 0.0

@@ -77,8 +77,8 @@ def _refuse_differences(present: Experiment, wanted: Experiment, images: Mapping
         "classes": present.classes == wanted.classes,
         "normalisation": present.preprocessing.normalisation == wanted.preprocessing.normalisation,
         "preprocessing": stored == given,
-        "calibration images": np.array_equal(present.calibration, images["calibration.npz"].pixels),
-        "evaluation images": np.array_equal(present.evaluation[0], images["evaluation.npz"].pixels),
+        "calibration images": np.array_equal(present.calibration, images["calibration.npz"].stored),
+        "evaluation images": np.array_equal(present.evaluation[0], images["evaluation.npz"].stored),
     }
     if differing := [name for name, equal in same.items() if not equal]:
         raise UsageError(f"{present.path} holds another experiment ({', '.join(differing)} differ)", todo="Give another --out.")
@@ -90,5 +90,5 @@ _NEUTRAL = Normalisation((), ())
 def _packed(images: Images) -> bytes:
     """Return images and labels as the content of an npz file; equal images give equal bytes."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, pixels=images.pixels[:], labels=images.labels)
+    np.savez_compressed(buffer, pixels=images.stored[:], labels=images.labels)
     return buffer.getvalue()

@@ -27,15 +27,15 @@ from stimcore.bundle.store import recover, writing
 from stimcore.engine.provider import file_session
 from stimcore.engine.walls import refresh_walls, wall_images
 from stimcore.errors import BundleError, ParityError
-from stimcore.export.graphs import GraphExporter
-from stimcore.export.networks import NetworkWriter, SharedFiles, file_name, write_shared_files
+from stimcore.export.choices import GraphExporter
+from stimcore.export.networks import CheckPlan, NetworkWriter, SharedFiles, file_name, write_shared_files
 from stimcore.export.parity import FLOAT32, Parity
 from stimcore.export.unfinished import CheckedNetwork, UnfinishedBundle
 from stimcore.nets.onnx_part import OPSET
 from stimcore.runs.trained_run import TrainedRun
 from stimcore.subnets.spec import Spec
 
-EXPORTER = 4
+EXPORTER = 5
 """Raised whenever the same run folder would give other bytes."""
 
 OnProgress = Callable[[int, int, str], None]
@@ -54,11 +54,12 @@ class Exporter:
         experiment: The experiment that the bundle belongs to; it holds the images.
         name: Folder of the bundle.
         spec: For a twin the sub-network of the experiment's network that it equals; None for the whole network.
-        jobs: Files that are checked at once.
+        plan: How the files are checked; one after the other on all images when None.
         graphs: torch's exporter that turns the modules into graphs.
 
     Attributes:
         target: Folder of the bundle.
+        notes: What the checks of the last export found that a user has to know, a line each.
     """
 
     def __init__(
@@ -68,12 +69,13 @@ class Exporter:
         name: str,
         *,
         spec: Spec | None = None,
-        jobs: int = 1,
+        plan: CheckPlan | None = None,
         graphs: GraphExporter = "torch.export",
     ) -> None:
         self.trained, self._net, self._experiment = trained, trained.net.eval(), experiment
-        self._spec, self._jobs, self._graphs = spec, jobs, graphs
+        self._spec, self._plan, self._graphs = spec, plan or CheckPlan(), graphs
         self.target = experiment.path / name
+        self.notes: list[str] = []
 
     def export(self, specs: Sequence[Spec], on_progress: OnProgress = ignore_progress) -> list[str]:
         """Write the bundle. Exports into one experiment take turns, in whichever processes they run.
@@ -110,12 +112,18 @@ class Exporter:
         finished = part.resume()
         shared = write_shared_files(self._net, part.path, self._graphs)
         manifest = self._manifest(part, shared, sources)
-        writer = NetworkWriter(self._net, self._experiment, part.path, manifest, shared, self._jobs)
+        writer = NetworkWriter(self._net, self._experiment, part.path, manifest, shared, self._plan)
         names = {file_name(self._net.topology, spec): spec for spec in wanted}
-        for name, network in writer.write([spec for name, spec in names.items() if name not in finished]):
+        self.notes = []
+        for name, network in writer.write(wanted, {spec for name, spec in names.items() if name in finished}):
             part.record(name, network)
             finished[name] = network
-            line = f"{name}: {network.entry.accuracy_pct:.2f}%, parity {network.entry.parity:.1e}"
+            entry = network.entry
+            line = f"{name}: {entry.accuracy_pct:.2f}%, parity {entry.parity:.1e}"
+            if entry.check == "sampled":
+                line += f" on {entry.checked_images:,} images"
+            if network.note:
+                self.notes.append(network.note)
             on_progress(len(finished), len(wanted), line)
         complaints = _remove_failed(part, finished)
         listed = {names[name]: finished[name] for name in names if name in finished}
@@ -131,6 +139,7 @@ class Exporter:
             "run": files.sha256(self.trained.folder / "run.json"),
             "experiment": self._experiment.sha256,
             "specs": [str(spec) for spec in wanted],
+            "checked": self._checked_images(),
             "program": f"stimcore {stimcore.__version__} ({self._graphs})",
             "versions": _versions(),
         }
@@ -141,13 +150,21 @@ class Exporter:
             manifest = open_bundle(self.target).manifest
         except BundleError:
             return False
-        present = {
+        present: dict[str, Any] = {
             "checkpoint": manifest.checkpoint_sha256,
             "specs": [entry.spec for entry in manifest.networks.values()],
             "program": manifest.exporter,
             "versions": manifest.versions,
         }
-        return all(sources[key] == value for key, value in present.items())
+        # a bundle that was checked on more images than is asked for need not be made again
+        enough = all(entry.checked_images >= sources["checked"] for entry in manifest.networks.values())
+        return enough and all(sources[key] == value for key, value in present.items())
+
+    def _checked_images(self) -> int:
+        """Return on how many evaluation images every file is compared with torch."""
+        total = len(self._experiment.evaluation[1])
+        sample = self._plan.sample(total)
+        return total if sample is None else len(sample)
 
     def _manifest(self, part: UnfinishedBundle, shared: SharedFiles, sources: Mapping[str, Any]) -> Manifest:
         """Return the manifest without networks, and copy the records of the training."""

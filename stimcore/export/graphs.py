@@ -6,7 +6,6 @@ tensor.
 """
 
 from collections.abc import Iterator
-from typing import Literal
 
 import onnx
 import torch
@@ -14,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from stimcore.bundle import PartEntry
 from stimcore.engine.graph.compose import IR_VERSION
+from stimcore.export.choices import GraphExporter
 from stimcore.nets.onnx_capture import captured_parts
 from stimcore.nets.onnx_part import OPSET, export_part
 from stimcore.nets.staged import StagedNet
@@ -21,10 +21,6 @@ from stimcore.subnets.part_name import PartName
 
 STATISTICS = (".mean", ".var")
 """Endings of the constants that hold batch-norm statistics."""
-
-GraphExporter = Literal["torch.export", "torchscript"]
-"""What turns modules into graphs: torch's current exporter, which captures whole networks and takes seconds, or its older one,
-which traces part by part in tenths of a second and is deprecated. Both give the same counts."""
 
 
 def network_graph(net: StagedNet, exporter: GraphExporter = "torch.export") -> tuple[onnx.ModelProto, list[PartEntry]]:

@@ -57,6 +57,15 @@ class Parity:
             agreement=float((logits.argmax(1) == reference.argmax(1)).mean()),
         )
 
+    def differing(self, images: int) -> int:
+        """Return on how many of so many images the two choose different classes.
+
+        Example:
+            >>> Parity(error=1e-6, agreement=0.999).differing(1000)
+            1
+        """
+        return round((1 - self.agreement) * images)
+
     def complaint(self, name: str, tolerance: Tolerance) -> str | None:
         """Return why a file is not accepted, None when it is.
 
@@ -77,18 +86,32 @@ class Parity:
         return None
 
 
+def spread(total: int, count: int) -> NDArray[np.int64]:
+    """Return `count` indices spread evenly over `total` images: the images of a folder are sorted by class.
+
+    Example:
+        >>> spread(10, 4).tolist(), spread(2, 4).tolist()
+        ([0, 3, 6, 9], [0, 1])
+    """
+    return np.linspace(0, total - 1, min(count, total)).astype(np.int64)
+
+
 def evaluation_logits(
     run: Callable[[NDArray[Any]], Floats],
     experiment: Experiment,
     prepare: Callable[[NDArray[np.uint8]], NDArray[Any]] | None = None,
+    *,
+    sample: NDArray[np.int64] | None = None,
 ) -> Floats:
-    """Return the logits `[N, K]` of a network for all evaluation images.
+    """Return the logits `[N, K]` of a network for evaluation images.
 
     Args:
         run: Returns the logits of a batch of prepared images.
         experiment: The experiment with the images.
         prepare: Makes a batch of stored images what `run` takes; the experiment's preprocessing when None.
+        sample: Indices of the images; all when None.
     """
     pixels, prepare = experiment.evaluation[0], prepare or experiment.normalise
+    pixels = pixels if sample is None else pixels[sample]
     batches = [pixels[start : start + CHECK_BATCH] for start in range(0, len(pixels), CHECK_BATCH)]
     return np.concatenate([run(prepare(batch)) for batch in batches])

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from stimcore.data.normalise import Normalisation
 from stimcore.data.subset import stratified
+from stimcore.engine.cpus import usable_cpus
 from stimcore.errors import UsageError
+from stimcore.export.choices import CHECK_IMAGES, GraphExporter
 from stimcore.export.exits import trained_exits
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
-from stimcore.export.graphs import GraphExporter
+from stimcore.export.networks import CheckPlan
 from stimcore.methods.table import short_name
 from stimcore.runs.trained_run import open_run
 from stimcore.subnets.families import count_ordered, ordered
@@ -29,7 +31,8 @@ class ExportRequest:
         subnets: `ordered`, `main`, or specs: the networks that are listed.
         twin: The sub-network of the experiment's network that this network equals; None for the one that the run names.
         data_root: Folder of the data set, where it is another one than during the run.
-        jobs: Files that are checked at once.
+        jobs: Threads that compute references and run files; all usable processors when None.
+        check_images: Evaluation images on which every file is compared with torch; all when None.
         trust_code: Whether modules that the run names as its network and its method may be imported.
         graphs: torch's exporter that turns the modules into graphs.
         exits: Whether the heads that training put behind inner blocks are to be exported.
@@ -42,7 +45,8 @@ class ExportRequest:
     subnets: Sequence[str] = ("ordered",)
     twin: str | None = None
     data_root: Path | None = None
-    jobs: int = 1
+    jobs: int | None = None
+    check_images: int | None = CHECK_IMAGES
     trust_code: bool = False
     graphs: GraphExporter = "torch.export"
     exits: bool = False
@@ -88,7 +92,8 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
     name = request.name or bundle_name(run.name or base, run.seed)
     if name.startswith(".") or Path(name).name != name:
         raise UsageError(f"a bundle named '{name}'", allowed="letters, digits, dots and dashes, not beginning with a dot")
-    exporter = Exporter(trained, experiment, name, spec=spec, jobs=request.jobs, graphs=request.graphs)
+    plan = CheckPlan(images=request.check_images, jobs=request.jobs or usable_cpus())
+    exporter = Exporter(trained, experiment, name, spec=spec, plan=plan, graphs=request.graphs)
     return exporter, listed_specs(topology, request.subnets)
 
 

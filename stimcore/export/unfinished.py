@@ -25,10 +25,12 @@ class CheckedNetwork:
     Attributes:
         entry: Its entry for the manifest.
         hits: bool `[N]`: the evaluation images that it classifies correctly in onnxruntime.
+        note: What the check found that a user has to know, in one line; empty when there is nothing.
     """
 
     entry: FileEntry
     hits: NDArray[np.bool_]
+    note: str = ""
 
 
 class UnfinishedBundle:

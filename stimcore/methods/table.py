@@ -1,6 +1,7 @@
-"""The table of training methods. A new method is a file, a card and a line here; a method of your own is `MODULE:CLASS`."""
+"""The table of training methods. A new method is a file, a card and a line in `names.py`; one of your own is `MODULE:CLASS`."""
 
 import dataclasses
+import importlib
 import inspect
 import typing
 from collections.abc import Mapping
@@ -8,23 +9,14 @@ from typing import Any
 
 from stimcore.errors import UsageError
 from stimcore.methods.base import Method
-from stimcore.methods.common import Common
-from stimcore.methods.layer_supervision import LayerSupervision
-from stimcore.methods.self_distillation import SelfDistillation
-from stimcore.methods.stage_supervision import StageSupervision
-from stimcore.methods.stimulative import Stimulative
-from stimcore.methods.stochastic_depth import StochasticDepth
+from stimcore.methods.names import METHOD_CLASSES
 from stimcore.nets.own import OWN_NAME, import_own
 
 METHODS: dict[str, type[Method]] = {
-    "common": Common,
-    "layer_supervision": LayerSupervision,
-    "stage_supervision": StageSupervision,
-    "self_distillation": SelfDistillation,
-    "stochastic_depth": StochasticDepth,
-    "stimulative": Stimulative,
+    name: getattr(importlib.import_module(place.partition(":")[0]), place.partition(":")[2])
+    for name, place in METHOD_CLASSES.items()
 }
-"""Name -> class, in the order of the paper's Table r3, which tables and legends follow."""
+"""Name -> class, in the order of `METHOD_CLASSES`."""
 
 
 def make(name: str, options: Mapping[str, Any]) -> Method:

@@ -6,6 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from stimcore import cli
+from stimcore.nets.arguments import parser
+
+if __name__ == "__main__":
+    cli.answer_early(parser)
 
 if not cli.has_torch():
     cli.end_without_torch()
@@ -13,11 +17,14 @@ if not cli.has_torch():
 import torch
 
 from stimcore.errors import UsageError
-from stimcore.nets.catalogue import NETWORKS, PATTERNS, build, native_shape
+from stimcore.nets.catalogue import NETWORKS, build, native_shape
 from stimcore.nets.description import describe
+from stimcore.nets.patterns import PATTERNS
 from stimcore.subnets.families import KINDS
 from stimcore.subnets.part_name import PartName
 from stimcore.subnets.topology import Topology
+
+__all__ = ["main", "parser"]
 
 COLUMNS = {
     "network": 14,
@@ -31,24 +38,6 @@ COLUMNS = {
     "MACs": 10,
 }
 """Heading of each column of the catalogue -> its width in characters."""
-
-
-def parser() -> cli.Parser:
-    """Return the parser of the command line; a test freezes its help text."""
-    line = cli.Parser(
-        prog="python -m stimcore.nets", description="What networks are made of, and how many sub-networks they have."
-    )
-    line.add_argument("name", nargs="?", metavar="NAME", help=f"a network of the catalogue; also {PATTERNS}")
-    line.add_argument(
-        "--spec", nargs="+", default=[], metavar="SPEC", help="sub-networks to count the costs of: d1-1-1, 1-2.4.7"
-    )
-    line.add_argument(
-        "--shape", metavar="CxHxW", help="shape of the images (default: that which the network was published for)"
-    )
-    line.add_argument("--classes", type=int, metavar="N", help="width of the logits (default: of the published network)")
-    line.add_argument("--markdown", action="store_true", help="print the catalogue as the table of docs/networks.md")
-    line.add_argument("--json", metavar="FILE", help="write everything as JSON ('-' for standard output)")
-    return line
 
 
 def main(argv: Sequence[str]) -> int:

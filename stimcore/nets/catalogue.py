@@ -8,6 +8,7 @@ from stimcore.errors import UsageError
 from stimcore.nets import adapters, cifar_resnet, convnext, densenet, resnet, vit
 from stimcore.nets.mobilenetv3 import mobilenetv3
 from stimcore.nets.own import OWN_NAME, import_own
+from stimcore.nets.patterns import PATTERNS
 from stimcore.nets.staged import StagedNet
 
 Builder = Callable[..., StagedNet]
@@ -21,13 +22,6 @@ NETWORKS: dict[str, Builder] = {
     "convnext-mini": convnext.convnext_mini,
 }
 """Name -> function of `input_shape` and `num_classes` that builds the network."""
-
-PATTERNS = (
-    "resnet14 for any 6n + 2 layers from 8 on, resnet20-w2 or mobilenetv3-w0.5 for a width, "
-    "densenet-4-6-8-6-k12 for layers per stage and growth, vit-2-2-d32 and convnext-2-2-d16 for blocks per stage and width, "
-    "torchvision:NAME, timm:NAME, MODULE:FUNCTION for your own"
-)
-"""Names other than those of `NETWORKS`, in words."""
 
 _WIDTH = re.compile(r"mobilenetv3-w(?P<width>[0-9]+(\.[0-9]+)?)\Z")
 _CIFAR = re.compile(r"resnet(?P<depth>[1-9][0-9]{0,3})(-w(?P<width>[1-9][0-9]?))?\Z")

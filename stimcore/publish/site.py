@@ -22,6 +22,7 @@ from stimcore.engine.engine import Engine
 from stimcore.engine.graph.external import load_inlined
 from stimcore.engine.walls import wall_images
 from stimcore.errors import UsageError
+from stimcore.publish.choices import DEFAULT_IMAGES, DEFAULT_LANGUAGE, DEFAULT_TITLE, DEFAULT_WALLS
 from stimcore.publish.parts import encoded, parts_of
 from stimcore.publish.states import QUICK, Published, check_sweeps, download_name, downloads_of, listed_judges, states_of
 from stimcore.report.results import read_experiment
@@ -36,9 +37,6 @@ PAGES = {"": "break_it", "subnetworks": "subnetworks", "damage": "damage", "use-
 SCRIPTS = {"": "break.js", "subnetworks": "subnetworks.js", "damage": "damage.js", "use-it": "use.js"}
 """Folder of a page -> the script that `main.js` loads for it."""
 COMPONENTS = ("diagram", "lanes", "wall", "link")
-WALLS = ("stored", "presets", "all")
-DEFAULT_IMAGES = 2000
-"""Evaluation images on which a browser counts a state that is not stored."""
 LARGEST = 64 * 2**20
 """Bytes of images that a page may load to compute a state."""
 
@@ -57,10 +55,10 @@ class Settings:
         runtime_problem: Why they are missing.
     """
 
-    title: str = ""
-    language: str = ""
+    title: str = DEFAULT_TITLE
+    language: str = DEFAULT_LANGUAGE
     images: int = DEFAULT_IMAGES
-    walls: str = "presets"
+    walls: str = DEFAULT_WALLS
     runtime: Mapping[str, bytes] | None = None
     runtime_problem: str = ""
 
@@ -208,7 +206,7 @@ def first_scripts(files: Mapping[str, bytes], folder: str) -> list[str]:
         files: The files of a site.
         folder: Of the page.
     """
-    waiting, found = ["page/main.js", f"page/{SCRIPTS[folder]}"], dict[str, None]()
+    waiting, found = ["page/early.js", "page/main.js", f"page/{SCRIPTS[folder]}"], dict[str, None]()
     while waiting:
         path = waiting.pop(0)
         if path not in found:

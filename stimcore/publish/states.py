@@ -117,7 +117,8 @@ def states_of(published: Published, *, walls: str, computed: str, images: int) -
         "presets": [_edit(edit) for edit in presets.edits],
         "lesson": _lesson(published),
         "compared": [network.name for network in published.compared],
-        "methods": [_method(published, network) for network in published.networks],
+        "specs": (specs := _stored_specs(published)),
+        "methods": [_method(published, network, specs) for network in published.networks],
         "families": _families(published),
         "twins": [
             {"spec": str(topology.ordered(twin.depths)), "correct": twin.main.correct, "images": twin.main.images}
@@ -167,7 +168,14 @@ def _style(published: Published, network: NetworkResults) -> Style:
     return variant(style, alike.index(network.name)) if len(alike) > 1 else style
 
 
-def _method(published: Published, network: NetworkResults) -> dict[str, Any]:
+def _stored_specs(published: Published) -> list[str]:
+    """Return every spec that has a stored state, of any method."""
+    swept = [sweep for network in published.networks for sweep in network.sweeps.values()]
+    found = {str(result.spec) for sweep in swept for result in (sweep.main, *sweep.results)}
+    return sorted(found | {str(published.topology.full)})
+
+
+def _method(published: Published, network: NetworkResults, specs: Sequence[str]) -> dict[str, Any]:
     style, bundle = _style(published, network), published.bundles[network.name]
     states = {}
     for sweep in network.sweeps.values():
@@ -183,7 +191,7 @@ def _method(published: Published, network: NetworkResults) -> dict[str, Any]:
         "color": style.color,
         "trained": network.label,
         "correct": main[0],
-        "states": dict(sorted(states.items())),
+        "states": [states.get(spec) for spec in specs],
         "files": _files(bundle, published.topology),
     }
 

@@ -21,7 +21,7 @@ FORMER_LABELS = {"paper": PAPER}
 """Labels in older run folders and bundles; `paper` alone is now the label of numbers that the paper prints."""
 CHOICES = {
     "schedule": ("cosine", "step", "one_cycle"),
-    "augmentation": ("none", "flip_crop", "imagenet"),
+    "augmentation": ("none", "flip_crop", "imagenet", "imagenet_colour"),
     "precision": ("fp32", "bf16", "fp16"),
     "optimizer": ("sgd", "adamw"),
     "label": (PAPER, STANDARD, REDUCED, OWN),
@@ -99,7 +99,8 @@ class Recipe:
         betas: For AdamW: how much of the averages of gradients and of squared gradients stays after a step.
         weight_decay: Weight decay of every parameter; AdamW decouples it from the gradients.
         label_smoothing: In [0, 1).
-        augmentation: `none`, `flip_crop` (4 pixels of padding) or `imagenet`.
+        augmentation: `none`, `flip_crop` (4 pixels of padding), `imagenet` (random crops, mirrored), or `imagenet_colour`,
+            which adds jitter of brightness, contrast and saturation, and lighting.
         precision: `fp32`, `bf16` (autocast) or `fp16` (autocast with loss scaling, CUDA only).
         options: Method -> options that differ from the method's defaults.
         train_per_class: Training images per class, a seeded sample that is the same for every seed of a run; None for all.

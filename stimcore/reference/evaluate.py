@@ -74,7 +74,7 @@ def evaluate(
     if calibration is None:
         calibrated = net.eval()
     else:
-        calibrated = recalibrated(net, spec, as_tensor(calibration.pixels, normalisation, device))
+        calibrated = recalibrated(net, spec, as_tensor(calibration.pixels[:], normalisation, device))
     logits = [
         calibrated(as_tensor(images.pixels[start : start + batch_size], normalisation, device), spec).cpu()
         for start in range(0, len(images), batch_size)

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stimcore import cli, files
+from stimcore import cli
+from stimcore.report.arguments import parser
+
+if __name__ == "__main__":
+    cli.answer_early(parser)
+
+from stimcore import files
 from stimcore.errors import UsageError
 from stimcore.figures.svg_files import write_svg
 from stimcore.report.claims import UNMEASURED
@@ -15,20 +21,7 @@ from stimcore.report.report import ExperimentReport, build_report
 from stimcore.report.results import find_experiments, read_experiment
 from stimcore.report.section import table_csv, table_dict
 
-
-def parser() -> cli.Parser:
-    """Return the command line; a test compares its help text with a stored one."""
-    line = cli.Parser(
-        prog="python -m stimcore.report",
-        description="Write the tables and figures of experiments next to the paper's. Nothing is evaluated: what was not "
-        "swept and stored is listed as a gap.",
-    )
-    line.add_argument("experiments", nargs="+", metavar="EXPERIMENT", type=Path, help="exported/EXPERIMENT, or exported")
-    line.add_argument("--out", type=Path, metavar="DIR", help="write DIR/EXPERIMENT.html, and CSV and SVG in DIR/EXPERIMENT/")
-    line.add_argument("--markdown", type=Path, metavar="FILE", help="write claims and tables as Markdown (docs/results.md)")
-    line.add_argument("--json", metavar="FILE", help="write claims, tables and gaps ('-' for standard output)")
-    line.add_argument("--no-svg", action="store_true", help="write no SVG files: no browser is started")
-    return line
+__all__ = ["main", "parser"]
 
 
 def main(argv: Sequence[str]) -> int:

@@ -24,7 +24,14 @@ from stimcore.analysis.networks import TrainedNetwork
 from stimcore.analysis.result import Sweep
 from stimcore.analysis.seeds import all_ordered, compare, over_seeds, runs_of
 from stimcore.analysis.seeds import main_accuracy as main_accuracy_of
-from stimcore.analysis.spreads import Spread, deletion_curve, first_blocks_kept, permutation_curve, single_deletions
+from stimcore.analysis.spreads import (
+    Spread,
+    deletion_curve,
+    first_blocks,
+    first_blocks_kept,
+    permutation_curve,
+    single_deletions,
+)
 from stimcore.analysis.training_cost import TrainingCost, memory_ratio, training_cost
 from stimcore.report.results import ExperimentResults, NetworkResults, method_words
 from stimcore.subnets.spec import Spec
@@ -33,6 +40,7 @@ NEAR_POINTS = 2.0
 STEADY_FRAC = 0.1
 SMALL_DROP_POINTS = 1.0
 SAME_MEMORY_FRAC = 0.1
+NO_FIRST_BLOCK = "a first block of a stage that can be deleted: without one, later blocks are all blocks"
 MAX_LISTED = 5
 """Sub-networks that a finding lists by name."""
 
@@ -184,6 +192,8 @@ def one_block(results: ExperimentResults, *, later: bool = False) -> Finding:
         results: The experiment.
         later: Only deletions of blocks that are not the first of their stage.
     """
+    if later and not first_blocks(results.topology):
+        return missing(NO_FIRST_BLOCK)
     pair = results.common_and_stimulative("delete")
     if isinstance(pair, list):
         return missing(*pair)
@@ -222,6 +232,8 @@ def deletion(results: ExperimentResults, *, later: bool = False) -> Finding:
         results: The experiment.
         later: Only networks in which the first block of every stage stays.
     """
+    if later and not first_blocks(results.topology):
+        return missing(NO_FIRST_BLOCK)
     pair = results.common_and_stimulative("delete")
     if isinstance(pair, list):
         return missing(*pair)
@@ -235,6 +247,8 @@ def permutation(results: ExperimentResults, *, later: bool = False) -> Finding:
         results: The experiment.
         later: Only networks in which the first block of every stage stays in its place.
     """
+    if later and not first_blocks(results.topology):
+        return missing(NO_FIRST_BLOCK)
     pair = results.common_and_stimulative("permute")
     if isinstance(pair, list):
         return missing(*pair)

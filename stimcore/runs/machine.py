@@ -72,12 +72,16 @@ def flush_denormals() -> Iterator[None]:
 
 def describe(device: torch.device) -> dict[str, str | int]:
     """Return processor or GPU, cores, threads, versions and commit as plain values."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+    return describe_processor() | {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
+def describe_processor() -> dict[str, str | int]:
+    """Return processor, cores, version of Python and commit as plain values."""
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
+        "device": processor_name(),
         "cores": os.cpu_count() or 1,
-        "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
         "commit": _commit(),
     }
 

@@ -4,56 +4,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from stimcore import cli
+from stimcore.scan.arguments import parser
+
+if __name__ == "__main__":
+    cli.answer_early(parser)
+
 from tqdm import tqdm
 
-from stimcore import cli, files
-from stimcore.analysis.scan import EDIT_KINDS, Scan
+from stimcore import files
+from stimcore.analysis.scan import Scan
 from stimcore.errors import UsageError
 from stimcore.scan.measure import scan_bundle
 from stimcore.scan.opening import bundle_of
 from stimcore.scan.source import ScanSource
 from stimcore.scan.table import lines
 
+__all__ = ["main", "parser"]
+
 JOURNAL, RESULT, FIGURE = "journal.jsonl", "scan.json", "scan.html"
 """Files in a scan's folder."""
-
-
-def parser() -> cli.Parser:
-    """Return the command line; a test compares its help text with a stored one."""
-    line = cli.Parser(
-        prog="python -m stimcore.scan",
-        description="Find out which blocks a trained network needs: its loss of accuracy without each block, without two "
-        "neighbours and with two blocks swapped, with and without re-calibrated batch norms, and how much each block changes "
-        "what enters it. A scan that was stopped goes on when it is started again.",
-    )
-    line.add_argument(
-        "network",
-        metavar="NETWORK",
-        help="a run folder, a bundle (exported/EXPERIMENT/METHOD), an ONNX file, or a name that 'python -m stimcore.nets' "
-        "lists, MODULE:FUNCTION for your own",
-    )
-    line.add_argument(
-        "--dataset", metavar="DATA", help="images of an ONNX file or of a network by name, folder:PATH[@PIXELS] for your own"
-    )
-    line.add_argument("--init", metavar="WEIGHTS", help="weights of a network by name: a run folder, a file, torchvision:NAME")
-    line.add_argument("--data-root", type=Path, metavar="DIR", help="where the data set is")
-    line.add_argument("--mean", metavar="V,V,V", help="per channel, subtracted from pixels in [0, 1]")
-    line.add_argument("--std", metavar="V,V,V", help="per channel, divided out of pixels in [0, 1]")
-    line.add_argument(
-        "--edits",
-        nargs="+",
-        choices=EDIT_KINDS,
-        default=list(EDIT_KINDS),
-        metavar="KIND",
-        help="deletion, pair, swap (default: all of them)",
-    )
-    line.add_argument("--images", type=int, metavar="N", help="evaluate on N images, the same share of every class")
-    line.add_argument("--out", type=Path, metavar="DIR", help="folder for results and journal (default: scans/NAME)")
-    line.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    line.add_argument("--json", metavar="FILE", help="also write the result as JSON to FILE ('-' for standard output)")
-    line.add_argument("--trust-code", action="store_true", help="import the modules that a run folder names")
-    line.add_argument("--quiet", action="store_true", help="show no progress bar")
-    return line
 
 
 def main(argv: Sequence[str]) -> int:

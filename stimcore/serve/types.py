@@ -354,9 +354,11 @@ class NetworkInfo(ApiModel):
         spec: Long form of the sub-network that the file holds.
         accuracy_pct: Accuracy on all evaluation images in onnxruntime, in [0, 100].
         correct: Number of images that onnxruntime classified correctly.
-        correct_torch: Number of images that torch classified correctly.
+        correct_torch: Number of images that torch classified correctly; null where it ran on a part of them.
         parity: Largest difference between the logits of torch and onnxruntime, divided by the largest logit.
         agreement: Fraction of images for which both predict the same class, in [0, 1].
+        checked_images: Number of evaluation images on which torch and onnxruntime were compared.
+        check: `all` when these are all evaluation images, `sampled` when they are a part of them.
         parameters: Number of parameters.
         macs: Multiply-accumulate operations for one image.
         latency_ms: `batch1_p50`, `batch1_p95`, `batch32_p50` and `batch32_p95` in milliseconds; empty where latencies were not
@@ -369,9 +371,11 @@ class NetworkInfo(ApiModel):
     spec: str
     accuracy_pct: float
     correct: int
-    correct_torch: int
+    correct_torch: int | None
     parity: float
     agreement: float
+    checked_images: int
+    check: Literal["all", "sampled"]
     parameters: int
     macs: int
     latency_ms: Mapping[str, float]

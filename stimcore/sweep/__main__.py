@@ -5,53 +5,30 @@ import random
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+
+from stimcore import cli
+from stimcore.sweep.arguments import parser
+
+if __name__ == "__main__":
+    cli.answer_early(parser)
 
 from tqdm import tqdm
 
-from stimcore import cli
 from stimcore.analysis.result import Sweep
 from stimcore.bundle import open_bundle
 from stimcore.errors import UsageError
-from stimcore.subnets.families import KINDS, count, family
+from stimcore.subnets.families import count, family
 from stimcore.subnets.sampling import sample
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 from stimcore.sweep.sweep import Settings, measured_sweep, store_sweep
 
+__all__ = ["main", "parser"]
+
 LARGEST_SWEEP = 100_000
 """Sub-networks that one sweep evaluates at most."""
 PRINTED = 40
 """Results that are printed; all go to `--json`."""
-
-
-def parser() -> cli.Parser:
-    """Return the command line; a test compares its help text with a stored one."""
-    line = cli.Parser(prog="python -m stimcore.sweep", description="Evaluate a family of sub-networks of a bundle.")
-    line.add_argument("bundle", metavar="BUNDLE", type=Path, help="exported/EXPERIMENT/METHOD")
-    line.add_argument("--kind", required=True, choices=KINDS, help="ordered sub-networks, deletions or permutations")
-    line.add_argument("--limit", type=int, metavar="N", help="evaluate a random sample of N instead of the whole family")
-    line.add_argument("--seed", type=int, default=0, help="seed of the sample (default: %(default)s)")
-    line.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: %(default)s)")
-    line.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="use a dask scheduler whose workers see the same files")
-    line.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    line.add_argument(
-        "--provider",
-        dest="device",
-        metavar="NAME",
-        help="another provider of onnxruntime, instead of --device; stimcore vouches for CPU and CUDA only",
-    )
-    line.add_argument("--json", metavar="FILE", help="write the results as JSON ('-' for standard output)")
-    line.add_argument(
-        "--store",
-        action="store_true",
-        help="store the results in the bundle as sweep-KIND.json, with --limit as sample-KIND.json",
-    )
-    line.add_argument(
-        "--as-trained", action="store_true", help="keep the batch-norm statistics that training left instead of re-calibrating"
-    )
-    line.add_argument("--quiet", action="store_true", help="show no progress bar")
-    return line
 
 
 def main(argv: Sequence[str]) -> int:

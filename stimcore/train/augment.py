@@ -1,5 +1,6 @@
-"""Augmentation: shifts and reflections of whole batches (CIFAR), random crops of single images (ImageNet)."""
+"""Augmentation: shifts and reflections of whole batches (CIFAR), random crops and colours of single images (ImageNet)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,6 +81,77 @@ def imagenet_crop(pixels: Tensor, *place: object) -> Crop:
         box = _IMAGENET.make_params([pixels])
         mirror = bool(torch.rand(()) < 0.5)
     return Crop(box["top"], box["left"], box["height"], box["width"], mirror)
+
+
+JITTER = 0.4
+"""Brightness, contrast and saturation change by a factor from 1 - `JITTER` to 1 + `JITTER`."""
+LIGHTING_STD = 0.1
+"""Standard deviation of the three weights with which the principal colours are added."""
+_PRINCIPAL_VALUES = torch.tensor([0.2175, 0.0188, 0.0045])
+_PRINCIPAL_COLOURS = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+"""Principal components of ImageNet's colours, in [0, 1]: a column per component.
+
+Source: Krizhevsky et al. 2012, section 4.1; the numbers are those in common use, as in fb.resnet.torch.
+"""
+_JITTER = v2.ColorJitter(JITTER, JITTER, JITTER)
+
+
+@dataclass(frozen=True)
+class ColourChange:
+    """A change of one image's colours: jitter, then lighting.
+
+    Attributes:
+        order: Order of brightness (0), contrast (1) and saturation (2); the hue (3) stays.
+        factors: Factors of brightness, contrast and saturation.
+        shift: Shift per channel, in [0, 1].
+    """
+
+    order: tuple[int, ...]
+    factors: tuple[float, float, float]
+    shift: tuple[float, float, float]
+
+    def apply(self, pixels: Tensor) -> Tensor:
+        """Return an image, uint8 `[3, H, W]`, in other colours."""
+        change = (vision.adjust_brightness, vision.adjust_contrast, vision.adjust_saturation)
+        out = pixels
+        for number in self.order:
+            if number < len(change):
+                out = change[number](out, self.factors[number])
+        shifted = out.float() + 255 * torch.tensor(self.shift, device=pixels.device)[:, None, None]
+        return shifted.round().clamp(0, 255).to(torch.uint8)
+
+
+def colour_change(*place: object) -> ColourChange:
+    """Return a random change of colours.
+
+    Args:
+        place: What the draw depends on: seed, step and place in the batch.
+
+    Source: the authors' public script for ImageNet, which has both after the random crop.
+    """
+    with cpu_seeded(*place):
+        drawn = _JITTER.make_params([])
+        shift = _PRINCIPAL_COLOURS @ (torch.randn(3) * LIGHTING_STD * _PRINCIPAL_VALUES)
+    factors = (drawn["brightness_factor"], drawn["contrast_factor"], drawn["saturation_factor"])
+    red, green, blue = shift.tolist()
+    return ColourChange(tuple(map(int, drawn["fn_idx"])), factors, (red, green, blue))
+
+
+def random_views(pixels: Tensor, sides: Sequence[int], *, colours: bool, place: tuple[object, ...]) -> list[Tensor]:
+    """Return one random crop of an image in several sizes, uint8 `[C, side, side]` each; all have the same colours.
+
+    Args:
+        pixels: uint8 `[C, H, W]` in the original size.
+        sides: Sides of the views.
+        colours: Whether the colours are changed too.
+        place: What the draws depend on: seed, step and place in the batch.
+    """
+    crop = imagenet_crop(pixels, *place)
+    views = [crop.apply(pixels, side) for side in sides]
+    if not colours:
+        return views
+    change = colour_change("colour", *place)
+    return [change.apply(view) for view in views]
 
 
 def resized(pixels: Tensor, side: int) -> Tensor:

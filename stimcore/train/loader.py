@@ -14,14 +14,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from stimcore.data.enlarged import EnlargedPixels
 from stimcore.data.images import Dataset
 from stimcore.data.pictures import FilePixels
 from stimcore.methods.base import Method, StepContext
 from stimcore.nets.transfer import send
-from stimcore.train.augment import Normalise, flip_crop, imagenet_crop, resized
+from stimcore.train.augment import Normalise, flip_crop, random_views, resized
 from stimcore.train.parallel import World
 from stimcore.train.seeds import generator, spec_rng
 
+COLOURED = "imagenet_colour"
+CROPPED = ("imagenet", COLOURED)
+"""Augmentations that crop every image by itself; the second one changes its colours, too."""
 Key = tuple[int, int, int]
 """An image to read: global step, place in the batch, index in the data set."""
 
@@ -51,7 +55,7 @@ class LoaderConfig:
 
     Attributes:
         seed: Seed of the run.
-        augmentation: `none`, `flip_crop` or `imagenet`.
+        augmentation: `none`, `flip_crop`, or one of `CROPPED`.
         device: Device that the images are sent to.
         world: The processes that share a batch.
         sides: Global step -> sides of the smaller images of that step.
@@ -75,6 +79,7 @@ class Loader(ABC):
     def __init__(self, dataset: Dataset, config: LoaderConfig) -> None:
         self.config = config
         self.side = dataset.image_shape[1]
+        self.enlarges = isinstance(dataset.train.pixels, EnlargedPixels)
         self._normalise = Normalise(dataset.normalisation, config.device)
 
     @abstractmethod
@@ -98,12 +103,15 @@ class Loader(ABC):
     def _augmented_share(self, pixels: Tensor, step: int) -> tuple[Tensor, list[Tensor]]:
         """Return this rank's share of a whole batch `[B, C, H, W]`, shifted and mirrored, and its smaller copies.
 
+        Images that are enlarged are shifted first, in their own pixels, so that a shift covers the same part of the picture.
+
         The draw is made for the whole batch before it is shared, so that an image gets the same shift for any number of ranks.
         """
         if self.config.augmentation == "flip_crop":
             pixels = flip_crop(pixels, generator(self.config.seed, "augment", step))
         share = pixels[self.config.world.share(torch.arange(len(pixels), device=pixels.device))]
-        return share, [resized(share, side) for side in self.config.sides(step)]
+        smaller = [resized(share, side) for side in self.config.sides(step)]
+        return resized(share, self.side) if self.enlarges else share, smaller
 
 
 class InMemoryLoader(Loader):
@@ -116,7 +124,7 @@ class InMemoryLoader(Loader):
 
     def __init__(self, dataset: Dataset, config: LoaderConfig) -> None:
         super().__init__(dataset, config)
-        self.pixels, self.labels = torch.from_numpy(dataset.train.pixels), torch.from_numpy(dataset.train.labels)
+        self.pixels, self.labels = torch.from_numpy(dataset.train.stored), torch.from_numpy(dataset.train.labels)
         if fits(config.device, self.pixels.nbytes):
             self.pixels = self.pixels.to(config.device)
         elif config.device.type == "cuda":
@@ -137,14 +145,14 @@ class InMemoryLoader(Loader):
             pixels = send(self.pixels[index], self.config.device)
         places = self.config.world.share(torch.arange(len(index)))
         share = self.config.world.share(self.labels[on_device])
-        if self.config.augmentation != "imagenet":
+        if self.config.augmentation not in CROPPED:
             return self._context(step, *self._augmented_share(pixels, step), share)
-        crops = [
-            (pixels[place], imagenet_crop(pixels[place], self.config.seed, "augment", step, place)) for place in places.tolist()
+        sides, colours = (self.side, *self.config.sides(step)), self.config.augmentation == COLOURED
+        views = [
+            random_views(pixels[place], sides, colours=colours, place=(self.config.seed, "augment", step, place))
+            for place in places.tolist()
         ]
-        full, *smaller = (
-            torch.stack([crop.apply(image, side) for image, crop in crops]) for side in (self.side, *self.config.sides(step))
-        )
+        full, *smaller = map(torch.stack, zip(*views, strict=True))
         return self._context(step, full, smaller, share)
 
 
@@ -166,7 +174,7 @@ class FileLoader(Loader):
     def epoch(self, batches: Sequence[Tensor], first_step: int) -> Iterator[StepContext]:
         """Yield this rank's part of every batch; see `Loader.epoch`."""
         # shifts are drawn for the whole batch, so every rank reads all of it; crops are drawn per image, so it reads its share
-        whole = self.config.augmentation != "imagenet"
+        whole = self.config.augmentation not in CROPPED
         keys: list[list[Key]] = []
         for step, index in enumerate(batches, first_step):
             places = torch.arange(len(index)) if whole else self.config.world.share(torch.arange(len(index)))
@@ -197,11 +205,11 @@ class _ImageReader(TorchDataset[list[Tensor]]):
     def __getitem__(self, key: Key) -> list[Tensor]:
         step, place, index = key
         label = torch.tensor(int(self.labels[index]))
-        if self.augmentation != "imagenet":
+        if self.augmentation not in CROPPED:
             return [label, torch.from_numpy(self.pixels[index])]
         image = torch.from_numpy(np.ascontiguousarray(self.pixels.original(index)))  # type: ignore[attr-defined]  # FilePixels
-        crop = imagenet_crop(image, self.seed, "augment", step, place)
-        return [label, *(crop.apply(image, side) for side in (self.side, *self.sides(step)))]
+        sides, colours = (self.side, *self.sides(step)), self.augmentation == COLOURED
+        return [label, *random_views(image, sides, colours=colours, place=(self.seed, "augment", step, place))]
 
 
 def fits(device: torch.device, num_bytes: int) -> bool:

@@ -20,6 +20,7 @@ from stimcore.methods.base import Method
 from stimcore.methods.table import make
 from stimcore.nets.catalogue import build
 from stimcore.recipes.recipe import Recipe
+from stimcore.train.loader import CROPPED
 from stimcore.train.seeds import generator, layers_seeded
 from stimcore.train.settings import Settings
 from stimcore.train.trainer import Trainer
@@ -123,7 +124,10 @@ def _step(trainer: Trainer, batches: Sequence[torch.Tensor], number: int) -> Non
 
 def _trainer(recipe: Recipe, method: Method, steps: int, images: Images) -> tuple[Trainer, list[torch.Tensor]]:
     """Return a trainer whose first epoch is the smoke run, and the indices of every batch."""
-    shape, num_classes = SHAPES[recipe.dataset.partition("@")[0]]
+    name, _, side = recipe.dataset.partition("@")
+    shape, num_classes = SHAPES[name]
+    if side:
+        shape = (shape[0], int(side), int(side))
     size = recipe.batch_size
     count = min(len(images), steps * size)
     pixels = torch.from_numpy(images.pixels[:count])
@@ -149,7 +153,7 @@ def _trainer(recipe: Recipe, method: Method, steps: int, images: Images) -> tupl
         epochs=max(1, math.ceil(steps / steps_per_epoch)),
         watch=(),
         precision="fp32",
-        augmentation="flip_crop" if recipe.augmentation == "imagenet" else recipe.augmentation,
+        augmentation="flip_crop" if recipe.augmentation in CROPPED else recipe.augmentation,
     )
     with layers_seeded(0, "weights"):
         net = build(recipe.network, input_shape=shape, num_classes=num_classes)

@@ -56,7 +56,8 @@ class Dashboard:
 
     def __init__(self, log: Path, variables: Mapping[str, str], port: int | None = None, address: str = "127.0.0.1") -> None:
         self.log, self.port, self.variables, self.address = log, port or free_port(), variables, address
-        self.url = f"http://127.0.0.1:{self.port}"
+        below = variables.get("STREAMLIT_SERVER_BASE_URL_PATH", "")  # where a proxy would offer it
+        self.url = f"http://127.0.0.1:{self.port}/{below}".rstrip("/")
         self.start()
 
     def start(self) -> None:

@@ -28,7 +28,7 @@ GROUPS = """() => {
 
 def answered(page: Page) -> None:
     """Wait until every method has answered."""
-    expect(page.locator(".wall .count")).to_have_text([re.compile(r"^\d+ of 24 right$")] * 2, timeout=60_000)
+    expect(page.locator(".wall .count")).to_have_text([re.compile(r"^\d+ of 24 right$")] * 2, timeout=150_000)
 
 
 @pytest.mark.parametrize("experiment", ["resnet20-fashion", pytest.param("mobilenetv3-fashion", marks=pytest.mark.slow)])

@@ -16,7 +16,8 @@ from stimcore.engine.graph.fold import folded_graph
 from stimcore.engine.graph.main_graph import MainGraph, Statistics
 from stimcore.engine.graph.slice import sliced_graph
 from stimcore.engine.prefix_tree import Unit
-from stimcore.export.graphs import GraphExporter, network_graph
+from stimcore.export.choices import GraphExporter
+from stimcore.export.graphs import network_graph
 from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import recalibrated
 from stimcore.subnets import families

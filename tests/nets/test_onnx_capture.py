@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from stimcore.errors import Unavailable, UsageError
-from stimcore.export.graphs import GraphExporter, network_graph
+from stimcore.export.choices import GraphExporter
+from stimcore.export.graphs import network_graph
 from stimcore.nets.catalogue import build
 from stimcore.nets.exportable import check_exportable
 from stimcore.nets.norms import batch_norms

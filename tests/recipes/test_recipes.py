@@ -1,19 +1,22 @@
 """Recipes: complete, read back unchanged, and with the paper's settings where their label is the paper's."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from stimcore.analysis.paper import TABLE_R1
 from stimcore.data.sources import DATASETS
 from stimcore.errors import UsageError
 from stimcore.methods.stimulative import Stimulative
 from stimcore.methods.table import METHODS, make
 from stimcore.nets.catalogue import build
 from stimcore.recipes import __main__ as recipes
-from stimcore.recipes.catalogue import ALIASES, EXPECTED, RECIPES, UNKNOWN, expected, recipe
+from stimcore.recipes.catalogue import ALIASES, EXPECTED, FINE_TUNING, RECIPES, UNKNOWN, expected, recipe
 from stimcore.recipes.recipe import PAPER, REDUCED, Recipe
 from stimcore.train.watch import watched
 
@@ -22,7 +25,7 @@ from stimcore.train.watch import watched
 def test_every_recipe_is_complete_and_survives_a_round_trip(name: str) -> None:
     plan = recipe(name)
     assert plan.name == name
-    assert plan.dataset in DATASETS
+    assert plan.dataset.partition("@")[0] in DATASETS
     assert Recipe.from_dict(json.loads(json.dumps(plan.to_dict()))).to_dict() == plan.to_dict()
     for method, options in plan.options.items():
         make(method, options)
@@ -40,6 +43,9 @@ def test_the_papers_settings_of_appendix_c2_and_f2() -> None:
     dense = recipe("densenet264-cifar100")
     assert (dense.epochs, dense.batch_size, dense.learning_rate, dense.decay) == (200, 128, 0.1, 0.2)
     assert (dense.milestones, dense.weight_decay, dense.nesterov) == ((60, 120, 160), 5e-4, True)
+    assert {recipe(f"{name}-cifar100").dataset for name in ("mobilenetv3", "resnet50")} == {"cifar100@224"}
+    assert (recipe("mobilenetv3-cifar100-32px").dataset, recipe("mobilenetv3-cifar100-32px").label) == ("cifar100", REDUCED)
+    assert recipe("resnet50-cifar100").label != PAPER  # the appendix gives its lambda, time and memory only
     plus = make("stimulative", recipe("resnet50-imagenet-plus").options["stimulative"])
     assert isinstance(plus, Stimulative)
     assert plus.max_skipped == (0, 1, 3, 0)
@@ -69,6 +75,39 @@ def test_what_is_refused() -> None:
         Recipe.from_dict(good.to_dict() | {"dropout": 0.5})
     with pytest.raises(UsageError, match="differs in the keys epochs"):
         Recipe.from_dict({key: value for key, value in good.to_dict().items() if key != "epochs"})
+
+
+def test_the_settings_of_the_authors_script() -> None:
+    script = recipe("resnet50-imagenet-script")
+    assert (script.epochs, script.batch_size, script.learning_rate, script.schedule) == (200, 512, 0.2, "cosine")
+    assert (script.warmup_epochs, script.weight_decay, script.momentum, script.nesterov) == (0.0, 1e-4, 0.9, True)
+    assert script.augmentation == "imagenet_colour"
+    assert script.options["stimulative"] == {"weight": 1.0}
+
+
+def test_no_two_recipes_share_their_run_folders() -> None:
+    """The default folder is named by experiment, method and seed: two recipes of one experiment would meet there.
+
+    Fine-tuning belongs to the experiment of the network that it starts from, which is in the name of its run.
+    """
+    experiments = [recipe(name).experiment for name in RECIPES if name not in FINE_TUNING]
+    assert len(set(experiments)) == len(experiments)
+
+
+def test_the_body_of_mobilenetv3_is_that_of_table_r1() -> None:
+    net = build("mobilenetv3", input_shape=(3, 224, 224), num_classes=100)
+    x = torch.zeros(1, 3, 224, 224)
+    shapes: dict[int, torch.Size] = {}
+
+    def note(number: int, _: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        shapes[number] = inputs[0].shape
+
+    for number in range(1, net.topology.num_blocks + 1):
+        net.block(number).register_forward_pre_hook(functools.partial(note, number))
+    with torch.no_grad():
+        net.eval()(x, net.topology.full)
+    for row in TABLE_R1:
+        assert tuple(shapes[row.index]) == (1, row.channels_in, row.side, row.side)
 
 
 def test_recipes_of_before_there_were_some_keys_are_read_with_their_defaults() -> None:

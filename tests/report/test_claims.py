@@ -6,6 +6,7 @@ import pytest
 
 from stimcore.report.claims import CLAIMS, Claim, judge_claims
 from stimcore.report.results import read_experiment
+from stimcore.subnets.topology import Topology
 from tests.report import folders
 from tests.report.conftest import DELETED, ORDERED
 
@@ -129,3 +130,18 @@ def test_several_seeds_make_a_verdict_clear(made: Path) -> None:
     assert "stimulative 90.97% [90.09, 91.84]" in claims["main"].finding.measured
     assert claims["all-mean"].clarity == "one seed"  # only seed 0 was swept
     assert [network.name for network in read_experiment(made).main_networks] == ["common", "self_distillation", "stimulative"]
+
+
+def test_claims_on_later_blocks_are_for_networks_whose_first_blocks_can_be_deleted(tmp_path: Path) -> None:
+    """Elsewhere, as in MobileNetV3, they would repeat the claims on all blocks."""
+    fixed = Topology.of("six", [3, 3], {1: "it changes the resolution", 4: "it changes the resolution"})
+    folder = folders.experiment(tmp_path / "exported" / "made", fixed)
+    for method, drop in (("common", 100), ("stimulative", 5)):
+        counts = {text: 900 - drop for text in ("1-3.4-5-6", "1-2-3.4-6")}
+        folders.bundle(folder, method, 900, topology=fixed, sweeps={"delete": counts, "permute": {"1-3-2.4-5-6": 900 - drop}})
+    claims = verdicts(folder)
+    for name in ("one block deleted", "blocks deleted", "blocks permuted"):
+        assert claims[name].verdict == "holds"
+    for name in ("one later block deleted", "later blocks deleted", "later blocks permuted"):
+        assert claims[name].verdict == "not measured"
+        assert "can be deleted" in claims[name].finding.measured

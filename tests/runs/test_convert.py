@@ -16,7 +16,7 @@ import torchvision
 from torch import Tensor
 from torch.nn import functional
 
-from stimcore import convert
+from stimcore.convert import __main__ as convert
 from stimcore.data.folder import image_folder
 from stimcore.data.normalise import IMAGENET, Normalisation
 from stimcore.errors import CheckpointError, UsageError

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from stimcore import cli, convert
+from stimcore import cli
+from stimcore.convert import __main__ as convert
 from stimcore.data.images import Dataset, Images
 from stimcore.errors import CheckpointError, UsageError
 from stimcore.export import __main__ as export

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from stimcore import convert
 from stimcore.bench.curves import striped_images as pictures
+from stimcore.convert import __main__ as convert
 from stimcore.errors import CheckpointError, UsageError
 from stimcore.nets.catalogue import build
 from stimcore.runs.convert import read_weights

@@ -6,10 +6,12 @@ import math
 import pytest
 import torch
 
+from stimcore.bench import __main__ as bench
 from stimcore.bench.curves import striped_images
 from stimcore.errors import TrainingFailed
 from stimcore.methods.table import METHODS
 from stimcore.recipes.catalogue import RECIPES, recipe
+from stimcore.recipes.recipe import Recipe
 from stimcore.train.smoke import LEARNED_FRAC, SHAPES, SmokeRun, smoke_run, smoke_table
 
 SMALL = ("resnet20-fashion", "resnet20-cifar10", "resnet20-cifar10-full")
@@ -46,6 +48,21 @@ def test_learned_is_clearly_below_guessing() -> None:
     made = SmokeRun("r", "common", 1, 0.1, 200, LEARNED_FRAC * math.log(10) + 1e-9, 0.1, scaled=False)
     assert not made.learned
     assert dataclasses.replace(made, cross_entropy=made.cross_entropy - 1e-6).learned
+
+
+def test_the_command_lists_runs_and_fails_where_one_has_not_learned(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = {"common": 1.0, "stimulative": 2.2}
+
+    def made(plan: Recipe, method: str, *, steps: int) -> SmokeRun:
+        return SmokeRun(plan.name, method, plan.batch_size, plan.learning_rate, steps, losses[method], 0.1, scaled=False)
+
+    monkeypatch.setattr("stimcore.bench.smoke.smoke_run", made)
+    assert bench.main(["smoke", "--recipes", "resnet20-fashion", "--methods", "common", "--steps", "3"]) == 0
+    assert "| resnet20-fashion | common | 128 | 0.1 | 3 | 1.00 | yes | 0.10 |" in capsys.readouterr().out
+    assert bench.main(["smoke", "--recipes", "resnet20-fashion", "resnet44-fashion"]) == 1
+    assert "| resnet44-fashion | stimulative | 128 | 0.1 | 200 | 2.20 | **no** | 0.10 |" in capsys.readouterr().out
 
 
 @pytest.mark.slow

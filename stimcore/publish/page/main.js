@@ -1,7 +1,7 @@
 // Starts a page: reads what is stored, draws the head, and hands over to the page that the address names.
 import { asked, change, link, ROOT } from './address.js';
 import { expectComponents, useTemplates } from './components.js';
-import { fetchJson } from './files.js';
+import * as early from './early.js';
 import { images, language, make, paragraph, say, term, useWords } from './text.js';
 
 // A page's script is loaded only where it is shown.
@@ -13,15 +13,6 @@ const VIEWS = {
 };
 const head = document.getElementById('head'), main = document.getElementById('main');
 const folder = location.pathname.replace(/index\.html$/, '').slice(ROOT.pathname.length).replace(/\/+$/, '');
-const stated = (name) => document.querySelector(`meta[name="${name}"]`).content;
-
-// The language of the address, else that of the site, else the first of the browser's that there are texts in.
-function chosenLanguage() {
-  const known = stated('languages').split(' ');
-  const wanted = [asked().get('lang'), stated('language'), ...navigator.languages].map((code) => (code ?? '').replace('_', '-').split('-')[0].toLowerCase());
-  return wanted.find((code) => known.includes(code)) ?? 'en';
-}
-
 function chosenMethods(data) {
   const labels = asked().getAll('methods').filter(Boolean);
   const known = data.methods.filter((method) => labels.includes(method.address));
@@ -120,21 +111,23 @@ function translateMethods(data) {
   }
 }
 
+// The stored states of a method by spec; the file has one list of specs for all methods.
+function unpack(method, specs) {
+  method.states = Object.fromEntries(specs.map((spec, i) => [spec, method.states[i]]).filter(([, state]) => state));
+}
+
 async function start() {
   try {
-    const wanted = asked().get('experiment'), first = stated('first-experiment');
-    const statesOf = (name) => fetchJson(new URL(`data/${encodeURIComponent(name)}/states.json`, ROOT).href);
-    const file = (path) => fetchJson(new URL(path, ROOT).href);
-    // Everything at once, since on a slow connection every round trip counts; an address may ask for an experiment that isn't here.
-    const early = statesOf(/^[\w.-]+$/.test(wanted ?? '') ? wanted : first).catch(() => null), coming = VIEWS[folder]();
+    const wanted = asked().get('experiment'), coming = VIEWS[folder]();
     coming.catch(() => {}); // reported below
     if (folder === '') expectComponents(['diagram', 'lanes', 'wall', 'link']);
-    const [catalogue, words] = await Promise.all([file('data/catalogue.json'), file(`web/text/${chosenLanguage()}.json`)]);
+    const [catalogue, words] = await Promise.all([early.catalogue, early.words]);
     useWords(words);
     useTemplates(catalogue.components);
     translateFrame(catalogue);
-    const name = catalogue.experiments.includes(wanted) ? wanted : first, loaded = await early;
-    const data = loaded?.name === name ? loaded : await statesOf(name);
+    const name = catalogue.experiments.includes(wanted) ? wanted : early.first, loaded = await early.states.catch(() => null);
+    const data = loaded?.name === name ? loaded : await early.statesOf(name);
+    data.methods.forEach((method) => unpack(method, data.specs));
     translateMethods(data);
     state = { catalogue, data, view: await coming };
     if (!wanted) change({ experiment: name }, true);

@@ -1,11 +1,13 @@
 """Request bodies: read piece by piece within the limits, whatever their Content-Type; JSON is checked before it is parsed."""
 
 import asyncio
+import contextlib
 import json
 import zlib
 from typing import Any, NoReturn
 
 import numpy as np
+import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from stimcore.errors import UsageError
@@ -131,6 +133,10 @@ def parse_json(text: bytes, limits: Limits, max_bytes: int | None = None) -> Any
     if len(text) > limit:
         raise TooLarge(f"{len(text):,} bytes of JSON", allowed=f"at most {limit:,}", todo="Send tensors as binary data.")
     check_depth(text, limits)
+    # Several times as fast as `json`. What it refuses is read again below: it takes no halves of surrogate pairs and no numbers
+    # beyond float64, which JSON allows, and gives its reasons in other words.
+    with contextlib.suppress(orjson.JSONDecodeError):
+        return orjson.loads(text)
     try:
         # Decoded here, because `json.loads` would also take UTF-16, in which `check_depth` does not see the quotes.
         return json.loads(text.decode(), parse_constant=_refuse_constant)
@@ -144,6 +150,9 @@ def check_depth(text: bytes, limits: Limits) -> None:
     Raises:
         UsageError: The text is nested deeper than `limits.json_depth`.
     """
+    # a text with few brackets in all can't be nested deeply, and two passes of the C library count them
+    if text.count(b"[") + text.count(b"{") <= limits.json_depth:
+        return
     if json_depth(text) > limits.json_depth:
         raise UsageError("JSON is nested too deeply", allowed=f"{limits.json_depth} brackets within each other")
 

@@ -136,6 +136,8 @@ def networks_of(bundle: Bundle) -> types.Networks:
             correct_torch=entry.correct_torch,
             parity=entry.parity,
             agreement=entry.agreement,
+            checked_images=entry.checked_images,
+            check=entry.check,
             parameters=entry.parameters,
             macs=entry.macs,
             latency_ms=times.get(file, {}),

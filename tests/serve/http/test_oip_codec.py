@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stimcore.errors import UsageError
 from stimcore.serve.http import oip_codec
-from stimcore.serve.http.body import json_depth
+from stimcore.serve.http.body import json_depth, parse_json
 from stimcore.serve.limits import Limits
 
 SHAPE = (1, 3, 2)
@@ -234,3 +234,55 @@ def test_other_unknown_keys_are_refused_as_before(where: str, key: str) -> None:
     {"request": value, "parameters": value["parameters"], "input": value["inputs"][0]}[where][key] = "x"
     with pytest.raises(UsageError, match=f"has '{key}'"):
         oip_codec.decode_request(json.dumps(value).encode(), None, SHAPE, LIMITS)
+
+
+def whole_or_float(text: str) -> int | float:
+    """Whole numbers beyond 64 bits are read as floats, which nothing here takes for a whole number."""
+    return int(text) if -(2**63) <= int(text) < 2**64 else float(text)
+
+
+def refuse(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+@settings(deadline=None, max_examples=200)
+@given(json_values, st.booleans())
+def test_a_text_is_read_as_the_standard_library_reads_it(value: object, ascii_only: bool) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair has no UTF-8
+        return
+    try:
+        expected = json.loads(text, parse_int=whole_or_float, parse_constant=refuse)
+    except ValueError:
+        with pytest.raises(UsageError):
+            parse_json(encoded, LIMITS)
+        return
+    assert parse_json(encoded, LIMITS) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"[1e400]", [float("inf")]),
+        (rb'["\ud800"]', ["\ud800"]),
+        (b"[123456789012345678901234567890]", [1.2345678901234568e29]),
+    ],
+)
+def test_what_the_fast_parser_does_not_know_is_read_all_the_same(text: bytes, expected: object) -> None:
+    assert parse_json(text, LIMITS) == expected
+
+
+@pytest.mark.parametrize(
+    "text", [b"[NaN]", b"[-Infinity]", b"[1", b"\xff", b"", b"[01]", "[1]".encode("utf-16"), b"[" * 101 + b"]" * 101]
+)
+def test_what_is_no_json_is_refused_in_one_sentence(text: bytes) -> None:
+    with pytest.raises(UsageError, match=r"failed to parse the request JSON buffer|JSON is nested too deeply"):
+        parse_json(text, LIMITS)
+
+
+def test_depth_counts_also_where_there_are_many_brackets() -> None:
+    """Few brackets need no count of their depth; many that close at once are not deep either."""
+    assert parse_json(b"[" + b"[]," * 5000 + b"[]]", LIMITS) == [[] for _ in range(5001)]
+    assert parse_json(b'["' + b"[" * 5000 + b'"]', LIMITS) == ["[" * 5000]

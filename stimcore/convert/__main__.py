@@ -4,6 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stimcore import cli
+from stimcore.convert.arguments import joined, parser
+
+if __name__ == "__main__":
+    cli.answer_early(parser)
 
 if not cli.has_torch():
     cli.end_without_torch()
@@ -14,36 +18,7 @@ from stimcore.runs import checkpoint
 from stimcore.runs.convert import Converted, about, convert, image_format, read_weights, write_weights
 from stimcore.runs.trained_run import shortened
 
-
-def parser() -> cli.Parser:
-    """Return the parser of the command line."""
-    line = cli.Parser(
-        prog="python -m stimcore.convert",
-        description="Make a run folder of an outside checkpoint: export, sweep and report then read it like a trained run. "
-        "With --to, write the weights of a run folder as one file for other programs.",
-    )
-    line.add_argument(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        help="a file of weights (PyTorch or safetensors), torchvision's name such as IMAGENET1K_V2, or with --to a run folder",
-    )
-    line.add_argument("--network", metavar="NAME", help="a name that 'python -m stimcore.nets' lists, or MODULE:FUNCTION")
-    line.add_argument("--run-dir", type=Path, metavar="DIR", help="run folder; must not hold a run yet")
-    line.add_argument(
-        "--ema", action="store_true", help="take the average of the weights over the steps, which the file also has"
-    )
-    line.add_argument(
-        "--to", type=Path, metavar="FILE", help="write the newest weights of a run folder as FILE.safetensors or FILE.pt"
-    )
-    line.add_argument(
-        "--dataset", metavar="DATA", help="images to evaluate on, folder:PATH[@PIXELS] for your own (CIFAR ResNets: cifar10)"
-    )
-    line.add_argument("--data-root", type=Path, metavar="DIR", help="where the data set is, or is downloaded to")
-    for name, values, what in (("--mean", IMAGENET.mean, "subtracted from"), ("--std", IMAGENET.std, "divided out of")):
-        line.add_argument(
-            name, metavar="V,V,V", help=f"per channel, {what} pixels in [0, 1] (default, for colour: {_joined(values)})"
-        )
-    return line
+__all__ = ["main", "parser"]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -68,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     )
     weights = read_weights(options.checkpoint, options.network, averaged=options.ema)
     converted = convert(weights, options.network, images, normalisation, folder)
-    mean, std = _joined(normalisation.mean), _joined(normalisation.std)
+    mean, std = joined(normalisation.mean), joined(normalisation.std)
     shape = "x".join(map(str, images.shape))
     count = len(converted.trained.net.module.state_dict())
     print(f"{folder}: {options.network} with {count} tensors from {weights.source}")
@@ -91,11 +66,6 @@ def _about_fit(converted: Converted) -> Iterator[str]:
             f"missing in the file: the statistics of all {len(converted.without_statistics)} batch norms; exports and sweeps "
             "measure them on training images"
         )
-
-
-def _joined(values: Sequence[float]) -> str:
-    """Return numbers between commas."""
-    return ",".join(f"{value:g}" for value in values)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,52 @@
+"""Do recipes learn? Some steps of each recipe with each method at its true rate and batch: cross entropy against guessing."""
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stimcore.methods.table import METHODS
+from stimcore.recipes.catalogue import RECIPES, recipe
+from stimcore.train.smoke import CLASSES, LEARNED_FRAC, STEPS, SmokeRun, smoke_run, smoke_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is run.
+
+    Attributes:
+        recipes: Names of recipes.
+        methods: Names of training methods.
+        steps: Steps of each run.
+    """
+
+    recipes: Sequence[str]
+    methods: Sequence[str]
+    steps: int = STEPS
+
+
+def add_arguments(line: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    line.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=["resnet20-fashion"], metavar="RECIPE")
+    line.add_argument("--methods", nargs="+", choices=list(METHODS), default=["common", "stimulative"], metavar="METHOD")
+    line.add_argument("--steps", type=int, default=STEPS, metavar="N", help="steps of each run (default: %(default)s)")
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Return every run, and how far below guessing a run has to come to have learned."""
+    runs = []
+    for name in settings.recipes:
+        for method in settings.methods:
+            runs.append(asdict(smoke_run(recipe(name), method, steps=settings.steps)))
+            print(smoke_table([SmokeRun(**runs[-1])]).splitlines()[-1], file=sys.stderr, flush=True)
+    return {"guessing_nats": math.log(CLASSES), "learned_below_nats": LEARNED_FRAC * math.log(CLASSES), "runs": runs}
+
+
+def show(report: Mapping[str, Any]) -> int:
+    """Print the runs as a table in Markdown; return 1 when one of them has not learned."""
+    runs = [SmokeRun(**values) for values in report["runs"]]
+    print(smoke_table(runs), end="")
+    print(f"guessing costs {report['guessing_nats']:.2f} nats, learned is at most {report['learned_below_nats']:.2f}")
+    return 0 if all(each.learned for each in runs) else 1

@@ -1,0 +1,28 @@
+"""The dashboard in the language of the browser, or of the address."""
+
+import re
+
+from playwright.sync_api import Browser, expect
+
+from tests.app.browsing import FULL, Dashboard, tab, violations
+
+
+def test_the_browser_s_language_and_the_address_s(browser: Browser, served: Dashboard) -> None:
+    with tab(browser, served.url, size=(1280, 720), locale="de-AT") as page:
+        page.goto(f"{served.url}/?spec={FULL.replace('5', 'x5')}")
+        expect(
+            page.get_by_text(re.compile(r"^Block 5 fehlt\. Gewöhnliches Training: \d+ von 100 Bildern richtig"))
+        ).to_be_visible()
+        expect(page.get_by_text("Fertig: auf 10.000 Bildern gemessen")).to_be_visible()
+        expect(page.locator(".lane .accuracy").first).to_have_text(re.compile(r"^\d+,\d %$"))
+        assert violations(page) == []
+        page.get_by_role("button", name="Lektion in fünf Schritten").click()
+        expect(page.get_by_role("heading", name="1 von 5: Ein Team aus Blöcken")).to_be_visible()
+        page.get_by_role("link", name="Français").click()
+        expect(page.get_by_text(re.compile(r"^Le bloc 5 manque\. Entraînement ordinaire"))).to_be_visible()
+        expect(page).to_have_url(re.compile("lang=fr"))
+        page.get_by_role("link", name="Dégâts").click()  # the choice holds from page to page
+        expect(page.get_by_role("heading", name="Dégâts", level=1)).to_be_visible()
+        expect(page).to_have_url(re.compile("lang=fr"))
+        page.goto(f"{served.url}/?lang=xx&view=class")  # a language that there are no texts in
+        expect(page.get_by_role("button", name="Aufdecken")).to_be_visible()
