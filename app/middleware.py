@@ -96,4 +96,12 @@ class Headers:
                 message = {**message, "headers": [*message.get("headers", []), *extra]}
             await send(message)
 
-        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
+        if scope["type"] == "http":
+            await self.app(scope, receive, with_headers)
+            return
+        try:
+            await self.app(scope, receive, send)
+        except RuntimeError as reason:
+            # A browser may leave while Streamlit is about to close its socket. Starlette calls that an error, in these words.
+            if scope["type"] != "websocket" or "once a close message has been sent" not in str(reason):
+                raise

@@ -1,4 +1,4 @@
-"""Bytes of all ordered sub-networks: with one shared file of weights, and as stand-alone files; the time that an export takes.
+"""Bytes and time of all ordered sub-networks: with one shared file of weights, and as stand-alone files.
 
 Stand-alone files are written for a sample of sub-networks only; their bytes are scaled by parameters to the whole family.
 

@@ -1,4 +1,4 @@
-"""What `--help` of every command costs: processor time and memory, a process each.
+"""What --help of every command costs, in processor time and memory.
 
 Torch and onnxruntime take seconds to import, so that a command answers help and wrong options before it needs them.
 """
@@ -63,7 +63,8 @@ def show(report: dict[str, Any]) -> int:
 def _ask(module: str) -> tuple[float, float]:
     """Return the seconds of processor time and the megabytes that a command's help takes; 0 MB where Linux does not tell."""
     before = os.times()
-    done = subprocess.run([sys.executable, "-c", PEAK, module, "--help"], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", PEAK, module, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
     after = os.times()
     if done.returncode:
         raise Unavailable(f"'{module} --help' ended with {done.returncode}: {done.stderr[-200:]}")

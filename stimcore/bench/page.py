@@ -1,4 +1,4 @@
-"""How soon the pages answer: the dashboard, beside an empty Streamlit page in the same run, and the published page.
+"""Dashboard and published page in Chromium, beside an empty Streamlit page; 30 visitors, and a lecture of 120.
 
 Every duration is measured inside the page with the browser's clock, except those of many visitors, who are websocket clients.
 Server, browser and visitors share the machine, so that at least two idle cores are needed. What a run costs that others watch

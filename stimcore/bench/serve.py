@@ -192,7 +192,7 @@ def _bare(model: bytes, folder: Path) -> Iterator[Target]:
     """Start the bare server on a model."""
     (folder / "bare.onnx").write_bytes(model)
     command = [sys.executable, "-m", "stimcore.bench.bare_server", str(folder / "bare.onnx")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:

@@ -1,4 +1,4 @@
-"""Do recipes learn? Some steps of each recipe with each method at its true rate and batch: cross entropy against guessing."""
+"""Do recipes learn? 200 steps of each recipe with each method on real images, cross entropy against guessing."""
 
 import argparse
 import math

@@ -68,6 +68,31 @@ def test_headers_keep_the_page_to_itself() -> None:
     assert body == b"original"
 
 
+@pytest.mark.parametrize(
+    ("kind", "sentence", "passes"),
+    [
+        ("websocket", 'Cannot call "send" once a close message has been sent.', True),
+        ("websocket", "another error", False),
+        ("http", 'Cannot call "send" once a close message has been sent.', False),
+    ],
+)
+def test_a_browser_that_has_left_is_no_error(kind: str, sentence: str, passes: bool) -> None:
+    """Streamlit closes the socket of a browser that may have closed it already."""
+
+    async def left(*_: Any) -> None:
+        raise RuntimeError(sentence)
+
+    async def nothing(*_: Any) -> Any:
+        """Neither receive nor send is called."""
+
+    asked = Headers(left)({"type": kind}, nothing, nothing)
+    if passes:
+        asyncio.run(asked)
+    else:
+        with pytest.raises(RuntimeError, match=sentence):
+            asyncio.run(asked)
+
+
 @pytest.fixture
 def options(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Options of Streamlit that a test sets; the others are as they are."""

@@ -85,8 +85,16 @@ def method_info(bundle: Bundle) -> types.MethodInfo:
         num_networks=len(manifest.networks),
         sweeps=bundle.sweeps,
         hits=bundle.has(hits.FILE),
-        batch_norms=bundle.has_batch_norms,
+        batch_norms=_has_batch_norms(bundle),
     )
+
+
+def _has_batch_norms(bundle: Bundle) -> bool:
+    """Return whether there is something to re-calibrate; of a bundle whose statistics can't be read it is taken to be so."""
+    try:
+        return bundle.has_batch_norms
+    except BundleError:  # its stored numbers can be shown all the same, and whoever runs it is told
+        return True
 
 
 def experiment_info(bundle: Bundle, methods: list[types.MethodInfo]) -> types.ExperimentInfo:
