@@ -10,6 +10,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER = ("tests/serve/", "tests/app/")
 """Folders whose tests stay in one process: they share a server, or a dashboard and a browser."""
+HALVES = ("tests/app/",)
+"""Those of them that take longer than everything else together would: two processes take half of the files each."""
 FIRST = (*TOGETHER, "tests/train/", "tests/export/", "tests/engine/")
 """Folders that begin first, because they take longest: otherwise one process would be busy long after the others are done."""
 
@@ -36,7 +38,10 @@ class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdi
     def _split_scope(self, nodeid: str) -> str:
         """Return the folder or file of a test."""
         path = nodeid.partition("::")[0]
-        return next((folder for folder in TOGETHER if path.startswith(folder)), path)
+        folder = next((folder for folder in TOGETHER if path.startswith(folder)), None)
+        if folder is None:
+            return path
+        return f"{folder}{path.removeprefix(folder) < 'test_n'}" if folder in HALVES else folder
 
 
 def rank(nodeid: str) -> int:

@@ -14,7 +14,7 @@ BENCHES: Mapping[str, str] = {
     "sweep": "All ordered sub-networks: one by one in torch and in onnxruntime, the tree of prefixes, and its floor.",
     "edit": "Waiting times in the dashboard: the first estimate after a cold start, and the numbers after one edit.",
     "export": "Bytes and time of all ordered sub-networks: with one shared file of weights, and as stand-alone files.",
-    "serve": "Inference through HTTP beside onnxruntime called directly and beside a bare server: one image, 32 images, 8 clients.",
+    "serve": "Inference through HTTP beside a direct call of onnxruntime and a bare server: one image, 32 images, 8 clients.",
     "help": "What --help of every command costs, in processor time and memory.",
     "page": "Dashboard and published page in Chromium, beside an empty Streamlit page; 30 visitors, and a lecture of 120.",
     "smoke": "Do recipes learn? 200 steps of each recipe with each method on real images, cross entropy against guessing.",

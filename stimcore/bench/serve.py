@@ -1,4 +1,4 @@
-"""Inference through HTTP beside onnxruntime called directly and beside a bare server: one image, 32 images, 8 clients.
+"""Inference through HTTP beside a direct call of onnxruntime and a bare server: one image, 32 images, 8 clients.
 
 Model server, bare server and direct call take turns on the same network, with one thread of onnxruntime each. Several
 connections at once keep the worker busy. Clients, servers and worker share the machine, so that at least two idle cores are
