@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Processes that share the tests. Tests start servers, trainings and browsers and wait for them: two left two cores idle for a
 # quarter of the time.
-WORKERS ?= 3
+WORKERS ?= 4
 PARALLEL = -n $(WORKERS) --dist loadfile
 .PHONY: app class test slow soak gpu check coverage setup lint format random docs golden screenshots lock sbom release
 

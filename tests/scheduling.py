@@ -10,8 +10,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER = ("tests/serve/", "tests/app/")
 """Folders whose tests stay in one process: they share a server, or a dashboard and a browser."""
-HALVES = ("tests/app/",)
-"""Those of them that take longer than everything else together would: two processes take half of the files each."""
+HALVES = {"tests/serve/": "repository", "tests/app/": "test_n"}
+"""Where the second half of a folder begins: in one process each of these would take as long as everything else in two."""
 FIRST = (*TOGETHER, "tests/train/", "tests/export/", "tests/engine/")
 """Folders that begin first, because they take longest: otherwise one process would be busy long after the others are done."""
 
@@ -41,7 +41,7 @@ class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdi
         folder = next((folder for folder in TOGETHER if path.startswith(folder)), None)
         if folder is None:
             return path
-        return f"{folder}{path.removeprefix(folder) < 'test_n'}" if folder in HALVES else folder
+        return f"{folder}{1 + (path.removeprefix(folder) >= HALVES[folder])}"
 
 
 def rank(nodeid: str) -> int:

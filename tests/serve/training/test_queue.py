@@ -50,6 +50,7 @@ def children(server: Running) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 def test_runs_wait_train_and_are_served(training_server: Running, own_exported: Path, tmp_path: Path) -> None:
     client = training_server.client()
     offer = client.training_offer()
