@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from stimcore.engine.cuda import CPU
 from stimcore.engine.provider import session_options
-from stimcore.serve.http.oip_codec import LENGTH_HEADER
+from stimcore.serve.oip_codec import LENGTH_HEADER
 
 
 def application(model: str) -> Starlette:

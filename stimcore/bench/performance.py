@@ -56,12 +56,12 @@ class Row:
 
     def value(self, reports: Mapping[str, Mapping[str, Any]]) -> float | None:
         """Return the figure; None where it was not measured."""
-        found: Any = reports.get(self.bench)
+        value: Any = reports.get(self.bench)
         for key in self.key:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        if isinstance(found, Mapping):
-            return max(found.values(), default=None)
-        return None if found is None else float(found)
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if isinstance(value, Mapping):
+            return max(value.values(), default=None)
+        return None if value is None else float(value)
 
 
 _TWO_PROCESSES = (

@@ -33,8 +33,8 @@ from stimcore.engine.provider import CUDA_OPTIONS, pick, session_options
 from stimcore.errors import Unavailable
 from stimcore.nets.catalogue import build
 from stimcore.runs.machine import describe
+from stimcore.serve import oip_codec
 from stimcore.serve.client.embedded import EmbeddedServer
-from stimcore.serve.http import oip_codec
 from stimcore.train.seeds import layers_seeded
 
 REQUEST_IMAGES = 32

@@ -22,10 +22,11 @@ from stimcore.errors import UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import NotStored, TooLarge, TooMany
 from stimcore.serve.http.addresses import AddressCounter, address_group
-from stimcore.serve.http.body import parse_json, read_body
+from stimcore.serve.http.body import read_body
 from stimcore.serve.http.error_response import ERROR_RESPONSES, MAX_LISTED
 from stimcore.serve.http.responses import CountedStream, PiecewiseResponse
 from stimcore.serve.jobs.job import Job
+from stimcore.serve.parsing import parse_json
 from stimcore.serve.repository.describe import check_spec, networks_of, safe_json, stored_sweep
 from stimcore.serve.repository.models import bundle_ref
 from stimcore.serve.repository.wall import image_sample, stored_answers, wall_images

@@ -16,10 +16,11 @@ from fastapi.responses import JSONResponse
 from stimcore.errors import BundleError, StimcoreError, UsageError
 from stimcore.serve.errors import RETRY_AFTER_S, Busy, NotFound
 from stimcore.serve.http.addresses import AddressCounter
-from stimcore.serve.http.body import parse_json, read_body
+from stimcore.serve.http.body import read_body
 from stimcore.serve.http.error_response import ERROR_RESPONSES
-from stimcore.serve.http.oip_codec import LENGTH_HEADER, decode_request, encode_response
 from stimcore.serve.http.responses import PiecewiseResponse
+from stimcore.serve.oip_codec import LENGTH_HEADER, decode_request, encode_response
+from stimcore.serve.parsing import parse_json
 from stimcore.serve.repository.models import Model, bundle_ref
 from stimcore.serve.service import Service
 from stimcore.serve.workers.messages import Infer

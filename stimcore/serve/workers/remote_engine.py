@@ -13,7 +13,7 @@ from stimcore.bundle import Bundle
 from stimcore.engine.inference import Budget, Floats, InferenceEngine, Progress
 from stimcore.engine.tally import Reference, Tally
 from stimcore.errors import SpecError, Unavailable, UsageError
-from stimcore.serve.http import oip_codec
+from stimcore.serve import oip_codec
 from stimcore.serve.logs import TRACEPARENT
 from stimcore.serve.repository.models import triton_name
 from stimcore.serve.tls import distrust_error, is_distrust, ssl_context

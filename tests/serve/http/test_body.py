@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stimcore.errors import UsageError
-from stimcore.serve.http.body import check_depth, json_depth, parse_json, parse_length
 from stimcore.serve.limits import Limits
+from stimcore.serve.parsing import check_depth, json_depth, parse_json, parse_length
 
 LIMITS = Limits()
 
@@ -130,7 +130,7 @@ def test_lengths_of_any_number_of_digits() -> None:
 
 MEASURE = """
 import json, resource, sys
-from stimcore.serve.http import oip_codec
+from stimcore.serve import oip_codec
 from stimcore.errors import UsageError
 from stimcore.serve import types
 from stimcore.serve.limits import Limits

@@ -12,7 +12,7 @@ import pytest
 
 from stimcore.bundle import open_bundle
 from stimcore.engine.engine import Engine
-from stimcore.serve.http import oip_codec
+from stimcore.serve import oip_codec
 from stimcore.serve.limits import Limits
 from tests.serve.processes import Running
 

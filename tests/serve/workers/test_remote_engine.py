@@ -15,8 +15,7 @@ from stimcore.bundle import open_bundle
 from stimcore.engine.engine import Engine
 from stimcore.errors import Unavailable
 from stimcore.export.triton import write_repository
-from stimcore.serve import types
-from stimcore.serve.http import oip_codec
+from stimcore.serve import oip_codec, types
 from stimcore.serve.repository.models import bundle_ref
 from stimcore.serve.workers.config import WorkerConfig
 from stimcore.serve.workers.engines import TOKEN_VARIABLE, EngineCache

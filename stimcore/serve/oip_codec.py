@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from stimcore.errors import Unavailable, UsageError
 from stimcore.serve.errors import TooLarge
-from stimcore.serve.http.body import parse_json, parse_length
 from stimcore.serve.limits import Limits
+from stimcore.serve.parsing import parse_json, parse_length
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 """HTTP header with the length of the JSON part, in requests and responses."""

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stimcore.errors import UsageError
-from stimcore.serve.http import oip_codec
-from stimcore.serve.http.body import json_depth, parse_json
+from stimcore.serve import oip_codec
 from stimcore.serve.limits import Limits
+from stimcore.serve.parsing import json_depth, parse_json
 
 SHAPE = (1, 3, 2)
 LIMITS = Limits(batch=8)
