@@ -29,7 +29,8 @@ def language_links() -> None:
     here, links = words(), []
     for code in LANGUAGES:
         name = words_of(code).say("language.name")
-        query = urlencode({**st.query_params.to_dict(), "lang": code})
+        # a name may stand several times in the address: a method each
+        query = urlencode({**{key: st.query_params.get_all(key) for key in st.query_params}, "lang": code}, doseq=True)
         current = ' aria-current="true"' if code == here.code else ""
         links.append(f'<a href="?{html.escape(query)}" lang="{code}" target="_self"{current}>{name}</a>')
     label = html.escape(here.say("page.language"))

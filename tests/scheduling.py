@@ -1,7 +1,7 @@
 """How the tests are divided among the processes of pytest-xdist.
 
 A process makes its own dashboard, server, browser and bundles: no two processes share a port or a folder. These take seconds to
-make, so that all tests of a folder that shares them run in one process. Everything else is divided by file.
+make, so that the tests of a folder that shares them run in one process, or in two. Everything else is divided by file.
 """
 
 from typing import Any
@@ -9,9 +9,9 @@ from typing import Any
 from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER = ("tests/serve/", "tests/app/")
-"""Folders whose tests stay in one process: they share a server, or a dashboard and a browser."""
-HALVES = {"tests/serve/": "repository", "tests/app/": "test_n"}
-"""Where the second half of a folder begins: in one process each of these would take as long as everything else in two."""
+"""Folders whose tests share a server, or a dashboard and a browser: each half of one stays in one process."""
+SECOND_HALF_FROM = {"tests/serve/": "repository", "tests/app/": "test_n"}
+"""First path, in alphabetical order, of a folder's second half: in one process each would take as long as all else in two."""
 FIRST = (*TOGETHER, "tests/train/", "tests/export/", "tests/engine/")
 """Folders that begin first, because they take longest: otherwise one process would be busy long after the others are done."""
 
@@ -41,7 +41,7 @@ class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdi
         folder = next((folder for folder in TOGETHER if path.startswith(folder)), None)
         if folder is None:
             return path
-        return f"{folder}{1 + (path.removeprefix(folder) >= HALVES[folder])}"
+        return f"{folder}{1 + (path.removeprefix(folder) >= SECOND_HALF_FROM[folder])}"
 
 
 def rank(nodeid: str) -> int:

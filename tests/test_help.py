@@ -60,23 +60,22 @@ def test_help_texts_are_frozen(command: str, monkeypatch: pytest.MonkeyPatch) ->
 
 HEAVY = ("torch", "torchvision", "onnxruntime", "onnx", "plotly", "streamlit", "fastapi", "uvicorn", "sklearn")
 """Packages that take long to import or much memory, which nobody needs who asks for help."""
-MOST_SECONDS, MOST_MB = 0.4, 100
-"""Processor time and memory of any `--help`."""
+MOST_MB = 100
+"""Memory of any `--help`. What it takes of the processor is measured by `bench help`: no test asserts a time."""
 ASK_ALL = """
-import contextlib, io, json, pathlib, re, runpy, sys, time
+import contextlib, io, json, pathlib, re, runpy, sys
 
 status = pathlib.Path("/proc/self/status")  # Linux only; `getrusage` would count the parent's memory before `exec` too
 
 asked, heavy = json.loads(sys.argv[1])
 for words in asked:
-    said, start = io.StringIO(), time.process_time()
+    said = io.StringIO()
     sys.argv = ["python -m", *words[1:]]
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
-    seconds = time.process_time() - start
     peak = re.search("VmHWM: *(.*) kB", status.read_text().replace(chr(9), " ")) if status.exists() else None
     megabytes = float(peak[1]) / 1024 if peak else 0.0
-    print(json.dumps([words, said.getvalue()[:60], seconds, megabytes, [name for name in heavy if name in sys.modules]]))
+    print(json.dumps([words, said.getvalue()[:60], megabytes, [name for name in heavy if name in sys.modules]]))
 """
 
 
@@ -90,10 +89,9 @@ def test_nothing_heavy_is_imported_for_help_and_for_wrong_options() -> None:
     done = subprocess.run(code, cwd=FROZEN.parents[1], capture_output=True, text=True, check=True)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [words for words, *_ in rows] == asked
-    for words, said, seconds, megabytes, imported in rows:
+    for words, said, megabytes, imported in rows:
         assert said.startswith("usage: " if "--help" in words else "error: "), words
         assert imported == [], words
-        assert seconds <= MOST_SECONDS, words
         assert (10 if sys.platform == "linux" else 0) <= megabytes <= MOST_MB, words
 
 

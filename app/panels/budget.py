@@ -156,7 +156,7 @@ def check_in_words(entry: NetworkInfo, evaluation_images: int) -> str:
 def _download(here: Frame, offer: Offer, option: Option) -> None:
     """Draw the chosen network: what it is, its file, how the file was checked, and code that runs it."""
     method, entry = offer.entry(option)
-    st.subheader(plain(f"{option.name}, {here.label(method).lower()}"), anchor=False)
+    st.subheader(plain(f"{option.name}, {here.label(method)}"), anchor=False)
     st.markdown(
         f"**{option.accuracy_pct:.1f} %** right at **{option.cost:.3g} {offer.unit}**; {entry.parameters:,} parameters. "
         f"The full network: {method.main.accuracy_pct:.1f} %."

@@ -63,7 +63,7 @@ def _gap_row(
         if inside is not None:
             stored = compare(alone, networks[method.name], of_second=ordered(alone.depths))
             gap = stored or difference(twin.main, inside)  # a sweep that this server has just made is not stored
-            row[plain(f"inside: {here.label(method).lower()}")] = (
+            row[plain(f"inside: {here.label(method)}")] = (
                 f"{inside.accuracy_pct:.1f} %, gap {gap.value:+.1f} ({gap.low:+.1f} to {gap.high:+.1f}, {gap.basis_words})"
             )
     return row

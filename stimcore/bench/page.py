@@ -7,6 +7,7 @@ needs a run in progress and is not measured here.
 
 import argparse
 import functools
+import math
 import statistics
 import tempfile
 import threading
@@ -135,11 +136,12 @@ def run(settings: Settings) -> dict[str, Any]:
     if chromium is None:
         raise Unavailable("there is no Chromium", todo="Install it with 'apt-get install chromium', or install Google Chrome.")
     from playwright.sync_api import Error
+    from websockets.exceptions import WebSocketException
 
     try:
         seen, many = _measure(settings, folder, chromium)
-    except (Error, TimeoutError) as error:
-        first = str(error).splitlines()[0]
+    except (Error, TimeoutError, WebSocketException) as error:
+        first = next(iter(str(error).splitlines()), "no answer in time")
         raise Unavailable(f"a page never came: {first}", todo="Run it on an idle machine.") from error
     return _report(settings, seen, many)
 
@@ -263,17 +265,19 @@ def _published(browser: "Browser", seen: Seen, experiment: Path, folder: Path, r
     build_site([experiment], SiteSettings(images=16)).write(folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        for _ in range(rounds):
-            with _tab(browser, SHOWN) as page:
-                session = page.context.new_cdp_session(page)
-                session.send("Network.enable")
-                session.send("Network.emulateNetworkConditions", PHONE)
-                session.send("Emulation.setCPUThrottlingRate", {"rate": PHONE_SLOWDOWN})
-                page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
-                page.locator("body[data-ready=true]").wait_for()  # the page's policy forbids functions made of text
-                page.wait_for_timeout(100)
-                seen.add("published_first_view_on_a_phone", float(page.evaluate("window.seen")))
-        server.shutdown()
+        try:
+            for _ in range(rounds):
+                with _tab(browser, SHOWN) as page:
+                    session = page.context.new_cdp_session(page)
+                    session.send("Network.enable")
+                    session.send("Network.emulateNetworkConditions", PHONE)
+                    session.send("Emulation.setCPUThrottlingRate", {"rate": PHONE_SLOWDOWN})
+                    page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
+                    page.locator("body[data-ready=true]").wait_for()  # the page's policy forbids functions made of text
+                    page.wait_for_timeout(100)
+                    seen.add("published_first_view_on_a_phone", page.evaluate("window.seen"))
+        finally:
+            server.shutdown()
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
@@ -287,7 +291,7 @@ def percentile(values: Sequence[float], percent: int) -> float:
 
 
 def missed(p95_ms: Mapping[str, float], many: Mapping[str, Any], attending: int) -> list[str]:
-    """Return the names of the targets that were missed.
+    """Return the names of the targets that were missed, or never measured.
 
     Args:
         p95_ms: Name -> 95th percentile.
@@ -296,10 +300,10 @@ def missed(p95_ms: Mapping[str, float], many: Mapping[str, Any], attending: int)
 
     Example:
         >>> seen = {"lecture_refused": 0, "lecture_guesses": 4, "dashboard_mib": 300.0}
-        >>> missed({"click_to_picture": 60.0}, seen, 4)
+        >>> missed(dict.fromkeys(TARGETS, 1.0) | {"click_to_picture": 60.0}, seen, 4)
         ['click_to_picture']
     """
-    names = [name for name, target in TARGETS.items() if p95_ms.get(name, 0.0) > target]
+    names = [name for name, target in TARGETS.items() if p95_ms.get(name, math.inf) > target]
     checks: Mapping[str, Callable[[float], bool]] = {
         "lecture_refused": lambda value: value > 0,
         "lecture_guesses": lambda value: value < attending,

@@ -150,7 +150,9 @@ def serving(script: Path, folder: Path, variables: Mapping[str, str]) -> Iterato
     url, until = f"http://127.0.0.1:{port}", time.monotonic() + START_S
     try:
         while not _healthy(url):
-            if process.poll() is not None or time.monotonic() > until:
+            if process.poll() is not None:
+                raise Unavailable(f"{script} ended with exit code {process.returncode}", todo="'stimcore app' says why.")
+            if time.monotonic() > until:
                 raise Unavailable(f"{script} did not start within {START_S:.0f} s", todo="'stimcore app' says why.")
             time.sleep(0.1)
         yield Program(url, process.pid)

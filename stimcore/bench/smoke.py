@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
+from stimcore.bench.check import at_least
 from stimcore.methods.table import METHODS
 from stimcore.recipes.catalogue import RECIPES, recipe
+from stimcore.runs.machine import describe
 from stimcore.train.smoke import CLASSES, LEARNED_FRAC, STEPS, SmokeRun, smoke_run, smoke_table
 
 
@@ -35,13 +39,25 @@ def add_arguments(line: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """Return every run, and how far below guessing a run has to come to have learned."""
+    """Return every run, and how far below guessing a run has to come to have learned.
+
+    Raises:
+        UsageError: There are no steps.
+    """
+    at_least(settings, steps=1)
     runs = []
     for name in settings.recipes:
         for method in settings.methods:
             runs.append(asdict(smoke_run(recipe(name), method, steps=settings.steps)))
             print(smoke_table([SmokeRun(**runs[-1])]).splitlines()[-1], file=sys.stderr, flush=True)
-    return {"guessing_nats": math.log(CLASSES), "learned_below_nats": LEARNED_FRAC * math.log(CLASSES), "runs": runs}
+    return {
+        "bench": "smoke",
+        "machine": describe(torch.device("cpu")),
+        "n": len(runs),
+        "guessing_nats": math.log(CLASSES),
+        "learned_below_nats": LEARNED_FRAC * math.log(CLASSES),
+        "runs": runs,
+    }
 
 
 def show(report: Mapping[str, Any]) -> int:

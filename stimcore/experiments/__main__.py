@@ -87,14 +87,15 @@ def _run(plan: ExperimentPlan, commands: Sequence[Command]) -> int:
     if code == STOPPED:
         return code
     there = [name for name in plan.folders if (EXPORTED / name / "experiment.json").is_file()]
-    return (run_command(report_command(plan, there)) if there else 0) or code
+    reported = run_command(report_command(plan, there)) if there else 0
+    return code or (STOPPED if reported < 0 else reported)
 
 
 def _print_list() -> None:
     for plan in PLANS.values():
         done = len(plan.commands) - len(open_commands(plan.commands, Path()))
         kept = "in the project" if plan.committed else "built by you"
-        print(f"{plan.name:24} {kept:14} {done:>3} of {len(plan.commands):>2} steps done  {plan.about}")
+        print(f"{plan.name:24} {kept:14} {done:>3} of {len(plan.commands):>3} steps done  {plan.about}")
 
 
 if __name__ == "__main__":

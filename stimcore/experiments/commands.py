@@ -17,6 +17,8 @@ from stimcore.errors import UsageError
 
 IMAGES, WEIGHTS, RUNS = "{dataset}", "{weights}", "{runs}"
 """Placeholders in a command: the data set's name, the folder of pre-trained weights, the folder of the run folders."""
+DEFAULT_RUNS = "runs"
+"""Where the run folders are when nothing else is said."""
 UNPACKED, LAST_IMAGE = "runs/data/cifar10-jpeg", "test/truck/0999.jpg"
 """Folder that the archive of images is unpacked into, and the last image of the archive."""
 STOPPED = 130
@@ -128,7 +130,7 @@ def fill_commands(
 
     def fill(text: str) -> str:
         filled = text.replace(IMAGES, str(dataset)).replace(WEIGHTS, str(weights))
-        return filled.replace(RUNS, "runs" if runs is None else runs.as_posix())
+        return filled.replace(RUNS, DEFAULT_RUNS if runs is None else runs.as_posix())
 
     for command in plan.commands:
         commands.append(
@@ -138,8 +140,8 @@ def fill_commands(
 
 
 def open_commands(commands: Sequence[Command], folder: Path) -> list[Command]:
-    """Return the commands whose file is not in the project's folder yet."""
-    return [command for command in commands if not (folder / command.output).exists()]
+    """Return the commands whose file is not in the project's folder yet; an open place for run folders is the default one."""
+    return [command for command in commands if not (folder / command.output.replace(RUNS, DEFAULT_RUNS)).exists()]
 
 
 def is_finished(run: Path) -> bool:

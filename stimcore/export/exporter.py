@@ -114,7 +114,7 @@ class Exporter:
         manifest = self._manifest(part, shared, sources)
         writer = NetworkWriter(self._net, self._experiment, part.path, manifest, shared, self._plan)
         names = {file_name(self._net.topology, spec): spec for spec in wanted}
-        self.notes = []
+        self.notes = [network.note for network in finished.values() if network.note]
         for name, network in writer.write(wanted, {spec for name, spec in names.items() if name in finished}):
             part.record(name, network)
             finished[name] = network

@@ -68,7 +68,7 @@ class UnfinishedBundle:
     def record(self, name: str, network: CheckedNetwork) -> None:
         """Note that a network is written and checked."""
         packed = base64.b64encode(np.packbits(network.hits).tobytes()).decode("ascii")
-        row = {"file": name, "entry": dataclasses.asdict(network.entry), "hits": packed}
+        row = {"file": name, "entry": dataclasses.asdict(network.entry), "hits": packed, "note": network.note}
         files.append_jsonl(self.path / FINISHED, [row])
 
     def publish(self, target: Path) -> None:
@@ -92,4 +92,4 @@ class UnfinishedBundle:
     def _from_row(self, row: Mapping[str, Any]) -> CheckedNetwork:
         packed = np.frombuffer(base64.b64decode(row["hits"]), np.uint8)
         hits = np.unpackbits(packed, count=self._images).astype(np.bool_)
-        return CheckedNetwork(FileEntry.from_dict(row["entry"], row["file"], self._images), hits)
+        return CheckedNetwork(FileEntry.from_dict(row["entry"], row["file"], self._images), hits, row.get("note", ""))

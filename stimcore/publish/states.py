@@ -126,7 +126,7 @@ def states_of(published: Published, *, walls: str, computed: str, images: int) -
         ],
         "wall": _wall(published, walls),
         "computed": computed,
-        "quick": {"calibration": min(QUICK, len(experiment.calibration)), "test": min(QUICK, images)},
+        "quick": {"calibration": min(QUICK, len(experiment.calibration)), "test": min(QUICK, images, published.results.images)},
     }
 
 

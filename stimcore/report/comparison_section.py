@@ -27,11 +27,9 @@ def comparison_section(results: ExperimentResults) -> list[Section]:
             name=NAME,
             title="Every run beside common training",
             text=(
-                "Controls are named by what differs: `stimulative-labels` lets the sampled sub-network learn from the labels "
-                "instead of the main network, `stimulative-sandwich` runs the smallest one in every step as well, "
-                "`stochastic_depth-0.5` skips the last block half of the time, and a run of common training with further "
-                "epochs has the processor time of stimulative training. Intervals are those of the two differences to common "
-                "training, seed by seed or image by image where both share seeds or images.",
+                "A run whose options are not its method's own is named by what differs; docs/experiments.md says what each "
+                "control asks. Intervals are those of the two differences to common training, seed by seed or image by image "
+                "where both share seeds or images.",
             ),
             tables=(Table(NAME, "Differences in points", COLUMNS, [_row(network, base) for network in (base, *others)]),),
         )

@@ -5,6 +5,7 @@ A verdict follows from the measured number alone; `clear` adds whether the whole
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 
 from stimcore.analysis import paper
@@ -167,22 +168,22 @@ def every_subnet(results: ExperimentResults) -> Finding:
     ]
     more = f" and {len(worse) - MAX_LISTED} more" if len(worse) > MAX_LISTED else ""
     exceptions = f"; not: {', '.join(worse[:MAX_LISTED])}{more}" if worse else ""
-    seeds = min(len(runs_of(network)) for network in pair)
+    seeds = min(sum("ordered" in run.sweeps for run in runs_of(network)) for network in pair)
     over = f" (means over {seeds} seeds)" if seeds > 1 else ""
     return Finding(f"{len(shared) - len(worse)} of {len(shared)} are{over}{exceptions}", not worse)
 
 
-def _mean_correct(network: NetworkResults) -> dict[Spec, float]:
+def _mean_correct(network: NetworkResults) -> dict[Spec, Fraction]:
     """Return ordered sub-network -> share of images that it classifies correctly, the mean over the seeds that were swept."""
-    shares: dict[Spec, list[float]] = {}
+    shares: dict[Spec, list[Fraction]] = {}  # exact, so that a tie stays one in whatever order the seeds are added
     for run in runs_of(network):
         for result in run.sweeps["ordered"].results if "ordered" in run.sweeps else ():
-            shares.setdefault(result.spec, []).append(result.correct / result.images)
-    return {spec: sum(values) / len(values) for spec, values in shares.items()}
+            shares.setdefault(result.spec, []).append(Fraction(result.correct, result.images))
+    return {spec: sum(values, Fraction()) / len(values) for spec, values in shares.items()}
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}"
+def _percent(share: Fraction) -> str:
+    return f"{100 * float(share):.2f}"
 
 
 def one_block(results: ExperimentResults, *, later: bool = False) -> Finding:

@@ -198,9 +198,10 @@ def _read_sweep(bundle: Bundle, kind: str) -> Sweep | None:
         value = bundle.sweep(kind)
         return None if value is None else Sweep.from_dict(value)
     except ValueError as reason:
+        options = f"--kind {kind.removesuffix(AS_TRAINED)}" + (" --as-trained" if kind.endswith(AS_TRAINED) else "")
         raise BundleError(
             f"{bundle.path / f'sweep-{kind}.json'} is not a sweep: {reason}",
-            todo=f"'python -m stimcore.sweep {bundle.path} --kind {kind} --store' writes it again.",
+            todo=f"'python -m stimcore.sweep {bundle.path} {options} --store' writes it again.",
         ) from reason
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from stimcore.analysis.result import Sweep
 from stimcore.bundle import open_bundle
+from stimcore.bundle.bundle import AS_TRAINED
 from stimcore.errors import UsageError
 from stimcore.subnets.families import count, family
 from stimcore.subnets.sampling import sample
@@ -43,12 +44,14 @@ def main(argv: Sequence[str]) -> int:
             todo="Both ways are the same: sweep it without.",
         )
     specs = _specs(bundle.topology, options.kind, options.limit, options.seed)
+    # one each, so that neither sweep removes what the other has done so far
+    kind = f"{options.kind}{AS_TRAINED}" if options.as_trained else options.kind
     settings = Settings(
         device=options.device,
         num_jobs=options.jobs,
         scheduler=options.scheduler,
         # a bundle on a read-only disk can be swept too, in one go
-        journal=options.bundle / f".sweep-{options.kind}.jsonl" if os.access(options.bundle, os.W_OK) else None,
+        journal=options.bundle / f".sweep-{kind}.jsonl" if os.access(options.bundle, os.W_OK) else None,
         recalibrate=not options.as_trained,
     )
     hidden = options.quiet or not sys.stderr.isatty()

@@ -59,6 +59,11 @@ class Settings:
                 f"a batch of {recipe.batch_size} in {recipe.accumulate} parts on {self.world.size} processes",
                 allowed="a multiple of parts times processes",
             )
+        if recipe.augmentation == "imagenet_colour" and dataset.image_shape[0] != 3:
+            raise UsageError(
+                f"augmentation imagenet_colour with images of {dataset.image_shape[0]} channel",
+                allowed="images of 3 channels; 'imagenet' crops without changing colours",
+            )
         if self.compile_blocks and not method.compilable:
             raise UsageError(
                 "--compile with this method: compiled blocks would not see its gates", todo="Train without --compile."

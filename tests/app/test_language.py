@@ -1,6 +1,7 @@
 """The dashboard in the language of the browser, or of the address."""
 
 import re
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from playwright.sync_api import Browser, expect
 
@@ -20,6 +21,11 @@ def test_the_browser_s_language_and_the_address_s(browser: Browser, served: Dash
         page.get_by_role("link", name="Français").click()
         expect(page.get_by_text(re.compile(r"^Le bloc 5 manque\. Entraînement ordinaire"))).to_be_visible()
         expect(page).to_have_url(re.compile("lang=fr"))
+        methods = ["Common training", "Stage supervision", "Layer supervision"]
+        page.goto(f"{served.url}/?lang=fr&{urlencode({'methods': methods}, doseq=True)}")
+        link = page.get_by_role("link", name="Español")
+        expect(link).to_have_attribute("href", re.compile(r"methods=.*methods=.*methods="))
+        assert parse_qs(urlsplit(str(link.get_attribute("href"))).query)["methods"] == methods
         page.get_by_role("link", name="Dégâts").click()  # the choice holds from page to page
         expect(page.get_by_role("heading", name="Dégâts", level=1)).to_be_visible()
         expect(page).to_have_url(re.compile("lang=fr"))

@@ -41,7 +41,10 @@ def test_export_shares_one_store(tmp_path: Path) -> None:
     assert found["bytes_main"] < found["bytes_shared"] < found["bytes_standalone"]
 
 
-@pytest.mark.parametrize("arguments", [("edit", "--rounds", "0"), ("edit", "--bundle", "nowhere"), ("sweep", "--images", "0")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("edit", "--rounds", "0"), ("edit", "--bundle", "nowhere"), ("sweep", "--images", "0"), ("smoke", "--steps", "0")],
+)
 def test_bad_input_is_one_sentence(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.run(bench.main, arguments)

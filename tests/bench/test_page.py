@@ -29,7 +29,8 @@ def test_what_is_missed_is_named() -> None:
     assert page.missed(dict.fromkeys(page.TARGETS, 1.0), calm, 120) == []
     assert page.missed(dict.fromkeys(page.TARGETS, 1e6), calm, 120) == list(page.TARGETS)
     busy = {"lecture_refused": 1, "lecture_guesses": 119, "dashboard_mib": 2100.0}
-    assert page.missed({}, busy, 120) == list(busy)
+    assert page.missed(dict.fromkeys(page.TARGETS, 1.0), busy, 120) == list(busy)
+    assert page.missed({}, calm, 120) == list(page.TARGETS)  # what was never measured
 
 
 @pytest.mark.parametrize(

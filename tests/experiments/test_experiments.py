@@ -173,7 +173,20 @@ def test_list_counts_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(PLANS)
-    assert " 2 of  9 steps done" in next(line for line in lines if line.startswith("densenet-loafing"))
+    assert " 2 of   9 steps done" in next(line for line in lines if line.startswith("densenet-loafing"))
+
+
+def test_list_counts_run_folders_in_their_usual_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in PLANS["resnet-family-cifar10"].commands:
+        output = tmp_path / command.output.replace("{runs}", "runs")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.touch()
+    main(["list"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("resnet-family-cifar10")]
+    assert " 6 of   6 steps done" in line
 
 
 def test_show_prints_what_run_would_do(capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,6 +111,24 @@ def test_files_run_on_all_images_where_the_tree_cannot_run(
         assert any(note.startswith(f"{name} ran on all 400 images: the tree of prefixes can't run") for note in exporter.notes)
 
 
+def test_what_a_stopped_export_found_is_told_by_the_next(
+    small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    specs = [small[0].topology.parse("d1-1-1")]
+    first = exporter_of(small[0], tmp_path / "small", CheckPlan(images=SAMPLE))
+    with monkeypatch.context() as broken:
+        broken.setattr(Engine, "evaluate", fail)
+        with pytest.raises(KeyboardInterrupt):
+            first.export(specs, stop)
+    again = exporter_of(small[0], tmp_path / "small", CheckPlan(images=SAMPLE))
+    again.export(specs)
+    (note,) = again.notes
+    assert "ran on all 400 images: the tree of prefixes can't run" in note
+
+
 def test_a_tree_that_answers_otherwise_than_a_file_does_not_count(
     small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Error, Page, Playwright, expect
@@ -87,8 +87,14 @@ def test_languages_and_guesses(browser: Browser, url: str) -> None:
         expect(page.locator("h1")).to_contain_text("von 9 Blöcken fehlen")
         assert page.locator("html").get_attribute("lang") == "de"
         assert "," in right(page, "common")
+        methods = ["Common training", "Stimulative training"]
+        page.goto(f"{url}?{urlencode({'methods': methods}, doseq=True)}")
+        page.get_by_role("button", name=re.compile("^Block 2, ")).click()
+        edited = parse_qs(urlsplit(page.url).query)["spec"]
         page.get_by_role("link", name="Français").click()
         expect(page.locator("h1")).to_contain_text("blocs sur 9 manquent")
+        query = parse_qs(urlsplit(page.url).query)
+        assert (query["spec"], query["methods"]) == (edited, methods)  # what was edited and chosen stays
         assert "lang=fr" in page.url
         assert violations(page) == []
         page.get_by_role("link", name="Dégâts").click()

@@ -202,7 +202,10 @@ def test_without_recalibration_it_is_another_sweep(small: list[Bundle], truth: S
     assert bundle.all_hits is not None
     before = bundle.all_hits.to_bytes()
     words = [str(bundle.path), "--kind", "ordered", "--as-trained", "--store", "--quiet", "--device", "cpu", "--json", "-"]
+    begun = bundle.path / ".sweep-ordered.jsonl"  # by a sweep with re-calibration that was stopped
+    begun.write_text("its results", encoding="utf-8")
     assert main(words) == 0
+    assert begun.read_text(encoding="utf-8") == "its results"
     stored = open_bundle(bundle.path)
     value = stored.sweep("ordered-as-trained")
     assert value is not None

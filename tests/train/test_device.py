@@ -182,6 +182,11 @@ def test_a_batch_that_does_not_divide_is_refused(trainer_for: MakeTrainer, recip
         trainer_for(plan=dataclasses.replace(recipe, accumulate=3))
 
 
+def test_colours_of_grey_images_are_refused_before_the_first_step(trainer_for: MakeTrainer, recipe: Recipe) -> None:
+    with pytest.raises(UsageError, match="imagenet_colour with images of 1 channel; allowed: images of 3 channels"):
+        trainer_for(plan=dataclasses.replace(recipe, augmentation="imagenet_colour"))
+
+
 def test_a_run_in_parts_learns(trainer_for: MakeTrainer, recipe: Recipe, tmp_path: Path) -> None:
     plan = dataclasses.replace(recipe, epochs=8, augmentation="none", accumulate=2)
     rows = list(trainer_for("stimulative", plan=plan).run(tmp_path))

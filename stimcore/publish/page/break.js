@@ -142,7 +142,7 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
       bar.max = 1;
       bar.value = job.share;
       bar.setAttribute('aria-label', say('break_it.progress'));
-      const calibrating = last?.phase === 'calibrate', provisional = reports.some((r) => r.provisional || r.phase === 'provisional');
+      const calibrating = last?.phase === 'calibrate' && data.batch_norms && recalibrate(), provisional = reports.some((r) => r.provisional || r.phase === 'provisional');
       const words = [calibrating ? say('break_it.calibrating') : last?.seen ? say('break_it.counted', { seen: count(last.seen.images), images: images(last.images_total) }) : say('break_it.loading')];
       if (provisional) words.push(say('break_it.provisional', data.quick));
       parts.push(bar, make('span', '', words.join(' ')), button(say('break_it.stop'), halt));

@@ -11,6 +11,7 @@ const VIEWS = {
   damage: async () => (await import('./damage.js')).damage,
   'use-it': async () => (await import('./use.js')).useIt,
 };
+const FAILED = document.getElementById('loading').dataset.failed; // the element is gone once something was drawn
 const head = document.getElementById('head'), main = document.getElementById('main');
 const folder = location.pathname.replace(/index\.html$/, '').slice(ROOT.pathname.length).replace(/\/+$/, '');
 function chosenMethods(data) {
@@ -66,7 +67,9 @@ function languages(names) {
   const nav = make('nav', 'languages');
   nav.setAttribute('aria-label', say('page.language'));
   for (const [code, name] of Object.entries(names)) {
-    const a = Object.assign(make('a', '', name), { lang: code, href: link(folder, { ...Object.fromEntries(asked()), lang: code }) });
+    const here = () => { const url = new URL(location.href); url.searchParams.set('lang', code); return url.href; };
+    const a = Object.assign(make('a', '', name), { lang: code, href: here() });
+    a.onclick = a.onauxclick = a.onfocus = () => { a.href = here(); }; // edits change the address after this was drawn
     if (code === language()) a.setAttribute('aria-current', 'true');
     nav.append(a);
   }
@@ -135,7 +138,7 @@ async function start() {
     window.addEventListener('popstate', draw);
   } catch (error) {
     // The texts themselves may be what is missing.
-    main.replaceChildren(paragraph(`${document.getElementById('loading')?.dataset.failed ?? ''} ${error.message}`.trim(), 'notice'));
+    main.replaceChildren(paragraph(`${FAILED} ${error.message}`.trim(), 'notice'));
     main.firstChild.setAttribute('role', 'alert');
   }
 }
