@@ -3,8 +3,10 @@
 import re
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import pytest
 from playwright.sync_api import Browser, expect
 
+from stimcore.web.words import LANGUAGES
 from tests.app.browsing import FULL, Dashboard, tab, violations
 
 
@@ -31,3 +33,16 @@ def test_the_browser_s_language_and_the_address_s(browser: Browser, served: Dash
         expect(page).to_have_url(re.compile("lang=fr"))
         page.goto(f"{served.url}/?lang=xx&view=class")  # a language that there are no texts in
         expect(page.get_by_role("button", name="Aufdecken")).to_be_visible()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_answer_is_cut_off_on_a_phone(browser: Browser, served: Dashboard, language: str) -> None:
+    """Words are longer in some languages than in English: numbers and legend take a second line there."""
+    with tab(browser, served.url, size=(375, 812)) as page:
+        page.goto(f"{served.url}/?lang={language}&spec={FULL.replace('5', 'x5')}")
+        expect(page.locator(".lane .accuracy").first).to_have_text(re.compile(r"\d"), timeout=90_000)
+        texts = page.locator(".lane .name, .lane .numbers, .lane .drop, .axis .legend")
+        rights = texts.evaluate_all("texts => texts.map((text) => text.getBoundingClientRect().right)")
+        assert len(rights) >= 7
+        assert max(rights) <= 375
