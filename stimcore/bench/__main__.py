@@ -1,7 +1,9 @@
 """`python -m stimcore.bench step|...`: run one benchmark and print its ratios."""
 
+import contextlib
 import importlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -54,11 +56,12 @@ def main(argv: Sequence[str]) -> int:
     """Run one benchmark and return the exit code."""
     options = vars(parser(argv[0] if argv else "").parse_args(argv))
     module, target = load(options.pop("bench")), options.pop("json")
-    report = module.run(module.Settings(**options))
-    if hasattr(os, "getloadavg"):  # not on Windows
-        report["load"] = round(os.getloadavg()[0] / (os.cpu_count() or 1), 2)
-    show = getattr(module, "show", _show)
-    code: int = 0 if target == "-" else show(report)
+    # standard output is for the JSON where it is asked for there; the exit code is the same
+    with contextlib.redirect_stdout(sys.stderr) if target == "-" else contextlib.nullcontext():
+        report = module.run(module.Settings(**options))
+        if hasattr(os, "getloadavg"):  # not on Windows
+            report["load"] = round(os.getloadavg()[0] / (os.cpu_count() or 1), 2)
+        code: int = getattr(module, "show", _show)(report)
     cli.write_report(target, report)
     return code
 

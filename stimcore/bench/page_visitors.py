@@ -27,12 +27,10 @@ class Crowd:
     Attributes:
         polls_ms: Milliseconds of every poll, from its sending to the end of its run.
         cpu_share: Of one core, of the dashboard's process while they polled.
-        resident_mib: That the process grew by, per visitor.
     """
 
     polls_ms: Sequence[float]
     cpu_share: float
-    resident_mib: float
 
 
 @dataclass(frozen=True)
@@ -155,16 +153,14 @@ class Visitor:
 
 
 async def _gather(url: str, query: str, number: int, process: psutil.Process) -> Crowd:
-    before = process.memory_info().rss
     visitors = [Visitor() for _ in range(number)]
     await asyncio.gather(*(visitor.open(url, query) for visitor in visitors))
     spent, start = process.cpu_times(), time.perf_counter()
     await asyncio.gather(*(visitor.poll() for visitor in visitors))
     used, seconds = process.cpu_times(), time.perf_counter() - start
     share = (used.user + used.system - spent.user - spent.system) / seconds
-    grown = (process.memory_info().rss - before) / 2**20 / number
     await asyncio.gather(*(visitor.close() for visitor in visitors))
-    return Crowd([ms for visitor in visitors for ms in visitor.polls_ms], share, grown)
+    return Crowd([ms for visitor in visitors for ms in visitor.polls_ms], share)
 
 
 def crowd(url: str, query: str, number: int, pid: int) -> Crowd:

@@ -110,6 +110,10 @@ def test_a_part_that_breaks_is_an_outcome_and_the_exit_code_says_so(
     assert bench.main(["gpu", "--device", "cpu", "--quick", "--only", "resume", "--json", str(target)]) == 1
     assert json.loads(target.read_text())["parts"]["resume"]["detail"] == "RuntimeError: CUDA error: an illegal memory access"
     assert "**wrong**" in capsys.readouterr().out
+    assert bench.main(["gpu", "--device", "cpu", "--quick", "--only", "resume", "--json", "-"]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["parts"]["resume"]["passed"] is False
+    assert "**wrong**" in printed.err
 
 
 def test_no_part_begins_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

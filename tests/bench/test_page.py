@@ -1,6 +1,5 @@
 """The benchmark of the pages: its sums, its refusals, and, marked slow, a small run."""
 
-import doctest
 import json
 import subprocess
 import sys
@@ -16,12 +15,6 @@ from stimcore.bench.page_browser import find_chromium
 from tests.app.browsing import NO_CHROMIUM
 
 EXPORTED = Path(__file__).parents[2] / "exported"
-
-
-def test_examples() -> None:
-    outcome = doctest.testmod(page)
-    assert outcome.attempted > 0
-    assert outcome.failed == 0
 
 
 def test_what_is_missed_is_named() -> None:
