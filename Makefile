@@ -5,6 +5,9 @@ BIN := .venv/bin
 # quarter of the time.
 WORKERS ?= 4
 PARALLEL = -n $(WORKERS) --dist loadfile
+# Images of continuous integration often forbid Python to keep compiled modules. Hundreds of processes of one test run would
+# compile the same modules, torch's included, again and again: a quarter of the processor time.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: app class test slow soak gpu check coverage setup lint format random docs golden screenshots lock sbom release
 
 app: .venv/serving              ## start the dashboard and the model server behind it (installs no torch and no test tools)

@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -104,6 +103,8 @@ def resources() -> dict[str, Any]:
 
 
 def test_kubernetes_resources_fit_their_schema(resources: dict[str, Any]) -> None:
+    import kubernetes_validate  # it builds grammars for a second: not when every process collects the tests
+
     assert set(resources) == {"Deployment", "Service"}
     for value in resources.values():
         kubernetes_validate.validate(value, kubernetes_validate.latest_version(), strict=True)
