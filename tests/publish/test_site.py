@@ -1,11 +1,13 @@
 """The published page of a committed experiment, opened from a static host with the network blocked outside of its folder."""
 
+import json
 import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Error, Page, Playwright, expect
 
@@ -14,6 +16,8 @@ from stimcore.analysis.spreads import first_blocks
 from stimcore.bundle import open_bundle
 from stimcore.errors import SpecError, UsageError
 from stimcore.publish.__main__ import main
+from stimcore.publish.choices import DEFAULT_IMAGES
+from stimcore.publish.packing import packed_images
 from stimcore.publish.site import CATALOGUE, PAGES, Settings, Site, build_site, evenly, scattered, weights
 from stimcore.subnets.families import KINDS, family
 from stimcore.subnets.topology import Topology
@@ -187,11 +191,65 @@ def described(topology: Topology, text: str, words: Words = ENGLISH) -> list[str
     return [str(shown), str(shown.spec), arrangement.summarise(topology, shown, words), note]
 
 
-def test_the_first_view_is_light(site: Site) -> None:
+def test_the_first_view_needs_two_round_trips(browser: Browser, url: str) -> None:
+    """The page itself, then all that it shows, which the page itself asks for: also where scripts don't arrive."""
+    everything = {"page/page.css", "page/break.joined.js", "web/text/en.json", CATALOGUE, f"data/{EXPERIMENT.name}/states.json"}
+    with visit(browser, url) as page:
+        asked = page.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
+        assert sorted(name.removeprefix(url) for name in asked) == sorted(everything)  # and nothing twice
+    held = browser.new_page()
+    held.route("**/*.js", lambda route: route.abort())
+    held.goto(url)
+    held.wait_for_function("() => performance.getEntriesByType('resource').length >= 5")
+    asked = held.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert {name.removeprefix(url) for name in asked} == everything
+    held.close()
+
+
+SIDEWAYS = """
+() => {
+  document.querySelectorAll('main details').forEach((details) => { details.open = true; });
+  const wide = (e) => e.scrollWidth > e.clientWidth + 1 && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX);
+  return [...document.querySelectorAll('body *')].filter(wide).map((e) => `${e.tagName} ${e.innerText.slice(0, 40)}`);
+}
+"""
+
+
+@pytest.mark.parametrize("folder", list(PAGES))
+def test_nothing_scrolls_sideways_on_a_phone(browser: Browser, url: str, site: Site, folder: str) -> None:
+    """Also with every method, in the languages of the longest words, and with every table open."""
+    methods = [method["label"] for method in json.loads(site.files[f"data/{EXPERIMENT.name}/states.json"])["methods"]]
+    with visit(browser, url, root=url, size=(375, 812)) as page:
+        for lang in ("de", "es"):
+            query = urlencode({"lang": lang, "methods": methods}, doseq=True)
+            page.goto(f"{url}{folder}/?{query}".replace("//?", "/?"))
+            page.wait_for_selector("body[data-ready=true]")
+            assert page.evaluate(SIDEWAYS) == [], lang
+            assert page.evaluate("document.documentElement.scrollWidth") <= 375, lang
+        if folder == "use-it":  # still a table, for those who listen to it
+            assert page.get_by_role("columnheader").count() == 4 * page.get_by_role("table").count() > 0
+
+
+def test_the_whole_experiment_is_light(site: Site) -> None:
+    """First view, and all that is loaded until both methods have their numbers of all images of the default."""
     measured = {weight.what: weight.packed for weight in weights(site, EXPERIMENT.name, ["common", "stimulative"])}
     assert 0 < measured["first view"] <= FIRST_VIEW_BYTES
-    first_numbers = ("first view", "parts of the networks", "images of the first numbers")
-    assert sum(measured[what] for what in first_numbers) <= COMPUTING_BYTES
+    experiment = open_bundle(EXPERIMENT / "common", verify=False).experiment
+    pixels = experiment.evaluation[0][evenly(len(experiment.evaluation[1]), DEFAULT_IMAGES)]
+    images = packed_images(np.concatenate([experiment.calibration, pixels]))
+    assert measured["first view"] + measured["parts of the networks"] + len(images) <= COMPUTING_BYTES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in (ROOT / "exported").glob("resnet20-*/experiment.json")))
+def test_an_experiment_as_it_is_published_is_light(name: str) -> None:
+    built = build_site([ROOT / "exported" / name], Settings())
+    folders = list(json.loads(built.files[f"data/{name}/states.json"])["compared"])
+    assert len(folders) == 2
+    measured = {weight.what: weight.packed for weight in weights(built, name, folders)}
+    print(name, measured)
+    assert measured["first view"] <= FIRST_VIEW_BYTES
+    assert sum(measured.values()) <= COMPUTING_BYTES
 
 
 @pytest.mark.parametrize(("total", "count"), [(10_000, 2_000), (600, 300), (7, 9)])
@@ -206,7 +264,7 @@ def test_the_first_images_are_of_all_classes(total: int, count: int) -> None:
 
 def test_the_folder_names_no_other_host(site: Site) -> None:
     for path, content in site.files.items():
-        if path.endswith((".html", ".css", ".js", ".json")) and not path.endswith("parts.json"):
+        if path.endswith((".html", ".css", ".js", ".json")) and not path.endswith("graphs.json"):
             addresses = set(re.findall(r"https?://[^'\"` )<]+", content.decode())) - {"http://www.w3.org/2000/svg"}
             assert not addresses, path
     assert "default-src 'none'" in site.files["index.html"].decode()
