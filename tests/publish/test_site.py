@@ -1,8 +1,11 @@
 """The published page of a committed experiment, opened from a static host with the network blocked outside of its folder."""
 
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -81,6 +84,7 @@ def test_break_it_in_a_browser(browser: Browser, url: str) -> None:
         page.get_by_label("Architecture code").press("Enter")
         expect(page.get_by_role("alert")).to_contain_text("Block 4 can't be deleted")
         assert page.title() == "Klasse 9 <b> {{root}}"
+        check_print(page)
         assert violations(page) == []
         check_scripts(page, url)
 
@@ -146,6 +150,18 @@ async ([root, code]) => {
   return [text.images(1), text.images(12000), text.fixed(1.25, 1), text.fixed(-1.25, 1), ...terms];
 }
 """
+
+
+def check_print(page: Page) -> None:
+    """On paper: black on white, also where the screen is dark; the picture and the numbers, and no controls."""
+    page.emulate_media(media="print", color_scheme="dark")
+    for shown in (".diagram", ".lanes", "h1", ".foot"):
+        expect(page.locator(shown).first).to_be_visible()
+    for control in ("header nav", ".tools", ".settings", ".languages"):
+        expect(page.locator(control).first).to_be_hidden()
+    colours = "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    assert page.evaluate(colours) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+    page.emulate_media(media="screen", color_scheme="light")
 
 
 def check_scripts(page: Page, url: str) -> None:
@@ -304,21 +320,41 @@ def test_bad_options_are_refused_before_anything_is_built(arguments: list[str], 
 
 
 @pytest.mark.slow
-def test_equal_bytes_from_equal_bundles() -> None:
-    settings = Settings(images=64)
-    first, second = (build_site([ROOT / "exported" / "densenet-loafing", EXPERIMENT], settings).files for _ in range(2))
+def test_equal_bytes_from_equal_bundles_and_options(tmp_path: Path) -> None:
+    """Two processes, in which sets and dictionaries of the interpreter have other orders."""
+    options = ["--experiment", "densenet-loafing", "--experiment", EXPERIMENT.name, "--title", "Klasse 9", "--lang", "fr"]
+    for seed in ("1", "2"):
+        command = [
+            sys.executable,
+            "-m",
+            "stimcore.publish",
+            "exported",
+            "--out",
+            str(tmp_path / seed),
+            "--images",
+            "64",
+            *options,
+        ]
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "all of it without onnxruntime-web" in done.stdout
+    first, second = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")} for folder in tmp_path.iterdir()
+    )
     assert first == second
+    catalogue = json.loads(first[Path(CATALOGUE)])
+    assert sorted(catalogue["experiments"]) == ["densenet-loafing", EXPERIMENT.name]
+    start = first[Path("index.html")].decode()
+    assert '<html lang="fr">' in start
+    assert "<title>Klasse 9</title>" in start
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The site of all committed experiments with the runtime."""
-    runtime = runtime_or_skip()
+    """The site of all committed experiments with the runtime, as the command builds it; it prints the sizes."""
+    runtime_or_skip()
     folder = tmp_path_factory.mktemp("whole") / "site"
-    experiments = sorted(path.parent for path in (ROOT / "exported").glob("*/experiment.json"))
-    site = build_site(experiments, Settings(images=500, runtime=runtime))
-    assert site.problems == []
-    site.write(folder)
+    assert main([str(ROOT / "exported"), "--out", str(folder), "--images", "500"]) == 0
     with hosted(folder) as address:
         yield f"{address}/"
 
@@ -340,14 +376,21 @@ def test_every_page_is_accessible_and_fits(browser: Browser, whole: str, scheme:
                         assert box["y"] + box["height"] <= size[1], (address, name)
 
 
+def uncertainty(page: Page) -> float:
+    """Return half of the width of the first lane's interval, in points."""
+    return float(page.locator(".lane .spread").first.inner_text().strip(" ±"))
+
+
 @pytest.mark.slow
 def test_a_state_that_is_not_stored_is_computed_and_can_be_stopped(browser: Browser, whole: str) -> None:
     with visit(browser, f"{whole}?experiment=resnet20-fashion&spec=1-x2-3.4-6-5.7-8-9") as page:
         expect(page.locator(".status")).to_contain_text("Provisional", timeout=120_000)
+        first = uncertainty(page)
         page.get_by_role("button", name="Stop").click()
         expect(page.locator(".status")).to_contain_text("Stopped: counted on")
         page.get_by_role("button", name="Go on").click()
         expect(page.locator(".status")).to_contain_text("Done: measured in this browser on 500 images", timeout=300_000)
+        assert uncertainty(page) < first
         expect(page.locator(".wall .method")).to_have_count(2, timeout=60_000)
 
 
