@@ -186,7 +186,10 @@ async function count(job, method, experiment, statistics, limit, add) {
 async function measure(job) {
   const experiment = await experimentOf(job.base), total = experiment.evaluation.labels.length;
   const send = (method, fields) => postMessage({ job: job.number, method, images_total: total, ...fields });
-  await runtime(job.site);
+  // All that the first numbers need is loaded at the same time; the next methods' parts while the first one's run.
+  const [first, ...others] = job.methods;
+  await Promise.all([runtime(job.site), partsOf(job.base, first), imagesOf(job.base, experiment, 'calibration', 1)]);
+  others.forEach((method) => partsOf(job.base, method).catch(() => {})); // asked for again below, where an error is reported
   const batches = experiment.calibration.batches.length;
   const images = experiment.calibration.batches.reduce((a, b) => a + b, 0);
   if (job.quick !== false) {
