@@ -52,7 +52,7 @@ def signature(function: griffe.Function) -> str:
 
 
 def names(value: griffe.Object | griffe.Alias) -> Iterator[str]:
-    """Yield a line for every public name in a module or class: its form where it is defined, its origin where it is exported."""
+    """Yield a line for every public name: its form where it is defined, its origin where a package exports it."""
     for name, member in sorted(value.members.items()):
         path = f"{value.path}.{name}"
         if name.startswith("_"):
