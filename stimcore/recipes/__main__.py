@@ -18,7 +18,7 @@ def parser() -> cli.Parser:
         "what", choices=["list", "show"], help="print all recipes with their costs and accuracies, or one as a TOML file"
     )
     line.add_argument("name", nargs="?", metavar="NAME", help="for 'show': a recipe, or a file of your own with one")
-    line.add_argument("--json", metavar="FILE", help="write the recipes as JSON ('-' for standard output)")
+    cli.add_json(line, "write the recipes as JSON")
     return line
 
 
