@@ -69,6 +69,15 @@ def evaluate(
         normalisation: Mean and standard deviation that the network was trained with.
         calibration: Images for the batch norms; None evaluates with the running statistics that the network has.
         batch_size: Images per forward.
+
+    Example:
+        >>> from stimcore.nets.catalogue import build
+        >>> net = build("resnet8", input_shape=(1, 8, 8), num_classes=3)
+        >>> pixels = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (6, 1, 8, 8), dtype=np.uint8)
+        >>> images = Images(pixels=pixels, labels=np.array([0, 1, 2, 0, 1, 2]))
+        >>> predictions = evaluate(net, net.topology.full, images, Normalisation((0.5,), (0.25,)), calibration=images)
+        >>> predictions.logits.shape, predictions.hits.shape
+        ((6, 3), (6,))
     """
     device = next(net.parameters()).device
     if calibration is None:
