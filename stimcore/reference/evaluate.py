@@ -13,7 +13,7 @@ from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import recalibrated
 from stimcore.subnets.spec import Spec
 
-EVALUATION_BATCH = 500
+REFERENCE_BATCH = 500
 """Evaluation images per batch; it changes the memory that is needed, and logits only by rounding."""
 
 
@@ -58,7 +58,7 @@ def evaluate(
     normalisation: Normalisation,
     *,
     calibration: Images | None,
-    batch_size: int = EVALUATION_BATCH,
+    batch_size: int = REFERENCE_BATCH,
 ) -> Predictions:
     """Return the predictions of one sub-network, re-calibrated first.
 
