@@ -146,7 +146,7 @@ def test_shared_stands_for_images_and_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "sentence"),
     [
         (["run"], "run without a name"),
         (["show", "resnet21"], "there is no experiment 'resnet21'"),
@@ -159,10 +159,10 @@ def test_shared_stands_for_images_and_weights() -> None:
         (["list", "--finished-only"], "'list' with a name or an option"),
     ],
 )
-def test_wrong_use_says_what_is_right(arguments: list[str], said: str) -> None:
+def test_wrong_use_says_what_is_right(arguments: list[str], sentence: str) -> None:
     with pytest.raises(UsageError) as refused:
         main(arguments)
-    assert said in str(refused.value)
+    assert sentence in str(refused.value)
 
 
 def test_list_counts_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
