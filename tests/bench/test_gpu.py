@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 from stimcore import cli
 from stimcore.bench import __main__ as bench
+from stimcore.bench.choices import GPU_PARTS
 from stimcore.bench.gpu import suite as gpu
 from stimcore.bench.gpu.page import render
 from stimcore.bench.gpu.part import Outcome
@@ -30,7 +31,7 @@ def test_every_part_runs_on_the_processor(small: list[Bundle], tmp_path: Path, c
     code = bench.main(words)
     report = json.loads(target.read_text(encoding="utf-8"))
     assert code == 0, report["parts"]
-    assert list(report["parts"]) == [name for name, *_ in gpu.PARTS]
+    assert list(report["parts"]) == [name for name, *_ in GPU_PARTS]
     passed = {name: part["passed"] for name, part in report["parts"].items()}
     checks = ("golden curves", "resume", "engine counts", "exported files")
     assert passed == {name: True if name in checks else None for name in passed}
@@ -53,17 +54,17 @@ def test_without_a_gpu_it_says_so_and_ends_with_2(capsys: pytest.CaptureFixture[
 
 def with_what_it_needs(*wanted: str) -> set[str]:
     """Return the names of distributions and of everything that they need, in lower case with hyphens."""
-    found: set[str] = set()
+    imported: set[str] = set()
     left = list(wanted)
     while left:
         name = canonicalize_name(left.pop())
-        if name in found:
+        if name in imported:
             continue
-        found.add(name)
+        imported.add(name)
         with suppress(metadata.PackageNotFoundError):  # needed on other systems only
             needs = [Requirement(words) for words in metadata.requires(name) or []]
             left += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
-    return found
+    return imported
 
 
 def test_parts_whose_packages_are_missing_are_skipped_by_name(tmp_path: Path) -> None:

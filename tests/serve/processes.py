@@ -17,7 +17,6 @@ import psutil
 
 from stimcore.serve.client.client import Client
 
-
 PATIENT = ("call_s=300", "download_s=300", "start_s=300", "hang_s=60")
 """Values of `--limit` under which a slow machine fails no test."""
 
