@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stimcore import cli
-from stimcore.bench.arguments import ADD_ARGUMENTS
+from stimcore.bench.__main__ import BENCHES
 from tests.conftest import OPTIONAL
 from tests.golden import REWRITE, golden_text
 
@@ -83,7 +83,7 @@ def test_nothing_heavy_is_imported_for_help_and_for_wrong_options() -> None:
     """One process asks every command: what one of them imports stays in it, and is seen with the first that does."""
     commands = [f"stimcore.{cli.MODULES.get(name, name)}" for name in cli.COMMANDS]
     asked = [[command, "--help"] for command in commands]
-    asked += [["stimcore.bench", name, "--help"] for name in ADD_ARGUMENTS]
+    asked += [["stimcore.bench", name, "--help"] for name in BENCHES]
     asked += [[command, "--no-such-option"] for command in commands]
     code = [sys.executable, "-c", ASK_ALL, json.dumps([asked, HEAVY])]
     done = subprocess.run(code, cwd=FROZEN.parents[1], capture_output=True, text=True, check=True)

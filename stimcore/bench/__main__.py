@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from stimcore import cli
-from stimcore.bench.arguments import add_arguments
+from stimcore.bench.arguments import ADD_ARGUMENTS
 
 BENCHES: Mapping[str, str] = {
     "step": "One training step: stimulative with and without a shared prefix, over common training, in time and peak memory.",
@@ -47,7 +47,7 @@ def parser(wanted: str | None = None) -> cli.Parser:
     for name, summary in BENCHES.items():
         one = benches.add_parser(name, help=summary, description=summary)
         if wanted in (None, name):
-            add_arguments(name, one)
+            ADD_ARGUMENTS[name](one)
         one.add_argument("--json", metavar="FILE", help="write the numbers as JSON ('-' for standard output)")
     return line
 

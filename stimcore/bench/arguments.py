@@ -1,11 +1,14 @@
 """The options of the benchmarks, apart from what they measure: `--help` needs none of the packages that a benchmark does."""
 
 import argparse
-import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from stimcore.bench.choices import GPU_PARTS
 from stimcore.engine.inference import Budget
+from stimcore.methods.names import METHOD_CLASSES
+from stimcore.recipes.catalogue import RECIPES
+from stimcore.train.choices import SMOKE_STEPS
 
 
 def _add_step(line: argparse.ArgumentParser) -> None:
@@ -71,6 +74,36 @@ def _add_help(line: argparse.ArgumentParser) -> None:
     line.add_argument("--rounds", type=int, default=3, help="processes of every command (default: %(default)s)")
 
 
+def _add_page(line: argparse.ArgumentParser) -> None:
+    """Add the options of `bench page`."""
+    line.add_argument("--app", type=Path, default=Path("app/main.py"), metavar="FILE", help="dashboard (default: %(default)s)")
+    line.add_argument("--exported", type=Path, default=Path("exported"), metavar="DIR", help="bundles (default: %(default)s)")
+    line.add_argument("--experiment", default="resnet20-fashion", help="a ResNet-20 with both methods (default: %(default)s)")
+    line.add_argument("--rounds", type=int, default=20, help="of each duration, at most 31 (default: %(default)s)")
+    line.add_argument("--visitors", type=int, default=30, help="who follow one measurement (default: %(default)s)")
+    line.add_argument("--lecture", type=int, default=120, help="visitors who join one after the other (default: %(default)s)")
+    line.add_argument("--join-s", type=float, default=60.0, help="seconds in which they join (default: %(default)s)")
+
+
+def _add_smoke(line: argparse.ArgumentParser) -> None:
+    """Add the options of `bench smoke`."""
+    line.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=["resnet20-fashion"], metavar="RECIPE")
+    line.add_argument("--methods", nargs="+", choices=list(METHOD_CLASSES), default=["common", "stimulative"], metavar="METHOD")
+    line.add_argument("--steps", type=int, default=SMOKE_STEPS, metavar="N", help="steps of each run (default: %(default)s)")
+
+
+def _add_gpu(line: argparse.ArgumentParser) -> None:
+    """Add the options of `bench gpu`."""
+    line.add_argument("--device", default="cuda", help="cuda or cuda:N; cpu to see that the parts work (default: %(default)s)")
+    line.add_argument("--quick", action="store_true", help="tiny sizes: whether everything runs, no figures to quote")
+    line.add_argument(
+        "--exported", type=Path, default=Path("exported"), metavar="DIR", help="committed experiments (default: %(default)s)"
+    )
+    line.add_argument("--markdown", type=Path, metavar="FILE", help="also write the page that docs/gpu.md is")
+    names = ", ".join(name for name, *_ in GPU_PARTS)
+    line.add_argument("--only", nargs="+", metavar="PART", help=f"run these parts: {names}")
+
+
 ADD_ARGUMENTS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "step": _add_step,
     "sweep": _add_sweep,
@@ -78,13 +111,8 @@ ADD_ARGUMENTS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "export": _add_export,
     "serve": _add_serve,
     "help": _add_help,
+    "page": _add_page,
+    "smoke": _add_smoke,
+    "gpu": _add_gpu,
 }
 """Benchmark -> function that adds its options."""
-
-
-def add_arguments(name: str, line: argparse.ArgumentParser) -> None:
-    """Add the options of a benchmark; those of one that is a package of its own are where it is."""
-    if name in ADD_ARGUMENTS:
-        ADD_ARGUMENTS[name](line)
-    else:
-        importlib.import_module(f"stimcore.bench.{name}").add_arguments(line)

@@ -5,7 +5,6 @@ Server, browser and visitors share the machine, so that at least two idle cores 
 needs a run in progress and is not measured here.
 """
 
-import argparse
 import functools
 import math
 import statistics
@@ -101,17 +100,6 @@ class Seen:
         if value_ms is None:
             raise Unavailable(f"{name.replace('_', ' ')} never came", todo="Run it on an idle machine.")
         self.values_ms.setdefault(name, []).append(value_ms)
-
-
-def add_arguments(line: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark."""
-    line.add_argument("--app", type=Path, default=Path("app/main.py"), metavar="FILE", help="dashboard (default: %(default)s)")
-    line.add_argument("--exported", type=Path, default=Path("exported"), metavar="DIR", help="bundles (default: %(default)s)")
-    line.add_argument("--experiment", default="resnet20-fashion", help="a ResNet-20 with both methods (default: %(default)s)")
-    line.add_argument("--rounds", type=int, default=20, help="of each duration, at most 31 (default: %(default)s)")
-    line.add_argument("--visitors", type=int, default=30, help="who follow one measurement (default: %(default)s)")
-    line.add_argument("--lecture", type=int, default=120, help="visitors who join one after the other (default: %(default)s)")
-    line.add_argument("--join-s", type=float, default=60.0, help="seconds in which they join (default: %(default)s)")
 
 
 def run(settings: Settings) -> dict[str, Any]:

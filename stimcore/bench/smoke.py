@@ -1,6 +1,5 @@
 """Do recipes learn? 200 steps of each recipe with each method on real images, cross entropy against guessing."""
 
-import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,10 +9,9 @@ from typing import Any
 import torch
 
 from stimcore.bench.check import at_least
-from stimcore.methods.table import METHODS
-from stimcore.recipes.catalogue import RECIPES, recipe
+from stimcore.recipes.catalogue import recipe
 from stimcore.runs.machine import describe
-from stimcore.train.smoke import CLASSES, LEARNED_FRAC, STEPS, SmokeRun, smoke_run, smoke_table
+from stimcore.train.smoke import CLASSES, LEARNED_FRAC, SmokeRun, smoke_run, smoke_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +26,7 @@ class Settings:
 
     recipes: Sequence[str]
     methods: Sequence[str]
-    steps: int = STEPS
-
-
-def add_arguments(line: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark."""
-    line.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=["resnet20-fashion"], metavar="RECIPE")
-    line.add_argument("--methods", nargs="+", choices=list(METHODS), default=["common", "stimulative"], metavar="METHOD")
-    line.add_argument("--steps", type=int, default=STEPS, metavar="N", help="steps of each run (default: %(default)s)")
+    steps: int
 
 
 def run(settings: Settings) -> dict[str, Any]:

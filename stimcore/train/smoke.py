@@ -20,13 +20,12 @@ from stimcore.methods.base import Method
 from stimcore.methods.table import make
 from stimcore.nets.catalogue import build
 from stimcore.recipes.recipe import Recipe
+from stimcore.train.choices import SMOKE_STEPS
 from stimcore.train.loader import CROPPED
 from stimcore.train.seeds import generator, layers_seeded
 from stimcore.train.settings import Settings
 from stimcore.train.trainer import Trainer
 
-STEPS = 200
-"""Steps of a smoke run."""
 LAST_STEPS = 20
 """Steps at the end over which the cross entropy is averaged."""
 LEARNED_FRAC = 0.75
@@ -74,7 +73,7 @@ class SmokeRun:
         return self.cross_entropy <= LEARNED_FRAC * math.log(CLASSES)
 
 
-def smoke_run(recipe: Recipe, method: str, *, steps: int = STEPS, images: Images | None = None) -> SmokeRun:
+def smoke_run(recipe: Recipe, method: str, *, steps: int = SMOKE_STEPS, images: Images | None = None) -> SmokeRun:
     """Train a recipe with a method for some steps at its peak rate and batch size.
 
     A recipe whose rate rises at first (a warm-up, or one cycle) rises over the first quarter of the steps; then the peak rate

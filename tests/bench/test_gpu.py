@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 from stimcore import cli
 from stimcore.bench import __main__ as bench
+from stimcore.bench.choices import GPU_PARTS
 from stimcore.bench.gpu import suite as gpu
 from stimcore.bench.gpu.page import render
 from stimcore.bench.gpu.part import Outcome
@@ -30,7 +31,7 @@ def test_every_part_runs_on_the_processor(small: list[Bundle], tmp_path: Path, c
     code = bench.main(words)
     report = json.loads(target.read_text(encoding="utf-8"))
     assert code == 0, report["parts"]
-    assert list(report["parts"]) == [name for name, *_ in gpu.PARTS]
+    assert list(report["parts"]) == [name for name, *_ in GPU_PARTS]
     passed = {name: part["passed"] for name, part in report["parts"].items()}
     checks = ("golden curves", "resume", "engine counts", "exported files")
     assert passed == {name: True if name in checks else None for name in passed}

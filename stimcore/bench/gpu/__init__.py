@@ -1,5 +1,5 @@
 """Everything that is promised for a GPU, in one run: correctness first, then figures."""
 
-from stimcore.bench.gpu.suite import Settings, add_arguments, run, show
+from stimcore.bench.gpu.suite import Settings, run, show
 
-__all__ = ["Settings", "add_arguments", "run", "show"]
+__all__ = ["Settings", "run", "show"]

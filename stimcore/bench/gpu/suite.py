@@ -1,6 +1,5 @@
 """Run the parts one after the other within a time, and tell what came out."""
 
-import argparse
 import dataclasses
 import importlib
 import platform
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from stimcore import files
+from stimcore.bench.choices import GPU_PARTS
 from stimcore.bench.gpu.page import render
 from stimcore.bench.gpu.part import FULL, QUICK, Outcome, Part, Sizes
 from stimcore.errors import UsageError
@@ -21,18 +21,6 @@ from stimcore.runs.machine import describe, flush_denormals, pick_device
 
 LIMIT_S = 450.0
 """Time after which no further part begins, so that the whole run ends within 8 minutes."""
-PARTS: tuple[tuple[str, str, str, str], ...] = (
-    ("golden curves", "Losses of 20 steps of every method equal the processor's", "training", "golden_curves"),
-    ("resume", "A run that was interrupted goes on as if it had not been", "training", "resume"),
-    ("engine counts", "Sub-networks classify every image as on the processor", "engine", "engine_counts"),
-    ("exported files", "Exported files give the processor's logits", "engine", "exported_files"),
-    ("steps", "A stimulative step over a common one", "training", "steps"),
-    ("throughput", "Training beside a plain loop of torch", "training", "throughput"),
-    ("sweep", "All ordered sub-networks: the tree beside one by one", "engine", "sweeps"),
-    ("edit", "From an edit to its first number, and to all images", "engine", "edits"),
-    ("inference", "Inference through HTTP beside a direct call", "engine", "inference"),
-)
-"""Name, title, module and function of every part, in the order in which they run: correctness before figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +34,6 @@ class Settings:
     only: list[str] | None
 
 
-def add_arguments(line: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark."""
-    line.add_argument("--device", default="cuda", help="cuda or cuda:N; cpu to see that the parts work (default: %(default)s)")
-    line.add_argument("--quick", action="store_true", help="tiny sizes: whether everything runs, no figures to quote")
-    line.add_argument(
-        "--exported", type=Path, default=Path("exported"), metavar="DIR", help="committed experiments (default: %(default)s)"
-    )
-    line.add_argument("--markdown", type=Path, metavar="FILE", help="also write the page that docs/gpu.md is")
-    line.add_argument("--only", nargs="+", metavar="PART", help="run these parts: " + ", ".join(part[0] for part in PARTS))
-
-
 @flush_denormals()
 def run(settings: Settings) -> dict[str, Any]:
     """Run the parts, and return the report.
@@ -64,7 +41,7 @@ def run(settings: Settings) -> dict[str, Any]:
     Raises:
         UsageError: There is no GPU, or no such part.
     """
-    known = [name for name, *_ in PARTS]
+    known = [name for name, *_ in GPU_PARTS]
     if wrong := [name for name in settings.only or [] if name not in known]:
         raise UsageError(f"there is no part '{wrong[0]}'", allowed=", ".join(known))
     if settings.device != "cpu" and not torch.cuda.is_available():
@@ -77,7 +54,7 @@ def run(settings: Settings) -> dict[str, Any]:
     sizes = dataclasses.replace(QUICK if settings.quick else FULL, experiments=experiments)
     begun = time.monotonic()
     parts: dict[str, Any] = {}
-    for name, title, module, function in PARTS:
+    for name, title, module, function in GPU_PARTS:
         if settings.only and name not in settings.only:
             continue
         start = time.monotonic()

@@ -4,6 +4,7 @@ Names that clients send (`X-Stimcore-Client`) are free to choose, so that bounds
 """
 
 import contextlib
+import functools
 import ipaddress
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ IPV6_PREFIX = 64
 """Leading bits of an IPv6 address that count: one customer of a provider has all addresses that share them."""
 UNKNOWN = "unknown"
 """Address of a client without one, as behind a Unix socket."""
+REMEMBERED = 1024
+"""Texts of addresses whose parsed form is remembered: a connection sends many requests from the same one."""
 MAX_FORWARDED_CHARS = 2048
 """Length of `X-Forwarded-For` that is read, from its end: the last entries are those that trusted proxies wrote."""
 
@@ -74,6 +77,7 @@ def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
     return address
 
 
+@functools.lru_cache(REMEMBERED)
 def address_group(address: str) -> str:
     """Return what counts as one client: an IPv4 address, or the network of an IPv6 address.
 
@@ -87,6 +91,7 @@ def address_group(address: str) -> str:
     return address if parsed is None else str(parsed)
 
 
+@functools.lru_cache(REMEMBERED)
 def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Return the address that a text names, IPv4 where it is one within IPv6; None where it names none."""
     try:

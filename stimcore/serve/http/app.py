@@ -92,8 +92,10 @@ def application(service: Service, options: HttpOptions | None = None) -> FastAPI
     )
     add_error_handlers(app)
     calls = AddressCounter(service.limits.calls_per_address, "inferences, classifications and downloads")
+    by_model: dict[str, v2.ModelStatistics] = {}
+    app.include_router(v2.inference_routes(service, by_model, calls))
     app.include_router(v1.routes(service, calls))
-    app.include_router(v2.routes(service, calls))
+    app.include_router(v2.routes(service, by_model))
 
     @app.get("/metrics", response_class=Response, summary="Metrics for Prometheus")
     async def metrics() -> Response:

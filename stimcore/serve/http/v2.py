@@ -6,12 +6,13 @@ Source: Open Inference Protocol v2 (REST), and Triton's extensions for the model
 """
 
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 
 from stimcore.errors import BundleError, StimcoreError, UsageError
 from stimcore.serve.errors import RETRY_AFTER_S, Busy, NotFound
@@ -21,7 +22,7 @@ from stimcore.serve.http.error_response import ERROR_RESPONSES
 from stimcore.serve.http.responses import PiecewiseResponse
 from stimcore.serve.oip_codec import LENGTH_HEADER, decode_request, encode_response
 from stimcore.serve.parsing import parse_json
-from stimcore.serve.repository.models import Model, bundle_ref
+from stimcore.serve.repository.models import Model
 from stimcore.serve.service import Service
 from stimcore.serve.workers.messages import Infer
 
@@ -105,20 +106,48 @@ class Inference:
     compute_ns: int
 
 
-def routes(service: Service, calls: AddressCounter) -> APIRouter:
-    """Return the router of all routes under /v2.
+class DirectRoute(APIRoute):
+    """A route whose function takes the request and the texts in its path, and returns the response.
+
+    FastAPI describes it as any other, and calls it without validating parameters, of which every text is valid, and without
+    looking for dependencies. Both take about as long as the rest of the route.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the function that answers a request."""
+        endpoint: Callable[..., Coroutine[Any, Any, Response]] = self.endpoint
+
+        async def handle(request: Request) -> Response:
+            return await endpoint(request=request, **request.path_params)
+
+        return handle
+
+
+def routes(service: Service, by_model: dict[str, ModelStatistics]) -> APIRouter:
+    """Return the router of all routes under /v2 but the inference.
 
     Args:
         service: The service.
-        calls: Counts the inferences of each address.
+        by_model: Statistics by the label of the model.
     """
     router = APIRouter(prefix="/v2", responses=ERROR_RESPONSES)
-    by_model: dict[str, ModelStatistics] = {}
     _add_health_routes(router, service)
     _add_statistics_routes(router, service, by_model)  # first: `/models/{name}` would read /models/stats as a model's name
     _add_model_routes(router, service)
-    _add_inference_route(router, service, by_model, calls)
     _add_repository_routes(router, service)
+    return router
+
+
+def inference_routes(service: Service, by_model: dict[str, ModelStatistics], calls: AddressCounter) -> APIRouter:
+    """Return the router of the inference, which is asked before all others: a path is compared with one route after the other.
+
+    Args:
+        service: The service.
+        by_model: Statistics by the label of the model, which inferences are added to.
+        calls: Counts the inferences of each address.
+    """
+    router = APIRouter(prefix="/v2", responses=ERROR_RESPONSES, route_class=DirectRoute)
+    _add_inference_route(router, service, by_model, calls)
     return router
 
 
@@ -261,23 +290,25 @@ async def _infer(service: Service, model: Model, request: Request, calls: Addres
             f"'{model.name}' with the parameter spec", allowed=f"spec with '{experiment.name}.{model.bundle.method}'"
         )
     spec = model.spec or topology.parse(asked.spec or "main")
-    ref, shape, data = bundle_ref(model.bundle), asked.images.shape, asked.images.tobytes()
-    # The body may have 64 MiB, and the images are a view of it; neither is needed while the call waits.
-    asked = replace(asked, images=np.empty((0, *shape[1:]), np.float32))
-    del body
+    ref, images = model.ref, asked.images
+    # The body may have 64 MiB, of which images that were sent as bytes are a view, and which others need no more: one copy is
+    # held while the call waits, and `asked`, which the response is made from, holds none.
+    num_images = len(images)
+    asked = replace(asked, images=images[:0].copy())
+    call = Infer(0, ref, spec, asked.recalibrate, images)
+    del body, images
     with calls.one(request.scope["state"]["address"]):
-        values, compute_ns = await service.call(
-            lambda number: Infer(number, ref, spec, asked.recalibrate, shape, data),
+        logits, compute_ns = await service.call(
+            lambda number: replace(call, id=number),
             asked.timeout_s or service.limits.call_s,
             asked.priority,
         )
-    logits = np.frombuffer(values, np.float32).reshape(shape[0], -1)
     content, json_length = encode_response(asked, model.name, str(spec), logits)
     if json_length is None:
         response = PiecewiseResponse(content, media_type="application/json")
     else:
         response = PiecewiseResponse(content, media_type="application/octet-stream", headers={LENGTH_HEADER: str(json_length)})
-    return Inference(response, images=shape[0], compute_ns=compute_ns)
+    return Inference(response, images=num_images, compute_ns=compute_ns)
 
 
 def _add_statistics_routes(router: APIRouter, service: Service, by_model: dict[str, ModelStatistics]) -> None:

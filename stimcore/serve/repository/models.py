@@ -1,6 +1,7 @@
 """Names of bundles and of their networks: what a worker opens, what the Open Inference Protocol and a Triton call a model."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ class Model:
     name: str
     bundle: Bundle
     spec: Spec | None
+
+    @cached_property
+    def ref(self) -> BundleRef:
+        """The reference by which a worker opens the bundle; following the links of its path takes longer than routing."""
+        return bundle_ref(self.bundle)
 
     @property
     def inputs(self) -> list[dict[str, Any]]:

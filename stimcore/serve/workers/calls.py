@@ -50,11 +50,10 @@ def answer_call(call: Call, engines: EngineCache, provider: Provider, check_want
             raise AssertionError(call)
 
 
-def _infer(call: Infer, engine: InferenceEngine) -> tuple[bytes, int]:
-    images = np.frombuffer(call.data, np.float32).reshape(call.shape)
+def _infer(call: Infer, engine: InferenceEngine) -> tuple[Floats, int]:
     started = time.perf_counter_ns()
-    logits = engine.logits(call.spec, images, recalibrate=call.recalibrate).astype(np.float32, copy=False)
-    return logits.tobytes(), time.perf_counter_ns() - started
+    logits = engine.logits(call.spec, call.images, recalibrate=call.recalibrate).astype(np.float32, copy=False)
+    return np.ascontiguousarray(logits), time.perf_counter_ns() - started
 
 
 def _classify(

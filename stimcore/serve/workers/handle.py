@@ -88,7 +88,8 @@ class WorkerHandle:
         assert self.process.stdin is not None
         if self.idle:
             self.last_message_at = now
-        self.process.stdin.write(messages.pack(message))
+        for part in messages.pack(message):
+            self.process.stdin.write(part)
 
     async def run(self, now: float) -> AsyncGenerator[Any, None]:
         """Start a process and yield its messages until its output closes, which it does however the process ends."""

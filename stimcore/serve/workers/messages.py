@@ -1,7 +1,8 @@
 """Messages between the front process and a worker process, and their framing on a pipe.
 
-Every message is a pickle with its length in front. Pickle is safe here: both ends are processes of this server, and no byte
-that a client sent is ever unpickled.
+A message has its length in front. It is a pickle, before which its large arrays stand as they are (out-of-band buffers of
+pickle's protocol 5): the images of a request are neither copied into the pickle nor out of it. Pickle is safe here: both ends
+are processes of this server, and no byte that a client sent is ever unpickled.
 
 A worker answers three kinds of messages:
 
@@ -19,13 +20,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stimcore.engine.inference import Progress
+from stimcore.engine.inference import Floats, Progress
 from stimcore.errors import StimcoreError
 from stimcore.serve.repository.models import BundleRef
 from stimcore.subnets.spec import Spec
 
 HEAD = struct.Struct(">Q")
 """The length of a message in bytes, sent before it."""
+LARGE_BYTES = 64 << 10
+"""Arrays from this size on stand beside the pickle; copying smaller ones is cheaper than a further write."""
+Part = bytes | memoryview
+_COUNT = struct.Struct("=Q")
+"""A number in a message: how many arrays stand beside its pickle, and the bytes of each of them."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +53,17 @@ class Call:
 class Infer(Call):
     """Run a sub-network on images.
 
-    The answer is a pair: the logits, float32 `[B, K]` as bytes, and the nanoseconds that they took.
+    The answer is a pair: the logits, float32 `[B, K]`, and the nanoseconds that they took.
 
     Attributes:
         spec: The sub-network.
         recalibrate: Whether its batch norms are re-calibrated.
-        shape: `[B, C, H, W]`.
-        data: Normalised images, float32 of that shape as bytes.
+        images: Normalised images, float32 `[B, C, H, W]`, contiguous.
     """
 
     spec: Spec
     recalibrate: bool
-    shape: tuple[int, ...]
-    data: bytes
+    images: Floats
 
 
 @dataclass(frozen=True)
@@ -254,12 +258,35 @@ class Report:
         return self.progress is None or self.progress.done
 
 
-def pack(message: object) -> bytes:
-    """Return a message with its length in front."""
-    body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    return HEAD.pack(len(body)) + body
+def pack(message: object) -> list[Part]:
+    """Return a message with its length in front, in parts that are sent one after the other.
+
+    There is one part unless the message has large arrays, which are views of their memory.
+    """
+    arrays: list[memoryview] = []
+
+    def is_small(buffer: pickle.PickleBuffer) -> bool:
+        view = buffer.raw()
+        if view.nbytes < LARGE_BYTES:
+            return True  # which keeps it within the pickle
+        arrays.append(view)
+        return False
+
+    body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=is_small)
+    sizes = [len(arrays), *(view.nbytes for view in arrays)]
+    counts = b"".join(_COUNT.pack(size) for size in sizes)
+    head = HEAD.pack(len(counts) + sum(sizes[1:]) + len(body)) + counts
+    return [head, *arrays, body] if arrays else [head + body]
 
 
 def unpack(body: bytes) -> Any:
-    """Return the message that `pack` wrote, given its bytes without the length."""
-    return pickle.loads(body)
+    """Return the message that `pack` wrote, given its bytes without the length; large arrays are read-only views of them."""
+    view = memoryview(body)
+    (num_arrays,) = _COUNT.unpack_from(view)
+    start = _COUNT.size * (1 + num_arrays)
+    arrays = []
+    for number in range(num_arrays):
+        (size,) = _COUNT.unpack_from(view, _COUNT.size * (1 + number))
+        arrays.append(view[start : start + size])
+        start += size
+    return pickle.loads(view[start:], buffers=arrays)

@@ -171,9 +171,9 @@ class Worker:
                 raise AssertionError(message)
 
     def _send(self, message: object) -> None:
-        data = messages.pack(message)
+        parts = messages.pack(message)
         with self._out_lock:
-            self._out.write(data)
+            self._out.writelines(parts)
             self._out.flush()
 
     def _call(self, call: Call) -> None:
@@ -342,7 +342,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         worker = Worker(out, WorkerConfig.from_json(arguments[0]))
     except StimcoreError as reason:
-        out.write(messages.pack(StartFailure(reason)))
+        out.writelines(messages.pack(StartFailure(reason)))
         out.flush()
         sys.exit(reason.exit_code)
     worker.run(sys.stdin.buffer)

@@ -81,7 +81,7 @@ def work(monkeypatch: pytest.MonkeyPatch, *given: object, error: Exception | Non
         raise Ended
 
     monkeypatch.setattr(os, "_exit", end)
-    stream = io.BytesIO(b"".join(messages.pack(message) for message in given))
+    stream = io.BytesIO(b"".join(part for message in given for part in messages.pack(message)))
     try:
         worker.run(stream)
     except Ended:
