@@ -5,6 +5,7 @@ browser decompresses. Both rest on the same idea: bytes that are distributed ali
 them gets a Huffman table of its own.
 """
 
+import math
 import zlib
 from collections.abc import Iterable
 
@@ -15,6 +16,8 @@ LEVELS = 32
 """Numbers of brightnesses that a prediction is divided into."""
 CONTRASTS = (1, 10, 25, 50, 100)
 """Sums of differences between a pixel's neighbours from which the next class of contrast begins."""
+AT_ONCE = 2**20
+"""Pixels whose classes are computed at once: the arrays in between take some tens of bytes per pixel."""
 
 
 def packed_images(pixels: NDArray[np.uint8]) -> bytes:
@@ -34,12 +37,20 @@ def packed_images(pixels: NDArray[np.uint8]) -> bytes:
         >>> len(packed_images(images)) < len(zlib.compress(images.tobytes(), 9))
         True
     """
-    classes = _classes(pixels).ravel()
-    counts = np.bincount(classes, minlength=LEVELS * (len(CONTRASTS) + 1))
-    ordered = pixels.ravel()[np.argsort(classes, kind="stable")]
-    pieces = np.split(ordered, np.cumsum(counts)[:-1])
+    num_classes = LEVELS * (len(CONTRASTS) + 1)
+    runs: list[list[bytes]] = [[] for _ in range(num_classes)]
+    step = max(1, AT_ONCE // math.prod(pixels.shape[1:]))
+    for first in range(0, len(pixels), step):
+        some = pixels[first : first + step]
+        classes = _classes(some).ravel()
+        ends = np.cumsum(np.bincount(classes, minlength=num_classes))
+        ordered = some.ravel()[np.argsort(classes, kind="stable")]
+        for run, piece in zip(runs, np.split(ordered, ends[:-1]), strict=True):
+            run.append(piece.tobytes())
+    pieces = [b"".join(run) for run in runs]
+    counts = np.array([len(piece) for piece in pieces], "<u4")
     # runs of the background are the only repetitions: references to other places would cost more than they save
-    return _deflated([counts.astype("<u4").tobytes(), *(piece.tobytes() for piece in pieces)], zlib.Z_RLE)
+    return _deflated([counts.tobytes(), *pieces], zlib.Z_RLE)
 
 
 def packed_weights(content: bytes) -> bytes:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page
 
 from stimcore.bundle import open_bundle
+from stimcore.publish import packing
 from stimcore.publish.packing import packed_images, packed_weights
 from tests.publish.hosting import hosted
 
@@ -69,6 +70,14 @@ def test_weights_come_back(page: Page, size: int) -> None:
     assert unpacked(page, packed_weights(content)) == content
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1.5], "<f4").tobytes()
     assert unpacked(page, packed_weights(special)) == special
+
+
+def test_images_are_packed_alike_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large experiment's images are packed a few at a time; the file doesn't depend on how many these are."""
+    images = images_like("photos")
+    at_once = packed_images(images)
+    monkeypatch.setattr(packing, "AT_ONCE", 3 * images[0].size)
+    assert packed_images(images) == at_once
 
 
 def test_packed_files_are_smaller_than_compressed_ones() -> None:

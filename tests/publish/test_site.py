@@ -376,6 +376,33 @@ def test_every_page_is_accessible_and_fits(browser: Browser, whole: str, scheme:
                         assert box["y"] + box["height"] <= size[1], (address, name)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(1280, 720), (1366, 768), (1920, 1080), (375, 812), (390, 844)])
+def test_the_first_screen_holds_sentence_picture_and_lanes(
+    browser: Browser, url: str, site: Site, size: tuple[int, int]
+) -> None:
+    """Also beside an open lesson and in the teacher view; with every method where the window is not a phone's."""
+    methods = [method["label"] for method in json.loads(site.files[f"data/{EXPERIMENT.name}/states.json"])["methods"]]
+    queries: dict[str, dict[str, str | list[str]]] = {
+        "normal": {},
+        "lesson": {},
+        "class": {"view": "class"},
+        "all methods": {"methods": methods},
+    }
+    if size[0] < 500:
+        del queries["all methods"]
+    for lang in ("en", "de"):
+        for mode, query in queries.items():
+            with visit(browser, f"{url}?{urlencode({'lang': lang, **query}, doseq=True)}", size=size) as page:
+                if mode == "lesson":
+                    page.locator("#lesson").click()
+                    page.evaluate("scrollTo(0, 0)")
+                for name in (".sentence h1", ".diagram", ".lanes .lane >> nth=-1"):
+                    box = page.locator(name).bounding_box()
+                    assert box is not None
+                    assert box["y"] + box["height"] <= size[1], (lang, mode, name)
+
+
 def uncertainty(page: Page) -> float:
     """Return half of the width of the first lane's interval, in points."""
     return float(page.locator(".lane .spread").first.inner_text().strip(" ±"))
