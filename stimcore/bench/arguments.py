@@ -65,8 +65,17 @@ def _add_serve(line: argparse.ArgumentParser) -> None:
     line.add_argument("--pixels", type=int, default=32, help="side of the images (default: %(default)s)")
     line.add_argument("--rounds", type=int, default=5, help="turns (default: %(default)s)")
     line.add_argument("--requests", type=int, default=40, help="in every turn (default: %(default)s)")
+    line.add_argument(
+        "--mlserver", type=Path, metavar="PYTHON", help="of an environment with mlserver and onnxruntime, to compare"
+    )
     line.add_argument("--connections", type=int, default=3, help="at once, at batch 32 (default: %(default)s)")
     line.add_argument("--device", default="cpu", help="of onnxruntime: auto, cpu, cuda or cuda:N (default: %(default)s)")
+
+
+def _add_scale(line: argparse.ArgumentParser) -> None:
+    """Add the options of `bench scale`."""
+    line.add_argument("--rounds", type=int, default=1, help="processes of every point; the least counts (default: %(default)s)")
+    line.add_argument("--quick", action="store_true", help="tiny sizes: whether everything runs, no figures to quote")
 
 
 def _add_help(line: argparse.ArgumentParser) -> None:
@@ -110,6 +119,7 @@ ADD_ARGUMENTS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "edit": _add_edit,
     "export": _add_export,
     "serve": _add_serve,
+    "scale": _add_scale,
     "help": _add_help,
     "page": _add_page,
     "smoke": _add_smoke,

@@ -52,8 +52,8 @@ def application(model: str) -> Starlette:
 
 def main(model: str) -> None:
     """Serve until standard input closes."""
-    # asyncio sets TCP_NODELAY only on sockets that name their protocol, as those do that uvicorn itself opens; without it, a body
-    # that follows its head waits 40 ms for an acknowledgement
+    # asyncio sets TCP_NODELAY only on sockets that name their protocol, as those do that uvicorn opens; without it, a body that
+    # follows its head waits 40 ms for an acknowledgement
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.bind(("127.0.0.1", 0))
     sock.listen()

@@ -1,4 +1,6 @@
-"""What the command lines of the benchmarks offer, apart from what runs it, which needs torch."""
+"""What the command lines of the benchmarks offer, and what they aim at, apart from what runs them, which needs torch."""
+
+from collections.abc import Mapping
 
 GPU_PARTS: tuple[tuple[str, str, str, str], ...] = (
     ("golden curves", "Losses of 20 steps of every method equal the processor's", "training", "golden_curves"),
@@ -12,3 +14,22 @@ GPU_PARTS: tuple[tuple[str, str, str, str], ...] = (
     ("inference", "Inference through HTTP beside a direct call", "engine", "inference"),
 )
 """Name, title, module and function of every part, in the order in which they run: correctness before figures."""
+
+PAGE_TARGETS_MS: Mapping[str, float] = {
+    "first_visit_over_empty": 700,
+    "shared_link_over_empty": 700,
+    "click_to_picture": 50,
+    "wall_after_stored_number": 100,
+    "click_to_first_number": 1200,
+    "wall_after_measured_number": 1500,
+    "poll_of_visitors": 100,
+    "story_of_lecture": 5000,
+    "published_first_view_on_a_phone": 3000,
+}
+"""Name -> milliseconds that the 95th percentile may take on two idle cores."""
+
+SCALE_ALLOWED = 1.15
+"""Largest over smallest time of a node along a curve of `bench scale` that is aimed at."""
+SCALE_MOST_MB = 1024
+"""Memory that an evaluation may add to its process, whatever the size of the family: twice what the engine may use for
+activations."""

@@ -22,6 +22,7 @@ import torch
 
 from stimcore import cli
 from stimcore.bench.check import at_least
+from stimcore.bench.choices import PAGE_TARGETS_MS
 from stimcore.bench.page_browser import ARRIVAL, CLICK, FIRST, FLAGS, Program, find_chromium, serving
 from stimcore.errors import Unavailable, UsageError
 from stimcore.publish.site import Settings as SiteSettings
@@ -57,18 +58,6 @@ SHOWN = """() => { const look = () => {
   if (document.body?.dataset.ready) window.seen = performance.now(); else setTimeout(look, 10);
 }; document.addEventListener('DOMContentLoaded', look); }"""
 
-TARGETS: Mapping[str, float] = {
-    "first_visit_over_empty": 700,
-    "shared_link_over_empty": 700,
-    "click_to_picture": 50,
-    "wall_after_stored_number": 100,
-    "click_to_first_number": 1200,
-    "wall_after_measured_number": 1500,
-    "poll_of_visitors": 100,
-    "story_of_lecture": 5000,
-    "published_first_view_on_a_phone": 3000,
-}
-"""Name -> milliseconds that the 95th percentile may take on two idle cores."""
 LARGEST_MIB = 2048
 
 
@@ -288,10 +277,10 @@ def missed(p95_ms: Mapping[str, float], many: Mapping[str, Any], attending: int)
 
     Example:
         >>> seen = {"lecture_refused": 0, "lecture_guesses": 4, "dashboard_mib": 300.0}
-        >>> missed(dict.fromkeys(TARGETS, 1.0) | {"click_to_picture": 60.0}, seen, 4)
+        >>> missed(dict.fromkeys(PAGE_TARGETS_MS, 1.0) | {"click_to_picture": 60.0}, seen, 4)
         ['click_to_picture']
     """
-    names = [name for name, target in TARGETS.items() if p95_ms.get(name, math.inf) > target]
+    names = [name for name, target in PAGE_TARGETS_MS.items() if p95_ms.get(name, math.inf) > target]
     checks: Mapping[str, Callable[[float], bool]] = {
         "lecture_refused": lambda value: value > 0,
         "lecture_guesses": lambda value: value < attending,
@@ -309,7 +298,7 @@ def _report(settings: Settings, seen: Seen, many: Mapping[str, Any]) -> dict[str
         "p50_ms": {name: statistics.median(values) for name, values in seen.values_ms.items()},
         "p95_ms": p95,
         "counts": {name: len(values) for name, values in seen.values_ms.items()},
-        "targets_ms": dict(TARGETS),
+        "targets_ms": dict(PAGE_TARGETS_MS),
         **many,
         "lecture": settings.lecture,
         "missed": missed(p95, many, settings.lecture),

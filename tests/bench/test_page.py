@@ -11,6 +11,7 @@ import pytest
 from stimcore import cli
 from stimcore.bench import __main__ as bench
 from stimcore.bench import page
+from stimcore.bench.choices import PAGE_TARGETS_MS
 from stimcore.bench.page_browser import find_chromium
 from tests.app.browsing import NO_CHROMIUM
 
@@ -19,11 +20,11 @@ EXPORTED = Path(__file__).parents[2] / "exported"
 
 def test_what_is_missed_is_named() -> None:
     calm: dict[str, Any] = {"lecture_refused": 0, "lecture_guesses": 120, "dashboard_mib": 900.0}
-    assert page.missed(dict.fromkeys(page.TARGETS, 1.0), calm, 120) == []
-    assert page.missed(dict.fromkeys(page.TARGETS, 1e6), calm, 120) == list(page.TARGETS)
+    assert page.missed(dict.fromkeys(PAGE_TARGETS_MS, 1.0), calm, 120) == []
+    assert page.missed(dict.fromkeys(PAGE_TARGETS_MS, 1e6), calm, 120) == list(PAGE_TARGETS_MS)
     busy = {"lecture_refused": 1, "lecture_guesses": 119, "dashboard_mib": 2100.0}
-    assert page.missed(dict.fromkeys(page.TARGETS, 1.0), busy, 120) == list(busy)
-    assert page.missed({}, calm, 120) == list(page.TARGETS)  # what was never measured
+    assert page.missed(dict.fromkeys(PAGE_TARGETS_MS, 1.0), busy, 120) == list(busy)
+    assert page.missed({}, calm, 120) == list(PAGE_TARGETS_MS)  # what was never measured
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""How cost grows: every curve is measured, in processes of their own, and divided by what it should grow with."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stimcore.bench import __main__ as bench
+from stimcore.bench import scale, scale_point
+from stimcore.bench.performance import render
+from stimcore.bundle import Bundle
+from stimcore.errors import Unavailable
+
+
+def test_a_point_counts_the_nodes_of_the_tree(small: list[Bundle]) -> None:
+    found = scale_point.evaluate(str(small[0].path), "ordered", 8)
+    assert found["subnetworks"] == 27
+    # of ResNet-20: a stem, 3 + 9 + 27 blocks, 27 heads
+    assert found["nodes"] == 1 + 39 + 27
+    assert found["images"] == 8 + len(small[0].experiment.calibration)
+    assert found["seconds"] > 0
+    assert found["peak_mb"] >= found["added_mb"] >= 0
+
+
+def test_copies_of_a_bundle_are_opened_as_a_catalogue(small: list[Bundle], tmp_path: Path) -> None:
+    root = scale._catalogue(tmp_path / "catalogue", small[0].path, 3)
+    assert scale_point.scan(str(root))["bundles"] == 3
+    manifests = {(path.stat().st_ino, json.loads(path.read_text())["seed"]) for path in root.glob("*/*/manifest.json")}
+    assert len(manifests) == 3
+    assert json.loads((small[0].path / "manifest.json").read_text())["seed"] == small[0].manifest.seed
+
+
+def test_a_point_that_fails_is_one_sentence() -> None:
+    with pytest.raises(Unavailable, match="a point could not be measured"):
+        scale._ask({"bundle": "/nowhere", "family": "ordered", "images": 1})
+
+
+@pytest.mark.slow
+def test_a_quick_run_measures_every_curve(tmp_path: Path) -> None:
+    target = tmp_path / "scale.json"
+    assert bench.main(["scale", "--quick", "--json", str(target)]) == 0
+    report = json.loads(target.read_text(encoding="utf-8"))
+    for name, curve in report["curves"].items():
+        sizes = [point["size"] for point in curve]
+        assert sizes == sorted(set(sizes)), name
+        assert all(point["unit_us"] > 0 for point in curve)
+        assert report["ratios"][f"{name}_time"] >= 1
+    page = render({"scale": report})
+    assert "**Tiny sizes" in page
+    assert page.count("(images/scale-") == 4
