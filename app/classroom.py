@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 import segno
 import streamlit as st
 
-from app import sources
 from app.access import shared_address
+from app.sources import connection
 
 POLL_S = 3.0
 """Seconds between two looks of a visitor alone at who is here."""
@@ -105,7 +105,7 @@ def qr_code(address: str) -> str:
 
 def count_here() -> int:
     """Return how many visitors have class view open, this one among them."""
-    return classroom().look(sources.visitor(), time.monotonic())
+    return classroom().look(connection.visitor(), time.monotonic())
 
 
 def bins(values: list[int]) -> list[int]:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import session, sources, watch
+from app import session, watch
 from app.components import copy_link
 from app.language import keep_language, language_links, words
 from app.networks import one_per_run
+from app.sources import server
 from app.text import plain
 from stimcore.analysis.networks import method_position
 from stimcore.errors import StimcoreError
@@ -115,7 +116,7 @@ def footer(here: Frame) -> None:
     """Draw where the page's numbers come from: network, images, how it was trained, and what runs networks here."""
     experiment = here.experiment
     labels, texts = sorted({m.label for m in here.methods}), words()
-    note = sources.provider_note()
+    note = server.provider_note()
     device = " " + texts.say("page.source_device", note=plain(note.rstrip("."))) if note else ""
     source = texts.say(
         "page.source",
@@ -185,14 +186,14 @@ _LARGE = """
 
 def _catalogue() -> Catalogue:
     try:
-        catalogue = sources.catalogue()
+        catalogue = server.catalogue()
     except StimcoreError as error:
         st.error(plain(str(error)), title="The model server can't be reached" if error.code == "unavailable" else None)
         st.button("Try again", type="primary", on_click=watch.reload)
         st.stop()
     if not catalogue.experiments:
         _problems(catalogue)
-        st.info(sources.empty_folder_help())
+        st.info(server.empty_folder_help())
         st.button("Look again", type="primary", on_click=watch.reload)
         st.stop()
     return catalogue

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from app import sources
+from app.sources import bundles
 from stimcore.analysis.networks import TrainedNetwork
 from stimcore.analysis.seeds import group_by_run
 from stimcore.serve.types import ExperimentInfo, MethodInfo
@@ -55,7 +55,7 @@ def one_per_run(experiment: ExperimentInfo) -> list[MethodInfo]:
 
 def _trained_network(experiment: ExperimentInfo, topology: Topology, method: MethodInfo, *, sweeps: bool) -> TrainedNetwork:
     spec = topology.parse(method.spec or "main")
-    sweep = sources.sweep(experiment.name, method, "ordered") if sweeps else None
+    sweep = bundles.sweep(experiment.name, method, "ordered") if sweeps else None
     return TrainedNetwork(
         name=method.name,
         method=method.method,
@@ -72,5 +72,5 @@ def _trained_network(experiment: ExperimentInfo, topology: Topology, method: Met
 
 
 def _hits(experiment: str, method: MethodInfo, spec: Spec) -> NDArray[np.bool_] | None:
-    stored = sources.hits(experiment, method)
+    stored = bundles.hits(experiment, method)
     return None if stored is None else stored.of(spec)

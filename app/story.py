@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import sources
+from app.sources import bundles
 from stimcore.analysis.contrast import Contrast, clearest, contrasts
 from stimcore.analysis.result import Sweep
 from stimcore.serve.types import ExperimentInfo, MethodInfo
@@ -38,5 +38,5 @@ def _contrasts(name: str, fingerprints: tuple[str, ...], _experiment: Experiment
 
 
 def _sweeps(experiment: str, method: MethodInfo) -> list[Sweep]:
-    stored = [sources.sweep(experiment, method, kind) for kind in method.sweeps]
+    stored = [bundles.sweep(experiment, method, kind) for kind in method.sweeps]
     return [sweep for sweep in stored if sweep is not None]

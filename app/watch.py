@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import streamlit as st
 
-from app import session, sources
-from app.sources import JobKey
+from app import session
+from app.sources import connection, evaluations, server
+from app.sources.evaluations import JobKey
 from stimcore.analysis.result import Result
 from stimcore.errors import StimcoreError
 from stimcore.serve.types import Job
@@ -72,13 +73,13 @@ class WatchedJob:
         job = self.job  # an older run of the page may still use this object in its thread: work on one value
         if self.finished:
             return
-        _last_polls()[sources.visitor()] = time.monotonic()
+        _last_polls()[connection.visitor()] = time.monotonic()
         try:
             if job is None or job.state in ("cancelled", "dropped"):
-                self.job = job = sources.start(self.key, fresh=self.fresh)
+                self.job = job = evaluations.start(self.key, fresh=self.fresh)
             else:
-                self.job = job = sources.job(job.id)
-        except sources.JobForgotten:
+                self.job = job = evaluations.job(job.id)
+        except evaluations.JobForgotten:
             self.job = job = None  # the server was restarted: the next poll starts the job again
         except StimcoreError as error:
             self.problem = str(error)
@@ -93,7 +94,7 @@ class WatchedJob:
     def leave(self) -> None:
         """Report to the server that this visitor no longer watches."""
         if self.job is not None and self.job.state in ("queued", "running"):
-            sources.leave(self.job.id)
+            evaluations.leave(self.job.id)
 
     def restart(self, *, fresh: bool) -> None:
         """Start over with the next poll.
@@ -132,7 +133,7 @@ def watch_only(keys: Collection[JobKey]) -> None:
 def reload() -> None:
     """Forget this visitor's jobs and have the server scan its folder again."""
     session.memory(WatchedJobs).by_key.clear()
-    sources.rescan()
+    server.rescan()
 
 
 @st.cache_resource(show_spinner=False)

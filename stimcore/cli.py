@@ -133,6 +133,55 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = No
     sys.exit(code)
 
 
+def add_device(line: ArgumentParser) -> None:
+    """Add `--device`, on which a command computes."""
+    line.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+
+
+def add_provider(line: ArgumentParser) -> None:
+    """Add `--provider`, for a device that onnxruntime reaches under a name of its own."""
+    line.add_argument(
+        "--provider",
+        dest="device",
+        metavar="NAME",
+        help="another provider of onnxruntime, instead of --device; stimcore vouches for CPU and CUDA only",
+    )
+
+
+def add_data_root(line: ArgumentParser, what: str = "where the data set is") -> None:
+    """Add `--data-root`, the folder of a data set that has a name."""
+    line.add_argument("--data-root", type=Path, metavar="DIR", help=what)
+
+
+def add_normalisation(line: ArgumentParser, *, only: str = "", mean: str = "", std: str = "") -> None:
+    """Add `--mean` and `--std`, which `stimcore.data.normalise.per_channel` reads.
+
+    Args:
+        line: The command line.
+        only: What the help text begins with, where not every use of the command takes the options.
+        mean: The default for images in colour, for the help text; empty where there is none.
+        std: As `mean`.
+    """
+    for name, what, default in (("mean", "subtracted from", mean), ("std", "divided out of", std)):
+        end = f" (default, for colour: {default})" if default else ""
+        line.add_argument(f"--{name}", metavar="V,V,V", help=f"{only}per channel, {what} pixels in [0, 1]{end}")
+
+
+def add_json(line: ArgumentParser, what: str) -> None:
+    """Add `--json`, whose value `write_report` takes.
+
+    Args:
+        line: The command line.
+        what: What the command does, for the help text: `write the results as JSON`.
+    """
+    line.add_argument("--json", metavar="FILE", help=f"{what} ('-' for standard output)")
+
+
+def add_quiet(line: ArgumentParser) -> None:
+    """Add `--quiet`, which leaves out the progress bar and nothing else."""
+    line.add_argument("--quiet", action="store_true", help="show no progress bar")
+
+
 def write_report(target: str | None, value: Any) -> None:
     """Write a command's results as JSON.
 

@@ -4,13 +4,16 @@ Firefox is driven over WebDriver BiDi, which it speaks itself, since Debian has 
 library selenium, on a screen in memory. Both run scripts inside the page and nothing else, so that a test is written once.
 """
 
+import contextlib
 import itertools
 import json
 import os
+import queue
 import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -87,11 +90,13 @@ class Firefox:
     def _send(self, method: str, params: Mapping[str, Any]) -> Any:
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
-        while True:  # events come in between
-            message = json.loads(self._socket.recv(timeout=START_S))
+        until = time.monotonic() + START_S
+        while (left := until - time.monotonic()) > 0:  # events come in between
+            message = json.loads(self._socket.recv(timeout=left))
             if message.get("id") == number:
                 assert message["type"] == "success", message
                 return message["result"]
+        raise AssertionError(f"Firefox sent events and no answer to {method} within {START_S:g} s")
 
 
 class WebKit:
@@ -120,13 +125,44 @@ class WebKit:
         return json.loads(answer["value"])
 
 
-def _line(process: "subprocess.Popen[str]", found: Callable[[str], str | None]) -> str:
-    """Return what a function finds in the first line of a process's output in which it finds anything."""
+def read_until(process: "subprocess.Popen[str]", found: Callable[[str], str | None], within_s: float = START_S) -> str:
+    """Return what a function finds in the first line of a process's output in which it finds anything.
+
+    A thread goes on reading until the output ends: a pipe that nobody reads fills up, and its writer then waits for ever.
+
+    Raises:
+        AssertionError: There was no such line in time, or the process ended before it.
+    """
     assert process.stdout is not None
-    for line in process.stdout:
-        if wanted := found(line):
-            return wanted
-    raise AssertionError(f"{process.args!r} ended with {process.wait()}")
+    output, lines = process.stdout, queue.SimpleQueue[str | None]()
+
+    def read() -> None:
+        with contextlib.suppress(ValueError):  # closed
+            for line in output:
+                lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    until, seen = time.monotonic() + within_s, ""
+    while (left := until - time.monotonic()) > 0:
+        with contextlib.suppress(queue.Empty):
+            line = lines.get(timeout=left)
+            if line is None:
+                raise AssertionError(f"{process.args!r} ended: {seen}")
+            if wanted := found(line):
+                return wanted
+            seen = (seen + line)[-2000:]
+    raise AssertionError(f"{process.args!r} has not started after {within_s:g} s: {seen}")
+
+
+def end(process: "subprocess.Popen[str]", within_s: float = 30.0) -> None:
+    """End a process, by force where it does not end when it is asked to."""
+    process.terminate()
+    try:
+        process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager
@@ -143,12 +179,11 @@ def firefox() -> Iterator[Window]:
         command = [path, "--headless", "--remote-debugging-port=0", "--profile", profile, "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
-            address = _line(process, lambda line: next(iter(re.findall(r"listening on (ws://\S+)", line)), None))
+            address = read_until(process, lambda line: next(iter(re.findall(r"listening on (ws://\S+)", line)), None))
             with connect(f"{address}/session", max_size=None, open_timeout=START_S) as socket:
                 yield Firefox(socket)
         finally:
-            process.terminate()
-            process.wait(30)
+            end(process)
 
 
 @contextmanager
@@ -161,7 +196,7 @@ def webkit() -> Iterator[Window]:
     command = [screen, "-displayfd", "1", "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
     display = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        number = _line(display, lambda line: line.strip() or None)
+        number = read_until(display, lambda line: line.strip() or None)
         options = WebKitGTKOptions()
         options.binary_location = str(browser)
         options.add_argument("--automation")
@@ -174,8 +209,7 @@ def webkit() -> Iterator[Window]:
         finally:
             session.quit()
     finally:
-        display.terminate()
-        display.wait(30)
+        end(display)
 
 
 def _plain_environment() -> dict[str, str]:

@@ -52,12 +52,16 @@ def signature(function: griffe.Function) -> str:
 
 
 def names(value: griffe.Object | griffe.Alias) -> Iterator[str]:
-    """Yield a line for every public name in a module or class, each where it is defined."""
+    """Yield a line for every public name: its form where it is defined, its origin where a package exports it."""
     for name, member in sorted(value.members.items()):
-        if name.startswith("_") or member.is_alias:
-            continue
         path = f"{value.path}.{name}"
-        if isinstance(member, griffe.Function):
+        if name.startswith("_"):
+            continue
+        if isinstance(member, griffe.Alias):
+            # an import is a public name only where `__all__` has it
+            if name in (value.exports or ()):
+                yield f"{path} = {member.target_path}"
+        elif isinstance(member, griffe.Function):
             yield path + signature(member)
         elif isinstance(member, griffe.Class):
             yield f"{path}({', '.join(map(str, member.bases))})"
@@ -95,3 +99,11 @@ def test_a_changed_parameter_is_a_changed_line(tmp_path: Path) -> None:
         lines.append(tuple(names(module)))
     assert len(set(lines)) == len(lines)
     assert lines[0] == ("toy.Toy()", "toy.Toy.go(a: int) -> None")
+
+
+def test_a_name_that_a_package_exports_is_a_line_and_other_imports_are_none(tmp_path: Path) -> None:
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "inner.py").write_text("class Shown: ...\n\nclass Used: ...\n")
+    (tmp_path / "toy" / "__init__.py").write_text("from toy.inner import Shown, Used\n\n__all__ = ['Shown']\n")
+    lines = list(names(griffe.load("toy", search_paths=[tmp_path], allow_inspection=False)))
+    assert lines == ["toy.Shown = toy.inner.Shown", "toy.inner.Shown()", "toy.inner.Used()"]

@@ -98,7 +98,20 @@ def test_a_run_that_loses_tests_fails(tmp_path: Path, torn: bool, code: int) -> 
         (tmp_path / "tests" / f"test_{number}.py").write_text(text, encoding="utf-8")
     (tmp_path / "conftest.py").write_text(TORN if torn else "", encoding="utf-8")
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
-    words = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", "tests"]
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:schemathesis",
+        "tests",
+    ]
     done = subprocess.run(words, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     assert ("tests have not been run" in done.stdout) is torn

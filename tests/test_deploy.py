@@ -87,13 +87,13 @@ def test_the_dashboard_is_one_that_grafana_imports() -> None:
     assert {variable["name"] for variable in GRAFANA["templating"]["list"]} == {"datasource", "job"}
     panels = GRAFANA["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
-    taken: set[tuple[int, int]] = set()
+    covered: set[tuple[int, int]] = set()
     for panel in panels:
         place = panel["gridPos"]
         cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
         assert place["x"] + place["w"] <= 24
-        assert not cells & taken, panel["title"]
-        taken |= cells
+        assert not cells & covered, panel["title"]
+        covered |= cells
         assert panel["datasource"]["uid"] == "${datasource}", "no data source of somebody else's installation"
 
 

@@ -26,13 +26,13 @@ def links(text: str) -> list[str]:
 
 def anchors(text: str) -> set[str]:
     """The anchors of a page as GitHub makes them: lower case, punctuation gone, spaces to dashes, repeats numbered."""
-    found: set[str] = set()
+    names: set[str] = set()
     for heading in _HEADING.findall(_FENCE.sub("", text)):
         words = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)
         slug = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
-        repeats = (f"{slug}-{number}" for number in range(1, len(found) + 1))
-        found.add(slug if slug not in found else next(one for one in repeats if one not in found))
-    return found | set(_TARGET.findall(text))
+        repeats = (f"{slug}-{number}" for number in range(1, len(names) + 1))
+        names.add(slug if slug not in names else next(one for one in repeats if one not in names))
+    return names | set(_TARGET.findall(text))
 
 
 def problem(page: str, target: str, tracked: set[str]) -> str:
@@ -63,7 +63,7 @@ def tracked() -> set[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_links_resolve(page: str, tracked: set[str]) -> None:
     targets = links((ROOT / page).read_text(encoding="utf-8"))
-    assert [found for target in targets if (found := problem(page, target, tracked))] == []
+    assert [complaint for target in targets if (complaint := problem(page, target, tracked))] == []
 
 
 def test_the_pages_have_links_to_check() -> None:
@@ -84,9 +84,9 @@ def test_the_pages_have_links_to_check() -> None:
     ],
 )
 def test_a_broken_link_is_found(target: str, expected: str, tracked: set[str]) -> None:
-    found = problem("README.md", target, tracked)
-    assert expected in found
-    assert bool(expected) == bool(found)
+    complaint = problem("README.md", target, tracked)
+    assert expected in complaint
+    assert bool(expected) == bool(complaint)
 
 
 def test_anchors_are_those_of_github() -> None:

@@ -69,13 +69,13 @@ status = pathlib.Path("/proc/self/status")  # Linux only; `getrusage` would coun
 
 asked, heavy = json.loads(sys.argv[1])
 for words in asked:
-    said = io.StringIO()
+    printed = io.StringIO()
     sys.argv = ["python -m", *words[1:]]
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), contextlib.suppress(SystemExit):
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     peak = re.search("VmHWM: *(.*) kB", status.read_text().replace(chr(9), " ")) if status.exists() else None
     megabytes = float(peak[1]) / 1024 if peak else 0.0
-    print(json.dumps([words, said.getvalue()[:60], megabytes, [name for name in heavy if name in sys.modules]]))
+    print(json.dumps([words, printed.getvalue()[:60], megabytes, [name for name in heavy if name in sys.modules]]))
 """
 
 
@@ -89,8 +89,8 @@ def test_nothing_heavy_is_imported_for_help_and_for_wrong_options() -> None:
     done = subprocess.run(code, cwd=FROZEN.parents[1], capture_output=True, text=True, check=True)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [words for words, *_ in rows] == asked
-    for words, said, megabytes, imported in rows:
-        assert said.startswith("usage: " if "--help" in words else "error: "), words
+    for words, printed, megabytes, imported in rows:
+        assert printed.startswith("usage: " if "--help" in words else "error: "), words
         assert imported == [], words
         assert (10 if sys.platform == "linux" else 0) <= megabytes <= MOST_MB, words
 

@@ -37,8 +37,8 @@ USED_BY = {
 def declared(*names: str) -> dict[str, Requirement]:
     """The requirements in some files, by canonical name."""
     lines = [line for name in names for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
-    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    return {canonicalize_name(requirement.name): requirement for requirement in found}
+    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(requirement.name): requirement for requirement in requirements}
 
 
 def tracked(folder: str) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """Files that other programs read: the workflow, the commit hooks, the citation, the composition of containers."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -21,11 +22,26 @@ SCHEMAS = {
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_file_fits_its_schema(name: str) -> None:
+    check_schema(ROOT / name, SCHEMAS[name])
+
+
+def test_the_workflow_that_publishes_a_page_fits_its_schema(tmp_path: Path) -> None:
+    """The example of the documentation, which installs files of requirements that exist."""
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/publish.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "page.yml").write_text(text, encoding="utf-8")
+    check_schema(tmp_path / "page.yml", SCHEMAS[".github/workflows/ci.yml"])
+    (installing,) = (step["run"] for step in yaml.safe_load(text)["jobs"]["page"]["steps"] if "pip" in step.get("run", ""))
+    files = re.findall(r"-r (\S+)", installing)
+    assert files
+    assert all((ROOT / name).is_file() for name in files)
+
+
+def check_schema(path: Path, schema: str) -> None:
     checker = shutil.which("check-jsonschema", path=str(Path(sys.executable).parent))
     if checker is None:
         pytest.skip("needs check-jsonschema, which is not installed: see requirements-dev.txt")
     done = subprocess.run(
-        [checker, "--builtin-schema", SCHEMAS[name], name], cwd=ROOT, capture_output=True, text=True, check=False
+        [checker, "--builtin-schema", schema, str(path)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -19,11 +19,11 @@ def calls() -> Iterator[tuple[str, str, list[str]]]:
 
 
 def test_nothing_that_others_wrote_is_unpickled_or_run() -> None:
-    found = list(calls())
-    assert {name for _, name, _ in found} >= set(SAFELY)
-    for path, name, keywords in found:
+    loads = list(calls())
+    assert {name for _, name, _ in loads} >= set(SAFELY)
+    for path, name, keywords in loads:
         assert name not in NEVER, (path, name)
         assert name not in SAFELY or SAFELY[name] in keywords, (path, name, keywords)
-    assert {path for path, name, _ in found if name == "pickle.loads"} == {"stimcore/serve/workers/messages.py"}, (
+    assert {path for path, name, _ in loads if name == "pickle.loads"} == {"stimcore/serve/workers/messages.py"}, (
         "between our processes"
     )

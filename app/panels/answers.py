@@ -7,10 +7,11 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.errors import StreamlitInvalidLayoutContextError
 
-from app import session, sources
+from app import session
 from app.components import lanes
 from app.frame import Frame
 from app.language import words
+from app.sources import evaluations
 from app.text import plain
 from app.watch import WatchedJob, watch
 from stimcore.serve.types import MethodInfo
@@ -42,7 +43,7 @@ class Question:
     """
 
     arrangement: Arrangement
-    keys: Sequence[sources.JobKey]
+    keys: Sequence[evaluations.JobKey]
     covered: bool
 
 

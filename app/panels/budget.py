@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app import sources
 from app.chart import chart
 from app.frame import Frame
+from app.sources import bundles
 from app.text import code, images, plain
 from stimcore.analysis.comparisons import Option, best_within
 from stimcore.data.preprocessing import Preprocessing
@@ -79,7 +79,7 @@ def budget(here: Frame) -> None:
 
 
 def _offer(here: Frame) -> Offer:
-    listed = {m.name: sources.networks(here.experiment.name, m) for m in here.methods}
+    listed = {m.name: bundles.networks(here.experiment.name, m) for m in here.methods}
     has_times = all(any(n.latency_ms for n in networks.networks) for networks in listed.values())
     timed = has_times and _cost_choice() == TIME
     groups = [(m, _options(here, m, listed[m.name].networks, timed)) for m in here.methods]
@@ -164,7 +164,7 @@ def _download(here: Frame, offer: Offer, option: Option) -> None:
     file_name = f"{here.experiment.name}-{method.name}-{option.name}.onnx"
     st.download_button(
         "Download ONNX",
-        data=lambda: sources.onnx(here.experiment.name, method.name, option.spec),
+        data=lambda: bundles.onnx(here.experiment.name, method.name, option.spec),
         file_name=file_name,
         mime="application/onnx",
         on_click="ignore",

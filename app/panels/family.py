@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app import session, sources
+from app import session
 from app.frame import Frame
+from app.sources import bundles, evaluations
 from app.text import code, images, plain
 from app.watch import WatchedJob, pause_s, watch
 from stimcore.analysis.result import Sweep
@@ -74,10 +75,10 @@ def family(here: Frame, method: MethodInfo, kind: str) -> Family | None:
     total = count(here.topology, kind)
     if total == 0:
         return None
-    stored = sources.sweep(here.experiment.name, method, kind)
+    stored = bundles.sweep(here.experiment.name, method, kind)
     if stored:
         return Family(stored, total, stored=True)
-    key = sources.JobKey(
+    key = evaluations.JobKey(
         here.experiment.name,
         method.name,
         method.fingerprint,

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import streamlit as st
 
-from app import session, sources
+from app import session
 from app.chart import chart
 from app.frame import Frame
 from app.panels.start_training import may_train, order, title
+from app.sources import bundles, server
 from app.text import plain
 from stimcore.figures.fan import fan, fan_lines, lowest_accuracy, opening
 from stimcore.figures.style import Style, method_style
@@ -59,7 +60,7 @@ def fans(here: Frame, runs: Sequence[RunInfo]) -> None:
     """
     drawn = [(run.epochs, Trajectory(_fan_style(run), run.rows)) for run in runs if fan_lines(run.rows)][:MAX_FANS]
     if not drawn:
-        stored = [(method, sources.training(here.experiment.name, method)) for method in here.methods]
+        stored = [(method, bundles.training(here.experiment.name, method)) for method in here.methods]
         drawn = [(len(rows), Trajectory(here.style(method), rows)) for method, rows in stored if fan_lines(rows)][:MAX_FANS]
         if drawn and all(opening(run.records) is None for _, run in drawn):
             return  # trained before sub-networks were watched: the figure below has the same lines
@@ -129,7 +130,7 @@ def _buttons(run: RunInfo) -> None:
 def _choose(run: RunInfo) -> None:
     """Choose the experiment of a finished run, and have the page that is drawn next lead to Break it."""
     experiment = run.bundle.partition("/")[0]
-    if sources.serves(experiment):
+    if server.serves(experiment):
         session.choose_experiment(experiment)
         session.memory(session.Trainer).leave = True
     else:

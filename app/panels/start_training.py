@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app import session, sources
+from app import session
 from app.access import is_this_machine
+from app.sources import connection, trainings
 from app.text import images, plain
 from stimcore.errors import StimcoreError
 from stimcore.figures.style import method_style
@@ -63,7 +64,7 @@ class Choice:
 
 def may_train() -> bool:
     """Return whether this visitor may start, stop and continue runs: from this machine, or with the admin token."""
-    token, typed = sources.admin_token(), session.memory(session.Trainer).token
+    token, typed = connection.admin_token(), session.memory(session.Trainer).token
     known = token is not None and hmac.compare_digest(token.encode(), typed.encode("utf-8", "replace"))
     return is_this_machine() or known
 
@@ -72,7 +73,7 @@ def order(action: str, name: str) -> None:
     """Stop or continue a run for a visitor who may; a refusal is shown by the page that is drawn next."""
     if may_train():
         try:
-            (sources.stop_run if action == "stop" else sources.continue_run)(name)
+            (trainings.stop_run if action == "stop" else trainings.continue_run)(name)
         except StimcoreError as error:
             session.memory(session.Trainer).refusals.append(str(error))
 
@@ -191,7 +192,7 @@ def _start(choice: Choice) -> None:
         return
     for request in choice.requests():
         try:
-            sources.start_run(request)
+            trainings.start_run(request)
         except StimcoreError as error:
             session.memory(session.Trainer).refusals.append(str(error))
 
@@ -199,7 +200,7 @@ def _start(choice: Choice) -> None:
 def _token_field() -> None:
     st.markdown("**Train your own**")
     st.info("Runs are started on the machine of this dashboard. Here you can watch them.")
-    if sources.admin_token() is not None:
+    if connection.admin_token() is not None:
         typed = st.text_input("Admin token", type="password", key="train_token")
         session.memory(session.Trainer).token = typed
         if typed:

@@ -4,10 +4,10 @@ import html
 
 import streamlit as st
 
-from app import sources
 from app.classroom import POLL_S, bins, classroom, count_here, join_address, median, qr_code
 from app.frame import Frame
 from app.language import words
+from app.sources import connection
 from app.text import plain
 from app.watch import pause_s
 from stimcore.web.arrangement import Arrangement
@@ -26,7 +26,7 @@ def join_panel(here: Frame, arrangement: Arrangement) -> None:
 def record_guess(here: Frame, arrangement: Arrangement, method: str, value: int | None) -> None:
     """Note what this visitor expects, for the class."""
     if value is not None:
-        classroom().guess(state_key(here, arrangement), sources.visitor(), method, value)
+        classroom().guess(state_key(here, arrangement), connection.visitor(), method, value)
 
 
 def class_guesses(here: Frame, arrangement: Arrangement) -> None:

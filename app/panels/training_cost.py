@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from app import sources
 from app.frame import Frame
+from app.sources import bundles
 from app.text import plain
 from stimcore.analysis import paper
 from stimcore.analysis.training_cost import TrainingCost
@@ -14,7 +14,7 @@ from stimcore.serve.types import MethodInfo
 def cost_tables(here: Frame) -> None:
     """Draw both tables."""
     st.subheader("What it costs", anchor=False)
-    costs = [(m, cost_of(sources.training(here.experiment.name, m))) for m in here.methods]
+    costs = [(m, cost_of(bundles.training(here.experiment.name, m))) for m in here.methods]
     measured = [(method, cost) for method, cost in costs if cost is not None]
     common = next((cost for method, cost in measured if method.method == "common"), None)
     if measured:

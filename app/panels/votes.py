@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app import session, sources
+from app import session
 from app.frame import Frame
 from app.language import words
+from app.sources import bundles, evaluations, server
 from app.text import plain
 from app.upload import UploadError, read_upload
 from stimcore.data.preprocessing import Preprocessing
@@ -67,7 +68,7 @@ def votes(here: Frame) -> None:
     """Draw the choice of a picture and what the sub-networks of every method see in it."""
     st.subheader(words().say("picture.title"), anchor=False)
     st.markdown(words().say("picture.lead"))
-    samples = sources.samples(here.experiment)
+    samples = bundles.samples(here.experiment)
     try:
         picture = _choose_picture(samples, Preprocessing.from_dict(here.experiment.preprocessing))
     except UploadError as error:
@@ -89,7 +90,7 @@ def _choose_picture(samples: Sequence[Sample], preprocessing: Preprocessing) -> 
                 image = base64.b64decode(shown.png_base64)
                 st.image(image, width=72, alt=f"{shown.label_name}, test image {shown.index}")
                 st.button(plain(shown.label_name), key=f"take_{shown.index}", on_click=_choose_sample, args=(shown.index,))
-    limits = sources.image_limits()
+    limits = server.image_limits()
     uploaded = st.file_uploader(
         f"Your own image (PNG or JPEG, at most {limits.megabytes}; it is not stored)",
         type=["png", "jpg", "jpeg"],
@@ -130,7 +131,7 @@ def _draw_votes(here: Frame, picture: ChosenPicture) -> None:
     try:
         with st.spinner("Asking all sub-networks …"):
             answers = [
-                sources.classify(experiment, m.name, specs, index=picture.index, image=picture.upload) for m in here.methods
+                evaluations.classify(experiment, m.name, specs, index=picture.index, image=picture.upload) for m in here.methods
             ]
     except StimcoreError as error:
         st.error(plain(str(error)))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import sources
 from app.components import picture_wall
 from app.frame import Frame
 from app.language import words
+from app.sources import wall
 from app.story import compared
 from app.text import plain
 from app.watch import pause_s
@@ -38,13 +38,13 @@ def picture_panel(here: Frame, shown: Arrangement, *, recalibrate: bool, measure
             delay the first number.
     """
     try:
-        samples = sources.wall(here.experiment)
+        samples = wall.samples(here.experiment)
         images = tuple(sample.index for sample in samples)
         keys = [
-            sources.WallKey(here.experiment.name, method.name, method.fingerprint, shown.spec, recalibrate, images)
+            wall.WallKey(here.experiment.name, method.name, method.fingerprint, shown.spec, recalibrate, images)
             for method in wall_methods(here)
         ]
-        polling = measured and any(sources.wall_answers(key, sources.STORED_WALL_S) is None for key in keys)
+        polling = measured and any(wall.answers(key, wall.STORED_S) is None for key in keys)
     except StimcoreError as error:
         st.caption(words().say("wall.failed", reason=plain(str(error))))
         return
@@ -56,13 +56,13 @@ def picture_panel(here: Frame, shown: Arrangement, *, recalibrate: bool, measure
     fragment(here, pictures, keys, polling)
 
 
-def _draw_wall(here: Frame, pictures: Sequence[WallPicture], keys: Sequence[sources.WallKey], polling: bool) -> None:
+def _draw_wall(here: Frame, pictures: Sequence[WallPicture], keys: Sequence[wall.WallKey], polling: bool) -> None:
     """Draw the wall once all answers are there; runs as a fragment. Then the whole page runs once more, which ends the polling.
 
     The component gets no data before: what follows while the browser still loads its script would not be drawn.
     """
     try:
-        answers = [answer for key in keys if (answer := sources.wall_answers(key)) is not None]
+        answers = [answer for key in keys if (answer := wall.answers(key)) is not None]
     except StimcoreError as error:
         st.caption(words().say("wall.failed", reason=plain(str(error))))
         return

@@ -7,7 +7,7 @@ from functools import partial
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import session, sources
+from app import session
 from app.components import diagram
 from app.frame import Frame, footer, frame
 from app.language import words
@@ -16,6 +16,7 @@ from app.panels.guess import covered, guess_panel
 from app.panels.lesson import lesson_button, lesson_open, lesson_panel
 from app.panels.together import class_guesses, join_panel
 from app.panels.wall import picture_panel
+from app.sources import evaluations
 from app.story import stored_contrasts, story
 from app.text import plain
 from app.watch import pause_s, watch, watch_only
@@ -170,7 +171,7 @@ def page() -> None:
     shown, reason = arrangement.read_or_full(topology, text)
     is_covered = covered(here, shown)
     keys = [
-        sources.JobKey(here.experiment.name, m.name, m.fingerprint, (shown.spec,), recalibrate=recalibrate)
+        evaluations.JobKey(here.experiment.name, m.name, m.fingerprint, (shown.spec,), recalibrate=recalibrate)
         for m in here.methods
     ]
     for slot in class_slots:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from app import session, sources
+from app import session
 from app.chart import chart
 from app.frame import Frame, footer, frame, open_in_break_it
 from app.language import words
@@ -12,6 +12,7 @@ from app.networks import trained_networks
 from app.panels.family import Family, family
 from app.panels.theory import theory
 from app.panels.twins import nested_networks, twin_table
+from app.sources import bundles
 from app.text import change, plain
 from stimcore.analysis import loafing, paper
 from stimcore.analysis.estimates import Estimate
@@ -90,7 +91,7 @@ def multiply_adds(here: Frame, swept: Sequence[Swept]) -> Mapping[Spec, int]:
     drawn = {result.spec for _, measured in swept for result in measured.sweep.results}
     for method in here.methods:
         if method.num_networks >= len(drawn):
-            macs = {here.topology.parse(n.spec): n.macs for n in sources.networks(here.experiment.name, method).networks}
+            macs = {here.topology.parse(n.spec): n.macs for n in bundles.networks(here.experiment.name, method).networks}
             if drawn <= set(macs):
                 return macs
     return {}

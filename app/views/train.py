@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import session, sources
+from app import session
 from app.chart import chart
 from app.frame import Frame, footer, frame
 from app.language import words
@@ -12,6 +12,7 @@ from app.networks import related_experiments, trained_networks
 from app.panels.run_list import fans, is_unfinished, run_rows, run_style
 from app.panels.start_training import start_panel
 from app.panels.training_cost import cost_tables
+from app.sources import bundles, server, trainings
 from app.text import plain
 from stimcore.analysis import paper
 from stimcore.analysis.comparisons import lambda_ablation
@@ -48,7 +49,7 @@ def choose_runs(runs: Sequence[RunInfo], active: Sequence[str]) -> list[str]:
 
 def follow(here: Frame, chosen: Sequence[str], before: Sequence[tuple[str, str]]) -> None:
     """Draw runs, fans and trajectories as a polled fragment. The whole page runs again when a run has begun or ended."""
-    runs = sources.runs()
+    runs = trainings.runs()
     if states(runs) != list(before):
         st.rerun()
     trainer = session.memory(session.Trainer)
@@ -77,7 +78,7 @@ def states(runs: Sequence[RunInfo]) -> list[tuple[str, str]]:
 
 def trajectories(here: Frame, shown: Sequence[RunInfo]) -> None:
     """Draw finished runs and the chosen run folders in one figure."""
-    runs = [Trajectory(here.style(m), sources.training(here.experiment.name, m)) for m in here.methods]
+    runs = [Trajectory(here.style(m), bundles.training(here.experiment.name, m)) for m in here.methods]
     runs += [Trajectory(run_style(run), run.rows) for run in shown if run.rows]
     for run in runs:
         if not run.records:
@@ -95,7 +96,7 @@ def ablation(here: Frame) -> None:
         "λ is the weight of “a part must agree with the whole” against “the whole must be right”. λ = 0 would be "
         "common training."
     )
-    related = related_experiments(here.experiment, sources.catalogue().experiments)
+    related = related_experiments(here.experiment, server.catalogue().experiments)
     curves = [(one, lambda_ablation(trained_networks(one, sweeps=False))) for one in related]
     source, runs = max(curves, key=lambda curve: len(curve[1].points))
     if len(runs.points) > 1:
@@ -114,7 +115,7 @@ def ablation(here: Frame) -> None:
 def page() -> None:
     """Draw the page."""
     here = frame(words().say("page.train"), LEAD)
-    runs, offer = sources.runs(), sources.training_offer()
+    runs, offer = trainings.runs(), trainings.training_offer()
     unfinished = states(runs)
     left, right = st.columns([1, 2], gap="medium")
     with left:

@@ -28,8 +28,7 @@ def parser() -> cli.Parser:
         "exported/EXPERIMENT",
     )
     line.add_argument("--dataset", metavar="DATA", help="from-onnx: images to evaluate on, folder:PATH[@PIXELS] for your own")
-    line.add_argument("--data-root", type=Path, metavar="DIR", help="from-onnx: where a data set with a name is")
-    line.add_argument("--mean", metavar="V,V,V", help="from-onnx: per channel, subtracted from pixels in [0, 1]")
-    line.add_argument("--std", metavar="V,V,V", help="from-onnx: per channel, divided out of pixels in [0, 1]")
+    cli.add_data_root(line, "from-onnx: where a data set with a name is")
+    cli.add_normalisation(line, only="from-onnx: ")
     line.add_argument("--name", help="from-onnx: folder of the bundle in the experiment (default: imported)")
     return line

@@ -25,6 +25,11 @@ def open_experiment(path: Path) -> Experiment:
 
     Raises:
         BundleError: `experiment.json` is missing, broken or of a newer version.
+
+    Example:
+        >>> experiment = open_experiment(Path("exported/resnet20-fashion"))
+        >>> experiment.image_shape, len(experiment.classes), experiment.topology.sizes
+        ((1, 28, 28), 10, (3, 3, 3))
     """
     value, _ = _read_json(path / "experiment.json")
     try:
@@ -105,7 +110,12 @@ class Problem:
 
 
 def scan(folder: Path) -> tuple[list[Bundle], list[Problem]]:
-    """Open every bundle under a folder of experiments; return the bundles, and a problem for each broken one."""
+    """Open every bundle under a folder of experiments; return the bundles, and a problem for each broken one.
+
+    Example:
+        >>> scan(Path("a folder without experiments"))
+        ([], [])
+    """
     bundles, problems = [], []
     for path in bundle_folders(folder, depth=2):
         try:

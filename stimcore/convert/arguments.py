@@ -30,11 +30,8 @@ def parser() -> cli.Parser:
     line.add_argument(
         "--dataset", metavar="DATA", help="images to evaluate on, folder:PATH[@PIXELS] for your own (CIFAR ResNets: cifar10)"
     )
-    line.add_argument("--data-root", type=Path, metavar="DIR", help="where the data set is, or is downloaded to")
-    for name, values, what in (("--mean", IMAGENET.mean, "subtracted from"), ("--std", IMAGENET.std, "divided out of")):
-        line.add_argument(
-            name, metavar="V,V,V", help=f"per channel, {what} pixels in [0, 1] (default, for colour: {joined(values)})"
-        )
+    cli.add_data_root(line, "where the data set is, or is downloaded to")
+    cli.add_normalisation(line, mean=joined(IMAGENET.mean), std=joined(IMAGENET.std))
     return line
 
 

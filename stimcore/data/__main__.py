@@ -25,7 +25,7 @@ def parser() -> cli.Parser:
         "read, and which files are broken. Every file is decoded. Exit code 1 if there are broken files.",
     )
     inspect.add_argument("path", metavar="PATH", help="a folder, or PATH@SIZE for the side in pixels, as in --dataset")
-    inspect.add_argument("--json", metavar="FILE", help="write everything as JSON ('-' for standard output)")
+    cli.add_json(inspect, "write everything as JSON")
     return line
 
 

@@ -152,6 +152,7 @@ class Calibrator:
 
         def receive(batch: int, compiled: CompiledUnit, outputs: list[ort.OrtValue]) -> None:
             wanted = compiled.unit.outputs
+            # a measuring graph returns the unit's outputs first, then mean and variance of every batch norm
             for route, value in zip(wanted, outputs, strict=False):
                 if route in work.to_cache:
                     activations.setdefault(route, {})[batch] = self._sessions.provider.to_keep(value)
@@ -176,6 +177,8 @@ class Calibrator:
     def _divide(self, root: Node, missing: Set[Route], keep: Set[Route], available: Set[Route], *, ahead: bool) -> _Work:
         new = keep - available
         wanted = missing | new if ahead else missing
+        # Statistics that are known don't help to compute what comes behind them: in training mode a batch norm normalises with
+        # the batch. Only a cached activation lets a walk begin late, so that `available` says nothing of statistics.
         units = cut_into_units(
             root,
             wanted=lambda node: node.route in wanted,
@@ -187,7 +190,9 @@ class Calibrator:
         known: dict[Route, list[ort.OrtValue]] = {}
         for source in {unit.source for unit in units} & available:
             values = self.activations.get(source)
-            if values is None:  # another thread's activations took their place since `available` was computed
+            if values is None:
+                # Another thread's activations took their place since `available` was computed. What began there has to begin
+                # earlier now, which is another division; it ends, because `available` loses a prefix every time.
                 return self._divide(root, missing, keep, available - {source}, ahead=ahead)
             known[source] = values
         return _Work(units, known, {route for unit in units for route in unit.outputs} & new)

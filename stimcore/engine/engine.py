@@ -26,23 +26,17 @@ from stimcore.engine.executor import Stopped
 from stimcore.engine.graph.external import load_model
 from stimcore.engine.graph.fold import folded_graph
 from stimcore.engine.graph.main_graph import MainGraph, Statistics
-from stimcore.engine.graph.optimise import NOT_INSTALLED, optimised_graph
 from stimcore.engine.graph.slice import sliced_graph
 from stimcore.engine.inference import Budget, Floats, Progress
-from stimcore.engine.metadata import Measured, add_metadata
 from stimcore.engine.prefix_tree import Node, Unit, prefix_tree
-from stimcore.engine.provider import Provider, pick, session_options, to_array
+from stimcore.engine.provider import Provider, pick, to_array
 from stimcore.engine.scorer import EvaluationRequest, Scorer, longest_fitting
 from stimcore.engine.sessions import EvaluationSessions, SessionCache
-from stimcore.errors import BundleError
+from stimcore.engine.standalone import verified_file
 from stimcore.subnets.part_name import PartName, Route
 from stimcore.subnets.spec import Spec
 
 log = logging.getLogger("stimcore.engine")
-SAMPLE_IMAGES = 100
-"""Evaluation images on which a self-contained file is compared with the engine; also for accuracies that are not stored."""
-LARGEST_DIFFERENCE = 1e-4
-"""How far its logits may be from the engine's, as a share of the largest logit; the exporter allows the same."""
 INTERACTIVE_SPECS = 4
 """Up to this many sub-networks count as somebody's edits: activations on their routes are cached too, for the next edit."""
 
@@ -265,36 +259,8 @@ class Engine:
             BundleError: The file gives other logits than this engine.
         """
         composed = self.network(spec, self.calibrated([spec]), folded=True)
-        model, optimiser = optimised_graph(composed)
-        pixels, labels = self.bundle.experiment.evaluation
-        # spread evenly: the images of a folder are sorted by class
-        sample = np.linspace(0, len(labels) - 1, min(SAMPLE_IMAGES, len(labels))).astype(np.int64)
-        images = self.bundle.experiment.normalise(pixels[sample])
-        logits, parity = self._compared(model, spec, images)
-        if parity > LARGEST_DIFFERENCE and optimiser != NOT_INSTALLED:
-            model, optimiser = composed, "none (the optimised graph gave other logits)"
-            logits, parity = self._compared(model, spec, images)
-        if not parity <= LARGEST_DIFFERENCE:
-            raise BundleError(
-                f"the self-contained file of {spec} gives other logits than the bundle ({parity:.1e} of the largest)"
-            )
-        correct, count = self.bundle.known_correct(spec), self.bundle.manifest.images
-        if correct is None:
-            correct, count = int((logits.argmax(1) == labels[sample]).sum()), len(sample)
-        measured = Measured(correct=correct, images=count, parity=parity, parity_images=len(sample))
-        add_metadata(model, self.bundle.experiment, self.bundle.manifest, spec, measured, optimiser=optimiser)
-        serialised: bytes = model.SerializeToString()
-        return serialised
-
-    def _compared(self, model: onnx.ModelProto, spec: Spec, images: Floats) -> tuple[Floats, float]:
-        """Return the logits of a model in plain onnxruntime, and how far they are from this engine's.
-
-        The distance is the largest difference, divided by the largest logit; NaN where logits are no numbers.
-        """
-        session = ort.InferenceSession(model.SerializeToString(), session_options(self.threads), providers=[CPU])
-        logits: Floats = session.run(None, {"images": images})[0]
-        expected = self.logits(spec, images)
-        return logits, float(np.abs(logits - expected).max() / np.abs(expected).max())
+        logits = functools.partial(self.logits, spec)
+        return verified_file(composed, self.bundle, spec, logits, threads=self.threads)
 
     def network(self, spec: Spec, statistics: Mapping[Route, Statistics], *, folded: bool) -> onnx.ModelProto:
         """Return a sub-network as a model with input `images`, output `logits` and any batch size.

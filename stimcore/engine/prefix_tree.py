@@ -136,6 +136,9 @@ def _cuts(
     From the leaves up, every node gathers what is left of its children's subtrees and cuts off the costliest ones until the
     rest fits. Costly subtrees make full units by themselves; the small ones that stay fill up the unit of their parent. Few
     and full units mean few activations that are written out and read again.
+
+    Source: Kundu & Misra 1977, "A linear tree partitioning algorithm": to cut off the costliest children from the leaves up
+    gives the fewest pieces of bounded cost. The known outputs, where units begin anyway, are our addition.
     """
     total: dict[Route, float] = {}  # cost of a node with what is left of its subtree
     cut: set[Route] = set()
@@ -146,6 +149,9 @@ def _cuts(
         # one child may always stay where the node itself is in no unit: a single part is a legal unit whatever it costs
         while kept and own + sum(total[child.route] for child in kept) > 1 and (own or len(kept) > 1):
             cut.add(kept.pop().route)
+        # What is left of the subtree adds to the cost of the parent's unit. Behind a known output nothing is left: a node that
+        # runs although its output is known (its statistics are wanted, say) is a leaf of its parent's unit, and its children
+        # read the known output in a unit of theirs.
         total[node.route] = cost(node) if starts_anew and node is not root else own + sum(total[child.route] for child in kept)
     return cut
 

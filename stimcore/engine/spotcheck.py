@@ -9,7 +9,7 @@ from stimcore.engine.provider import session_options
 from stimcore.errors import BundleError
 
 CHECK_BATCH = 500
-"""Images that run at once."""
+"""Images that run at once where a file is checked, here and when it is exported."""
 SLACK = 2
 """Images by which another processor or another onnxruntime may differ: two logits can be equal up to float32 rounding."""
 

@@ -57,7 +57,14 @@ def main(argv: Sequence[str]) -> int:
     if options.name is None:
         raise UsageError(f"{options.what} without a name", allowed=", ".join([*PLANS, *ALIASES]))
     plan = find_plan(options.name)
-    commands = fill_commands(plan, dataset=options.dataset, weights=options.weights, shared=options.shared, runs=options.runs)
+    commands = fill_commands(
+        plan,
+        dataset=options.dataset,
+        weights=options.weights,
+        shared=options.shared,
+        runs=options.runs,
+        makes_runs=not options.finished_only,
+    )
     if options.finished_only:
         commands = _without_trainings(commands)
     if options.what == "run":

@@ -77,8 +77,13 @@ class ExperimentPlan:
     @property
     def needs(self) -> tuple[str, ...]:
         """The placeholders without a default that must be filled before it runs."""
-        words = [word for command in self.commands for word in command.words]
-        return tuple(place for place in (IMAGES, WEIGHTS) if any(place in word for word in words))
+        return open_places(self.commands)
+
+
+def open_places(commands: Sequence[Command]) -> tuple[str, ...]:
+    """Return the placeholders without a default that stand in commands."""
+    words = [word for command in commands for word in command.words]
+    return tuple(place for place in (IMAGES, WEIGHTS) if any(place in word for word in words))
 
 
 def fill_commands(
@@ -88,8 +93,9 @@ def fill_commands(
     weights: Path | None = None,
     shared: Path | None = None,
     runs: Path | None = None,
+    makes_runs: bool = True,
 ) -> list[Command]:
-    """Return the commands of a plan with every placeholder filled.
+    """Return the commands of a plan with their placeholders filled.
 
     Args:
         plan: The plan.
@@ -98,9 +104,10 @@ def fill_commands(
         shared: Folder with `data/cifar10-jpeg.tar.gz` and `data/pretrained/`: stands for both, and a first command unpacks the
             images.
         runs: Folder whose `EXPERIMENT/` holds the run folders; `runs` when None.
+        makes_runs: Whether commands that write run folders will run. When they don't, their other placeholders may stay open.
 
     Raises:
-        UsageError: A placeholder stays open, or an option was given that the plan does not use.
+        UsageError: A placeholder of a command that will run stays open, or an option was given that the plan does not use.
 
     Example:
         >>> from stimcore.experiments.catalogue import find_plan
@@ -122,15 +129,17 @@ def fill_commands(
         dataset = f"folder:{UNPACKED}"
     if shared is not None and weights is None:
         weights = shared / "data" / "pretrained"
-    values = {IMAGES: dataset, WEIGHTS: weights}
-    if missing := [option_of[place] for place in plan.needs if values[place] is None]:
+    values = {IMAGES: dataset, WEIGHTS: None if weights is None else str(weights)}
+    needs = open_places([command for command in plan.commands if makes_runs or not command.makes_run])
+    if missing := [option_of[place] for place in needs if values[place] is None]:
         ways = {"--dataset": "--dataset cifar10 (downloaded) or folder:PATH", "--weights": "--weights DIR"}
-        allowed = " and ".join(ways[option_of[place]] for place in plan.needs)
+        allowed = " and ".join(ways[option_of[place]] for place in needs)
         raise UsageError(f"{plan.name} needs {' and '.join(missing)}", allowed=f"{allowed}; or --shared DIR")
 
     def fill(text: str) -> str:
-        filled = text.replace(IMAGES, str(dataset)).replace(WEIGHTS, str(weights))
-        return filled.replace(RUNS, DEFAULT_RUNS if runs is None else runs.as_posix())
+        for place, value in {**values, RUNS: DEFAULT_RUNS if runs is None else runs.as_posix()}.items():
+            text = text if value is None else text.replace(place, value)
+        return text
 
     for command in plan.commands:
         commands.append(

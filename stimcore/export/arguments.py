@@ -18,7 +18,7 @@ def parser() -> cli.Parser:
         "--subnets", nargs="+", default=["ordered"], metavar="WHICH", help="ordered, main, or specs (default: ordered)"
     )
     line.add_argument("--as", dest="twin", metavar="SPEC", help="sub-network of the experiment's network that this one is")
-    line.add_argument("--data-root", type=Path, metavar="DIR", help="where the data set is")
+    cli.add_data_root(line)
     line.add_argument("--jobs", type=int, metavar="N", help="threads that check files (default: one per usable processor)")
     line.add_argument(
         "--check",
@@ -68,11 +68,11 @@ def parser() -> cli.Parser:
         help="where --best-under looks: the listed networks, or all sets of deleted blocks (default: %(default)s)",
     )
     line.add_argument("--threads", type=int, default=1, help="of a network that is timed (default: %(default)s)")
-    line.add_argument("--json", metavar="FILE", help="write what was exported as JSON ('-' for standard output)")
+    cli.add_json(line, "write what was exported as JSON")
     line.add_argument(
         "--trust-code", action="store_true", help="import the modules that the run names as its network and its method"
     )
-    line.add_argument("--quiet", action="store_true", help="no progress bar")
+    cli.add_quiet(line)
     return line
 
 

@@ -24,9 +24,10 @@ from stimcore.engine.engine import Engine
 from stimcore.engine.graph.optimise import optimised_graph
 from stimcore.engine.metadata import Measured, add_metadata
 from stimcore.engine.provider import session_options
+from stimcore.engine.spotcheck import CHECK_BATCH
 from stimcore.errors import CheckpointError, ParityError, UsageError
 from stimcore.export.exporter import OnProgress, ignore_progress
-from stimcore.export.parity import CHECK_BATCH, FLOAT32, Floats, Parity
+from stimcore.export.parity import FLOAT32, Floats, Parity
 from stimcore.export.standalone import FOLDER
 from stimcore.methods.table import is_method, restore
 from stimcore.nets.cost import Cost, Costs
@@ -106,10 +107,10 @@ def write_exits(trained: TrainedRun, bundle: Bundle, on_progress: OnProgress = i
     experiment, topology = bundle.experiment, bundle.topology
     model, optimiser = optimised_graph(_graph(Engine(bundle, device="cpu"), trained.net, heads))
     session = ort.InferenceSession(model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"])
-    found, expected = _logits(session, trained.net, heads, bundle)
+    of_file, expected = _logits(session, trained.net, heads, bundle)
     labels = experiment.evaluation[1]
     costs, entries = _costs(trained.net, heads), list[ExitEntry]()
-    for output, logits in found.items():
+    for output, logits in of_file.items():
         parity = Parity.of(logits, expected[output])
         if (reason := parity.complaint(f"{FILE}, output {output}", FLOAT32)) is not None:
             raise ParityError(reason)

@@ -30,17 +30,17 @@ from stimcore.engine.provider import file_session
 from stimcore.errors import ParityError
 from stimcore.export.exporter import OnProgress, ignore_progress
 from stimcore.export.parity import Parity, evaluation_logits
-from stimcore.export.standalone import FOLDER, INDEX, Standalone, index_content
+from stimcore.export.standalone import FOLDER, INDEX, StandaloneFile, index_content
 from stimcore.subnets.spec import Spec
 
 PRECISION = "int8"
-CALIBRATION_IMAGES, BATCH = 512, 64
+CALIBRATION_IMAGES, QUANTISER_BATCH = 512, 64
 """Calibration images that the quantiser sees, and how many at once."""
 
 
 def write_int8(
     bundle: Bundle, specs: Sequence[Spec], *, min_accuracy: float | None = None, on_progress: OnProgress = ignore_progress
-) -> list[Standalone]:
+) -> list[StandaloneFile]:
     """Write `standalone/NAME-int8.onnx` for every spec into the bundle's folder, and into its model card.
 
     Args:
@@ -52,7 +52,7 @@ def write_int8(
     Raises:
         ParityError: A file has a lower accuracy than `min_accuracy`. Nothing is written then.
     """
-    engine, rows = Engine(bundle, device="cpu"), list[Standalone]()
+    engine, rows = Engine(bundle, device="cpu"), list[StandaloneFile]()
     folder = Path(tempfile.mkdtemp(prefix="stimcore-int8-"))
     try:
         for spec in specs:
@@ -88,8 +88,8 @@ class _CalibrationImages(CalibrationDataReader):  # type: ignore[misc]  # onnxru
         count = len(experiment.calibration)
         chosen = np.linspace(0, count - 1, min(CALIBRATION_IMAGES, count)).astype(np.int64)
         self._batches = iter(
-            experiment.normalise(experiment.calibration[chosen[start : start + BATCH]])
-            for start in range(0, len(chosen), BATCH)
+            experiment.normalise(experiment.calibration[chosen[start : start + QUANTISER_BATCH]])
+            for start in range(0, len(chosen), QUANTISER_BATCH)
         )
 
     def get_next(self) -> dict[str, Any] | None:
@@ -98,7 +98,7 @@ class _CalibrationImages(CalibrationDataReader):  # type: ignore[misc]  # onnxru
         return None if batch is None else {"images": batch}
 
 
-def _quantised(engine: Engine, spec: Spec, folder: Path) -> Standalone:
+def _quantised(engine: Engine, spec: Spec, folder: Path) -> StandaloneFile:
     """Write the quantised file of a sub-network, and return what was measured of it."""
     bundle = engine.bundle
     experiment, topology = bundle.experiment, bundle.topology
@@ -128,7 +128,7 @@ def _quantised(engine: Engine, spec: Spec, folder: Path) -> Standalone:
     model.metadata_props.add(key="precision", value=PRECISION)
     model.metadata_props.add(key="correct_before_quantisation", value=str(_float_correct(engine, spec)))
     path.write_bytes(model.SerializeToString())
-    return Standalone(
+    return StandaloneFile(
         file=path.name,
         spec=str(spec),
         sha256=files.sha256(path),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from stimcore import files
-from stimcore.bundle import Bundle, Experiment, FileEntry, Manifest, PartEntry
+from stimcore.bundle import Bundle, Experiment, Manifest, PartEntry
 from stimcore.bundle.bundle import STATISTICS, WEIGHTS
 from stimcore.bundle.manifest import MAIN
 from stimcore.engine.engine import Engine
@@ -296,31 +296,17 @@ class NetworkWriter:
         if ties := parity.differing(len(reference)):
             note += f"{'; ' if note else name + ': '}onnxruntime and torch choose different classes on {ties} of "
             note += f"{len(reference):,} images, whose logits are equal up to rounding"
-        correct = int(hits.sum())
         model = onnx.load(os.fspath(path), load_external_data=False)
         measured = Measured(
-            correct=correct,
+            correct=int(hits.sum()),
             images=len(labels),
             parity=parity.error,
             parity_images=None if sample is None else len(sample),
         )
         self._store(model, spec, measured)
         onnx.checker.check_model(os.fspath(path), full_check=True)
-        entry = FileEntry(
-            sha256=files.sha256(path),
-            bytes=path.stat().st_size,
-            spec=str(spec),
-            accuracy_pct=100 * correct / len(labels),
-            correct=correct,
-            correct_torch=None if sample is not None else int((reference.argmax(1) == labels).sum()),
-            parity=parity.error,
-            agreement=parity.agreement,
-            parameters=cost.parameters,
-            macs=cost.macs,
-            checked_images=len(reference),
-            check="all" if sample is None else "sampled",
-        )
-        return name, CheckedNetwork(entry, hits, note)
+        checked = CheckedNetwork.of(path, spec, cost, hits=hits, parity=parity, reference=reference, labels=labels, note=note)
+        return name, checked
 
     def _store(self, model: onnx.ModelProto, spec: Spec, measured: Measured | None = None) -> None:
         add_metadata(model, self._experiment, self._manifest, spec, measured)

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimcore.bundle import Experiment
+from stimcore.engine.spotcheck import CHECK_BATCH
 
-CHECK_BATCH = 500
-"""Images that run at once."""
 Floats = NDArray[np.float32]
 
 

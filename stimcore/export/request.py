@@ -66,6 +66,18 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
     Raises:
         UsageError: Something that was asked for does not exist or does not fit together.
         StimcoreError: The run, its data set or the experiment is missing or broken.
+
+    Example:
+        >>> prepare(ExportRequest(run_dir=Path("none"), out=Path("exported/mine")))
+        Traceback (most recent call last):
+            ...
+        stimcore.errors.CheckpointError: none is not a run folder: it has no run.json. 'python -m stimcore.train' makes one.
+
+        With the run folder of a training::
+
+            exporter, specs = prepare(ExportRequest(run_dir=Path("runs/resnet20-fashion/common-0"), out=Path("exported/mine")))
+            failed = exporter.export(specs, lambda done, total, line: print(f"{done} of {total}: {line}"))
+            bundle = open_bundle(exporter.target)
     """
     trained = open_run(request.run_dir, trust_code=request.trust_code)
     run, topology = trained.run, trained.net.topology

@@ -26,7 +26,7 @@ PART = ".standalone.part"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standalone:
+class StandaloneFile:
     """One written file, compared with the network of the bundle that it was made from.
 
     Attributes:
@@ -61,7 +61,7 @@ def write_standalone(
     half: bool = False,
     preprocessing: bool = False,
     on_progress: OnProgress = ignore_progress,
-) -> list[Standalone]:
+) -> list[StandaloneFile]:
     """Write `standalone/NAME.onnx` for every spec into the bundle's folder, and `standalone/index.json`.
 
     Args:
@@ -80,7 +80,7 @@ def write_standalone(
     part.mkdir()
     try:
         engine = Engine(bundle, device="cpu")
-        rows: list[Standalone] = []
+        rows: list[StandaloneFile] = []
         total = len(specs) * (1 + half) * (1 + preprocessing)
         for spec in specs:
             reference = evaluation_logits(partial(engine.logits, spec), bundle.experiment)
@@ -110,7 +110,7 @@ def write_standalone(
     return rows
 
 
-def _write(bundle: Bundle, spec: Spec, name: str, precision: str, model: onnx.ModelProto, reference: Floats) -> Standalone:
+def _write(bundle: Bundle, spec: Spec, name: str, precision: str, model: onnx.ModelProto, reference: Floats) -> StandaloneFile:
     """Write a file into the hidden folder, check it, and write the results into its description.
 
     Raises:
@@ -135,7 +135,7 @@ def _write(bundle: Bundle, spec: Spec, name: str, precision: str, model: onnx.Mo
     if given == PIXELS:
         describe_input(model, steps)
     path.write_bytes(model.SerializeToString())
-    return Standalone(
+    return StandaloneFile(
         file=name,
         spec=str(spec),
         sha256=files.sha256(path),
@@ -149,7 +149,7 @@ def _write(bundle: Bundle, spec: Spec, name: str, precision: str, model: onnx.Mo
     )
 
 
-def index_content(bundle: Bundle, rows: Sequence[Standalone]) -> bytes:
+def index_content(bundle: Bundle, rows: Sequence[StandaloneFile]) -> bytes:
     """Return the index with rows in place of older ones of the same files; rows of another bundle go."""
     name = f"{FOLDER}/{INDEX}"
     before = json.loads(bundle.read(name)) if bundle.has(name) else {}

@@ -7,20 +7,34 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stimcore import files
 from stimcore.bundle import FileEntry
+from stimcore.export.parity import Floats, Parity
+from stimcore.subnets.spec import Spec
 
 SOURCES, FINISHED = "sources.json", "finished.jsonl"
 
 
+class NetworkCost(Protocol):
+    """What a network costs, whether it was counted in torch or in a graph."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained values."""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+
+
 @dataclass(frozen=True)
 class CheckedNetwork:
-    """A network that was written and compared with torch.
+    """A network that was written and compared with its reference.
 
     Attributes:
         entry: Its entry for the manifest.
@@ -31,6 +45,49 @@ class CheckedNetwork:
     entry: FileEntry
     hits: NDArray[np.bool_]
     note: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        path: Path,
+        spec: Spec,
+        cost: NetworkCost,
+        *,
+        hits: NDArray[np.bool_],
+        parity: Parity,
+        reference: Floats,
+        labels: NDArray[np.int64],
+        note: str = "",
+    ) -> Self:
+        """Return the check of a file that is finished: nothing may be written into it later, because the entry has its hash.
+
+        Args:
+            path: The file.
+            spec: The network in it.
+            cost: Its parameters and operations.
+            hits: bool `[N]`: the evaluation images that it classifies correctly.
+            parity: How far it is from its reference.
+            reference: Logits of the reference, float32 `[n, K]`: of all images, or of those on which the two were compared.
+            labels: `[N]`, of all evaluation images.
+            note: As in the attributes.
+        """
+        correct, complete = int(hits.sum()), len(reference) == len(labels)
+        entry = FileEntry(
+            sha256=files.sha256(path),
+            bytes=path.stat().st_size,
+            spec=str(spec),
+            accuracy_pct=100 * correct / len(labels),
+            correct=correct,
+            # a count on a part of the images would stand beside counts on all of them
+            correct_torch=int((reference.argmax(1) == labels).sum()) if complete else None,
+            parity=parity.error,
+            agreement=parity.agreement,
+            parameters=cost.parameters,
+            macs=cost.macs,
+            checked_images=len(reference),
+            check="all" if complete else "sampled",
+        )
+        return cls(entry, hits, note)
 
 
 class UnfinishedBundle:

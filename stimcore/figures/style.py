@@ -51,6 +51,10 @@ VARIANTS = (
 """Symbol, glyph and dash of several bundles of one method; they share its colour."""
 
 
+NAMED = {"stimulative-deletions": "Stimulative, any block"}
+"""Folder of a bundle -> label of a way to train that has a name of its own: sub-networks are drawn by deleting any blocks."""
+
+
 def method_style(method: str, name: str = "") -> Style:
     """Return the style of a bundle; its label adds what the folder's name says beyond the method.
 
@@ -63,9 +67,13 @@ def method_style(method: str, name: str = "") -> Style:
         ('Stimulative training', 'Stimulative training (λ = 5)')
         >>> method_style("imported", "my_weights").label
         'my weights'
+        >>> method_style("stimulative", "stimulative-deletions").label
+        'Stimulative, any block'
     """
     name = name or method
     style = STYLES.get(method, OTHER)
+    if name in NAMED:
+        return replace(style, label=NAMED[name])
     if name == method and style.label:
         return style
     extra = name.removeprefix(method).strip("-_ ").replace("_", " ")

@@ -18,5 +18,5 @@ def parser() -> cli.Parser:
     )
     line.add_argument("--classes", type=int, metavar="N", help="width of the logits (default: of the published network)")
     line.add_argument("--markdown", action="store_true", help="print the catalogue as the table of docs/networks.md")
-    line.add_argument("--json", metavar="FILE", help="write everything as JSON ('-' for standard output)")
+    cli.add_json(line, "write everything as JSON")
     return line

@@ -10,7 +10,7 @@ if __name__ == "__main__":
     cli.answer_early(parser)
 
 from stimcore.errors import UsageError
-from stimcore.publish.runtime import RuntimeMissing, runtime_files
+from stimcore.publish.runtime import PACKAGE, RuntimeMissing, runtime_files
 from stimcore.publish.site import Settings, build_site, weights
 from stimcore.report.results import find_experiments
 
@@ -47,8 +47,11 @@ def main(argv: Sequence[str]) -> int:
     print(f"{options.out}: {len(site.files)} files, {total / 1e6:.1f} MB")
     for name in sorted({path.split("/")[1] for path in site.files if path.startswith("data/") and path.count("/") > 1}):
         print(f"{name}, with two methods, loaded as a host that compresses sends it:")
-        for weight in weights(site, name, _first_methods(site.files, name)):
+        loaded = weights(site, name, _first_methods(site.files, name))
+        for weight in loaded:
             print(f"  {weight.what}: {weight.packed / 1e3:,.0f} kB ({weight.raw / 1e3:,.0f} kB on disk)")
+        own = sum(weight.packed for weight in loaded if weight.what != PACKAGE)
+        print(f"  all of it without {PACKAGE}: {own / 1e3:,.0f} kB")
     for sentence in site.problems:
         print(sentence, file=sys.stderr)
     return 1 if any(sentence.startswith("left out") for sentence in site.problems) else 0

@@ -1,7 +1,8 @@
 """The parts of a network as small ONNX graphs, of which a browser composes any arrangement.
 
 A part has two graphs: one measures the statistics of its batch norms on the images of a batch, the other takes statistics as
-inputs. Both read their constants from the bundle's own file of weights, so that no weight is stored twice.
+inputs. Both read their constants from the bundle's own file of weights, so that no weight is stored twice, and so that networks
+of one topology, whose files of weights have the same layout, share their graphs.
 """
 
 import base64
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
 from stimcore.bundle import Bundle
-from stimcore.bundle.bundle import WEIGHTS
 from stimcore.engine.graph.compose import add_stored, copy_steps, model_of
 from stimcore.engine.graph.external import load_model
 from stimcore.engine.graph.main_graph import MainGraph
@@ -67,11 +67,12 @@ def part_graphs(graph: MainGraph, part: PartName) -> PartGraphs:
     return PartGraphs(measured.model, run, [norm for _, norm in measured.norms])
 
 
-def parts_of(bundle: Bundle) -> dict[str, Any]:
-    """Return all parts of a bundle's main network as JSON: graphs in base64, batch norms, and the statistics of training.
+def parts_of(bundle: Bundle, shared: dict[str, int]) -> dict[str, Any]:
+    """Return all parts of a bundle's main network as JSON: numbers of graphs, batch norms, and the statistics of training.
 
     Args:
         bundle: One whose blocks don't concatenate: parts that are narrowed differ from sub-network to sub-network.
+        shared: Graph in base64 -> its number, of all bundles of an experiment; new graphs are added.
 
     Raises:
         BundleError: `main.onnx` can't be used, or its blocks concatenate.
@@ -85,8 +86,8 @@ def parts_of(bundle: Bundle) -> dict[str, Any]:
     for part in graph.parts:
         graphs = part_graphs(graph, part)
         entries[str(part)] = {
-            "measure": _packed(graphs.measure, places),
-            "run": _packed(graphs.run, places),
+            "measure": _number(_packed(_without_running(graphs.measure), places), shared),
+            "run": _number(_packed(graphs.run, places), shared),
             "norms": [
                 {
                     "positions": graph.positions(part)[norm],
@@ -96,7 +97,7 @@ def parts_of(bundle: Bundle) -> dict[str, Any]:
                 for norm in graphs.norms
             ],
         }
-    return {"weights": WEIGHTS, "parts": entries}
+    return {"parts": entries}
 
 
 def encoded(values: NDArray[Any]) -> str:
@@ -117,6 +118,19 @@ def _places(model: onnx.ModelProto) -> dict[str, Mapping[str, str]]:
         for tensor in model.graph.initializer
         if tensor.data_location == TensorProto.EXTERNAL
     }
+
+
+def _number(graph: str, shared: dict[str, int]) -> int:
+    return shared.setdefault(graph, len(shared))
+
+
+def _without_running(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a measuring graph with zeros in the place of running statistics, of which it uses nothing but the shape."""
+    running = {name for node in model.graph.node if node.op_type == "BatchNormalization" for name in node.input[3:5]}
+    for tensor in model.graph.initializer:
+        if tensor.name in running:
+            tensor.raw_data = bytes(len(tensor.raw_data))
+    return model
 
 
 def _packed(model: onnx.ModelProto, places: Mapping[str, Mapping[str, str]]) -> str:

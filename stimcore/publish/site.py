@@ -1,5 +1,7 @@
 """Builds the folder of a published page from bundles: pages, data, networks, and the program that runs them in a browser."""
 
+import base64
+import hashlib
 import html
 import json
 import re
@@ -23,7 +25,10 @@ from stimcore.engine.graph.external import load_inlined
 from stimcore.engine.walls import wall_images
 from stimcore.errors import UsageError
 from stimcore.publish.choices import DEFAULT_IMAGES, DEFAULT_LANGUAGE, DEFAULT_TITLE, DEFAULT_WALLS
+from stimcore.publish.packing import packed_images, packed_weights
 from stimcore.publish.parts import encoded, parts_of
+from stimcore.publish.runtime import PACKAGE
+from stimcore.publish.scripts import joined
 from stimcore.publish.states import QUICK, Published, check_sweeps, download_name, downloads_of, listed_judges, states_of
 from stimcore.report.results import read_experiment
 from stimcore.subnets.spec import Spec
@@ -35,8 +40,14 @@ CATALOGUE = "data/catalogue.json"
 PAGES = {"": "break_it", "subnetworks": "subnetworks", "damage": "damage", "use-it": "use_it"}
 """Folder of a page -> name of its title in the texts. The dashboard has the same addresses."""
 SCRIPTS = {"": "break.js", "subnetworks": "subnetworks.js", "damage": "damage.js", "use-it": "use.js"}
-"""Folder of a page -> the script that `main.js` loads for it."""
+"""Folder of a page -> the module that shows it."""
+EARLY = "early.js"
+"""The script that becomes part of every page itself."""
 COMPONENTS = ("diagram", "lanes", "wall", "link")
+IMAGES = ("images-first.bin", "images-rest.bin")
+"""Files of the images behind provisional numbers, and of all others: in each those of calibration, then those of evaluation."""
+PACKED_WEIGHTS = "weights.packed"
+"""File of a bundle's weights, packed; the graphs in it are looked up by the name of the unpacked one."""
 LARGEST = 64 * 2**20
 """Bytes of images that a page may load to compute a state."""
 
@@ -166,10 +177,12 @@ def _add_pages(site: Site, settings: Settings, first: str) -> None:
     sources = package_files("stimcore.publish") / "page"
     template = (sources / "index.html").read_text(encoding="utf-8")
     modules = sorted(entry.name for entry in sources.iterdir() if entry.name.endswith((".js", ".css")))
-    for name in modules:
-        site.files[f"page/{name}"] = (sources / name).read_bytes()
-    for name in COMPONENTS:
-        site.files[f"web/{name}.js"] = Component.load(name).js.encode()
+    scripts = {f"page/{name}": (sources / name).read_bytes() for name in modules if name != EARLY}
+    scripts |= {f"web/{name}.js": Component.load(name).js.encode() for name in COMPONENTS}
+    site.files |= scripts
+    for folder, name in SCRIPTS.items():
+        site.files[page_script(folder)] = joined(scripts, f"page/{name}")
+    early = (sources / EARLY).read_text(encoding="utf-8")
     for code in LANGUAGES:
         words = words_of(code)
         site.add_json(f"web/text/{code}.json", {"code": code, "table": words.table, "terms": words.terms})
@@ -177,7 +190,6 @@ def _add_pages(site: Site, settings: Settings, first: str) -> None:
     heading = settings.title or words.say("page.break_it_title")
     for folder, name in PAGES.items():
         root = "../" if folder else "./"
-        links = "\n".join(f'<link rel="modulepreload" href="{root}{path}">' for path in first_scripts(site.files, folder))
         values = {
             "shown": words.code,
             "language": settings.language,
@@ -185,12 +197,14 @@ def _add_pages(site: Site, settings: Settings, first: str) -> None:
             "title": f"{heading}: {words.say(f'page.{name}')}" if folder else heading,
             "heading": heading,
             "root": root,
+            "script": page_script(folder),
+            # a content security policy allows no script inside of a page but the one with this hash
+            "early_hash": f"sha256-{base64.b64encode(hashlib.sha256(early.encode()).digest()).decode()}",
             "first": first,
             "failed": words.say("page.failed", reason="").strip(),
             **{text: words.say(f"page.{text}") for text in ("to_content", "loading", "no_script")},
         }
-        text = template.replace("<!-- preloads -->", links)
-        text = _filled(text, values)
+        text = _filled(template, values).replace("<!-- early -->", early)
         site.files[f"{folder}/index.html".lstrip("/")] = text.encode()
 
 
@@ -199,22 +213,9 @@ def _markup(name: str) -> dict[str, str]:
     return {"html": component.html, "css": component.css}
 
 
-def first_scripts(files: Mapping[str, bytes], folder: str) -> list[str]:
-    """Return the scripts that a page needs before it can be shown: its own and all that they import, and its components.
-
-    Args:
-        files: The files of a site.
-        folder: Of the page.
-    """
-    waiting, found = ["page/early.js", "page/main.js", f"page/{SCRIPTS[folder]}"], dict[str, None]()
-    while waiting:
-        path = waiting.pop(0)
-        if path not in found:
-            found[path] = None
-            waiting += [
-                f"page/{name}" for name in re.findall(r"^import .* from '\./([\w.]+)';$", files[path].decode(), re.MULTILINE)
-            ]
-    return [*found, *(f"web/{name}.js" for name in COMPONENTS if not folder)]
+def page_script(folder: str) -> str:
+    """Return the path of the script of a page, in which all modules that it needs are joined."""
+    return f"page/{SCRIPTS[folder].removesuffix('.js')}.joined.js"
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
@@ -230,19 +231,21 @@ def _add_experiment(site: Site, published: Published, settings: Settings) -> Non
     experiment = next(iter(published.bundles.values())).experiment
     reason = uncomputable(experiment)
     site.add_json(f"{folder}/states.json", states_of(published, walls=settings.walls, computed=reason, images=settings.images))
+    graphs: dict[str, int] = {}
     for bundle in published.bundles.values():
         for path, content in _network_files(bundle):
             site.files[f"{folder}/{bundle.method}/{path}"] = content
         if not reason:
-            site.add_json(f"{folder}/{bundle.method}/parts.json", parts_of(bundle))
+            site.add_json(f"{folder}/{bundle.method}/parts.json", parts_of(bundle, graphs))
+    if not reason:
+        site.add_json(f"{folder}/graphs.json", list(graphs))
     index = evenly(len(experiment.evaluation[1]), settings.images)
     index = index[scattered(len(index))]
     site.add_json(f"{folder}/compute.json", _compute(published, experiment, index, computed=not reason))
-    for kind, pixels in (
-        () if reason else (("calibration", experiment.calibration), ("evaluation", experiment.evaluation[0][index]))
-    ):
-        site.files[f"{folder}/{kind}-first.bin"] = zlib.compress(pixels[:QUICK].tobytes(), 9)
-        site.files[f"{folder}/{kind}-rest.bin"] = zlib.compress(pixels[QUICK:].tobytes(), 9)
+    if not reason:
+        parts = experiment.calibration, experiment.evaluation[0][index]
+        for name, some in zip(IMAGES, (slice(0, QUICK), slice(QUICK, None)), strict=True):
+            site.files[f"{folder}/{name}"] = packed_images(np.concatenate([pixels[some] for pixels in parts]))
 
 
 def uncomputable(experiment: Experiment) -> str:
@@ -280,7 +283,7 @@ def scattered(count: int) -> NDArray[np.int64]:
 
 def _network_files(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
     """Yield the files that run in a browser, as the bundle holds them, and self-contained ones for download."""
-    yield WEIGHTS, bundle.read(WEIGHTS)
+    yield PACKED_WEIGHTS, packed_weights(bundle.read(WEIGHTS))
     for name in listed_judges(bundle):
         yield name, bundle.read(name)
     for option in downloads_of(bundle)[0]:
@@ -305,14 +308,10 @@ def _compute(published: Published, experiment: Experiment, index: NDArray[np.int
     return {
         "image_shape": list(experiment.image_shape),
         "lookup": encoded(lookup.astype("<f4")),
-        "calibration": {
-            "files": ["calibration-first.bin", "calibration-rest.bin"],
-            "batches": [batch.stop - batch.start for batch in calibration_batches(len(experiment.calibration))],
-        },
-        "evaluation": {
-            "files": ["evaluation-first.bin", "evaluation-rest.bin"],
-            "labels": [int(label) for label in labels[index]],
-        },
+        "weights": {"file": PACKED_WEIGHTS, "name": WEIGHTS},
+        "images": list(IMAGES),
+        "calibration": {"batches": [batch.stop - batch.start for batch in calibration_batches(len(experiment.calibration))]},
+        "evaluation": {"labels": [int(label) for label in labels[index]]},
         "quick": QUICK,
         "wall": {"images": len(wall), "pixels": encoded(pixels[wall]) if computed else ""},
         "methods": methods,
@@ -363,15 +362,17 @@ def weights(site: Site, experiment: str, methods: Sequence[str]) -> list[Weight]
     data = f"data/{experiment}/"
     texts = max((path for path in site.files if path.startswith("web/text/")), key=lambda path: len(site.files[path]))
     groups = {
-        "first view": ["index.html", "page/page.css", CATALOGUE, f"{data}states.json", texts, *first_scripts(site.files, "")],
+        "first view": ["index.html", "page/page.css", CATALOGUE, f"{data}states.json", texts, page_script("")],
         "parts of the networks": [
             "page/worker.js",
+            "page/packing.js",
             f"{data}compute.json",
-            *(f"{data}{method}/{name}" for method in methods for name in ("parts.json", WEIGHTS)),
+            f"{data}graphs.json",
+            *(f"{data}{method}/{name}" for method in methods for name in ("parts.json", PACKED_WEIGHTS)),
         ],
-        "images of the first numbers": [f"{data}calibration-first.bin", f"{data}evaluation-first.bin"],
-        "other images": [f"{data}calibration-rest.bin", f"{data}evaluation-rest.bin"],
-        "onnxruntime-web": [p for p in site.files if p.startswith("runtime/")],
+        "images of the first numbers": [f"{data}{IMAGES[0]}"],
+        "other images": [f"{data}{IMAGES[1]}"],
+        PACKAGE: [p for p in site.files if p.startswith("runtime/")],
     }
     loaded = {what: [site.files[p] for p in paths if p in site.files] for what, paths in groups.items()}
     return [

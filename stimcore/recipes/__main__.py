@@ -18,7 +18,7 @@ def parser() -> cli.Parser:
         "what", choices=["list", "show"], help="print all recipes with their costs and accuracies, or one as a TOML file"
     )
     line.add_argument("name", nargs="?", metavar="NAME", help="for 'show': a recipe, or a file of your own with one")
-    line.add_argument("--json", metavar="FILE", help="write the recipes as JSON ('-' for standard output)")
+    cli.add_json(line, "write the recipes as JSON")
     return line
 
 
@@ -30,15 +30,15 @@ def main(argv: Sequence[str]) -> int:
             f"recipes {options.what} {options.name or 'without a name'}", allowed="recipes list, or recipes show NAME"
         )
     if options.name is not None:
-        plan = read_recipe(Path(options.name)) if options.name.endswith(".toml") else recipe(options.name)
+        shown = read_recipe(Path(options.name)) if options.name.endswith(".toml") else recipe(options.name)
         if options.json != "-":
-            print(to_toml(plan), end="")
-        cli.write_report(options.json, plan.to_dict())
+            print(to_toml(shown), end="")
+        cli.write_report(options.json, shown.to_dict())
         return 0
     recipes = [make() for make in RECIPES.values()]
     if options.json != "-":
         print_table(recipes)
-    cli.write_report(options.json, [plan.to_dict() | {"expected": dataclasses.asdict(expected(plan.name))} for plan in recipes])
+    cli.write_report(options.json, [each.to_dict() | {"expected": dataclasses.asdict(expected(each.name))} for each in recipes])
     return 0
 
 
@@ -46,9 +46,9 @@ def print_table(recipes: Sequence[Recipe]) -> None:
     """Print a line per recipe, and below the table what its times mean."""
     head = f"{'recipe':24} {'network':22} {'data':13} {'epochs':>6}  {'label':16}"
     print(f"{head}  {'on two cores':24}  {'on a GPU':15}  accuracy of common, stimulative (%)")
-    for plan in recipes:
-        known = expected(plan.name)
-        start = f"{plan.name:24} {plan.network:22} {plan.dataset:13} {plan.epochs:>6}  {plan.label:16}"
+    for each in recipes:
+        known = expected(each.name)
+        start = f"{each.name:24} {each.network:22} {each.dataset:13} {each.epochs:>6}  {each.label:16}"
         print(f"{start}  {known.two_cores:24}  {known.gpu:15}  {known.accuracy}")
     print(
         "Times are those of common training; stimulative training takes 1.3 to 1.5 times as long.\n"

@@ -68,7 +68,7 @@ def _with_defaults(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return merged
 
 
-def to_toml(plan: Recipe) -> str:
+def to_toml(settings: Recipe) -> str:
     """Return a recipe as the content of a file that `read_recipe` reads.
 
     Settings that are not set have no line. The label is left out, since a file vouches for nothing.
@@ -78,7 +78,7 @@ def to_toml(plan: Recipe) -> str:
         >>> print(to_toml(recipe("resnet20-fashion")).splitlines()[4])
         epochs = 60
     """
-    values = {key: value for key, value in plan.to_dict().items() if key != "label" and value is not None}
+    values = {key: value for key, value in settings.to_dict().items() if key != "label" and value is not None}
     tables = values.pop("options")
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
     for method, options in tables.items():

@@ -13,7 +13,7 @@ from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import recalibrated
 from stimcore.subnets.spec import Spec
 
-EVALUATION_BATCH = 500
+REFERENCE_BATCH = 500
 """Evaluation images per batch; it changes the memory that is needed, and logits only by rounding."""
 
 
@@ -58,7 +58,7 @@ def evaluate(
     normalisation: Normalisation,
     *,
     calibration: Images | None,
-    batch_size: int = EVALUATION_BATCH,
+    batch_size: int = REFERENCE_BATCH,
 ) -> Predictions:
     """Return the predictions of one sub-network, re-calibrated first.
 
@@ -69,6 +69,15 @@ def evaluate(
         normalisation: Mean and standard deviation that the network was trained with.
         calibration: Images for the batch norms; None evaluates with the running statistics that the network has.
         batch_size: Images per forward.
+
+    Example:
+        >>> from stimcore.nets.catalogue import build
+        >>> net = build("resnet8", input_shape=(1, 8, 8), num_classes=3)
+        >>> pixels = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (6, 1, 8, 8), dtype=np.uint8)
+        >>> images = Images(pixels=pixels, labels=np.array([0, 1, 2, 0, 1, 2]))
+        >>> predictions = evaluate(net, net.topology.full, images, Normalisation((0.5,), (0.25,)), calibration=images)
+        >>> predictions.logits.shape, predictions.hits.shape
+        ((6, 3), (6,))
     """
     device = next(net.parameters()).device
     if calibration is None:

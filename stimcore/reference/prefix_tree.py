@@ -21,7 +21,7 @@ from stimcore.data.normalise import Normalisation
 from stimcore.nets.norms import batch_norms
 from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import start_calibration
-from stimcore.reference.evaluate import EVALUATION_BATCH, Predictions, as_tensor
+from stimcore.reference.evaluate import REFERENCE_BATCH, Predictions, as_tensor
 from stimcore.subnets.part_name import PartName
 from stimcore.subnets.spec import Spec
 
@@ -51,7 +51,7 @@ def reference_logits(net: StagedNet, specs: Sequence[Spec], calibration: Tensor,
         images: Images to classify `[N, C, H, W]`, normalised.
     """
     batches = (calibration[batch] for batch in calibration_batches(len(calibration)))
-    return _logits(net, specs, batches, torch.split(images, EVALUATION_BATCH))
+    return _logits(net, specs, batches, torch.split(images, REFERENCE_BATCH))
 
 
 def evaluate_together(
@@ -72,7 +72,7 @@ def evaluate_together(
         for batch in batches:
             yield as_tensor(source.pixels[batch], normalisation, device)
 
-    evaluation = [slice(start, start + EVALUATION_BATCH) for start in range(0, len(images), EVALUATION_BATCH)]
+    evaluation = [slice(start, start + REFERENCE_BATCH) for start in range(0, len(images), REFERENCE_BATCH)]
     measuring = tensors(calibration, calibration_batches(len(calibration)))
     logits = _logits(net, specs, measuring, tensors(images, evaluation))
     return {spec: Predictions(outputs.float().numpy(), images.labels) for spec, outputs in logits.items()}

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from stimcore.report import criteria
-from stimcore.report.criteria import Finding
+from stimcore.report.criteria import accuracy, cost, edits, loafing, methods
+from stimcore.report.criteria.finding import Finding
 from stimcore.report.results import ExperimentResults
 from stimcore.report.section import Column, Section, Table
 
@@ -76,115 +76,115 @@ CLAIMS: Sequence[tuple[str, str, str, Criterion]] = (
         "main",
         "Stimulative training's main network is at least as accurate as common training's.",
         "stimulative 81.07, common 77.39 (also 96.88 and 95.72; 81.06 and 76.53)",
-        criteria.main_accuracy,
+        accuracy.main_accuracy,
     ),
     (
         "all-mean",
         "With stimulative training the mean over all ordered sub-networks is within 2 points of the main network.",
         "81.07 - 80.01 = 1.06 points (common: 77.39 - 55.26 = 22.13)",
-        criteria.near_main,
+        accuracy.near_main,
     ),
     (
         "deviation",
         "Their standard deviation is at most a tenth of common training's.",
         "0.59 / 13.37 = 0.044",
-        criteria.deviation,
+        accuracy.deviation,
     ),
     (
         "every sub-network",
         "Every ordered sub-network is at least as accurate with stimulative as with common training.",
         "Fig. r1, no numbers printed",
-        criteria.every_subnet,
+        accuracy.every_subnet,
     ),
     (
         "one block deleted",
         "With stimulative training, deleting any one removable block costs less than 1 point.",
         "Figs r4 to r7, no numbers printed",
-        criteria.one_block,
+        edits.one_block,
     ),
     (
         "blocks deleted",
         "For every number of deleted blocks, stimulative training's median drop is smaller than common training's.",
         "Figs r4 to r7, no numbers printed",
-        criteria.deletion,
+        edits.deletion,
     ),
     (
         "blocks permuted",
         "For every number of permuting operations, stimulative training's median drop is smaller than common training's.",
         "Figs r4 to r7, no numbers printed",
-        criteria.permutation,
+        edits.permutation,
     ),
     (
         "one later block deleted",
         f"The same as 'one block deleted', among blocks that are not the first of their stage. {ADDED}",
         "Figs r4 to r7, no numbers printed",
-        partial(criteria.one_block, later=True),
+        partial(edits.one_block, later=True),
     ),
     (
         "later blocks deleted",
         f"The same as 'blocks deleted', where the first block of every stage stays. {ADDED}",
         "Figs r4 to r7, no numbers printed",
-        partial(criteria.deletion, later=True),
+        partial(edits.deletion, later=True),
     ),
     (
         "later blocks permuted",
         f"The same as 'blocks permuted', where the first block of every stage stays in its place. {ADDED}",
         "Figs r4 to r7, no numbers printed",
-        partial(criteria.permutation, later=True),
+        partial(edits.permutation, later=True),
     ),
     (
         "loafing",
         "Inside a commonly trained network every measured sub-network is worse than its twin, trained alone.",
         "DenseNet121: 78.84 alone, 10.01 to 43.64 inside (Table r6)",
-        criteria.common_loafs,
+        loafing.common_loafs,
     ),
     (
         "gap closed",
         "Stimulative training makes every twin's gap smaller than common training does.",
         "no numbers in the appendix",
-        criteria.stimulative_closes,
+        loafing.stimulative_closes,
     ),
     (
         "deeper loafs more",
         "The same sub-network is worse the deeper the commonly trained network it sits in.",
         "DenseNet121: 78.84, 43.64, 31.51, 10.01 (Table r6)",
-        criteria.deeper_loafs,
+        loafing.deeper_loafs,
     ),
     (
         "best of six",
         "Of the six methods, stimulative training has the most accurate main network and the highest all-mean.",
         "81.07 and 80.01 lead both columns of Table r3",
-        criteria.best_of_all,
+        methods.best_of_all,
     ),
     (
         "order of six",
         "The six methods stand in the paper's order, by main accuracy and by all-mean.",
         "Table r3",
-        criteria.ordering,
+        methods.ordering,
     ),
     (
         "lambda",
         "With every lambda the main network is more accurate than with common training.",
         "Fig. r3, no numbers printed; best lambda 5, 10, 10 and 1",
-        criteria.every_lambda,
+        methods.every_lambda,
     ),
     (
         "time",
         "Stimulative training takes less than twice as long as common training.",
         "24.08 h / 16.91 h = 1.42",
-        criteria.time,
+        cost.time,
     ),
     (
         "memory",
         "Stimulative training needs as much memory as common training, give or take a tenth.",
         "3291 MiB / 3291 MiB = 1.00",
-        criteria.memory,
+        cost.memory,
     ),
     (
         "bound",
         "The gap of mean cross entropies stays below the bound of Appendix B.",
         "no numbers printed",
-        criteria.bounded,
+        loafing.bounded,
     ),
 )
 """Name, criterion, the paper's numbers, and the function that judges it."""

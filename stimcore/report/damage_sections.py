@@ -17,7 +17,7 @@ from stimcore.report.results import ExperimentResults, NetworkResults, method_wo
 from stimcore.report.section import Cell, Column, Section, Table
 from stimcore.subnets.topology import Topology
 
-KINDS = {"delete", "permute"}
+DAMAGE_KINDS = {"delete", "permute"}
 ALL_FOUR = "figures-r4-r7"
 ALL_FOUR_TITLE = "Figs r4 to r7: deleting and permuting blocks"
 ALL_FOUR_TEXT = (
@@ -44,7 +44,7 @@ def damage_sections(results: ExperimentResults) -> list[Section]:
     if results.topology.ordered_only:
         gap = f"Nothing can be deleted or moved in {results.topology.network}: its layers concatenate."
         return [Section(ALL_FOUR, ALL_FOUR_TITLE, gaps=[gap])]
-    swept = {method: network for method, network in results.methods.items() if KINDS & set(network.sweeps)}
+    swept = {method: network for method, network in results.methods.items() if DAMAGE_KINDS & set(network.sweeps)}
     if not set(paper.DAMAGE_FIGURES.values()) & set(swept):
         gaps = name_missing(swept, METHOD_ORDER, "deletions and permutations")
         return [_section(results.topology, ALL_FOUR, swept, gaps)]
@@ -61,9 +61,9 @@ def _section(topology: Topology, name: str, networks: Mapping[str, NetworkResult
     figure = name.removeprefix("figure-")
     firsts = [str(stage[0]) for stage in topology.stages if stage[0] in topology.removable]
     half_swept = [
-        f"Of {method_words(method)} only {', '.join(sorted(KINDS & set(network.sweeps)))} was swept."
+        f"Of {method_words(method)} only {', '.join(sorted(DAMAGE_KINDS & set(network.sweeps)))} was swept."
         for method, network in networks.items()
-        if not set(network.sweeps) >= KINDS
+        if not set(network.sweeps) >= DAMAGE_KINDS
     ]
     text = [
         ALL_FOUR_TEXT if name == ALL_FOUR else describe_paper_figure(figure),

@@ -24,9 +24,8 @@ def parser() -> cli.Parser:
         "--dataset", metavar="DATA", help="images of an ONNX file or of a network by name, folder:PATH[@PIXELS] for your own"
     )
     line.add_argument("--init", metavar="WEIGHTS", help="weights of a network by name: a run folder, a file, torchvision:NAME")
-    line.add_argument("--data-root", type=Path, metavar="DIR", help="where the data set is")
-    line.add_argument("--mean", metavar="V,V,V", help="per channel, subtracted from pixels in [0, 1]")
-    line.add_argument("--std", metavar="V,V,V", help="per channel, divided out of pixels in [0, 1]")
+    cli.add_data_root(line)
+    cli.add_normalisation(line)
     line.add_argument(
         "--edits",
         nargs="+",
@@ -37,8 +36,8 @@ def parser() -> cli.Parser:
     )
     line.add_argument("--images", type=int, metavar="N", help="evaluate on N images, the same share of every class")
     line.add_argument("--out", type=Path, metavar="DIR", help="folder for results and journal (default: scans/NAME)")
-    line.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    line.add_argument("--json", metavar="FILE", help="also write the result as JSON to FILE ('-' for standard output)")
+    cli.add_device(line)
+    cli.add_json(line, "also write the result as JSON to FILE")
     line.add_argument("--trust-code", action="store_true", help="import the modules that a run folder names")
-    line.add_argument("--quiet", action="store_true", help="show no progress bar")
+    cli.add_quiet(line)
     return line

@@ -33,7 +33,7 @@ SHARE_SPECS = 12
 """Sub-networks that are evaluated together, and lost when a scan is stopped."""
 Mode = bool
 """Whether batch norms are re-calibrated."""
-Report = Callable[[int, int], None]
+OnImages = Callable[[int, int], None]
 """Gets images done and images in all, each counted once for every network that sees it."""
 
 
@@ -118,7 +118,7 @@ def scan_bundle(
     kinds: Sequence[EditKind] = EDIT_KINDS,
     device: str = "auto",
     journal: Path | None = None,
-    report: Report = lambda _done, _total: None,
+    report: OnImages = lambda _done, _total: None,
 ) -> Scan:
     """Scan the network of a bundle.
 

@@ -22,12 +22,7 @@ def parser() -> cli.Parser:
         default="auto",
         help="auto, cpu, cuda or cuda:N; several with commas, a worker process each (default: %(default)s)",
     )
-    line.add_argument(
-        "--provider",
-        dest="device",
-        metavar="NAME",
-        help="another provider of onnxruntime, instead of --device; stimcore vouches for CPU and CUDA only",
-    )
+    cli.add_provider(line)
     line.add_argument("--threads", type=int, metavar="N", help="threads per worker, on a CPU (default: all cores)")
     line.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="run folders to show (default: %(default)s)"

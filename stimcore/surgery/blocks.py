@@ -72,6 +72,15 @@ def find_blocks(graph: PlainGraph, name: str) -> FoundNetwork:
 
     Raises:
         UsageError: There is no residual block; the message says what was looked for.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from stimcore.surgery.plain import plain_graph
+        >>> from stimcore.surgery.reading import read_onnx
+        >>> file = read_onnx(Path("exported/resnet20-fashion/common/main.onnx"))
+        >>> topology = find_blocks(plain_graph(file, file.image_shape()), "found").topology
+        >>> topology.sizes, topology.fixed
+        ((3, 3, 3), {4: 'it changes the shape', 7: 'it changes the shape'})
     """
     segments = _with_activations(graph, _segments(graph))
     residual = [_is_residual(graph, segment) for segment in segments]
@@ -82,6 +91,8 @@ def find_blocks(graph: PlainGraph, name: str) -> FoundNetwork:
     sizes: list[int] = [0]
     fixed: dict[int, str] = {}
     place = first
+    # Between the first residual block and the last one every segment becomes part of a block: a stage begins at whatever lies
+    # between two runs, as one block, however many segments it has. `residual[last]` ends the inner loop.
     while place <= last:
         end = place + 1
         number = sum(sizes) + 1
@@ -103,7 +114,8 @@ def _segments(graph: PlainGraph) -> list[Segment]:
     """Return the segments between neighbouring borders whose first axis is the images.
 
     In any order in which the nodes can run, everything that has run when a border is computed leads to it. A tensor is
-    therefore a border exactly when it is the only one that is still to be read.
+    therefore a border exactly when it is the only one that is still to be read: one walk over the nodes with a count of the
+    readers finds all of them, where dominators of the graph would be a larger machine for the same answer.
     """
     left = Counter(name for node in graph.nodes for name in graph.activations(node))
     left[graph.output] += 1
@@ -118,6 +130,7 @@ def _segments(graph: PlainGraph) -> list[Segment]:
             if not left[name]:
                 unread.discard(name)
         unread |= {name for name in node.output if left[name]}
+        # `in node.output`: the border at the beginning is alone again where a node computes nothing that is read
         if len(unread) == 1 and graph.shapes[border := next(iter(unread))] is not None and border in node.output:
             segments.append(Segment(entry, tuple(nodes), border))
             entry, nodes = border, []
@@ -131,6 +144,7 @@ def _is_residual(graph: PlainGraph, segment: Segment) -> bool:
         return False
     for node in segment.nodes:
         if node.op_type in ADDITIONS and not node.domain and len(node.input) == 2 and segment.entry in node.input:
+            # None for x + x, which is no shortcut; a constant is no activation and has no place in `shapes`
             other = next((name for name in node.input if name != segment.entry), None)
             # the sum itself has to be a border: an addition deeper inside is part of what the block computes
             if other in graph.shapes and _passes(graph, segment, node):

@@ -15,7 +15,7 @@ from onnx import TensorProto, numpy_helper
 import stimcore
 from stimcore import files
 from stimcore.analysis.networks import IMPORTED
-from stimcore.bundle import Answers, Bundle, Experiment, FileEntry, Hits, Manifest, Wall, open_bundle
+from stimcore.bundle import Answers, Bundle, Experiment, Hits, Manifest, Wall, open_bundle
 from stimcore.bundle import hits as hits_file
 from stimcore.bundle import wall as wall_file
 from stimcore.bundle.bundle import STATISTICS, WEIGHTS
@@ -296,30 +296,18 @@ class _Writer:
         if (reason := parity.complaint(f"the divided graph of {self._network.file.path}", FLOAT32)) is not None:
             raise ParityError(reason)
         hits: NDArray[np.bool_] = logits.argmax(1) == labels
-        correct, cost = int(hits.sum()), costs.of(manifest.topology.route(full))
         add_metadata(
             shared,
             self._experiment,
             manifest,
             full,
-            Measured(correct=correct, images=len(labels), parity=parity.error),
+            Measured(correct=int(hits.sum()), images=len(labels), parity=parity.error),
         )
         self._store(shared)
         onnx.checker.check_model(str(path), full_check=False)
-        entry = FileEntry(
-            sha256=files.sha256(path),
-            bytes=path.stat().st_size,
-            spec=str(full),
-            accuracy_pct=100 * correct / len(labels),
-            correct=correct,
-            correct_torch=int((reference.argmax(1) == labels).sum()),
-            parity=parity.error,
-            agreement=parity.agreement,
-            parameters=cost.parameters,
-            macs=cost.macs,
-            checked_images=len(labels),
-        )
-        return CheckedNetwork(entry, hits), logits
+        cost = costs.of(manifest.topology.route(full))
+        checked = CheckedNetwork.of(path, full, cost, hits=hits, parity=parity, reference=reference, labels=labels)
+        return checked, logits
 
     def _reference(self, statistics: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]) -> Floats:
         """Return the logits of the file itself in plain onnxruntime, with other batch-norm statistics where they are given."""

@@ -151,6 +151,8 @@ class _PartWriter:
         target, number = self._tensor(name), f"{self.part}/images"
         if not any(number in node.output for node in self.nodes):
             self._add(helper.make_node("Shape", [self.borders[self.segment.entry]], [number], start=0, end=1))
+        # The number of images is a tensor of shape [1]. It broadcasts over a row and not over a scalar, so that the line is
+        # computed as a row and gets its shape and kind at the end.
         for role, value in (("slope", line.slope), ("offset", line.offset)):
             flat = numpy_helper.from_array(value.astype(np.int64).reshape(-1), f"{target}.{role}")
             self.constants[flat.name] = flat

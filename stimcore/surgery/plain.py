@@ -168,6 +168,7 @@ def _unfused(node: NodeProto) -> list[NodeProto]:
     if bias:
         nodes.append(helper.make_node("Add", [first, bias], [f"{total}:biased"]))
         first = f"{total}:biased"
+    # onnxruntime's default, which is not ONNX's 1e-5
     epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), 1e-12)
     nodes.append(helper.make_node("Add", [first, skip], [total]))
     normed = [total, scale, shift] if shift else [total, scale]
@@ -196,7 +197,11 @@ class _Work:
     _sizes: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
 
     def fold_constants(self) -> None:
-        """Compute the nodes that nothing of the images reaches, and divide the others."""
+        """Compute the nodes that nothing of the images reaches, and divide the others.
+
+        Two walks in one: `counted` is what the images reach in any way, `data` what they reach other than through their sizes.
+        A node in the first and not in the second calculates with the number of images (or with image sizes, which are fixed).
+        """
         counted, data = {self.file.input}, {self.file.input}
         fixed: list[NodeProto] = []
         for node in self.nodes:
@@ -280,11 +285,13 @@ def _line(values: Sequence[NDArray[Any]]) -> Line | None:
     first, second, third = values
     if all(np.array_equal(first, value) for value in values):
         return Line(np.zeros_like(first), first)
+    # sizes, axes and indices are whole numbers: for anything else a line through three points may be chance
     if not np.issubdtype(first.dtype, np.integer):
         return None
     a, b, c = PROBES
     slope = (second - first) // (b - a)
     line = Line(slope, first - slope * a)
+    # the third point is the proof: a product of two numbers of images, say, is no line
     fits = np.array_equal(line.slope * b + line.offset, second) and np.array_equal(line.slope * c + line.offset, third)
     return line if fits else None
 

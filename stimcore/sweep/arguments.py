@@ -15,14 +15,9 @@ def parser() -> cli.Parser:
     line.add_argument("--seed", type=int, default=0, help="seed of the sample (default: %(default)s)")
     line.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: %(default)s)")
     line.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="use a dask scheduler whose workers see the same files")
-    line.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    line.add_argument(
-        "--provider",
-        dest="device",
-        metavar="NAME",
-        help="another provider of onnxruntime, instead of --device; stimcore vouches for CPU and CUDA only",
-    )
-    line.add_argument("--json", metavar="FILE", help="write the results as JSON ('-' for standard output)")
+    cli.add_device(line)
+    cli.add_provider(line)
+    cli.add_json(line, "write the results as JSON")
     line.add_argument(
         "--store",
         action="store_true",
@@ -31,5 +26,5 @@ def parser() -> cli.Parser:
     line.add_argument(
         "--as-trained", action="store_true", help="keep the batch-norm statistics that training left instead of re-calibrating"
     )
-    line.add_argument("--quiet", action="store_true", help="show no progress bar")
+    cli.add_quiet(line)
     return line

@@ -94,25 +94,25 @@ def _original(options: Namespace) -> Recipe:
         return recipe(options.recipe)
     if options.recipe is not None:
         raise UsageError(f"two recipes, {options.recipe} and {options.recipe_file}", allowed="RECIPE or --recipe FILE.toml")
-    plan = read_recipe(options.recipe_file)
-    for method, values in plan.options.items():
+    original = read_recipe(options.recipe_file)
+    for method, values in original.options.items():
         make(method, values)  # refuses what the method does not have, also when another method is trained
-    return plan
+    return original
 
 
-def _fine_tuned(options: Namespace, plan: Recipe) -> Recipe:
+def _fine_tuned(options: Namespace, original: Recipe) -> Recipe:
     """Return a recipe for fine-tuning with network, data set and spec of the run or bundle of `--init`; any other as it is.
 
     Raises:
         UsageError: There is no `--init`, or it names a network of the user, whose code must be named on the command line.
     """
-    if plan.name not in FINE_TUNING:
-        return plan
+    if original.name not in FINE_TUNING:
+        return original
     if options.init is None:
-        raise UsageError(f"{plan.name} without --init", allowed="--init with a run folder, a bundle or a file of weights")
+        raise UsageError(f"{original.name} without --init", allowed="--init with a run folder, a bundle or a file of weights")
     start = origin(options.init)
     if start is None:
-        return plan
+        return original
     if is_own(start.network) and options.network is None:
         raise UsageError(
             f"{options.init} names the network '{start.network}', whose code would be run",
@@ -120,7 +120,7 @@ def _fine_tuned(options: Namespace, plan: Recipe) -> Recipe:
         )
     options.spec = options.spec or start.spec
     options.data_root = options.data_root or (None if start.data_root is None else Path(start.data_root))
-    return start.applied(plan)
+    return start.applied(original)
 
 
 def _requests(options: Namespace, original: Recipe, changed: Recipe, settings: Settings) -> Iterator[TrainRequest]:

@@ -56,7 +56,7 @@ def parser() -> cli.Parser:
         action="store_true",
         help="continue from the newest checkpoint in the run folder; with more --epochs also a finished run",
     )
-    line.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    cli.add_device(line)
     line.add_argument("--epochs", type=int, metavar="N", help="epochs, instead of the recipe's")
     line.add_argument("--batch-size", type=int, metavar="N", help="images per step over all processes, instead of the recipe's")
     line.add_argument(
@@ -93,9 +93,7 @@ def parser() -> cli.Parser:
     line.add_argument(
         "--watch-images", type=int, metavar="N", help="test images for watched sub-networks, instead of the recipe's"
     )
-    line.add_argument(
-        "--data-root", type=Path, metavar="DIR", help="folder that holds the data set, or into which it is downloaded"
-    )
+    cli.add_data_root(line, "folder that holds the data set, or into which it is downloaded")
     line.add_argument("--compile", action="store_true", help="compile every block with torch.compile")
     line.add_argument("--sync-norms", action="store_true", help="share batch-norm statistics between processes (CUDA)")
     line.add_argument(
@@ -104,5 +102,5 @@ def parser() -> cli.Parser:
     line.add_argument(
         "--tensorboard", action="store_true", help="also write event files for TensorBoard, which must be installed"
     )
-    line.add_argument("--quiet", action="store_true", help="draw no progress bar")
+    cli.add_quiet(line)
     return line

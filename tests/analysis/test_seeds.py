@@ -181,3 +181,28 @@ def test_means_over_ordered_sub_networks_are_paired_as_well_as_the_results_allow
     assert wider.basis is Basis.INDEPENDENT
     assert wider.high - wider.low > gain.high - gain.low
     assert compare_all_ordered(first, network("c", 900)) is None
+
+
+def test_means_over_ordered_sub_networks_are_paired_by_seed() -> None:
+    """Each of two methods has a seed that the other lacks, so that pairs by place are pairs of other seeds."""
+    means = {"a": {0: 65.0, 1: 70.0, 2: 75.0, 3: 80.0}, "b": {1: 69.0, 2: 74.5, 3: 79.0, 5: 60.0}}
+
+    def repeats(name: str, of_seed: dict[int, float]) -> TrainedNetwork:
+        counts = {seed: {"1.4": round(20 * mean) - 900, FULL: 900} for seed, mean in of_seed.items()}
+        runs = [network(f"{name}{seed}", 900, seed=seed, sweeps={"ordered": sweep(c, FULL, 900)}) for seed, c in counts.items()]
+        (run,) = group_by_run(runs)
+        return run
+
+    first, second = (repeats(name, of_seed) for name, of_seed in means.items())
+    gain = compare_all_ordered(first, second)
+    gaps = [1.0, 0.5, 1.0]
+    half = 4.302652729911275 * np.std(gaps, ddof=1) / math.sqrt(3)
+    assert gain is not None
+    assert (gain.value, gain.low, gain.high) == pytest.approx((np.mean(gaps), np.mean(gaps) - half, np.mean(gaps) + half))
+    assert (gain.basis, gain.seeds) == (Basis.SEEDS, 3)
+    # the same values under exchanged seeds have the same mean, and an interval many times as wide
+    swapped = compare_all_ordered(first, repeats("b", {1: 79.0, 2: 69.0, 3: 74.5, 5: 60.0}))
+    assert swapped is not None
+    assert swapped.value == pytest.approx(gain.value)
+    assert swapped.high - swapped.low > 10 * (gain.high - gain.low)
+    assert compare_all_ordered(second, first) == over_seeds([-gap for gap in gaps])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app import sources
+from app.sources import connection
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.data.folder import image_folder
 from stimcore.subnets.families import family
@@ -25,7 +25,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
     specs = list(family(bundle.topology, "permute"))
     store_sweep(bundle, *measured_sweep(bundle, specs, "permute"))
     yield open_bundle(bundle.path)
-    sources._embedded.clear()
+    connection._embedded.clear()
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app import session, sources
+from app import session
+from app.sources import connection
 from app.watch import WatchedJobs
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.subnets.families import KINDS, count, family
@@ -45,7 +46,7 @@ def visitor(folder: Path, monkeypatch: pytest.MonkeyPatch, **variables: str) -> 
 def servers() -> Iterator[None]:
     """Ends the servers that these tests started."""
     yield
-    sources._embedded.clear()
+    connection._embedded.clear()
 
 
 def component(at: AppTest, key: str) -> Any:
@@ -279,7 +280,7 @@ def test_turning_to_another_state_ends_the_old_work(fashion: Path, monkeypatch: 
     before = {job.id for w in watched.values() if (job := w.job) and job.state in ("queued", "running")}
     assert before
     at.text_input(key="spec").set_value(FULL).run()
-    client = sources._embedded(fashion.parent).client()
+    client = connection._embedded(fashion.parent).client()
     until = time.monotonic() + 10
     while time.monotonic() < until and any(client.job(i).state in ("queued", "running") for i in before):
         time.sleep(0.2)
@@ -290,7 +291,7 @@ def test_turning_to_another_state_ends_the_old_work(fashion: Path, monkeypatch: 
 
 def test_a_killed_model_server_is_replaced_under_the_page(at: AppTest, small: list[Bundle]) -> None:
     finished(at.run())
-    server = sources._embedded(small[0].path.parents[1])
+    server = connection._embedded(small[0].path.parents[1])
     os.kill(server.pid, signal.SIGKILL)
     at.text_input(key="spec").set_value("x1-2-3.4-5-6.7-8-9").run()
     for _ in range(20):

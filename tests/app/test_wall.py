@@ -56,11 +56,11 @@ def test_answers_are_those_of_the_networks(page: Page, served: Dashboard) -> Non
         images, labels = bundle.experiment.evaluation
         pngs = [base64.b64encode(encode_png(image)).decode() for image in images[:SEARCHED]]
         shown = {src.removeprefix("data:image/png;base64,"): place for place, src in enumerate(group["pictures"])}
-        found = [(index, shown[png]) for index, png in enumerate(pngs) if png in shown]
-        assert found
-        pixels = bundle.experiment.normalise(images[[index for index, _ in found]])
+        on_wall = [(index, shown[png]) for index, png in enumerate(pngs) if png in shown]
+        assert on_wall
+        pixels = bundle.experiment.normalise(images[[index for index, _ in on_wall]])
         answers = Engine(bundle, device="cpu", threads=1).logits(bundle.topology.parse("d1-1-1"), pixels).argmax(1)
-        for answer, (index, place) in zip(answers, found, strict=True):
+        for answer, (index, place) in zip(answers, on_wall, strict=True):
             assert group["wrong"][place] == (answer != labels[index])
 
 

@@ -54,17 +54,17 @@ def test_without_a_gpu_it_says_so_and_ends_with_2(capsys: pytest.CaptureFixture[
 
 def with_what_it_needs(*wanted: str) -> set[str]:
     """Return the names of distributions and of everything that they need, in lower case with hyphens."""
-    found: set[str] = set()
+    imported: set[str] = set()
     left = list(wanted)
     while left:
         name = canonicalize_name(left.pop())
-        if name in found:
+        if name in imported:
             continue
-        found.add(name)
+        imported.add(name)
         with suppress(metadata.PackageNotFoundError):  # needed on other systems only
             needs = [Requirement(words) for words in metadata.requires(name) or []]
             left += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
-    return found
+    return imported
 
 
 def test_parts_whose_packages_are_missing_are_skipped_by_name(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_what_is_missed_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "sentence_part"),
     [
         (("--rounds", "0"), "--rounds 0"),
         (("--rounds", "32"), "--rounds 32; allowed: 1 to 31"),
@@ -37,12 +37,12 @@ def test_what_is_missed_is_named() -> None:
         (("--app", "nowhere.py"), "there is no program nowhere.py"),
     ],
 )
-def test_bad_input_is_one_sentence(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_sentence(arguments: tuple[str, ...], sentence_part: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.run(bench.main, ("page", "--exported", str(EXPORTED), *arguments))
     assert ended.value.code in (1, 2)
     sentence = capsys.readouterr().err.strip()
-    assert said in sentence
+    assert sentence_part in sentence
     assert len(sentence.splitlines()) == 1
 
 
@@ -55,8 +55,8 @@ def test_a_small_run_measures_everything(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "stimcore.bench", "page", "--exported", str(EXPORTED), *few, "--json", str(target)]
     ended = subprocess.run(words, cwd=EXPORTED.parent, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-2000:]
-    found = json.loads(target.read_text(encoding="utf-8"))
-    assert set(found["targets_ms"]) <= set(found["p95_ms"])
-    assert found["counts"]["story_of_lecture"] == found["lecture_guesses"] == 4
-    assert found["lecture_refused"] == 0
-    assert found["counts"]["poll_of_visitors"] > 0
+    measured = json.loads(target.read_text(encoding="utf-8"))
+    assert set(measured["targets_ms"]) <= set(measured["p95_ms"])
+    assert measured["counts"]["story_of_lecture"] == measured["lecture_guesses"] == 4
+    assert measured["lecture_refused"] == 0
+    assert measured["counts"]["poll_of_visitors"] > 0

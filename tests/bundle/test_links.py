@@ -134,12 +134,12 @@ def test_verify_and_the_catalogue_refuse_in_the_same_words(
     code, text = verify(experiment / "common", capsys)
     assert code == 1
     assert "Traceback" not in text
-    found = [problem.message for problem in scan(experiment.parent)[1] if problem.path.endswith("/common")]
+    messages = [problem.message for problem in scan(experiment.parent)[1] if problem.path.endswith("/common")]
     if spoil in (to_nothing, in_a_circle) and name == "manifest.json":
         assert "there is no bundle" in text or "circle" in text
         return
-    assert len(found) == 1
-    assert text.strip() == f"error: {found[0]}"
+    assert len(messages) == 1
+    assert text.strip() == f"error: {messages[0]}"
     assert any(word in text for word in expected.split("|")), text
 
 

@@ -95,17 +95,17 @@ def test_a_gpu_is_tried_and_auto_says_what_to_install(
     monkeypatch.setattr(cuda, "run_trial", trial)
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(ort, "preload_dlls", lambda: print("Failed to load libcublasLt.so.13"), raising=False)
-    found = pick("auto")
+    provider = pick("auto")
     if expected is None:
-        assert (found.name, found.reason, found.degraded) == (CUDA, None, False)
+        assert (provider.name, provider.reason, provider.degraded) == (CUDA, None, False)
         assert pick("cuda:0").on_gpu
         return
-    assert (found.name, found.degraded) == (CPU, True)
-    assert expected in (found.reason or "")
-    assert "\n" not in (found.reason or "")
+    assert (provider.name, provider.degraded) == (CPU, True)
+    assert expected in (provider.reason or "")
+    assert "\n" not in (provider.reason or "")
     with pytest.raises(UsageError) as refused:
         pick("cuda")
-    assert str(refused.value) == f"device 'cuda' can't be used: {found.reason}; allowed: auto, cpu."
+    assert str(refused.value) == f"device 'cuda' can't be used: {provider.reason}; allowed: auto, cpu."
 
 
 def test_a_build_without_cuda_is_named_only_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

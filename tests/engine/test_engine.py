@@ -34,14 +34,14 @@ def reference(bundle: Bundle, spec: Spec, *, recalibrate: bool = True) -> np.nda
     net = open_run(run_dir).net
     pixels, labels = experiment.evaluation
     calibration = Images(pixels=experiment.calibration, labels=np.zeros(len(experiment.calibration), np.int64))
-    found = evaluate(
+    progress = evaluate(
         net,
         spec,
         Images(pixels=pixels, labels=labels),
         Normalisation(experiment.mean, experiment.std),
         calibration=calibration if recalibrate else None,
     )
-    return found.logits
+    return progress.logits
 
 
 def last(engine: Engine, specs: list[Spec], **options: object) -> dict[Spec, Result]:
@@ -93,8 +93,8 @@ def test_logits_are_within_a_ten_thousandth_of_their_scale(small: list[Bundle]) 
     images = bundle.experiment.normalise(bundle.experiment.evaluation[0])
     for spec in some_specs(bundle, 3, 3):
         truth = reference(bundle, spec)
-        found = Engine(bundle, device="cpu").logits(spec, images)
-        assert np.abs(found - truth).max() <= 1e-4 * np.abs(truth).max()
+        logits = Engine(bundle, device="cpu").logits(spec, images)
+        assert np.abs(logits - truth).max() <= 1e-4 * np.abs(truth).max()
 
 
 def test_the_main_network_has_no_drop_and_no_divergence(small: list[Bundle]) -> None:
@@ -145,9 +145,9 @@ def test_activations_are_kept_only_where_an_edit_begins(small: list[Bundle]) -> 
         end: sum(graph.image_bytes(part) for part in (STEM, *map(PartName.block, ends)))
         for end, ends in (("main", (1, 2, 4, 5, 7, 8)), ("edited", (2, 4, 5, 7, 8)))
     }
-    found = engine.metrics()
-    assert found["evaluation_bytes"] == per_image["main"] * len(bundle.experiment.evaluation[1])
-    assert found["calibration_bytes"] == per_image["edited"] * len(bundle.experiment.calibration)
+    metrics = engine.metrics()
+    assert metrics["evaluation_bytes"] == per_image["main"] * len(bundle.experiment.evaluation[1])
+    assert metrics["calibration_bytes"] == per_image["edited"] * len(bundle.experiment.calibration)
 
 
 def test_a_smaller_budget_holds_from_then_on_and_changes_no_number(small: list[Bundle]) -> None:

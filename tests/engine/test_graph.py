@@ -23,13 +23,13 @@ def test_decomposed_batch_norms_measure_the_same(small: list[Bundle]) -> None:
     graph, provider = engine.graph, Provider("CPUExecutionProvider")
     images = small[0].experiment.normalise(small[0].experiment.evaluation[0][:64])
     unit = Unit.whole((STEM, PartName.block(1), PartName.block(4)))
-    found = []
+    outputs = []
     for decompose in (False, True):
         measuring = measuring_graph(graph, unit, decompose=decompose)
         session = provider.session(measuring.model.SerializeToString(), 1)
-        found.append([value.numpy() for value in session.run({"in": provider.value(images)})])
+        outputs.append([value.numpy() for value in session.run({"in": provider.value(images)})])
         assert [norm for _, norm in measuring.norms] == [n for step in unit.steps for n in graph.norms(step[-1])]
-    for plain, decomposed in zip(*found, strict=True):
+    for plain, decomposed in zip(*outputs, strict=True):
         np.testing.assert_allclose(decomposed, plain, rtol=1e-4, atol=1e-5)
 
 

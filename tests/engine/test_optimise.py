@@ -10,8 +10,9 @@ import onnxruntime as ort
 import pytest
 
 from stimcore.bundle import open_bundle
-from stimcore.engine import engine as engine_module
-from stimcore.engine.engine import SAMPLE_IMAGES, Engine
+from stimcore.engine import standalone
+from stimcore.engine.engine import Engine
+from stimcore.engine.standalone import SAMPLE_IMAGES
 from stimcore.errors import BundleError
 
 COMMITTED = Path(__file__).parents[2] / "exported" / "resnet20-fashion" / "stimulative"
@@ -90,7 +91,7 @@ def _broken(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def test_a_wrong_optimisation_is_found_and_not_used(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = engine.bundle.topology.parse("d1-1-1")
-    monkeypatch.setattr(engine_module, "optimised_graph", lambda model: (_broken(model), "onnxscript 0"))
+    monkeypatch.setattr(standalone, "optimised_graph", lambda model: (_broken(model), "onnxscript 0"))
     _, properties = opened(engine.standalone(spec))
     assert properties["optimiser"] == "none (the optimised graph gave other logits)"
     composed = engine.network

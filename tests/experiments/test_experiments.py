@@ -146,7 +146,7 @@ def test_shared_stands_for_images_and_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "sentence"),
     [
         (["run"], "run without a name"),
         (["show", "resnet21"], "there is no experiment 'resnet21'"),
@@ -159,10 +159,10 @@ def test_shared_stands_for_images_and_weights() -> None:
         (["list", "--finished-only"], "'list' with a name or an option"),
     ],
 )
-def test_wrong_use_says_what_is_right(arguments: list[str], said: str) -> None:
+def test_wrong_use_says_what_is_right(arguments: list[str], sentence: str) -> None:
     with pytest.raises(UsageError) as refused:
         main(arguments)
-    assert said in str(refused.value)
+    assert sentence in str(refused.value)
 
 
 def test_list_counts_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,6 +260,30 @@ def test_finished_only_leaves_out_trainings_and_what_they_lack(tmp_path: Path, c
     assert "runs that are not finished: stimulative-0, " in printed.err
     with pytest.raises(UsageError, match="no training is finished"):
         main(["show", "resnet20-fashion", "--runs", str(tmp_path), "--finished-only"])
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "options"),
+    [
+        ("resnet20-cifar10", "stimulative-0", ["--dataset", "cifar10"]),
+        ("resnet-family-cifar10", "resnet32", ["--weights", "pretrained"]),
+    ],
+)
+def test_finished_only_needs_nothing_that_only_trainings_read(
+    name: str, run: str, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_folder(tmp_path / name / run, epochs=2, done=2)
+    asked = ["show", name, "--runs", str(tmp_path), "--finished-only"]
+    images = ["--dataset", "cifar10"] if "--dataset" not in options and "{dataset}" in PLANS[name].needs else []
+    assert main(asked) == 0
+    shown = capsys.readouterr().out
+    assert f"python -m stimcore.export {tmp_path / name / run}" in shown
+    assert "{" not in shown
+    # scripts that give the options all the same go on working
+    assert main([*asked, *options, *images]) == 0
+    assert capsys.readouterr().out == shown
+    with pytest.raises(UsageError, match=f"{name} needs {options[0]}|{name} needs --dataset and {options[0]}"):
+        main(asked[:-1])
 
 
 def test_a_run_that_fails_costs_only_its_own_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,11 +132,11 @@ def test_a_killed_export_goes_on_and_ends_the_same(small: list[Bundle], tmp_path
 def test_two_exports_at_once_take_turns(small: list[Bundle], tmp_path: Path) -> None:
     words = command(small[0], tmp_path / "two")
     both = [subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=300)[0] for process in both]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert digest(tmp_path / "two" / "common") == digest(small[0].path)
     assert not list((tmp_path / "two").glob(".*.part"))
-    assert sum("already exported from the same checkpoint" in text for text in said) == 1
+    assert sum("already exported from the same checkpoint" in text for text in outputs) == 1
 
 
 @pytest.mark.slow
@@ -189,10 +189,10 @@ def test_the_reference_along_the_tree_is_the_plain_reference(small: list[Bundle]
     net = open_run(run_dir(bundle)).net
     calibration, images = reference_inputs(bundle)
     specs = random.Random(2).sample(list(ordered(bundle.topology)), 5)
-    found = reference_logits(net, specs, calibration, images)
+    logits = reference_logits(net, specs, calibration, images)
     for spec in specs:
         with torch.no_grad():
-            assert torch.equal(found[spec], recalibrated(net, spec, calibration)(images, spec))
+            assert torch.equal(logits[spec], recalibrated(net, spec, calibration)(images, spec))
 
 
 def test_the_batch_is_open_and_names_are_plain(small: list[Bundle]) -> None:

@@ -67,9 +67,9 @@ def test_everything_that_shows_a_check_says_sampled(
 ) -> None:
     images = sampled.manifest.images
     assert bundle_command(["verify", str(sampled.path), "--seed", "0"]) == 0
-    said = capsys.readouterr().out
-    assert f"27 networks sampled: compared with torch on {SAMPLE} of {images} images" in said
-    assert "verified against" not in said
+    printed = capsys.readouterr().out
+    assert f"27 networks sampled: compared with torch on {SAMPLE} of {images} images" in printed
+    assert "verified against" not in printed
     card = (sampled.experiment.path / "README.md").read_text(encoding="utf-8")
     assert f"`common` on {SAMPLE} of {images} images" in card
     stored = onnx.load(str(sampled.path / "main.onnx"), load_external_data=False)
@@ -84,12 +84,12 @@ def test_everything_that_shows_a_check_says_sampled(
 
 def test_a_bundle_that_was_checked_on_as_many_images_is_not_made_again(small: list[Bundle], sampled: Bundle) -> None:
     specs = [sampled.topology.parse(entry.spec) for entry in sampled.manifest.networks.values()]
-    said: list[str] = []
+    reported: list[str] = []
     out = sampled.experiment.path
     before = (sampled.path / "manifest.json").read_bytes()
     for images in (SAMPLE, SAMPLE - 1):
-        exporter_of(small[0], out, CheckPlan(images=images)).export(specs, lambda _done, _total, line: said.append(line))
-    assert said == ["already exported from the same checkpoint"] * 2
+        exporter_of(small[0], out, CheckPlan(images=images)).export(specs, lambda _done, _total, line: reported.append(line))
+    assert reported == ["already exported from the same checkpoint"] * 2
     assert (sampled.path / "manifest.json").read_bytes() == before
 
 

@@ -14,7 +14,7 @@ from stimcore.train.seeds import layers_seeded
 
 FAMILIES = {
     "resnet20": (3, 32, 32),
-    "mobilenetv3-w0.5": (3, 32, 32),
+    "mobilenetv3-w0.25": (3, 32, 32),
     "resnet18": (3, 16, 16),
     "densenet-2-3-2-k6": (3, 16, 16),
     "vit-1-2-d8": (3, 16, 16),
@@ -34,7 +34,11 @@ def gradient(tensor: Tensor) -> Tensor:
     return tensor.grad
 
 
-@pytest.fixture(params=FAMILIES)
+HEAVY = {"resnet18": pytest.mark.slow}
+"""Eleven million parameters take as long as all the others together, for the kind of block that ResNet-20 has too."""
+
+
+@pytest.fixture(params=[pytest.param(name, marks=HEAVY.get(name, ())) for name in FAMILIES])
 def family(request: pytest.FixtureRequest) -> str:
     """The name of one network per family."""
     return str(request.param)

@@ -33,7 +33,7 @@ def test_other_counts_follow_the_curve() -> None:
 
 
 def test_mobilenetv3_is_supervised_at_its_four_resolutions(fresh: Fresh) -> None:
-    net = fresh("mobilenetv3-w0.5")
+    net = fresh("mobilenetv3-w0.25")
     assert supervised_stages(net, block_shapes(net)) == [(1, 2), (3, 4, 5), (6, 7, 8, 9, 10, 11), (12, 13, 14)]
 
 

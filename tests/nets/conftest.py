@@ -15,8 +15,8 @@ from stimcore.train.seeds import layers_seeded
 SIDE = 8
 """Pixels per side; every network of the catalogue accepts that with its stem for small images."""
 NAMES = [*NETWORKS, "mobilenetv3-w0.5", "densenet-2-3-2-k6"]
-LARGE = ("resnet152", "resnet1202", "densenet169", "densenet201", "densenet264")
-"""Networks that are others of the list with more of the same blocks: a second each, in every test."""
+LARGE = ("resnet56", "resnet110", "resnet1202", "resnet101", "resnet152", "densenet169", "densenet201", "densenet264")
+"""Networks that are others of the list with more of the same blocks: up to a second each, in every test."""
 FAMILIES = ["resnet20", "resnet18", "resnet50", "mobilenetv3-w0.5", "densenet-2-3-2-k6"]
 """One of every kind of block."""
 

@@ -1,11 +1,16 @@
 """The published page of a committed experiment, opened from a static host with the network blocked outside of its folder."""
 
+import json
+import os
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Error, Page, Playwright, expect
 
@@ -14,6 +19,8 @@ from stimcore.analysis.spreads import first_blocks
 from stimcore.bundle import open_bundle
 from stimcore.errors import SpecError, UsageError
 from stimcore.publish.__main__ import main
+from stimcore.publish.choices import DEFAULT_IMAGES
+from stimcore.publish.packing import packed_images
 from stimcore.publish.site import CATALOGUE, PAGES, Settings, Site, build_site, evenly, scattered, weights
 from stimcore.subnets.families import KINDS, family
 from stimcore.subnets.topology import Topology
@@ -77,6 +84,7 @@ def test_break_it_in_a_browser(browser: Browser, url: str) -> None:
         page.get_by_label("Architecture code").press("Enter")
         expect(page.get_by_role("alert")).to_contain_text("Block 4 can't be deleted")
         assert page.title() == "Klasse 9 <b> {{root}}"
+        check_print(page)
         assert violations(page) == []
         check_scripts(page, url)
 
@@ -144,6 +152,18 @@ async ([root, code]) => {
 """
 
 
+def check_print(page: Page) -> None:
+    """On paper: black on white, also where the screen is dark; the picture and the numbers, and no controls."""
+    page.emulate_media(media="print", color_scheme="dark")
+    for shown in (".diagram", ".lanes", "h1", ".foot"):
+        expect(page.locator(shown).first).to_be_visible()
+    for control in ("header nav", ".tools", ".settings", ".languages"):
+        expect(page.locator(control).first).to_be_hidden()
+    colours = "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    assert page.evaluate(colours) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+    page.emulate_media(media="screen", color_scheme="light")
+
+
 def check_scripts(page: Page, url: str) -> None:
     """The page's own functions give what the dashboard's give: arrangements and intervals; sentences in every language."""
     for code in reversed(LANGUAGES):
@@ -187,11 +207,65 @@ def described(topology: Topology, text: str, words: Words = ENGLISH) -> list[str
     return [str(shown), str(shown.spec), arrangement.summarise(topology, shown, words), note]
 
 
-def test_the_first_view_is_light(site: Site) -> None:
+def test_the_first_view_needs_two_round_trips(browser: Browser, url: str) -> None:
+    """The page itself, then all that it shows, which the page itself asks for: also where scripts don't arrive."""
+    everything = {"page/page.css", "page/break.joined.js", "web/text/en.json", CATALOGUE, f"data/{EXPERIMENT.name}/states.json"}
+    with visit(browser, url) as page:
+        asked = page.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
+        assert sorted(name.removeprefix(url) for name in asked) == sorted(everything)  # and nothing twice
+    held = browser.new_page()
+    held.route("**/*.js", lambda route: route.abort())
+    held.goto(url)
+    held.wait_for_function("() => performance.getEntriesByType('resource').length >= 5")
+    asked = held.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert {name.removeprefix(url) for name in asked} == everything
+    held.close()
+
+
+SIDEWAYS = """
+() => {
+  document.querySelectorAll('main details').forEach((details) => { details.open = true; });
+  const wide = (e) => e.scrollWidth > e.clientWidth + 1 && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX);
+  return [...document.querySelectorAll('body *')].filter(wide).map((e) => `${e.tagName} ${e.innerText.slice(0, 40)}`);
+}
+"""
+
+
+@pytest.mark.parametrize("folder", list(PAGES))
+def test_nothing_scrolls_sideways_on_a_phone(browser: Browser, url: str, site: Site, folder: str) -> None:
+    """Also with every method, in the languages of the longest words, and with every table open."""
+    methods = [method["label"] for method in json.loads(site.files[f"data/{EXPERIMENT.name}/states.json"])["methods"]]
+    with visit(browser, url, root=url, size=(375, 812)) as page:
+        for lang in ("de", "es"):
+            query = urlencode({"lang": lang, "methods": methods}, doseq=True)
+            page.goto(f"{url}{folder}/?{query}".replace("//?", "/?"))
+            page.wait_for_selector("body[data-ready=true]")
+            assert page.evaluate(SIDEWAYS) == [], lang
+            assert page.evaluate("document.documentElement.scrollWidth") <= 375, lang
+        if folder == "use-it":  # still a table, for those who listen to it
+            assert page.get_by_role("columnheader").count() == 4 * page.get_by_role("table").count() > 0
+
+
+def test_the_whole_experiment_is_light(site: Site) -> None:
+    """First view, and all that is loaded until both methods have their numbers of all images of the default."""
     measured = {weight.what: weight.packed for weight in weights(site, EXPERIMENT.name, ["common", "stimulative"])}
     assert 0 < measured["first view"] <= FIRST_VIEW_BYTES
-    first_numbers = ("first view", "parts of the networks", "images of the first numbers")
-    assert sum(measured[what] for what in first_numbers) <= COMPUTING_BYTES
+    experiment = open_bundle(EXPERIMENT / "common", verify=False).experiment
+    pixels = experiment.evaluation[0][evenly(len(experiment.evaluation[1]), DEFAULT_IMAGES)]
+    images = packed_images(np.concatenate([experiment.calibration, pixels]))
+    assert measured["first view"] + measured["parts of the networks"] + len(images) <= COMPUTING_BYTES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in (ROOT / "exported").glob("resnet20-*/experiment.json")))
+def test_an_experiment_as_it_is_published_is_light(name: str) -> None:
+    built = build_site([ROOT / "exported" / name], Settings())
+    folders = list(json.loads(built.files[f"data/{name}/states.json"])["compared"])
+    assert len(folders) == 2
+    measured = {weight.what: weight.packed for weight in weights(built, name, folders)}
+    print(name, measured)
+    assert measured["first view"] <= FIRST_VIEW_BYTES
+    assert sum(measured.values()) <= COMPUTING_BYTES
 
 
 @pytest.mark.parametrize(("total", "count"), [(10_000, 2_000), (600, 300), (7, 9)])
@@ -206,7 +280,7 @@ def test_the_first_images_are_of_all_classes(total: int, count: int) -> None:
 
 def test_the_folder_names_no_other_host(site: Site) -> None:
     for path, content in site.files.items():
-        if path.endswith((".html", ".css", ".js", ".json")) and not path.endswith("parts.json"):
+        if path.endswith((".html", ".css", ".js", ".json")) and not path.endswith("graphs.json"):
             addresses = set(re.findall(r"https?://[^'\"` )<]+", content.decode())) - {"http://www.w3.org/2000/svg"}
             assert not addresses, path
     assert "default-src 'none'" in site.files["index.html"].decode()
@@ -245,22 +319,42 @@ def test_bad_options_are_refused_before_anything_is_built(arguments: list[str], 
     assert not (tmp_path / "site").exists()
 
 
+WITHOUT_TORCH = """
+import runpy, sys
+sys.modules["torch"] = None
+runpy.run_module("stimcore.publish", run_name="__main__", alter_sys=True)
+"""
+"""The command where torch is not installed, as in the workflow of the documentation."""
+
+
 @pytest.mark.slow
-def test_equal_bytes_from_equal_bundles() -> None:
-    settings = Settings(images=64)
-    first, second = (build_site([ROOT / "exported" / "densenet-loafing", EXPERIMENT], settings).files for _ in range(2))
+def test_equal_bytes_from_equal_bundles_and_options(tmp_path: Path) -> None:
+    """Two processes, in which sets and dictionaries of the interpreter have other orders."""
+    options = ["--experiment", "densenet-loafing", "--experiment", EXPERIMENT.name, "--title", "Klasse 9", "--lang", "fr"]
+    for seed in ("1", "2"):
+        arguments = ["exported", "--out", str(tmp_path / seed), "--images", "64", *options]
+        command = [sys.executable, "-c", WITHOUT_TORCH, *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "all of it without onnxruntime-web" in done.stdout
+    first, second = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in tmp_path.iterdir()
+    )
     assert first == second
+    catalogue = json.loads(first[Path(CATALOGUE)])
+    assert sorted(catalogue["experiments"]) == ["densenet-loafing", EXPERIMENT.name]
+    start = first[Path("index.html")].decode()
+    assert '<html lang="fr">' in start
+    assert "<title>Klasse 9</title>" in start
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The site of all committed experiments with the runtime."""
-    runtime = runtime_or_skip()
+    """The site of all committed experiments with the runtime, as the command builds it; it prints the sizes."""
+    runtime_or_skip()
     folder = tmp_path_factory.mktemp("whole") / "site"
-    experiments = sorted(path.parent for path in (ROOT / "exported").glob("*/experiment.json"))
-    site = build_site(experiments, Settings(images=500, runtime=runtime))
-    assert site.problems == []
-    site.write(folder)
+    assert main([str(ROOT / "exported"), "--out", str(folder), "--images", "500"]) == 0
     with hosted(folder) as address:
         yield f"{address}/"
 
@@ -283,13 +377,47 @@ def test_every_page_is_accessible_and_fits(browser: Browser, whole: str, scheme:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("size", [(1280, 720), (1366, 768), (1920, 1080), (375, 812), (390, 844)])
+def test_the_first_screen_holds_sentence_picture_and_lanes(
+    browser: Browser, url: str, site: Site, size: tuple[int, int]
+) -> None:
+    """Also beside an open lesson and in the teacher view; with every method where the window is not a phone's."""
+    methods = [method["label"] for method in json.loads(site.files[f"data/{EXPERIMENT.name}/states.json"])["methods"]]
+    queries: dict[str, dict[str, str | list[str]]] = {
+        "normal": {},
+        "lesson": {},
+        "class": {"view": "class"},
+        "all methods": {"methods": methods},
+    }
+    if size[0] < 500:
+        del queries["all methods"]
+    for lang in ("en", "de"):
+        for mode, query in queries.items():
+            with visit(browser, f"{url}?{urlencode({'lang': lang, **query}, doseq=True)}", size=size) as page:
+                if mode == "lesson":
+                    page.locator("#lesson").click()
+                    page.evaluate("scrollTo(0, 0)")
+                for name in (".sentence h1", ".diagram", ".lanes .lane >> nth=-1"):
+                    box = page.locator(name).bounding_box()
+                    assert box is not None
+                    assert box["y"] + box["height"] <= size[1], (lang, mode, name)
+
+
+def uncertainty(page: Page) -> float:
+    """Return half of the width of the first lane's interval, in points."""
+    return float(page.locator(".lane .spread").first.inner_text().strip(" ±"))
+
+
+@pytest.mark.slow
 def test_a_state_that_is_not_stored_is_computed_and_can_be_stopped(browser: Browser, whole: str) -> None:
     with visit(browser, f"{whole}?experiment=resnet20-fashion&spec=1-x2-3.4-6-5.7-8-9") as page:
         expect(page.locator(".status")).to_contain_text("Provisional", timeout=120_000)
+        first = uncertainty(page)
         page.get_by_role("button", name="Stop").click()
         expect(page.locator(".status")).to_contain_text("Stopped: counted on")
         page.get_by_role("button", name="Go on").click()
         expect(page.locator(".status")).to_contain_text("Done: measured in this browser on 500 images", timeout=300_000)
+        assert uncertainty(page) < first
         expect(page.locator(".wall .method")).to_have_count(2, timeout=60_000)
 
 

@@ -111,15 +111,15 @@ def test_json_has_claims_tables_and_gaps(made: Path, capsys: pytest.CaptureFixtu
 def test_a_broken_bundle_is_left_out_and_reported(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (made / "common" / "main.onnx").write_bytes(b"other")
     assert main([str(made), "--out", str(tmp_path / "out"), "--no-svg"]) == 1
-    said = capsys.readouterr()
-    assert "left out: common: " in said.err
-    assert "sha256 differs" in said.err
-    assert "  not measured: main, " in said.out
+    printed = capsys.readouterr()
+    assert "left out: common: " in printed.err
+    assert "sha256 differs" in printed.err
+    assert "  not measured: main, " in printed.out
     assert "sha256 differs" in (tmp_path / "out" / "made.html").read_text()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "sentence"),
     [
         ([], "the following arguments are required: EXPERIMENT"),
         (["FOLDER"], "nothing to write; allowed: --out DIR"),
@@ -128,10 +128,10 @@ def test_a_broken_bundle_is_left_out_and_reported(made: Path, tmp_path: Path, ca
         (["FOLDER", "--jason"], "unrecognized arguments: --jason"),
     ],
 )
-def test_wrong_use_is_one_sentence(made: Path, arguments: list[str], said: str) -> None:
+def test_wrong_use_is_one_sentence(made: Path, arguments: list[str], sentence: str) -> None:
     done = ran(*(str(made) if item == "FOLDER" else item for item in arguments))
     assert done.returncode == 2
-    assert said in done.stderr
+    assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not done.stdout
 

@@ -26,11 +26,11 @@ KINDS: list[EditKind] = ["deletion", "pair"]
 
 def test_edits_are_members_of_the_families() -> None:
     topology = Topology.of("any", (4, 3), {5: "it changes the shape"})
-    found = edits(topology)
-    assert [edit.spec for edit in found if edit.kind == "deletion"] == list(deletions(topology, 1))
-    assert {edit.spec for edit in found if edit.kind == "pair"} <= set(deletions(topology, 2))
-    assert [edit.blocks for edit in found if edit.kind == "pair"] == [(1, 2), (2, 3), (3, 4), (6, 7)]
-    swaps = {edit.spec for edit in found if edit.kind == "swap"}
+    every_edit = edits(topology)
+    assert [edit.spec for edit in every_edit if edit.kind == "deletion"] == list(deletions(topology, 1))
+    assert {edit.spec for edit in every_edit if edit.kind == "pair"} <= set(deletions(topology, 2))
+    assert [edit.blocks for edit in every_edit if edit.kind == "pair"] == [(1, 2), (2, 3), (3, 4), (6, 7)]
+    swaps = {edit.spec for edit in every_edit if edit.kind == "swap"}
     assert swaps == set(permutations(topology, 1))
     assert all(count_operations(spec) == 1 for spec in swaps)
 
@@ -103,14 +103,14 @@ def test_text_figure_and_json_agree(
     assert (
         command.main([str(small[0].path), "--out", str(scanned), "--quiet", "--edits", *KINDS]) == 0
     )  # everything is in the journal
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     rows = json.loads((scanned / "scan.json").read_text())["rows"]
     for row in rows:
-        assert f"{row['recalibrated']['drop_pct']:.2f} [" in said
-    assert "rank correlation of influence and drop over 7 blocks" in said
+        assert f"{row['recalibrated']['drop_pct']:.2f} [" in printed
+    assert "rank correlation of influence and drop over 7 blocks" in printed
     assert "block 9" in (scanned / "scan.html").read_text()
     changed = sum(row["changed_by_recalibration"] for row in rows)
-    assert (f"warning: re-calibration changes the answer for {changed} of {len(rows)} edits" in said) == (changed > 0)
+    assert (f"warning: re-calibration changes the answer for {changed} of {len(rows)} edits" in printed) == (changed > 0)
     monkeypatch.setattr(cli, "installed", lambda package: package != "plotly")
     (scanned / "scan.html").unlink()
     assert command.main([str(small[0].path), "--out", str(scanned), "--quiet", "--edits", *KINDS]) == 0

@@ -101,23 +101,23 @@ class Outcome:
 
     def complaints(self) -> list[str]:
         """Return a sentence for everything that is not as it should be."""
-        found = [f"wrong: {text}" for text in self.tally.wrong[:10]]
+        problems = [f"wrong: {text}" for text in self.tally.wrong[:10]]
         for name, seen in self.processes.items():
             if seen.growth_bytes > GROWTH_BYTES:
-                found.append(f"the {name}'s memory grew by {seen.growth_bytes >> 20} MiB")
+                problems.append(f"the {name}'s memory grew by {seen.growth_bytes >> 20} MiB")
             if seen.fds > NUM_FDS:
-                found.append(f"the {name} had {seen.fds} file descriptors")
+                problems.append(f"the {name} had {seen.fds} file descriptors")
         if max(self.notice_s, default=0.0) > NOTICE_S:
-            found.append(f"an export was served after {max(self.notice_s):.1f} s only")
+            problems.append(f"an export was served after {max(self.notice_s):.1f} s only")
         if max(self.recover_s, default=0.0) > RECOVER_S:
-            found.append(f"a killed worker was replaced after {max(self.recover_s):.1f} s only")
+            problems.append(f"a killed worker was replaced after {max(self.recover_s):.1f} s only")
         if self.restarts != self.kills:
-            found.append(f"{self.restarts} workers ended, {self.kills} were killed")
+            problems.append(f"{self.restarts} workers ended, {self.kills} were killed")
         if self.tracebacks:
-            found.append(f"{self.tracebacks} requests ended in a traceback")
+            problems.append(f"{self.tracebacks} requests ended in a traceback")
         if self.tally.count("right") < self.tally.count() / 2:
-            found.append("less than half of the answers are numbers")
-        return found
+            problems.append("less than half of the answers are numbers")
+        return problems
 
     def table(self, minutes: float, clients: int) -> str:
         """Return everything as one table in Markdown."""

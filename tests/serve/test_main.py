@@ -50,9 +50,9 @@ def test_an_inherited_socket_is_guarded_as_any_other(exported: Path, monkeypatch
 
 
 def test_a_short_token_a_missing_folder_a_taken_port(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
         with pytest.raises(Unavailable, match="Give another --port"):
-            serve.main([str(exported), "--port", str(taken.getsockname()[1])])
+            serve.main([str(exported), "--port", str(occupied.getsockname()[1])])
     with pytest.raises(UsageError, match="no folder"):
         serve.main([str(exported / "nowhere")])
     monkeypatch.setenv("STIMCORE_TOKEN", "short")

@@ -160,7 +160,7 @@ TEXT_METHODS = {"read_text": 0, "write_text": 1}
 
 def calls_without_encoding(path: Path) -> list[str]:
     """The calls in a file that read or write text in whatever encoding the machine prefers."""
-    found = []
+    calls = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call):
             continue
@@ -170,8 +170,8 @@ def calls_without_encoding(path: Path) -> list[str]:
         text = of_path and len(node.args) <= TEXT_METHODS[called]
         piped = called in ("run", "Popen", "check_output") and names & {"text", "universal_newlines"}
         if (text or piped) and "encoding" not in names:
-            found.append(f"{path}:{node.lineno}: {ast.unparse(node)[:80]}")
-    return found
+            calls.append(f"{path}:{node.lineno}: {ast.unparse(node)[:80]}")
+    return calls
 
 
 def test_texts_are_read_and_written_in_an_encoding_that_is_named() -> None:

@@ -118,13 +118,13 @@ def test_batch_norms_that_are_left_are_recalibrated(with_norms: Bundle) -> None:
 
 def test_the_same_file_is_not_imported_twice(with_norms: Bundle, pictures: Path) -> None:
     file = read_onnx(with_norms.experiment.path.parent / "net.onnx")
-    network, dataset, said = import_network(file, file.image_shape()), image_folder(pictures), list[str]()
-    again = write_bundle(network, dataset, dataset.normalisation, with_norms.experiment.path, report=said.append)
+    network, dataset, reported = import_network(file, file.image_shape()), image_folder(pictures), list[str]()
+    again = write_bundle(network, dataset, dataset.normalisation, with_norms.experiment.path, report=reported.append)
     assert again.fingerprint == with_norms.fingerprint
-    assert "already" in said[0]
+    assert "already" in reported[0]
 
 
-def found(graph: HandMade, output: str, tmp_path: Path) -> tuple[int, ...]:
+def removable_blocks(graph: HandMade, output: str, tmp_path: Path) -> tuple[int, ...]:
     file = read_onnx(graph.save(tmp_path / "g.onnx", output))
     return find_blocks(plain_graph(file, file.image_shape()), "g").topology.sizes
 
@@ -147,7 +147,7 @@ def test_either_operand_may_be_the_shortcut_and_an_activation_may_follow(swap: b
     for _ in range(2):
         branch = graph.conv(graph.add("Sigmoid", graph.conv(x)))
         x = graph.add("LeakyRelu", graph.add("Add", *((branch, x) if swap else (x, branch))))
-    assert found(graph, graph.head(x), tmp_path) == (2,)
+    assert removable_blocks(graph, graph.head(x), tmp_path) == (2,)
 
 
 def test_fused_norms_of_transformers_are_taken_apart(tmp_path: Path, pictures: Path) -> None:
@@ -160,7 +160,7 @@ def test_fused_norms_of_transformers_are_taken_apart(tmp_path: Path, pictures: P
         normed = graph.add("SkipLayerNormalization", *inputs, outputs=4, domain="com.microsoft", epsilon=1e-5)
         total = graph.nodes[-1].output[3]
     output = logits(graph, normed)
-    assert found(graph, output, tmp_path) == (2,)
+    assert removable_blocks(graph, output, tmp_path) == (2,)
     small = write_pictures(tmp_path / "small", side=8)
     _, bundle = imported(graph.save(tmp_path / "g.onnx", output), small, tmp_path / "out")
     assert bundle.main.parity < 1e-5
@@ -173,7 +173,7 @@ def test_a_layer_norm_behind_every_block_belongs_to_it(tmp_path: Path) -> None:
     for _ in range(3):
         branch = graph.add("MatMul", graph.add("Tanh", x), graph.weight(3, 3))
         x = graph.add("LayerNormalization", graph.add("Add", branch, x), graph.weight(3), graph.weight(3))
-    assert found(graph, logits(graph, x), tmp_path) == (3,)
+    assert removable_blocks(graph, logits(graph, x), tmp_path) == (3,)
 
 
 @pytest.mark.parametrize("case", ["plain", "bias", "other shape", "inner"])
@@ -188,7 +188,7 @@ def test_no_block_is_one_sentence_that_says_what_was_looked_for(case: str, tmp_p
         a, b = graph.conv(x), graph.conv(x)
         x = graph.add("Mul", graph.add("Add", x, a), b)  # b passes by
     with pytest.raises(UsageError, match="no residual block in g: no node is an Add of two tensors of equal shape"):
-        found(graph, graph.head(x), tmp_path)
+        removable_blocks(graph, graph.head(x), tmp_path)
 
 
 def read_and_look(path: Path) -> None:

@@ -28,8 +28,8 @@ def always_die(_: int) -> int:
 
 def test_a_killed_worker_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
     pieces = [(value, str(tmp_path / "died")) for value in range(8)]
-    found = list(parallel.run(double_unless_first_time, pieces, jobs=2))
-    assert sorted(found) == [(i, 2 * i) for i in range(8)]
+    results = list(parallel.run(double_unless_first_time, pieces, jobs=2))
+    assert sorted(results) == [(i, 2 * i) for i in range(8)]
     assert (tmp_path / "died").exists()
 
 

@@ -64,9 +64,9 @@ def test_a_sweep_continues_from_its_journal(small: list[Bundle], truth: Sweep, t
         for result in truth.results[:10]
     ]
     journal.write_text("".join(json.dumps(row) + "\n" for row in [head, *known]) + '{"spec": "1-')
-    found = ordered_sweep(small[0], journal=journal)
-    assert [result.accuracy_pct for result in found.results[:10]] == [-1] * 10
-    assert found.results[10:] == truth.results[10:]
+    resumed = ordered_sweep(small[0], journal=journal)
+    assert [result.accuracy_pct for result in resumed.results[:10]] == [-1] * 10
+    assert resumed.results[10:] == truth.results[10:]
     assert not journal.exists()
 
 

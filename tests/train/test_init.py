@@ -330,12 +330,12 @@ def test_fine_tuning_takes_over_network_and_images(
 @pytest.mark.parametrize("name", ["resnet20-fashion/common", "mobilenetv3-fashion/stimulative"])
 def test_the_origin_of_a_bundle(name: str) -> None:
     path = Path(__file__).parents[2] / "exported" / name
-    found = origin(str(path))
-    assert found is not None
+    start = origin(str(path))
+    assert start is not None
     recipe = open_bundle(path).manifest.recipe
-    images = (found.dataset, found.train_per_class)
-    assert (found.network, *images) == (recipe["network"], "fashion-mnist", recipe.get("train_per_class"))
-    assert found.experiment == name.partition("/")[0]
+    images = (start.dataset, start.train_per_class)
+    assert (start.network, *images) == (recipe["network"], "fashion-mnist", recipe.get("train_per_class"))
+    assert start.experiment == name.partition("/")[0]
 
 
 def test_the_code_of_a_run_is_not_run_for_its_fine_tuning(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stimcore.figures.style import STYLES
+from stimcore.figures.style import NAMED, STYLES
 from stimcore.nets import adapters, probe
 from stimcore.web import words
 from stimcore.web.lesson import REPLIES, lesson
@@ -75,8 +75,8 @@ def test_every_text_that_is_asked_for_exists_and_every_one_is_asked_for() -> Non
 
 def test_the_words_of_bundles_are_known() -> None:
     german = words_of("de")
-    for style in STYLES.values():
-        assert german.term(style.label) != style.label
+    for label in (*(style.label for style in STYLES.values()), *NAMED.values()):
+        assert german.term(label) != label
     reasons = set()
     for module in (adapters, probe):
         source = Path(str(module.__file__)).read_text(encoding="utf-8")

@@ -21,6 +21,8 @@ def folded_graph(
 
     A batch norm with fixed statistics is `x * factor + shift` per channel, and a convolution is linear: scaling its weights and
     moving its bias gives the same, and saves one pass over the activations.
+    Only a convolution *before* the batch norm can take it. Behind the batch norm there mostly is an activation function, and a
+    convolution pads with zeros, which no batch norm has shifted: the first batch norm of a DenseNet's layers stays as it is.
 
     Requires:
         `statistics` has every batch norm of every step.
@@ -65,6 +67,7 @@ def folded_nodes(graph: MainGraph, step: Step, statistics: Statistics, constants
             continue
         moments = statistics[step.norm(node)]
         conv = producers.get(node.input[0])
+        # a convolution whose plain output somebody else reads, too, must keep computing it
         if conv is None or conv.op_type != "Conv" or readers[node.input[0]] > 1:
             for place, value in zip((3, 4), moments, strict=True):
                 constants[node.input[place]] = numpy_helper.from_array(value, node.input[place])
@@ -75,6 +78,8 @@ def folded_nodes(graph: MainGraph, step: Step, statistics: Statistics, constants
         factor = scale / np.sqrt(var + epsilon(node))
         weight = _values(graph, step, conv.input[1])
         bias = _values(graph, step, conv.input[2]) if len(conv.input) > 2 else 0.0
+        # (conv(x) + bias - mean) * factor + shift. Weights are [out, in / groups, ...] in every convolution, so that a factor
+        # per output channel scales the first axis, with groups as well as without.
         exact = {
             f"{conv.name}.weight": weight * factor.reshape(-1, *[1] * (weight.ndim - 1)),
             f"{conv.name}.bias": (bias - mean) * factor + shift,

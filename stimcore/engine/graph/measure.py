@@ -110,6 +110,7 @@ def _decomposed(node: NodeProto, statistics: Sequence[str]) -> list[NodeProto]:
         op("Sub", [tensor("x3"), tensor("mean3")], tensor("centred")),
         op("Mul", [tensor("centred"), tensor("centred")], tensor("squared")),
         op("ReduceMean", [tensor("squared"), tensor("axes")], tensor("var3"), keepdims=1),
+        # once more without the axes of length 1: normalising needs [1, C, 1] to broadcast, the caller gets [C]
         op("ReduceMean", [tensor("x3"), tensor("axes")], mean, keepdims=0),
         op("ReduceMean", [tensor("squared"), tensor("axes")], var, keepdims=0),
         op("Add", [tensor("var3"), tensor("epsilon")], tensor("safe")),

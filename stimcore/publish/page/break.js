@@ -1,10 +1,15 @@
 // Break it: delete and move blocks, and see which training method's network still works.
 import { asked, change, flag } from './address.js';
 import * as arrangement from './arrangement.js';
-import { component } from './components.js';
+import { mounted } from './components.js';
 import * as compute from './compute.js';
 import { pairedDrop, wilson } from './intervals.js';
+import { showPage } from './main.js';
 import { button, count, finding, fixed, images, make, paragraph, rich, say, section, term } from './text.js';
+import diagram from '../web/diagram.js';
+import lanes from '../web/lanes.js';
+import link from '../web/link.js';
+import wall from '../web/wall.js';
 
 const undo = []; // texts of earlier arrangements
 const measured = new Map(); // method, spec, re-calibration -> counts of this browser
@@ -21,7 +26,7 @@ const spoken = (row) => {
   return row.drop_pct === null ? text : say(row.drop_pct >= 0 ? 'lanes.spoken_less' : 'lanes.spoken_more', { lane: text, points: fixed(Math.abs(row.drop_pct), 1) });
 };
 
-export function breakIt({ catalogue, data, methods, head, large, redraw }, main) {
+function breakIt({ catalogue, data, methods, head, large, redraw }, main) {
   const { topology } = data, whole = arrangement.print(arrangement.full(topology)), firsts = data.first_blocks;
   const box = make('div', 'break');
   main.append(box);
@@ -131,7 +136,7 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
     says.querySelectorAll('p').forEach((old) => old.remove());
     const note = arrangement.caution(topology, firsts, shown);
     if (note) says.append(paragraph(note));
-    draws.lanes?.({ rows, label: rows.map(spoken).join('; '), done: !running, large, words: { ...section('lanes'), decimal: say('number.decimal') } });
+    draws.lanes({ rows, label: rows.map(spoken).join('; '), done: !running, large, words: { ...section('lanes'), decimal: say('number.decimal') } });
     drawStatus(spec, running);
   }
 
@@ -252,7 +257,7 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
     const found = chosen.map((method) => here?.[method.name] || (recalibrate() && data.wall.answers[method.name]?.[spec]));
     wallHost.hidden = !found.every(Boolean);
     if (found.every(Boolean)) {
-      draws.wall?.({
+      draws.wall({
         pictures: data.wall.pictures, classes: data.classes, tinted: data.shape[0] === 1, words: section('wall'),
         methods: chosen.map((method, i) => ({ name: method.label, glyph: method.glyph, color: method.color, ...found[i] })),
       });
@@ -311,7 +316,7 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
     reset.disabled = arrangement.print(shown) === whole;
     undoButton.disabled = !undo.length;
     toggle.checked = recalibrate();
-    draws.diagram?.({ ...data.diagram, locked, text: arrangement.print(shown), edits, large, words: section('diagram') }, (_, sent) => { edits = sent.number; edit(sent.text); });
+    draws.diagram({ ...data.diagram, locked, text: arrangement.print(shown), edits, large, words: section('diagram') }, (_, sent) => { edits = sent.number; edit(sent.text); });
     const missing = methods.some((method) => !(stored(method, spec) || measured.has(keyOf(method, spec))));
     drawAnswers();
     drawSide();
@@ -321,12 +326,10 @@ export function breakIt({ catalogue, data, methods, head, large, redraw }, main)
   window.onkeydown = (event) => {
     if ((event.ctrlKey || event.metaKey) && event.key === 'z' && !/INPUT|TEXTAREA/.test(document.activeElement?.tagName) && undo.length && box.isConnected) { event.preventDefault(); go(undo.pop()); }
   };
-  Promise.all([component('diagram', diagramHost), component('lanes', lanesHost), component('wall', wallHost), component('link', linkHost)])
-    .then(([diagram, lanes, wall, link]) => {
-      draws = { diagram, lanes, wall };
-      link({ experiment: data.name, words: section('link') });
-      show();
-      document.body.dataset.ready = 'true';
-    })
-    .catch((error) => refuse(say('page.failed', { reason: error.message })));
+  draws = { diagram: mounted(diagram, 'diagram', diagramHost), lanes: mounted(lanes, 'lanes', lanesHost), wall: mounted(wall, 'wall', wallHost) };
+  mounted(link, 'link', linkHost)({ experiment: data.name, words: section('link') });
+  show();
+  document.body.dataset.ready = 'true';
 }
+
+showPage(breakIt);

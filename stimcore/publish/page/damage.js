@@ -2,6 +2,7 @@
 import { asked, change, flag, link } from './address.js';
 import { numBlocks } from './arrangement.js';
 import { bars, curves, figure, table } from './figures.js';
+import { showPage } from './main.js';
 import { fixed, make, paragraph, say } from './text.js';
 
 const median = (values) => {
@@ -68,7 +69,7 @@ function many(here, main, family, title, words, axis, also) {
   })]), say('damage.table_many')));
 }
 
-export function damage(here, main) {
+function damage(here, main) {
   const { data } = here;
   main.append(make('h1', '', say('page.damage')), paragraph(say('damage.lead')));
   document.body.dataset.ready = 'true';
@@ -89,3 +90,5 @@ export function damage(here, main) {
   }
   if (data.families.permute) many(here, main, 'permute', say('damage.order'), say('damage.order_lead'), say('damage.order_axis'), also);
 }
+
+showPage(damage);

@@ -105,8 +105,24 @@ export function table(columns, rows, open = null) {
   box.tabIndex = 0;
   box.setAttribute('role', 'region');
   box.setAttribute('aria-label', open ?? say('page.table'));
-  for (const name of columns) { const th = document.createElement('th'); th.scope = 'col'; th.textContent = name; head.append(th); }
-  for (const row of rows) { const tr = body.insertRow(); for (const cell of row) tr.insertCell().append(cell); }
+  // On a phone every row becomes a block of names and values (page.css); the roles keep it a table for screen readers.
+  element.setAttribute('role', 'table');
+  head.setAttribute('role', 'row');
+  for (const name of columns) {
+    const th = Object.assign(document.createElement('th'), { scope: 'col', textContent: name });
+    th.setAttribute('role', 'columnheader');
+    head.append(th);
+  }
+  for (const row of rows) {
+    const tr = body.insertRow();
+    tr.setAttribute('role', 'row');
+    row.forEach((cell, i) => {
+      const td = tr.insertCell();
+      td.setAttribute('role', 'cell');
+      td.dataset.column = columns[i];
+      td.append(cell);
+    });
+  }
   box.append(element);
   if (open === null) return box;
   const details = document.createElement('details'), summary = document.createElement('summary');

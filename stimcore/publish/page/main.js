@@ -1,16 +1,9 @@
-// Starts a page: reads what is stored, draws the head, and hands over to the page that the address names.
+// Starts a page: reads what is stored, draws the head, and hands over to what a page shows.
 import { asked, change, link, ROOT } from './address.js';
-import { expectComponents, useTemplates } from './components.js';
-import * as early from './early.js';
+import { useTemplates } from './components.js';
+import { fetchJson } from './files.js';
 import { images, language, make, paragraph, say, term, useWords } from './text.js';
 
-// A page's script is loaded only where it is shown.
-const VIEWS = {
-  '': async () => (await import('./break.js')).breakIt,
-  subnetworks: async () => (await import('./subnetworks.js')).subnetworks,
-  damage: async () => (await import('./damage.js')).damage,
-  'use-it': async () => (await import('./use.js')).useIt,
-};
 const FAILED = document.getElementById('loading').dataset.failed; // the element is gone once something was drawn
 const head = document.getElementById('head'), main = document.getElementById('main');
 const folder = location.pathname.replace(/index\.html$/, '').slice(ROOT.pathname.length).replace(/\/+$/, '');
@@ -119,20 +112,20 @@ function unpack(method, specs) {
   method.states = Object.fromEntries(specs.map((spec, i) => [spec, method.states[i]]).filter(([, state]) => state));
 }
 
-async function start() {
+// Shows a page: `view` draws it, again after every step back.
+export async function showPage(view) {
   try {
-    const wanted = asked().get('experiment'), coming = VIEWS[folder]();
-    coming.catch(() => {}); // reported below
-    if (folder === '') expectComponents(['diagram', 'lanes', 'wall', 'link']);
-    const [catalogue, words] = await Promise.all([early.catalogue, early.words]);
+    const { early } = globalThis, states = fetchJson(early.states), wanted = asked().get('experiment');
+    states.catch(() => {}); // the catalogue may lack it, and then another one is shown
+    const [catalogue, words] = await Promise.all([fetchJson(early.catalogue), fetchJson(early.words)]);
     useWords(words);
     useTemplates(catalogue.components);
     translateFrame(catalogue);
-    const name = catalogue.experiments.includes(wanted) ? wanted : early.first, loaded = await early.states.catch(() => null);
-    const data = loaded?.name === name ? loaded : await early.statesOf(name);
+    const name = catalogue.experiments.includes(wanted) ? wanted : early.first, loaded = await states.catch(() => null);
+    const data = loaded?.name === name ? loaded : await fetchJson(new URL(`data/${encodeURIComponent(name)}/states.json`, ROOT).href);
     data.methods.forEach((method) => unpack(method, data.specs));
     translateMethods(data);
-    state = { catalogue, data, view: await coming };
+    state = { catalogue, data, view };
     if (!wanted) change({ experiment: name }, true);
     draw();
     window.addEventListener('popstate', draw);
@@ -142,4 +135,3 @@ async function start() {
     main.firstChild.setAttribute('role', 'alert');
   }
 }
-start();

@@ -2,9 +2,10 @@
 import { asked, change, link } from './address.js';
 import * as arrangement from './arrangement.js';
 import { figure, scatter, table } from './figures.js';
+import { showPage } from './main.js';
 import { fixed, make, paragraph, say, term } from './text.js';
 
-export function subnetworks(here, main) {
+function subnetworks(here, main) {
   const { data, methods } = here, { topology } = data, specs = Object.keys(data.families.ordered || {});
   document.body.dataset.ready = 'true';
   main.append(make('h1', '', say('subnetworks.title')));
@@ -51,3 +52,5 @@ export function subnetworks(here, main) {
   }
   main.append(table([say('subnetworks.name'), ...shown.map((method) => method.label)], specs.map((spec) => [arrangement.short(topology, spec), ...shown.map((method) => (method.states[spec] ? `${fixed(pct(method, spec), 1)} %` : '–'))]), say('subnetworks.table')));
 }
+
+showPage(subnetworks);

@@ -1,10 +1,11 @@
 // Use it: the best sub-networks for what they cost, as files, and what sub-networks say to a picture of the visitor's.
 import { ROOT } from './address.js';
 import { table } from './figures.js';
+import { showPage } from './main.js';
 import { ownPicture } from './picture.js';
 import { count, fixed, make, paragraph, say, term } from './text.js';
 
-export function useIt(here, main) {
+function useIt(here, main) {
   const { data, methods } = here;
   document.body.dataset.ready = 'true';
   main.append(make('h1', '', say('page.use_it')), paragraph(say('use_it.lead')));
@@ -27,3 +28,5 @@ export function useIt(here, main) {
   main.append(make('h2', '', say('picture.title')));
   ownPicture(here, main);
 }
+
+showPage(useIt);

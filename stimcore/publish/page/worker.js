@@ -4,7 +4,8 @@
 // The steps are those of the Python engine, so that both count the same: in training mode a batch norm normalises with its batch,
 // batch after batch in the order of the file, and the statistics are the plain average over batches, in float64, of the mean and of
 // the unbiased variance (docs/semantics.md, "Batch-norm re-calibration").
-import { floats, fetchBytes, fetchImages, fetchJson } from './files.js';
+import { floats, fetchBytes, fetchJson, fetchPacked } from './files.js';
+import { unpackImages, unpackWeights } from './packing.js';
 
 const CHUNK = 125; // images that run at once: few enough for a processor's caches
 let ort = null;
@@ -33,22 +34,34 @@ async function runtime(base) {
 }
 
 const experimentOf = (base) => once(loaded, base + 'compute.json', () => fetchJson(base + 'compute.json'));
-// The pixels of at least the first `count` images of `part`, the calibration or the evaluation of an experiment: those behind a
-// provisional number come in a file of their own, so that nobody waits for the others.
-function imagesOf(base, experiment, part, count) {
-  const [first, rest] = part.files.map((name) => base + name), load = (address) => once(loaded, address, () => fetchImages(address));
-  if (count <= experiment.quick) return load(first);
-  return once(loaded, `${first} ${rest}`, async () => {
-    const pieces = await Promise.all([load(first), load(rest)]), all = new Uint8Array(pieces[0].length + pieces[1].length);
+// The first images of a part, the calibration or the evaluation of an experiment, at least `count`: those behind a provisional
+// number come in a file of their own, so that nobody waits for the others.
+async function imagesOf(base, experiment, part, count) {
+  const shape = experiment.image_shape, size = shape[0] * shape[1] * shape[2], load = (name) => once(loaded, base + name, async () => {
+    const pixels = unpackImages(await fetchPacked(base + name), shape);
+    // In every file the calibration's come before the evaluation's.
+    const calibrating = experiment.calibration.batches.reduce((a, b) => a + b, 0), quick = Math.min(calibrating, experiment.quick);
+    const cut = (name === experiment.images[0] ? quick : calibrating - quick) * size;
+    return { calibration: pixels.subarray(0, cut), evaluation: pixels.subarray(cut) };
+  });
+  const first = await load(experiment.images[0]);
+  if (count <= experiment.quick) return first[part];
+  return once(loaded, `${base}${part} of both files`, async () => {
+    const pieces = [first[part], (await load(experiment.images[1]))[part]], all = new Uint8Array(pieces[0].length + pieces[1].length);
     all.set(pieces[0]);
     all.set(pieces[1], pieces[0].length);
     return all;
   });
 }
-const weightsOf = (base, method) => once(loaded, `${base}${method}/weights.bin`, () => fetchBytes(`${base}${method}/weights.bin`));
+const weightsOf = (base, experiment, method) => {
+  const address = `${base}${method}/${experiment.weights.file}`;
+  return once(loaded, address, async () => [{ path: experiment.weights.name, data: unpackWeights(await fetchPacked(address)) }]);
+};
+const graphsOf = (base) => once(loaded, `${base}graphs.json`, () => fetchJson(`${base}graphs.json`));
 const partsOf = (base, method) => once(loaded, base + method, async () => {
-  const [description, data] = await Promise.all([fetchJson(`${base}${method}/parts.json`), weightsOf(base, method)]);
-  return { ...description, data };
+  const experiment = await experimentOf(base);
+  const [{ parts }, externalData, graphs] = await Promise.all([fetchJson(`${base}${method}/parts.json`), weightsOf(base, experiment, method), graphsOf(base)]);
+  return { parts, externalData, graphs };
 });
 
 // --- networks ---
@@ -56,11 +69,8 @@ const partsOf = (base, method) => once(loaded, base + method, async () => {
 async function session(job, method, part, kind) {
   const description = await partsOf(job.base, method);
   return once(sessions, `${job.base} ${method} ${part} ${kind}`, () => {
-    const bytes = Uint8Array.from(atob(description.parts[part][kind]), (c) => c.charCodeAt(0));
-    return ort.InferenceSession.create(bytes, {
-      executionProviders: ['wasm'],
-      externalData: [{ path: description.weights, data: description.data }],
-    });
+    const bytes = Uint8Array.from(atob(description.graphs[description.parts[part][kind]]), (c) => c.charCodeAt(0));
+    return ort.InferenceSession.create(bytes, { executionProviders: ['wasm'], externalData: description.externalData });
   });
 }
 
@@ -97,7 +107,7 @@ async function calibrateBatch(job, method, experiment, batch) {
   const known = moments.get(key) || moments.set(key, []).get(key);
   if (known[batch]) return;
   const sizes = experiment.calibration.batches, first = sizes.slice(0, batch).reduce((a, b) => a + b, 0);
-  const pixels = await imagesOf(job.base, experiment, experiment.calibration, first + sizes[batch]), found = [];
+  const pixels = await imagesOf(job.base, experiment, 'calibration', first + sizes[batch]), found = [];
   let value = tensorOf(experiment, pixels, first, sizes[batch]);
   for (const part of job.route) {
     const network = await session(job, method, part, 'measure');
@@ -147,7 +157,7 @@ const argmax = (values, row, classes) => {
 
 // Counts right answers of images [0, limit); `add` receives the counts after every chunk.
 async function count(job, method, experiment, statistics, limit, add) {
-  const pixels = await imagesOf(job.base, experiment, experiment.evaluation, limit);
+  const pixels = await imagesOf(job.base, experiment, 'evaluation', limit);
   const labels = experiment.labels ??= Uint16Array.from(experiment.evaluation.labels);
   // which images the whole network gets right, on the same kind of statistics: eight per byte, the first in the highest bit
   const main = Uint8Array.from(atob(experiment.methods[method][job.recalibrate ? 'hits' : 'hits_trained']), (c) => c.charCodeAt(0));
@@ -176,7 +186,10 @@ async function count(job, method, experiment, statistics, limit, add) {
 async function measure(job) {
   const experiment = await experimentOf(job.base), total = experiment.evaluation.labels.length;
   const send = (method, fields) => postMessage({ job: job.number, method, images_total: total, ...fields });
-  await runtime(job.site);
+  // All that the first numbers need is loaded at the same time; the next methods' parts while the first one's run.
+  const [first, ...others] = job.methods;
+  await Promise.all([runtime(job.site), partsOf(job.base, first), imagesOf(job.base, experiment, 'calibration', 1)]);
+  others.forEach((method) => partsOf(job.base, method).catch(() => {})); // asked for again below, where an error is reported
   const batches = experiment.calibration.batches.length;
   const images = experiment.calibration.batches.reduce((a, b) => a + b, 0);
   if (job.quick !== false) {
@@ -223,10 +236,8 @@ async function classify(job) {
   const experiment = await experimentOf(job.base);
   await runtime(job.site);
   for (const { method, spec, file } of job.files) {
-    const folder = `${job.base}${method}/`, data = await weightsOf(job.base, method);
-    const network = await once(sessions, folder + file, async () => ort.InferenceSession.create(await fetchBytes(folder + file), {
-      executionProviders: ['wasm'], externalData: [{ path: 'weights.bin', data }],
-    }));
+    const folder = `${job.base}${method}/`, externalData = await weightsOf(job.base, experiment, method);
+    const network = await once(sessions, folder + file, async () => ort.InferenceSession.create(await fetchBytes(folder + file), { executionProviders: ['wasm'], externalData }));
     const input = tensorOf(experiment, job.pixels, 0, 1), logits = (await network.run({ [network.inputNames[0]]: input }))[network.outputNames[0]];
     postMessage({ job: job.number, method, spec, phase: 'answer', logits: Array.from(logits.data), probabilities: softmax(logits.data) });
     input.dispose();

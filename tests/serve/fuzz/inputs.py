@@ -135,14 +135,14 @@ def json_requests(draw: st.DrawFn) -> Request:
 @functools.cache
 def compressed() -> list[tuple[str, str, bytes]]:
     """Return path, Content-Encoding and bytes of compressed bodies: whole ones, bombs, pieces and several members."""
-    found = []
+    inputs = []
     for path, value in BODIES:
         bombs = (b" " * 3_000_000, b"\0" * 80_000_000, b"[" * 100_000) if value is INFERENCE else ()
         for tail in (b"", *bombs):
             plain = json.dumps(value).encode() + tail
             for name, packed in (("gzip", gzip.compress(plain, 1)), ("deflate", zlib.compress(plain, 1))):
-                found += [(path, name, data) for data in (packed, packed + packed, packed[:-9], packed + b"x")]
-    return found
+                inputs += [(path, name, data) for data in (packed, packed + packed, packed[:-9], packed + b"x")]
+    return inputs
 
 
 @st.composite

@@ -40,14 +40,14 @@ def until(client: Client, name: str, *states: str) -> types.RunInfo:
 
 def children(server: Running) -> list[psutil.Process]:
     """Return the processes that train or export."""
-    found = []
+    processes = []
     for process in psutil.Process(server.process.pid).children():
         try:
             if "stimcore.serve.training.child" in process.cmdline():
-                found.append(process)
+                processes.append(process)
         except psutil.Error:
             continue
-    return found
+    return processes
 
 
 @pytest.mark.slow

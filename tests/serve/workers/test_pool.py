@@ -22,7 +22,7 @@ async def check_process(limits: Limits, program: str) -> tuple[int, bool]:
     worker.process = process
     assert process.stdout is not None
     await process.stdout.readline()
-    taken = worker.memory_bytes()
+    used_bytes = worker.memory_bytes()
     service.pool._check_alive(worker, time.monotonic(), 1.0)
     try:
         async with asyncio.timeout(1):
@@ -30,15 +30,15 @@ async def check_process(limits: Limits, program: str) -> tuple[int, bool]:
     except TimeoutError:
         process.kill()
         await process.wait()
-        return taken, False
-    return taken, True
+        return used_bytes, False
+    return used_bytes, True
 
 
 @pytest.mark.parametrize(("more", "ended"), [(1 << 20, False), (100 << 20, True)])
 def test_a_worker_that_takes_too_much_memory_is_ended(more: int, ended: bool) -> None:
     limits = Limits().with_texts(["keep_bytes=1000", "worker_bytes=80000000"])
     program = f"import time; memory = b'x' * {more}; print('ready', flush=True); time.sleep(60)"
-    taken, is_ended = asyncio.run(check_process(limits, program))
-    assert taken > more
+    used_bytes, is_ended = asyncio.run(check_process(limits, program))
+    assert used_bytes > more
     assert is_ended is ended
     assert WorkerHandle(config=Service(ServiceConfig(folder=Path())).pool.workers[0].config).memory_bytes() == 0

@@ -47,12 +47,12 @@ def test_only_errors_of_the_device_end_a_worker(text: str, ends: bool) -> None:
 
 def received(out: io.BytesIO) -> list[Any]:
     """Return the messages that a worker has sent."""
-    data, found = out.getvalue(), []
+    data, received = out.getvalue(), []
     while data:
         (size,) = messages.HEAD.unpack(data[: messages.HEAD.size])
-        found.append(messages.unpack(data[messages.HEAD.size : messages.HEAD.size + size]))
+        received.append(messages.unpack(data[messages.HEAD.size : messages.HEAD.size + size]))
         data = data[messages.HEAD.size + size :]
-    return found
+    return received
 
 
 class Ended(BaseException):

@@ -1,0 +1,65 @@
+"""What the stored results say about one claim, and how numbers are put into its words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stimcore.analysis.estimates import Estimate
+from stimcore.analysis.networks import TrainedNetwork
+from stimcore.analysis.seeds import compare
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the stored results say about one claim.
+
+    Attributes:
+        measured: The numbers, in words.
+        holds: The verdict; None where nothing could be measured.
+        clear: Whether the interval lies wholly on the verdict's side; None where there is no interval.
+        seeds: Number of seeds behind the interval.
+    """
+
+    measured: str
+    holds: bool | None
+    clear: bool | None = None
+    seeds: int = 1
+
+
+def missing(*what: str) -> Finding:
+    """Return the finding that the results needed are missing, which is neither holding nor failing.
+
+    Example:
+        >>> missing("common training").measured
+        'missing: common training'
+    """
+    return Finding("missing: " + ", ".join(what), None)
+
+
+def in_points(value: Estimate) -> str:
+    """Return a difference of accuracies with its interval, in words."""
+    return f"{value.value:.2f} points [{value.low:.2f}, {value.high:.2f}]"
+
+
+def in_pct(value: Estimate) -> str:
+    """Return an accuracy with its interval, in words."""
+    return f"{value.value:.2f}% [{value.low:.2f}, {value.high:.2f}]"
+
+
+def basis_of(values: Sequence[Estimate]) -> str:
+    """Return what the intervals of the values cover, in words."""
+    return ", ".join(dict.fromkeys(value.basis_words for value in values))
+
+
+def all_positive(values: Sequence[Estimate]) -> tuple[bool, bool, int]:
+    """Return whether all values are above 0, whether their intervals confirm that verdict, and over how many seeds."""
+    seeds = min(value.seeds for value in values)
+    if all(value.value > 0 for value in values):
+        return True, all(value.low > 0 for value in values), seeds
+    return False, any(value.high <= 0 for value in values), seeds
+
+
+def compare_mains(first: TrainedNetwork, second: TrainedNetwork) -> Estimate:
+    """Return by how many points the first main network is more accurate than the second."""
+    gain = compare(first, second)
+    assert gain is not None  # every network has a result of itself
+    return gain
