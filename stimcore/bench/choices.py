@@ -30,6 +30,8 @@ PAGE_TARGETS_MS: Mapping[str, float] = {
 
 SCALE_ALLOWED = 1.15
 """Largest over smallest time of a node along a curve of `bench scale` that is aimed at."""
-SCALE_MOST_MB = 1024
-"""Memory that an evaluation may add to its process, whatever the size of the family: twice what the engine may use for
-activations."""
+SCALE_KEEP_MB = 1024
+"""What the worker of `bench scale` may keep of statistics, activations and sessions: `keep_bytes` of the model server."""
+SCALE_MOST_MB = 2 * SCALE_KEEP_MB
+"""Memory that an evaluation may add to its process, whatever the size of the family: what it may keep, and as much again for
+what it works on and for what the allocator has not given back."""

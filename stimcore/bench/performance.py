@@ -217,7 +217,7 @@ ROWS = (
     Row(
         name="scale_memory",
         bench="scale",
-        what="memory that an evaluation adds to its process, the largest family",
+        what="memory that an evaluation adds to a worker that may keep 1 GiB, the largest family",
         key=("megabytes", "family"),
         limit=SCALE_MOST_MB,
         unit=" MB",

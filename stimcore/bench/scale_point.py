@@ -12,10 +12,12 @@ from typing import Any
 
 import psutil
 
+from stimcore.bench.choices import SCALE_KEEP_MB
 from stimcore.bundle import open_bundle
 from stimcore.engine.engine import Engine
 from stimcore.engine.prefix_tree import nodes_below, prefix_tree
 from stimcore.serve.repository.repository import ModelRepository
+from stimcore.serve.workers.config import WorkerConfig
 from stimcore.subnets.families import deletions, ordered
 
 STATUS = Path("/proc/self/status")
@@ -44,7 +46,8 @@ def evaluate(bundle: str, family: str, images: int) -> dict[str, Any]:
     """
     opened = open_bundle(Path(bundle))
     specs = list(ordered(opened.topology) if family == "ordered" else deletions(opened.topology, 1))
-    engine = Engine(opened, device="cpu")
+    worker = WorkerConfig(device="cpu", threads=1, engines=1, keep_bytes=SCALE_KEEP_MB << 20)
+    engine = Engine(opened, device="cpu", threads=worker.threads, budget=worker.budget(1))
     nodes = len(nodes_below(prefix_tree(engine.route(spec) for spec in specs)))
     before, start = peak_mb(), time.process_time()
     for _progress in engine.evaluate(specs, max_images=images):
