@@ -128,9 +128,13 @@ def test_drag_and_keyboard(page: Page, served: Dashboard) -> None:
     expect(code(page)).to_have_value("1-3-2.4-5-6.7-8-9")
 
 
+PRESET = re.compile(r"^Delete block \d+$")
+"""The block that the page offers to delete: the one with the clearest contrast in the stored sweeps."""
+
+
 def test_tab_reaches_the_network_and_leaves_it(page: Page, served: Dashboard) -> None:
     opened(page, served.url)
-    page.get_by_role("button", name="Delete block 3").focus()
+    page.get_by_role("button", name=PRESET).first.focus()
     page.keyboard.press("Shift+Tab")
     expect(block(page, 1)).to_be_focused()
     page.keyboard.press("ArrowRight")
@@ -194,8 +198,9 @@ def test_addresses_without_a_network_get_a_sentence(page: Page, served: Dashboar
 def test_guess_then_reveal(page: Page, served: Dashboard) -> None:
     opened(page, f"{served.url}/?view=class")
     expect(page.get_by_text("Accuracies are measured")).to_have_count(0)
+    first = code(page).input_value()
     block(page, 9).click()
-    expect(code(page)).to_have_value("1-2-x3.4-5-x6.7-x8-9")
+    expect(code(page)).to_have_value(first.replace("x9", "9") if "x9" in first else first.replace("9", "x9"))
     page.wait_for_timeout(1000)  # the answers of the state before are hidden too: until this one's button is there
     expect(page.get_by_text("hidden until revealed").first).to_be_visible()
     expect(page.locator(".accuracy").first).to_have_text("?")
@@ -210,8 +215,10 @@ def test_lesson_drives_the_controls(page: Page, served: Dashboard) -> None:
     page.get_by_role("button", name="Lesson in five steps").click()
     expect(page.get_by_role("heading", name="1 of 5: A team of blocks")).to_be_visible()
     page.get_by_role("button", name="Next").click()
-    page.get_by_test_id("stVerticalBlock").get_by_role("button", name="Delete block 3").last.click()
-    expect(code(page)).to_have_value(FULL.replace("3", "x3"))
+    preset = page.get_by_test_id("stVerticalBlock").get_by_role("button", name=PRESET).last
+    number = preset.inner_text().rpartition(" ")[2]
+    preset.click()
+    expect(code(page)).to_have_value(FULL.replace(number, f"x{number}"))
     for step in (3, 4, 5):
         page.get_by_role("button", name="Next").click()
         expect(page.get_by_role("heading", name=re.compile(f"^{step} of 5"))).to_be_visible()

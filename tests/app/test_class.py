@@ -71,7 +71,7 @@ def test_a_class_joins_and_guesses(small: list[Bundle], browser: Browser, tmp_pa
             teacher.goto(f"{served.url}/?view=class&spec={STATE}")
             join = teacher.get_by_role("button", name=re.compile("^Join: "))
             expect(join).to_contain_text("1 here", timeout=60_000)
-            join.click()
+            join.press("Enter")  # its text changes with every poll, so that a mouse may wait for it to stand still
             shown = str(teacher.locator("a", has_text="http://").first.inner_text())
             assert shown.endswith(f":{served.port}")
             expect(teacher.get_by_role("img", name=f"QR code of {shown}")).to_be_visible()

@@ -35,7 +35,7 @@ def logits(content: bytes, engine: Engine, count: int = 64) -> np.ndarray:
     return result
 
 
-def test_a_third_of_the_nodes_gives_the_same_answers(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_of_the_nodes_give_the_same_answers(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = engine.bundle.topology.parse("d1-1-1")
     content = engine.standalone(spec)
     model, properties = opened(content)
@@ -45,7 +45,7 @@ def test_a_third_of_the_nodes_gives_the_same_answers(engine: Engine, monkeypatch
     monkeypatch.setitem(sys.modules, "onnxscript", None)  # as in an environment of the model server
     plain = engine.standalone(spec)
     plain_model, plain_properties = opened(plain)
-    assert len(plain_model.graph.node) > 100
+    assert len(plain_model.graph.node) > 2 * len(model.graph.node)
     assert plain_properties["optimiser"] == "none (onnxscript is not installed)"
     expected = logits(plain, engine)
     assert np.abs(logits(content, engine) - expected).max() < 1e-5 * np.abs(expected).max()
