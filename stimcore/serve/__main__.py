@@ -22,7 +22,7 @@ from stimcore.serve.limits import Limits
 from stimcore.serve.service import Service, ServiceConfig
 from stimcore.serve.tokens import MIN_TOKEN_CHARS, read_tokens
 from stimcore.serve.training.offer import TrainingConfig, check_config
-from stimcore.serve.workers.config import engine_url
+from stimcore.serve.workers.config import engine_url, read_niceness
 
 __all__ = ["main", "parser"]
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     limits = Limits().with_texts(options.limit)
     if not options.folder.is_dir():
         raise UsageError(f"there is no folder {options.folder}", todo="'python -m stimcore.export' makes one.")
-    tokens = read_tokens(os.environ)
+    tokens, niceness = read_tokens(os.environ), read_niceness(os.environ)
     http = HttpOptions(
         read_token=tokens.read,
         trusted_proxies=parse_networks(options.trusted_proxy),
@@ -66,6 +66,7 @@ def main(argv: Sequence[str]) -> int:
         token=tokens.admin,
         engine=options.engine,
         training=training,
+        niceness=niceness,
     )
 
     async def serve() -> StimcoreError | None:

@@ -25,7 +25,7 @@ from stimcore.serve.repository.models import BundleRef, bundle_ref
 from stimcore.serve.repository.repository import ModelRepository, Snapshot
 from stimcore.serve.training.offer import TrainingConfig, check_config
 from stimcore.serve.training.queue import TrainingQueue
-from stimcore.serve.workers.config import LOCAL_ENGINE, WorkerConfig, engine_url
+from stimcore.serve.workers.config import LOCAL_ENGINE, NICENESS, WorkerConfig, engine_url
 from stimcore.serve.workers.messages import Call, Forget
 from stimcore.serve.workers.pool import WorkerPool
 
@@ -48,6 +48,7 @@ class ServiceConfig:
         token: Token that requests carry; None without access control by token.
         engine: `onnxruntime`, or `triton://HOST:PORT` (`triton+https` with TLS) for an inference server that runs the networks.
         training: What the server trains on request.
+        niceness: Added to the niceness of each worker.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class ServiceConfig:
     token: str | None = None
     engine: str = LOCAL_ENGINE
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    niceness: int = NICENESS
 
 
 class Service:
@@ -311,6 +313,7 @@ def _worker_configs(config: ServiceConfig) -> list[WorkerConfig]:
             threads=config.threads,
             engines=config.limits.engines,
             keep_bytes=config.limits.keep_bytes,
+            niceness=config.niceness,
             url=url,
         )
         for device in config.devices

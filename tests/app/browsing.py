@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from stimcore.bench.page_browser import FLAGS as FLAGS
 from stimcore.bench.page_browser import find_chromium as find_chromium
 from stimcore.bench.page_browser import free_port as free_port
+from tests.serve.processes import AS_OTHERS
 
 ROOT = Path(__file__).parents[2]
 NO_CHROMIUM = "there is no Chromium on this machine: install it with 'apt-get install chromium', or install Google Chrome"
@@ -41,7 +42,7 @@ def chromium() -> str:
 def environment(**variables: str) -> dict[str, str]:
     """Return this process's environment without settings of Streamlit or stimcore, and with further variables."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("STIMCORE_", "STREAMLIT_"))}
-    return {**kept, "STREAMLIT_SERVER_HEADLESS": "true", **variables}
+    return {**kept, **AS_OTHERS, "STREAMLIT_SERVER_HEADLESS": "true", **variables}
 
 
 class Dashboard:

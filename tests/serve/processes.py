@@ -17,6 +17,9 @@ import psutil
 
 from stimcore.serve.client.client import Client
 
+AS_OTHERS = {"STIMCORE_WORKER_NICENESS": "0"}
+"""Environment in which a worker gets as much of a processor as the other processes that share the tests: with a lower priority
+it would wait for their trainings."""
 PATIENT = ("call_s=300", "download_s=300", "start_s=300", "hang_s=60")
 """Values of `--limit` under which a slow machine fails no test."""
 
@@ -62,7 +65,7 @@ class Running:
         if "--port" not in words:
             given += ["--port", "0"]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("STIMCORE_")}
-        environment |= variables or {}
+        environment |= AS_OTHERS | dict(variables or {})
         if token is not None:
             environment["STIMCORE_TOKEN"] = token
         self.process = subprocess.Popen(

@@ -1,6 +1,7 @@
 """The configuration of a worker process."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Self
 from urllib.parse import urlsplit
@@ -20,6 +21,26 @@ UNIT_STEPS = 4
 A dropped job ends when the graph that runs has ended, and whatever comes next waits for that. Small graphs keep this short.
 """
 
+NICENESS_VARIABLE, NICENESS = "STIMCORE_WORKER_NICENESS", 10
+"""Environment variable and default of what is added to the niceness of a worker: on a processor that networks keep busy, front
+and dashboard still answer at once."""
+
+
+def read_niceness(environment: Mapping[str, str]) -> int:
+    """Return what is added to the niceness of workers; Windows only knows a lower priority, whatever the number.
+
+    Raises:
+        UsageError: The variable is not a whole number from 0 to 19.
+
+    Example:
+        >>> read_niceness({}), read_niceness({"STIMCORE_WORKER_NICENESS": "0"})
+        (10, 0)
+    """
+    text = environment.get(NICENESS_VARIABLE, "") or str(NICENESS)
+    if not (text.isdecimal() and int(text) <= 19):
+        raise UsageError(f"{NICENESS_VARIABLE}={text}", allowed="whole numbers from 0 to 19")
+    return int(text)
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
@@ -30,6 +51,7 @@ class WorkerConfig:
         threads: Threads that compute at once, on a CPU.
         engines: Bundles that are kept open at most.
         keep_bytes: Memory for cached statistics, activations and sessions of all open bundles together.
+        niceness: Added to the niceness of the process.
         url: `http://HOST:PORT`, or https, of the inference server that runs the networks; None when the worker runs them.
 
     Example:
@@ -42,6 +64,7 @@ class WorkerConfig:
     threads: int
     engines: int
     keep_bytes: int
+    niceness: int = NICENESS
     url: str | None = None
 
     def to_json(self) -> str:

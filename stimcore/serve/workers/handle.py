@@ -18,7 +18,7 @@ from stimcore.serve.workers.messages import Call, Hello
 PIPE_BYTES = 16 << 20
 """Bytes that are buffered from a worker before reading pauses; a report of 5,832 results has one megabyte."""
 LOW_PRIORITY = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
-"""How Windows starts a worker; elsewhere a worker lowers its own priority (`process.NICENESS`)."""
+"""How Windows starts a worker; elsewhere a worker lowers its own priority (`WorkerConfig.niceness`)."""
 EXIT_S = 2.0
 """Time for a worker to end by itself before it is killed."""
 

@@ -80,8 +80,6 @@ FULL_CPU_MEMORY = ("bad_alloc", "bad allocation")
 """What errors of onnxruntime say when main memory is full, besides those that it says of a GPU's."""
 PATIENCE_S = 0.25
 """Longest time for which a job waits for running calls between two graphs."""
-NICENESS = 10
-"""Added to the niceness of a worker: on a processor that networks keep busy, front and dashboard still answer at once."""
 
 
 @dataclass
@@ -333,14 +331,15 @@ def main(arguments: Sequence[str]) -> None:
     # the front decides when this process ends, also after Ctrl-C, which the terminal sends to the whole group
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    config = WorkerConfig.from_json(arguments[0])
     if hasattr(os, "nice"):  # on Windows the front starts workers with a lower priority
-        os.nice(NICENESS)
+        os.nice(config.niceness)
     # Messages go to a copy of standard output; what a library prints there goes to standard error instead, so that it can't get
     # between them.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        worker = Worker(out, WorkerConfig.from_json(arguments[0]))
+        worker = Worker(out, config)
     except StimcoreError as reason:
         out.writelines(messages.pack(StartFailure(reason)))
         out.flush()
