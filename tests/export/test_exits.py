@@ -100,6 +100,7 @@ def test_every_exit_is_an_output_whose_stated_counts_onnxruntime_measures(
     assert bundle_command(["verify", str(bundle.experiment.path)]) == 0
 
 
+@pytest.mark.slow  # two whole exports
 def test_exits_stay_when_the_same_run_is_exported_again(train: Train) -> None:
     run = train("resnet14", "stage_supervision")
     first = exported(run, "--exits")

@@ -57,7 +57,9 @@ def net(request: pytest.FixtureRequest) -> StagedNet:
     return _built(request.param)
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow) if name == "resnet50" else name for name in FAMILIES]
+)
 def family(request: pytest.FixtureRequest) -> StagedNet:
     """A network per kind of block."""
     return _built(request.param)
