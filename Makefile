@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Processes that share the tests. Tests start servers, trainings and browsers and wait for them: two left two cores idle for a
-# quarter of the time.
-WORKERS ?= 4
+# quarter of the time. Browsers compute beside them: with four, pages are slow and nothing is gained.
+WORKERS ?= 3
 PARALLEL = -n $(WORKERS) --dist loadfile
 # Images of continuous integration often forbid Python to keep compiled modules. Hundreds of processes of one test run would
 # compile the same modules, torch's included, again and again: a quarter of the processor time.

@@ -39,6 +39,10 @@ def chromium() -> str:
     return path
 
 
+PATIENCE_MS = 120_000
+"""Longest wait for a page. No test measures a time, and four processes that share two processors make each other slow."""
+
+
 def environment(**variables: str) -> dict[str, str]:
     """Return this process's environment without settings of Streamlit or stimcore, and with further variables."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("STIMCORE_", "STREAMLIT_"))}
@@ -129,7 +133,7 @@ def tab(
     settings = {"reduced_motion": "reduce", "color_scheme": scheme, **settings}
     context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **settings)
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(PATIENCE_MS)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     # On a deep link, Streamlit's script looks for its server at /page/_stcore first and expects a 404.
@@ -168,13 +172,13 @@ def opened(page: Page, url: str) -> None:
         url: Of the page; without a query the whole network is opened.
     """
     page.goto(url if "?" in url else f"{url.rstrip('/')}/?spec={FULL}")
-    expect(page.locator(".net button").first).to_be_visible(timeout=45_000)
+    expect(page.locator(".net button").first).to_be_visible(timeout=120_000)
     done(page)
 
 
 def done(page: Page) -> None:
     """Wait until nothing is being measured."""
-    expect(page.get_by_text(re.compile("^Done: "))).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(re.compile("^Done: "))).to_be_visible(timeout=120_000)
 
 
 def at_rest(page: Page) -> None:
@@ -184,10 +188,18 @@ def at_rest(page: Page) -> None:
 
 
 def violations(page: Page) -> list[tuple[str, list[str]]]:
-    """Return what axe-core reports against WCAG 2.2 A and AA."""
+    """Return what axe-core reports against WCAG 2.2 A and AA, and reports again.
+
+    While a page is computed anew, Streamlit dims what may be replaced: for that moment nothing has its contrast.
+    """
     page.evaluate(AXE)
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-    reported = page.evaluate("tags => axe.run(document, {runOnly: tags})", tags)["violations"]
+    for _ in range(3):
+        expect(page.locator("[data-stale=true]")).to_have_count(0)
+        reported = page.evaluate("tags => axe.run(document, {runOnly: tags})", tags)["violations"]
+        if not reported:
+            break
+        page.wait_for_timeout(1000)
     return [
         (v["id"], [f"{n['target']} {n['html'][:160]} {n.get('failureSummary', '')[:200]}" for n in v["nodes"]])
         for v in reported

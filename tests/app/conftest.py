@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from stimcore.bundle import Bundle
-from tests.app.browsing import ROOT, Dashboard, dashboard, tab
+from tests.app.browsing import PATIENCE_MS, ROOT, Dashboard, dashboard, tab
 
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,7 @@ def test_hostile_addresses_get_a_sentence_or_a_usual_page(visit: Page, served: D
         address, seen = HOSTILE[name]
         visit.goto(served.url + address)
         try:
-            expect(visit.get_by_text(re.compile(seen)).first).to_be_visible(timeout=45_000)
+            expect(visit.get_by_text(re.compile(seen)).first).to_be_visible(timeout=120_000)
             expect(visit.get_by_test_id("stException")).to_have_count(0)
             assert visit.evaluate(EXECUTABLE) == [None, []]
             assert all(len(sentence) < 500 for sentence in visit.get_by_test_id("stAlert").all_inner_texts())
@@ -186,7 +186,7 @@ LOOK = """() => {
 @pytest.mark.parametrize("name", PAGES)
 def test_an_address_shows_the_same_in_another_browser(browser: Browser, served: Dashboard, name: str) -> None:
     def settle(page: Page) -> None:
-        expect(page.get_by_text(re.compile(FRAMED))).to_be_visible(timeout=60_000)
+        expect(page.get_by_text(re.compile(FRAMED))).to_be_visible(timeout=120_000)
         for pending in ("stSpinner", "stSkeleton"):
             expect(page.get_by_test_id(pending)).to_have_count(0)
         if name != "Break it":
@@ -199,7 +199,7 @@ def test_an_address_shows_the_same_in_another_browser(browser: Browser, served: 
         settle(page)
         ACTS[name](page)
         if name == "Break it":  # without re-calibration nothing is stored: both browsers end with the same measurement
-            expect(page.get_by_text("Done: measured here").first).to_be_visible(timeout=60_000)
+            expect(page.get_by_text("Done: measured here").first).to_be_visible(timeout=120_000)
         settle(page)
         seen, address = page.evaluate(LOOK), page.url
     with tab(browser, served.url) as other:
@@ -224,7 +224,7 @@ def test_experiment_and_methods_go_with_the_address_from_page_to_page(visit: Pag
     for name, path in PAGES.items():
         visit.get_by_role("link", name=name, exact=True).click()
         expect(visit).to_have_url(re.compile(f"{path}\\?.*experiment=small.*methods=Common"))
-        expect(visit.get_by_text(re.compile(FRAMED))).to_be_visible(timeout=60_000)
+        expect(visit.get_by_text(re.compile(FRAMED))).to_be_visible(timeout=120_000)
         with tab(browser, served.url) as other:
             other.goto(visit.url)
             expect(other.get_by_role("combobox", name="Experiment")).to_have_value("small")

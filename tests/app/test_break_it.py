@@ -70,7 +70,7 @@ def test_delete_undo_back_and_share(page: Page, served: Dashboard, browser: Brow
     expect(page).to_have_url(re.compile("spec=1-2-3.4-x5-6.7-8-9"))
     for method in ("common", "stimulative"):
         expect(lane(page, method).locator(".drop")).to_have_text(
-            re.compile(r"^(loses|gains) \d+\.\d points \(-?\d+\.\d to \d+\.\d\)$"), timeout=60_000
+            re.compile(r"^(loses|gains) \d+\.\d points \(-?\d+\.\d to \d+\.\d\)$"), timeout=120_000
         )
     done(page)
     with tab(browser, served.url) as other:
@@ -182,7 +182,7 @@ def test_change_while_measuring_never_shows_the_old_number(page: Page, served: D
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     page.get_by_role("button", name="One per stage").click()
     expect(page.get_by_text(re.compile(r"^6 of 9 blocks are gone\. Common training: \d+ of 100 pictures right"))).to_be_visible(
-        timeout=60_000
+        timeout=120_000
     )
     done(page)
     assert accuracy(page, "common") < 60 < accuracy(page, "stimulative")
@@ -206,7 +206,7 @@ def test_guess_then_reveal(page: Page, served: Dashboard) -> None:
     expect(page.locator(".accuracy").first).to_have_text("?")
     page.get_by_role("slider").first.press("ArrowLeft")
     page.get_by_role("button", name="Reveal").click()
-    expect(page.locator(".accuracy").first).to_have_text(re.compile(r"^\d+\.\d %$"), timeout=60_000)
+    expect(page.locator(".accuracy").first).to_have_text(re.compile(r"^\d+\.\d %$"), timeout=120_000)
     expect(page.locator(".guess").first).to_be_visible()
 
 

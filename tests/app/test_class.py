@@ -58,7 +58,7 @@ def guess(page: Page, address: str, steps: int) -> None:
     """Join by an address and move the first slider by some steps with the keyboard."""
     page.goto(address)
     slider = page.get_by_role("slider").first
-    expect(slider).to_be_visible(timeout=60_000)
+    expect(slider).to_be_visible(timeout=120_000)
     slider.focus()
     for _ in range(abs(steps)):
         slider.press("ArrowRight" if steps > 0 else "ArrowLeft")
@@ -70,7 +70,7 @@ def test_a_class_joins_and_guesses(small: list[Bundle], browser: Browser, tmp_pa
         with tab(browser, served.url) as teacher:
             teacher.goto(f"{served.url}/?view=class&spec={STATE}")
             join = teacher.get_by_role("button", name=re.compile("^Join: "))
-            expect(join).to_contain_text("1 here", timeout=60_000)
+            expect(join).to_contain_text("1 here", timeout=120_000)
             join.press("Enter")  # its text changes with every poll, so that a mouse may wait for it to stand still
             shown = str(teacher.locator("a", has_text="http://").first.inner_text())
             assert shown.endswith(f":{served.port}")

@@ -125,6 +125,7 @@ def test_the_same_edit_counts_again_after_the_text_was_changed_by_hand(browser: 
             expect(block(page, 54)).to_have_attribute("aria-pressed", "false")
 
 
+@pytest.mark.slow
 def test_densenet_loses_only_the_ends_of_stages(browser: Browser, picture: str) -> None:
     with tab(browser, picture) as page:
         page.goto(picture + "/?net=densenet")

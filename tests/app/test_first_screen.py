@@ -51,7 +51,7 @@ def screens(sizes: Sequence[tuple[int, int]]) -> list[object]:
 
 def boxes(page: Page) -> Mapping[str, Sequence[Box]]:
     """Return the boxes of all parts once the page has settled."""
-    expect(page.locator(".lane").first).to_be_visible(timeout=60_000)
+    expect(page.locator(".lane").first).to_be_visible(timeout=120_000)
     if "view=class" not in page.url:
         done(page)
     page.wait_for_timeout(400)

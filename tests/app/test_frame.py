@@ -51,13 +51,13 @@ def test_a_picture_is_uploaded_in_a_frame_without_cookies(
     page.on("response", lambda r: uploads.append(r.status) if "upload_file" in r.url and r.request.method == "PUT" else None)
     page.goto(outer)
     frame = page.frame_locator("iframe")
-    expect(frame.get_by_text(re.compile("sub-networks agree")).first).to_be_visible(timeout=60_000)
+    expect(frame.get_by_text(re.compile("sub-networks agree")).first).to_be_visible(timeout=120_000)
     assert context.cookies(served.url) == []
     before = frame.get_by_alt_text("The image as the networks see it").get_attribute("src")
     Image.new("RGB", (300, 200), "white").save(tmp_path / "good.png")
     frame.locator("input[type=file]").set_input_files(tmp_path / "good.png")
     shown = frame.get_by_alt_text("The image as the networks see it")
-    expect(shown).not_to_have_attribute("src", before or "", timeout=60_000)
+    expect(shown).not_to_have_attribute("src", before or "", timeout=120_000)
     assert uploads
     assert all(status < 300 for status in uploads)
     expect(frame.get_by_text(re.compile("sub-networks agree")).first).to_be_visible()

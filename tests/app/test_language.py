@@ -14,7 +14,7 @@ def test_the_browser_s_language_and_the_address_s(browser: Browser, served: Dash
     with tab(browser, served.url, size=(1280, 720), locale="de-AT") as page:
         page.goto(f"{served.url}/?spec={FULL.replace('5', 'x5')}")
         story = page.get_by_text(re.compile(r"^Block 5 fehlt\. Gewöhnliches Training: \d+ von 100 Bildern richtig"))
-        expect(story).to_be_visible(timeout=90_000)  # the first visit after a start waits for the model server
+        expect(story).to_be_visible(timeout=120_000)  # the first visit after a start waits for the model server
         expect(page.get_by_text("Fertig: auf 10.000 Bildern gemessen")).to_be_visible()
         expect(page.locator(".lane .accuracy").first).to_have_text(re.compile(r"^\d+,\d %$"))
         assert violations(page) == []
@@ -41,7 +41,7 @@ def test_no_answer_is_cut_off_on_a_phone(browser: Browser, served: Dashboard, la
     """Words are longer in some languages than in English: numbers and legend take a second line there."""
     with tab(browser, served.url, size=(375, 812)) as page:
         page.goto(f"{served.url}/?lang={language}&spec={FULL.replace('5', 'x5')}")
-        expect(page.locator(".lane .accuracy").first).to_have_text(re.compile(r"\d"), timeout=90_000)
+        expect(page.locator(".lane .accuracy").first).to_have_text(re.compile(r"\d"), timeout=120_000)
         texts = page.locator(".lane .name, .lane .numbers, .lane .drop, .axis .legend")
         rights = texts.evaluate_all("texts => texts.map((text) => text.getBoundingClientRect().right)")
         assert len(rights) >= 7

@@ -30,7 +30,7 @@ SMALL_TARGETS = """() => {
 def ready(page: Page, url: str, name: str, path: str) -> None:
     """Open a page and wait for what it draws last."""
     page.goto(url + path + ("?spec=main" if name == "Break it" else ""))  # without a spec it opens with blocks gone
-    expect(page.get_by_text(re.compile("Accuracies are measured on 10,000 images"))).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(re.compile("Accuracies are measured on 10,000 images"))).to_be_visible(timeout=120_000)
     if name == "Break it":
         block(page, 9).click()
         done(page)
@@ -146,10 +146,11 @@ def test_first_blocks_count_only_on_request(page: Page, served: Dashboard) -> No
             page.wait_for_timeout(1500)
 
 
+@pytest.mark.slow
 def test_downloaded_network_is_as_good_as_the_page_says(page: Page, served: Dashboard, tmp_path: Path) -> None:
     ready(page, served.url, "Use it", PAGES["Use it"])
     sentence = page.get_by_text(re.compile(r"right at .* multiply-adds|right at .* ms per image")).inner_text()
-    with page.expect_download(timeout=60_000) as waiting:
+    with page.expect_download(timeout=120_000) as waiting:
         page.get_by_role("button", name="Download ONNX").click()
     path = tmp_path / "net.onnx"
     waiting.value.save_as(path)
@@ -160,6 +161,7 @@ def test_downloaded_network_is_as_good_as_the_page_says(page: Page, served: Dash
     assert abs(100 * float((logits.argmax(1) == labels[:2000]).mean()) - float(sentence.split(" %")[0])) < 2.5
 
 
+@pytest.mark.slow
 def test_own_image_good_corrupt_and_too_large(page: Page, served: Dashboard, tmp_path: Path) -> None:
     ready(page, served.url, "Use it", PAGES["Use it"])
     chooser = page.locator("input[type=file]")
@@ -176,6 +178,7 @@ def test_own_image_good_corrupt_and_too_large(page: Page, served: Dashboard, tmp
     expect(page.get_by_text(re.compile("exceeds|must be|too large|2 ?MB or smaller", re.I)).first).to_be_visible()
 
 
+@pytest.mark.slow
 def test_theory_panel_holds_its_numbers(page: Page, served: Dashboard) -> None:
     ready(page, served.url, "Sub-networks", PAGES["Sub-networks"])
     page.get_by_text("What the theory promises").click()

@@ -38,7 +38,7 @@ def test_behind_a_path(browser: Browser, tmp_path: Path) -> None:
             expect(page.get_by_text(re.compile("^Block 5 is gone"))).to_be_visible()
             page.get_by_role("link", name="Damage").click()
             expect(page).to_have_url(re.compile("/school/class/damage"))
-            expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=60_000)
+            expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=120_000)
 
 
 @pytest.mark.slow
@@ -50,6 +50,6 @@ def test_in_a_frame_of_a_learning_platform(browser: Browser, served: Dashboard) 
         page.goto(f"{served.url}/_stcore/health")  # a page of the same address, so that nothing else is loaded
         page.set_content(frame)
         inside = page.frame_locator("iframe")
-        expect(inside.get_by_role("button", name="Reveal")).to_be_visible(timeout=60_000)
+        expect(inside.get_by_role("button", name="Reveal")).to_be_visible(timeout=120_000)
         inside.get_by_role("button", name="Reveal").click()
         expect(inside.locator(".lane .accuracy").first).to_have_text(re.compile(r"^\d+\.\d %$"))

@@ -51,7 +51,7 @@ def test_first_visit_is_small_on_the_wire(browser: Browser, served: Dashboard) -
             sizes: list[float] = []
             session.on("Network.loadingFinished", lambda event, sizes=sizes: sizes.append(event["encodedDataLength"]))
             page.goto(served.url + path)
-            expect(page.get_by_text(re.compile("Accuracies are measured"))).to_be_visible(timeout=60_000)
+            expect(page.get_by_text(re.compile("Accuracies are measured"))).to_be_visible(timeout=120_000)
             if path != "/":
                 expect(page.locator(".js-plotly-plot").first).to_be_visible()  # the largest script has arrived
             page.wait_for_timeout(1000)

@@ -58,7 +58,7 @@ def test_nothing_is_lost_at_twice_the_size(browser: Browser, served: Dashboard) 
     for name, path in PAGES.items():
         with tab(browser, served.url, size=(640, 450), device_scale_factor=2) as page:
             page.goto(served.url + path)
-            expect(page.get_by_text(re.compile("Accuracies are measured"))).to_be_visible(timeout=60_000)
+            expect(page.get_by_text(re.compile("Accuracies are measured"))).to_be_visible(timeout=120_000)
             if name != "Break it":
                 expect(page.locator(".js-plotly-plot").first).to_be_visible()
             wide = "Math.max(document.documentElement.scrollWidth, document.querySelector('.stMain').scrollWidth) - innerWidth"

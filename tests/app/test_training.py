@@ -37,7 +37,7 @@ def test_a_training_run_is_followed_while_it_trains(small: list[Bundle], browser
     with dashboard(tmp_path / "log", STIMCORE_EXPORTED=str(exported), STIMCORE_RUNS=str(runs)) as served:
         with tab(browser, served.url) as page:
             page.goto(served.url + PAGES["Train"])
-            expect(page.get_by_text(re.compile("Accuracies are measured"))).to_be_visible(timeout=60_000)
+            expect(page.get_by_text(re.compile("Accuracies are measured"))).to_be_visible(timeout=120_000)
             page.evaluate(COUNT)
             with log.open("w") as out:
                 training = subprocess.Popen(
@@ -51,7 +51,7 @@ def test_a_training_run_is_followed_while_it_trains(small: list[Bundle], browser
                 # the page follows without any click from here on
                 expect(page.get_by_text(re.compile(rf"mine/live: epoch \d+ of {EPOCHS}"))).to_be_visible(timeout=120_000)
                 assert training.wait(300) == 0, log.read_text()
-                expect(page.get_by_text(re.compile("mine/live: epoch"))).to_have_count(0, timeout=30_000)
+                expect(page.get_by_text(re.compile("mine/live: epoch"))).to_have_count(0, timeout=120_000)
             finally:
                 training.kill()
             expect(page.get_by_text("mine/live (run)").first).to_be_visible()

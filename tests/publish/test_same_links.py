@@ -35,7 +35,7 @@ def dashboard_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def numbers(page: Page) -> list[str]:
     """Return the accuracies of the lanes, once all of them are there."""
     for name in ("common", "stimulative"):
-        expect(lane(page, name).locator(".accuracy")).to_have_text(re.compile(r"^\d+\.\d %$"), timeout=60_000)
+        expect(lane(page, name).locator(".accuracy")).to_have_text(re.compile(r"^\d+\.\d %$"), timeout=120_000)
     return [lane(page, name).locator(".accuracy").inner_text() for name in ("common", "stimulative")]
 
 
@@ -65,7 +65,7 @@ def test_links_open_in_both(browser: Browser, site_url: str, dashboard_url: str,
         link, seen = query(page), numbers(page)
     with tab(browser, dashboard_url) as page:
         page.goto(f"{dashboard_url}/?{link}")
-        expect(code(page)).to_have_value(SWAPPED, timeout=60_000)
+        expect(code(page)).to_have_value(SWAPPED, timeout=120_000)
         done(page)
         assert numbers(page) == seen
     with visit(browser, f"{site_url}damage/?experiment={EXPERIMENT.name}", root=site_url) as page:
@@ -80,8 +80,8 @@ def test_links_open_in_both(browser: Browser, site_url: str, dashboard_url: str,
     assert (parse_qs(damage)["block"], parse_qs(subnetworks)["subnet"]) == (["8"], ["d2-1-3"])
     with tab(browser, dashboard_url) as page:
         page.goto(f"{dashboard_url}/damage?{damage}")
-        expect(page.get_by_role("combobox", name=re.compile("Block")).first).to_have_value("8", timeout=60_000)
+        expect(page.get_by_role("combobox", name=re.compile("Block")).first).to_have_value("8", timeout=120_000)
         page.goto(f"{dashboard_url}/subnetworks?{subnetworks}")
-        expect(page.get_by_role("combobox", name=re.compile("Sub-network")).first).to_have_value("d2-1-3", timeout=60_000)
+        expect(page.get_by_role("combobox", name=re.compile("Sub-network")).first).to_have_value("d2-1-3", timeout=120_000)
         page.goto(f"{dashboard_url}/?{guess}")
-        expect(page.get_by_role("switch", name="Guess first")).to_be_checked(timeout=60_000)
+        expect(page.get_by_role("switch", name="Guess first")).to_be_checked(timeout=120_000)

@@ -417,7 +417,7 @@ def test_a_state_that_is_not_stored_is_computed_and_can_be_stopped(browser: Brow
         page.get_by_role("button", name="Go on").click()
         expect(page.locator(".status")).to_contain_text("Done: measured in this browser on 500 images", timeout=300_000)
         assert uncertainty(page) < first
-        expect(page.locator(".wall .method")).to_have_count(2, timeout=60_000)
+        expect(page.locator(".wall .method")).to_have_count(2, timeout=120_000)
 
 
 @pytest.mark.slow
