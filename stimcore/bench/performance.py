@@ -257,11 +257,11 @@ def read_notes(folder: Path = FOLDER) -> Notes:
     Raises:
         UsageError: A sentence belongs to no row.
     """
-    found = Notes(**tomllib.loads((folder / "notes.toml").read_text(encoding="utf-8")))
+    notes = Notes(**tomllib.loads((folder / "notes.toml").read_text(encoding="utf-8")))
     names = [row.name for row in ROWS]
-    if unknown := sorted(set(found.stops) - set(names)):
+    if unknown := sorted(set(notes.stops) - set(names)):
         raise UsageError(f"notes.toml has '{unknown[0]}'", allowed=", ".join(names))
-    return found
+    return notes
 
 
 def render(reports: Mapping[str, Mapping[str, Any]], notes: Notes | None = None) -> str:

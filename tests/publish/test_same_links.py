@@ -71,6 +71,8 @@ def test_links_open_in_both(browser: Browser, site_url: str, dashboard_url: str,
     with visit(browser, f"{site_url}damage/?experiment={EXPERIMENT.name}", root=site_url) as page:
         page.get_by_label("Block", exact=True).select_option("8")
         damage = query(page)
+        hatched = [figure.locator("rect[fill^='url']").count() for figure in page.locator("main figure").all()[:2]]
+        assert hatched == [0, 2]  # the first block of a stage, with two methods, has a figure and a scale of its own
         page.goto(f"{site_url}subnetworks/?experiment={EXPERIMENT.name}")
         page.get_by_label("Sub-network", exact=True).select_option(label="d2-1-3")
         subnetworks = query(page)

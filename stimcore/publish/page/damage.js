@@ -27,10 +27,17 @@ function single(here, main) {
   const without = (block) => topology.stages.map((stage) => stage.filter((b) => b !== block).join('-') || 'x').join('.');
   const blocks = all.filter((block) => !topology.fixed[block]);
   const series = methods.map((method) => ({ method, values: blocks.map((block) => dropOf(data, method, without(block))) }));
-  const values = series.flatMap((one) => one.values).filter((value) => value !== null);
   const chosen = blocks.find((block) => String(block) === asked().get('block'));
   const choose = (block) => { change({ block }); here.redraw(); };
-  const groups = blocks.map((block) => ({ text: String(block), hatched: data.first_blocks.includes(block), onclick: () => choose(block) }));
+  const firsts = blocks.filter((block) => data.first_blocks.includes(block)), later = blocks.filter((block) => !firsts.includes(block));
+  // First blocks have a figure and a scale of their own: what is lost without one would make all other bars too small to compare.
+  const drawn = (some, caption) => {
+    const picked = series.map(({ method, values }) => ({ method, values: some.map((block) => values[blocks.indexOf(block)]) }));
+    const values = picked.flatMap((one) => one.values).filter((value) => value !== null);
+    const groups = some.map((block) => ({ text: String(block), hatched: firsts.includes(block), onclick: () => choose(block) }));
+    const y = { from: Math.min(0, ...values), to: Math.max(1, ...values), title: say('damage.axis_lost') };
+    return figure(bars(groups, picked, y, { title: say('damage.axis_block'), slots: later.length }, `${say('damage.figure_one')}: ${some.join(', ')}`), caption, some === firsts && later.length ? null : methods);
+  };
   main.append(make('h2', '', say('damage.one')));
   const row = make('div', 'row'), select = make('select'), name = make('label', '', say('damage.block'));
   select.id = 'block';
@@ -39,8 +46,8 @@ function single(here, main) {
   select.onchange = () => choose(select.value || null);
   row.append(name, select);
   main.append(row);
-  main.append(figure(bars(groups, series, { from: Math.min(0, ...values), to: Math.max(1, ...values), title: say('damage.axis_lost') }, { title: say('damage.axis_block') }, say('damage.figure_one')),
-    data.first_blocks.length ? say('damage.hatched', { blocks: data.first_blocks.join(', ') }) : '', methods));
+  if (later.length) main.append(drawn(later, ''));
+  if (firsts.length) main.append(drawn(firsts, say('damage.hatched', { blocks: firsts.join(', ') })));
   if (chosen) {
     for (const method of methods) {
       const state = method.states[without(chosen)];

@@ -59,9 +59,10 @@ export function scatter(points, x, y, described) {
   return svg;
 }
 
-// Groups of bars: `groups` are names, `series` are { method, values } with one value per group, null where there is none.
+// Groups of bars: `groups` are names, `series` are { method, values } with one value per group, null where there is none. Bars are
+// as wide as in a figure of `x.slots` groups at least.
 export function bars(groups, series, y, x, described) {
-  const { svg, px, py } = frame({ from: 0, to: groups.length, title: x.title, ticks: groups.map((g, i) => [i + 0.5, g.text]) }, y, 320, described);
+  const { svg, px, py } = frame({ from: 0, to: Math.max(groups.length, x.slots ?? 0), title: x.title, ticks: groups.map((g, i) => [i + 0.5, g.text]) }, y, 320, described);
   svg.append(node('defs', {}, node('pattern', { id: 'hatch', width: 6, height: 6, patternUnits: 'userSpaceOnUse', patternTransform: 'rotate(45)' }, node('rect', { width: 3, height: 6, fill: 'currentColor', opacity: 0.55 }))));
   groups.forEach((group, g) => series.forEach(({ method, values }, s) => {
     if (values[g] === null) return;
