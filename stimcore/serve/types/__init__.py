@@ -1,7 +1,7 @@
 """Types of the HTTP API: what server and client send each other, as frozen pydantic models that forbid unknown keys.
 
 This is the only definition of the JSON under /v1; server and client both import it from here, the documented address of every
-type. A module defines the types of one noun. They know no HTTP: paths and statuses are in `http/v1.py` and
+type. A module defines the types of one noun. They know no HTTP: paths and statuses are in `http/v1` and
 `client/client.py`.
 """
 
