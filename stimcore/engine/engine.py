@@ -368,9 +368,8 @@ class Engine:
         """
         for route, spec in routes.items():
             prefixes = [route[: i + 1] for i in range(len(route)) if self.graph.norms(route[i])]
-            if all(prefix in self._calibrator.statistics for prefix in prefixes):
-                continue
-            if (name := self.bundle.listed(spec)) is None:
+            unknown = [prefix for prefix in prefixes if prefix not in self._calibrator.statistics]
+            if not unknown or (name := self.bundle.listed(spec)) is None:
                 continue
             # read long after the bundle was opened: a file that was replaced since then has another hash, and is an error
             model = load_model(self.bundle.read, name)
@@ -381,7 +380,7 @@ class Engine:
                         norm: (_floats(values[f"{norm}.mean"]), _floats(values[f"{norm}.var"]))
                         for norm in self.graph.norms(prefix[-1])
                     }
-                    for prefix in prefixes
+                    for prefix in unknown
                 }
             )
 
