@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stimcore.bench.choices import GPU_PARTS
-from stimcore.engine.inference import Budget
+from stimcore.engine.budget import Budget
 from stimcore.methods.names import METHOD_CLASSES
 from stimcore.recipes.catalogue import RECIPES
 from stimcore.train.choices import SMOKE_STEPS

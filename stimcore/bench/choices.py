@@ -27,6 +27,8 @@ PAGE_TARGETS_MS: Mapping[str, float] = {
     "published_first_view_on_a_phone": 3000,
 }
 """Name -> milliseconds that the 95th percentile may take on two idle cores."""
+WATCHED_SHARE = 0.02
+"""Of one core: what a run in progress may cost the model server while 30 visitors watch it."""
 
 SCALE_ALLOWED = 1.15
 """Largest over smallest time of a node along a curve of `bench scale` that is aimed at."""

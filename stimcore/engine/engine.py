@@ -18,6 +18,7 @@ from onnx import numpy_helper
 
 from stimcore.bundle import Bundle, Experiment
 from stimcore.data.images import calibration_batches
+from stimcore.engine.budget import Budget
 from stimcore.engine.cache import LRUCache
 from stimcore.engine.calibrator import CalibrationImages, Calibrator
 from stimcore.engine.cpus import usable_cpus
@@ -27,7 +28,7 @@ from stimcore.engine.graph.external import load_model
 from stimcore.engine.graph.fold import folded_graph
 from stimcore.engine.graph.main_graph import MainGraph, Statistics
 from stimcore.engine.graph.slice import sliced_graph
-from stimcore.engine.inference import Budget, Floats, Progress
+from stimcore.engine.inference import Floats, Progress
 from stimcore.engine.prefix_tree import Node, Unit, prefix_tree
 from stimcore.engine.provider import Provider, pick, to_array
 from stimcore.engine.scorer import EvaluationRequest, Scorer, longest_fitting

@@ -55,7 +55,11 @@ def parser() -> cli.Parser:
         help="also one file of the main network whose further outputs are the heads that training put behind inner blocks",
     )
     line.add_argument("--triton", type=Path, metavar="DIR", help="also a model repository for Triton")
-    line.add_argument("--latency", action="store_true", help="time every listed network here, into latency.json")
+    line.add_argument(
+        "--latency",
+        action="store_true",
+        help="time every listed network here, into latency.json, in turns with the experiment's other methods that have times",
+    )
     line.add_argument(
         "--best-under",
         metavar="LIMIT",

@@ -16,8 +16,9 @@ from stimcore.analysis.result import Result
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.data.images import Images
 from stimcore.data.normalise import Normalisation
+from stimcore.engine.budget import Budget
 from stimcore.engine.engine import Engine
-from stimcore.engine.inference import Budget, Progress
+from stimcore.engine.inference import Progress
 from stimcore.engine.provider import Provider, Session, file_session
 from stimcore.engine.spotcheck import spot_check
 from stimcore.errors import SpecError

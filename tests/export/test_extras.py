@@ -33,7 +33,8 @@ def copied(small: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> lis
 
 @pytest.fixture(scope="module")
 def timed(small: list[Bundle]) -> dict[str, Any]:
-    return latency.measure(small[1], rounds=3)
+    (measured,) = latency.measure([small[1]], rounds=3)
+    return measured
 
 
 def test_a_standalone_file_opens_anywhere(copied: list[Bundle]) -> None:
@@ -129,17 +130,19 @@ def test_the_command_measures_anew_what_was_measured_elsewhere(
     bundle = open_bundle(experiment / "common")
     elsewhere = {name: {f"batch{n}_p{p}": 1e-6 for n in (1, 32) for p in (50, 95)} for name in bundle.manifest.networks}
     on = {**latency.conditions(1), "machine": "a faster one", "calls": 40}
-    latency.write(bundle, {"latency_ms": elsewhere, "latency_on": on, "pareto": []})
+    for one in (bundle, open_bundle(experiment / "stimulative")):
+        latency.write(one, {"latency_ms": elsewhere, "latency_on": on, "pareto": []})
     run_dir = small[0].experiment.path.parents[1] / "runs" / "small" / "common-0"
     argv = [str(run_dir), "--out", str(experiment), "--name", "common", "--best-under", "10s", "--quiet", *QUICKLY]
     assert export.main(argv) == 0
     out, err = capsys.readouterr()
     assert f"machine was a faster one, is now {processor_name()}" in err
     assert f"on {processor_name()}, threads 1, CPUExecutionProvider" in out
-    times = latency.read(open_bundle(experiment / "common"))
-    assert times is not None
-    assert times["latency_on"]["machine"] == processor_name()
-    assert min(row["batch1_p50"] for row in times["latency_ms"].values()) > 1e-3
+    for method in ("common", "stimulative"):  # of one experiment together, so that the methods compare
+        times = latency.read(open_bundle(experiment / method))
+        assert times is not None
+        assert times["latency_on"]["machine"] == processor_name()
+        assert min(row["batch1_p50"] for row in times["latency_ms"].values()) > 1e-3
     assert export.main(argv) == 0
     assert "measured anew" not in capsys.readouterr().err
 

@@ -97,7 +97,9 @@ class MainGraph:
     @cached_property
     def _weight_bytes(self) -> dict[PartName, int]:
         """Part -> bytes of its constants: trees of thousands of sub-networks ask for each part again and again."""
-        used = {part: {name for node in nodes for name in node.input if name in self.weights} for part, nodes in self.nodes.items()}
+        used = {
+            part: {name for node in nodes for name in node.input if name in self.weights} for part, nodes in self.nodes.items()
+        }
         return {part: sum(4 * math.prod(self.weights[name].dims) for name in names) for part, names in used.items()}
 
     def ranges(self, tensor: str, part: PartName) -> list[Ranges]:
