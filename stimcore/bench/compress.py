@@ -1,0 +1,443 @@
+"""Does it pay? Small networks of about the same time, made four ways, in accuracy, time, bytes, memory and training time.
+
+    python -m venv tp && tp/bin/pip install torch-pruning
+    python -m stimcore.bench compress --work DIR --torch-pruning tp/bin/python --json docs/measurements/compress.json
+
+ResNet-20 with the scarce recipe, at about 0.8, 0.6 and 0.4 of its time in onnxruntime: ordered sub-networks of these times,
+trained alone; commonly trained, pruned by Torch-Pruning to the same time and fine-tuned; cut out of a network of stimulative
+training; and the same fine-tuned. Both fine-tunings have the same epochs and the same small rate, and nothing is chosen by test
+images. Every finished step is kept in the folder `--work`: a call that was stopped goes on there, and one with more seeds adds
+them. Every training runs on one thread.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import stimcore
+from stimcore import files
+from stimcore.analysis.estimates import Basis, Estimate
+from stimcore.analysis.intervals import paired_drop, wilson
+from stimcore.analysis.seeds import over_seeds
+from stimcore.bench.check import at_least
+from stimcore.bench.choices import COMPRESS_PAIRS, COMPRESS_SLACK, COMPRESS_TARGETS, COMPRESS_WAYS
+from stimcore.bench.compress_net import Channels, prunable_resnet, with_convolved_shortcuts
+from stimcore.bench.compress_timing import ratios, session_from, session_of, take_turns
+from stimcore.bench.compress_work import Network, Training, Work, training_seconds
+from stimcore.errors import Unavailable, UsageError
+from stimcore.nets.catalogue import build
+from stimcore.nets.cost import Costs
+from stimcore.nets.cut import cut
+from stimcore.nets.staged import StagedNet
+from stimcore.runs.machine import describe
+from stimcore.subnets.families import ordered
+from stimcore.train.seeds import layers_seeded
+
+RATIOS = tuple(round(0.05 * step, 2) for step in range(1, 19))
+ROUND_TO = (1, 4, 8)
+"""Shares of channels that are pruned for a try, and the numbers of which what is left is a multiple."""
+BATCHES = {1: 1, 32: 5}
+"""Images of a call -> how many times fewer turns it has."""
+QUICK_TURNS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is measured; the options of the command say what each field is."""
+
+    work: Path
+    runs: Path | None
+    seeds: Sequence[int]
+    sizes: Sequence[str] | None
+    epochs: int
+    learning_rate: float
+    turns: int
+    torch_pruning: Path | None
+    data_root: Path | None
+    quick: bool
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Measure what is missing in the folder, and return the report.
+
+    Raises:
+        UsageError: A number is out of range, the folder was made with other settings, or `torch_pruning` is no environment with
+            torch-pruning.
+        StimcoreError: A training, a pruning or an export failed.
+    """
+    at_least(settings, epochs=1, turns=1)
+    if not settings.learning_rate > 0:
+        raise UsageError(f"--learning-rate {settings.learning_rate:g}", allowed="above 0")
+    if len(set(settings.seeds)) < len(settings.seeds):
+        raise UsageError(f"--seeds {' '.join(map(str, settings.seeds))}", allowed="each seed once")
+    beside = {} if settings.torch_pruning is None else {"torch_pruning": version(settings.torch_pruning)}
+    torch.set_num_threads(1)
+    work = Work(folder=settings.work, runs=settings.runs, quick=settings.quick, data_root=settings.data_root)
+    work.claim(
+        {"quick": settings.quick, "epochs": settings.epochs, "learning_rate": settings.learning_rate, "turns": settings.turns}
+    )
+    bench = _Bench(settings, work)
+    seeds = [bench.measured(seed) for seed in settings.seeds]
+    rows = [row for measured in seeds for row in measured.rows]
+    return {
+        "bench": "compress",
+        "network": work.recipe.network,
+        "recipe": work.recipe.name,
+        "machine": describe(torch.device("cpu")) | {"threads": 1} | beside,
+        "n": len(seeds),
+        "seeds": list(settings.seeds),
+        "quick": settings.quick,
+        "turns": {f"batch{batch}": turns for batch, turns in turns_of(bench.turns).items()},
+        "images": rows[0]["images"],
+        "train_images": work.recipe.train_per_class,
+        "epochs": work.recipe.epochs,
+        "fine_tuning": {"epochs": settings.epochs, "learning_rate": settings.learning_rate},
+        "sizes": bench.sizes,
+        "pruned": bench.chosen if beside else {},
+        "ways": [way for way in COMPRESS_WAYS if way != "pruned" or beside],
+        "accuracy": _accuracies(rows),
+        "differences": _differences([measured.hits for measured in seeds], list(bench.sizes)),
+        "training_s": _training_times([measured.seconds for measured in seeds], list(bench.sizes)),
+        "rows": rows,
+    }
+
+
+def show(report: Mapping[str, Any]) -> int:
+    """Print a line for every size and way; return the exit code."""
+    for size in ("main", *report["sizes"]):
+        for way in ("common", "stimulative") if size == "main" else report["ways"]:
+            mine = [row for row in report["rows"] if (row["size"], row["way"]) == (size, way)]
+            accuracy = report["accuracy"][size][way]
+            time_ratio = statistics.median(row["batch1_over_main"] for row in mine)
+            print(
+                f"{size:8} {way:12} {accuracy['value']:6.2f}% [{accuracy['low']:.2f}, {accuracy['high']:.2f}] "
+                f"{time_ratio:5.2f} of the main network's time {mine[0]['bytes'] / 1e6:6.2f} MB"
+            )
+    if "pruned" not in report["ways"]:
+        print("pruned networks are left out: --torch-pruning PYTHON names an environment that has torch-pruning")
+    print(f"n = {report['n']}, {report['network']}, {report['machine']['device']}")
+    return 0
+
+
+def version(python: Path) -> str:
+    """Return Torch-Pruning's version in an environment.
+
+    Raises:
+        UsageError: There is no such program, or torch or torch-pruning is not installed there.
+    """
+    code = "import torch_pruning; from importlib.metadata import version; print(version('torch-pruning'))"
+    try:
+        done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, encoding="utf-8", check=False)
+    except OSError as reason:
+        raise UsageError(f"--torch-pruning {python} can't be started", allowed="the python of an environment") from reason
+    if done.returncode:
+        last = next(reversed(done.stderr.strip().splitlines()), "")
+        raise UsageError(f"--torch-pruning {python}: {last}", todo="Run: PYTHON -m pip install torch-pruning")
+    return done.stdout.strip().splitlines()[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfSeed:
+    """What was measured with one seed.
+
+    Attributes:
+        rows: A row for every network.
+        hits: Size and way -> bool `[N]`.
+        seconds: Name of a training -> processor time of its steps.
+    """
+
+    rows: Sequence[dict[str, Any]]
+    hits: Mapping[tuple[str, str], NDArray[np.bool_]]
+    seconds: Mapping[str, float]
+
+
+class _Bench:
+    """The steps for one seed after the other."""
+
+    def __init__(self, settings: Settings, work: Work) -> None:
+        self._settings, self._work = settings, work
+        self._shape, self._num_classes = work.image_shape()
+        self.turns = QUICK_TURNS if settings.quick else settings.turns
+        self.sizes: dict[str, float] = self._choose_sizes()
+        self.chosen: dict[str, dict[str, Any]] = {}
+        """Size -> how channels were pruned to its time: `ratio`, `round_to`, `channels`, and `over_size`: times as slow."""
+
+    def measured(self, seed: int) -> _OfSeed:
+        """Train, prune, fine-tune, export and time everything of a seed that was not done before."""
+        work = self._work
+        runs = {method: work.trained(Training(name=method, seed=seed, method=method)) for method in ("common", "stimulative")}
+        networks: dict[tuple[str, str], Network] = {}
+        seconds = {name: training_seconds(run) for name, run in runs.items()}
+        # the main network of the experiment comes first: twins are networks of an experiment that has one
+        bundles = {
+            method: work.exported(run, f"{method}-seed{seed}", experiment="networks", subnets=subnets)
+            for (method, run), subnets in zip(runs.items(), (["main"], ["main", *self.sizes]), strict=True)
+        }
+        for method, bundle in bundles.items():
+            networks["main", method] = work.network(f"main-{method}-seed{seed}", bundle, bundle.topology.full)
+        for size in self.sizes:
+            spec = bundles["stimulative"].topology.parse(size)
+            networks[size, "extracted"] = work.network(f"{size}-extracted-seed{seed}", bundles["stimulative"], spec)
+        trainings: dict[tuple[str, str], Training] = {}
+        took: dict[str, float] = {}
+        for size in self.sizes:
+            trainings[size, "tuned"] = self._fine_tuning(f"tuned-{size}", seed, runs["stimulative"], spec=size)
+        if self._settings.torch_pruning is not None:
+            for size, (weights, pruning_s) in self._pruned(seed, runs["common"], networks).items():
+                network = f"stimcore.bench.compress_net:{_channels(weights).name}"
+                trainings[size, "pruned"] = self._fine_tuning(f"pruned-{size}", seed, weights, network=network)
+                took[f"pruned-{size}"] = pruning_s
+        for size in self.sizes:  # the longest come last
+            trainings[size, "alone"] = Training(name=f"twin-{size}", seed=seed, spec=size)
+        for (size, way), training in trainings.items():
+            run, name = work.trained(training), f"{way}-{size}-seed{seed}"
+            # a pruned network is no sub-network of the main one: it is an experiment of its own
+            bundle = work.exported(run, name, experiment=name if way == "pruned" else "networks")
+            networks[size, way] = work.network(f"{size}-{way}-seed{seed}", bundle, bundle.topology.full)
+            seconds[f"{way}-{size}"] = took.get(f"{way}-{size}", 0.0) + training_seconds(run)
+        times = self._times(seed, networks)
+        rows = [
+            {"seed": seed, "size": size, "way": way, **network.figures, **times[f"{size}-{way}"]}
+            for (size, way), network in networks.items()
+        ]
+        return _OfSeed(rows=rows, hits={key: network.hits for key, network in networks.items()}, seconds=seconds)
+
+    def _fine_tuning(self, name: str, seed: int, init: Path, *, spec: str = "", network: str = "") -> Training:
+        """Return a fine-tuning, which is common training with few epochs at a small rate."""
+        epochs, rate = self._settings.epochs, self._settings.learning_rate
+        return Training(name=name, seed=seed, spec=spec, init=init, network=network, epochs=epochs, learning_rate=rate)
+
+    def _fresh(self) -> StagedNet:
+        """Return the main network with random weights: what a network computes does not change its time."""
+        with layers_seeded("bench weights"):
+            return build(self._work.recipe.network, input_shape=self._shape, num_classes=self._num_classes).eval()
+
+    def _choose_sizes(self) -> dict[str, float]:
+        """Return the ordered sub-networks that are compared -> their time over the main network's, the largest first.
+
+        Raises:
+            UsageError: Other ones were asked for when the folder was made, or the network does not have one.
+        """
+        net = self._fresh()
+        topology = net.topology
+        asked = (
+            None if self._settings.sizes is None else [topology.short(topology.parse(size)) for size in self._settings.sizes]
+        )
+        for size in asked or ():
+            if topology.depths(topology.parse(size)) is None or topology.parse(size) == topology.full:
+                raise UsageError(f"--sizes {size}", allowed="ordered sub-networks of the main network, such as d1-1-1")
+
+        def measure() -> dict[str, float]:
+            names = [topology.short(spec) for spec in ordered(topology) if spec != topology.full] if asked is None else asked
+            sessions = {name: session_of(cut(net, topology.parse(name))) for name in names}
+            found = ratios(take_turns(sessions | {"main": session_of(net)}, self._shape, batch=1, turns=self.turns), "main")
+            return {name: found[name] for name in (nearest(found) if asked is None else asked)}
+
+        found: dict[str, float] = self._work.kept("sizes", measure)
+        if asked is not None and set(asked) != set(found):
+            raise UsageError(
+                f"{self._work.folder} was measured with the sizes {' '.join(found)}, not {' '.join(asked)}",
+                todo="Give the same sizes to go on, or another folder with --work.",
+            )
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    def _pruned(self, seed: int, common: Path, networks: Mapping[tuple[str, str], Network]) -> dict[str, tuple[Path, float]]:
+        """Return size -> file of pruned weights, and the processor time that pruning took.
+
+        The first seed tries every ratio and decides by time alone; the channels of the others are as many.
+        """
+        folder = self._work.folder / "pruned" / f"seed{seed}"
+        weights = folder / "weights.pt"
+
+        def prune(asked: Sequence[tuple[float, int]]) -> list[dict[str, Any]]:
+            folder.mkdir(parents=True, exist_ok=True)
+            state = self._work.opened(common).net.module.state_dict()
+            with files.replacing(weights) as temporary:
+                torch.save(with_convolved_shortcuts(state), temporary)
+            assert self._settings.torch_pruning is not None
+            return _prune(self._settings.torch_pruning, weights, folder, self._shape, asked)
+
+        def choose() -> dict[str, Any]:
+            rows = prune([(ratio, multiple) for ratio in RATIOS for multiple in ROUND_TO])
+            nets = {row["file"]: self._prunable(folder / row["file"]) for row in rows}
+            subnets = {size: networks[size, "extracted"].file for size in self.sizes}
+            sessions = {size: session_from(file.read_bytes()) for size, file in subnets.items()}
+            times = take_turns(
+                sessions | {file: session_of(net) for file, net in nets.items()}, self._shape, batch=1, turns=self.turns
+            )
+            chosen = {}
+            for size in self.sizes:
+                over = ratios(times, size)
+                file = widest({row["file"]: (over[row["file"]], Costs(nets[row["file"]]).main.macs) for row in rows})
+                row = next(row for row in rows if row["file"] == file)
+                chosen[size] = {"ratio": row["ratio"], "round_to": row["round_to"], "over_size": over[file]}
+            return chosen
+
+        self.chosen = self._work.kept("pruned/chosen", choose)
+        asked = list(dict.fromkeys((row["ratio"], row["round_to"]) for row in self.chosen.values()))
+        rows = self._work.kept(f"pruned/seed{seed}", lambda: prune(asked))
+        found = {(row["ratio"], row["round_to"]): (folder / row["file"], row["seconds"]) for row in rows}
+        for row in self.chosen.values():
+            row["channels"] = _channels(found[row["ratio"], row["round_to"]][0]).name
+        return {size: found[row["ratio"], row["round_to"]] for size, row in self.chosen.items()}
+
+    def _prunable(self, weights: Path) -> StagedNet:
+        """Return a network with the channels of a file of weights."""
+        return prunable_resnet(_channels(weights), input_shape=self._shape, num_classes=self._num_classes).eval()
+
+    def _times(self, seed: int, networks: Mapping[tuple[str, str], Network]) -> dict[str, dict[str, float]]:
+        """Return size and way -> times, measured anew where the files are others than those that were measured."""
+        contents = {f"{size}-{way}": network.file.read_bytes() for (size, way), network in networks.items()}
+        hashes = {f"{size}-{way}": files.sha256(network.file) for (size, way), network in networks.items()}
+
+        def measure() -> dict[str, dict[str, float]]:
+            sessions = {name: session_from(content) for name, content in contents.items()}
+            found: dict[str, dict[str, float]] = {name: {} for name in sessions}
+            for batch, turns in turns_of(self.turns).items():
+                times = take_turns(sessions, self._shape, batch=batch, turns=turns)
+                over = ratios(times, "main-common")
+                for name in sessions:
+                    found[name] |= {
+                        f"batch{batch}_ms": round(statistics.median(times[name]), 4),
+                        f"batch{batch}_over_main": round(over[name], 4),
+                    }
+            return found
+
+        times: dict[str, dict[str, float]] = self._work.kept(f"times-seed{seed}", measure, source=hashes)
+        return times
+
+
+def turns_of(turns: int) -> dict[int, int]:
+    """Return images of a call -> turns.
+
+    Example:
+        >>> turns_of(60)
+        {1: 60, 32: 12}
+    """
+    return {batch: -(-turns // fewer) for batch, fewer in BATCHES.items()}
+
+
+def nearest(found: Mapping[str, float], targets: Sequence[float] = COMPRESS_TARGETS) -> list[str]:
+    """Return the name whose time is nearest to each target, each name once.
+
+    Example:
+        >>> nearest({"main": 1.0, "a": 0.78, "b": 0.45, "c": 0.62}, (0.8, 0.6, 0.4))
+        ['a', 'c', 'b']
+    """
+    names: list[str] = []
+    for target in targets:
+        left = [name for name in found if name not in (*names, "main")]
+        names.append(min(left, key=lambda name: abs(found[name] - target)))
+    return names
+
+
+def widest(candidates: Mapping[str, tuple[float, int]]) -> str:
+    """Return the candidate with the most operations of those that are fast enough; the fastest one where none is.
+
+    Args:
+        candidates: Name -> time over that of the sub-network, and multiply-accumulates.
+
+    Example:
+        >>> widest({"a": (1.2, 900), "b": (1.01, 700), "c": (0.9, 500)}), widest({"a": (1.3, 900), "b": (1.1, 700)})
+        ('b', 'b')
+    """
+    fast = {name: macs for name, (time_ratio, macs) in candidates.items() if time_ratio <= COMPRESS_SLACK}
+    return max(fast, key=lambda name: fast[name]) if fast else min(candidates, key=lambda name: candidates[name][0])
+
+
+def _channels(weights: Path) -> Channels:
+    """Return the numbers of channels in a file of weights."""
+    return Channels.of(torch.load(weights, map_location="cpu", weights_only=True))
+
+
+def _prune(
+    python: Path, weights: Path, folder: Path, shape: Sequence[int], asked: Sequence[tuple[float, int]]
+) -> list[dict[str, Any]]:
+    """Prune in the environment of Torch-Pruning; return the rows of `compress_prune.prune`.
+
+    Raises:
+        Unavailable: The program failed there.
+    """
+    root = str(Path(stimcore.__file__).parents[1])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [str(python), "-m", "stimcore.bench.compress_prune", str(weights), str(folder)]
+    command.append(json.dumps({"image_shape": list(shape), "asked": asked}))
+    done = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", check=False, env=os.environ | {"PYTHONPATH": path}
+    )
+    if done.returncode:
+        last = next(reversed(done.stderr.strip().splitlines()), "")
+        raise Unavailable(f"Torch-Pruning failed: {last[:200]}")
+    rows: list[dict[str, Any]] = json.loads(done.stdout.strip().splitlines()[-1])
+    return rows
+
+
+def _accuracies(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return size -> way -> accuracy in percent: over seeds where there are several, over images for one."""
+    values: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        values.setdefault(row["size"], {}).setdefault(row["way"], []).append(row)
+    return {size: {way: _plain(_accuracy(of_way)) for way, of_way in of_size.items()} for size, of_size in values.items()}
+
+
+def _accuracy(rows: Sequence[Mapping[str, Any]]) -> Estimate:
+    shares = [100 * row["correct"] / row["images"] for row in rows]
+    return over_seeds(shares) if len(rows) > 1 else Estimate(shares[0], *wilson(rows[0]["correct"], rows[0]["images"]))
+
+
+def _differences(hits: Sequence[Mapping[tuple[str, str], NDArray[np.bool_]]], sizes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the differences of accuracy of two ways at every size, in points: paired by seed, or by image for one seed.
+
+    Args:
+        hits: For every seed, size and way -> bool `[N]`.
+        sizes: The sizes.
+    """
+    found = []
+    for size in sizes:
+        for way, minus in COMPRESS_PAIRS:
+            if not all((size, name) in of_seed for of_seed in hits for name in (way, minus)):
+                continue
+            gaps = [(of_seed[size, way], of_seed[size, minus]) for of_seed in hits]
+            if len(gaps) > 1:
+                estimate = over_seeds([100 * float(a.mean() - b.mean()) for a, b in gaps])
+            else:
+                a, b = gaps[0]
+                gap = paired_drop(int((a & ~b).sum()), int((b & ~a).sum()), len(a))
+                estimate = Estimate(gap.drop_pct, *gap.interval_pct, Basis.PAIRED)
+            found.append({"size": size, "way": way, "minus": minus, **_plain(estimate)})
+    return found
+
+
+def _training_times(seconds: Sequence[Mapping[str, float]], sizes: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return way -> processor seconds of all training that leads to one size, and to all sizes: means over seeds.
+
+    One network of stimulative training leads to all sizes, and so does one of common training to all pruned ones.
+
+    Args:
+        seconds: For every seed, name of a training -> seconds.
+        sizes: The sizes.
+    """
+    mean = {name: statistics.mean(of_seed[name] for of_seed in seconds) for name in seconds[0]}
+    before = {"alone": 0.0, "pruned": mean["common"], "extracted": mean["stimulative"], "tuned": mean["stimulative"]}
+    found = {}
+    for way, start in before.items():
+        after = [0.0 if way == "extracted" else mean.get(f"{way}-{size}") for size in sizes]
+        if None not in after:
+            each = [value or 0.0 for value in after]
+            times = {size: round(start + value, 1) for size, value in zip(sizes, each, strict=True)}
+            found[way] = times | {"all": round(start + sum(each), 1)}
+    return found
+
+
+def _plain(estimate: Estimate) -> dict[str, Any]:
+    """Return an estimate as plain values."""
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "basis": estimate.basis_words}
