@@ -268,6 +268,12 @@ class _Bench:
 
         def choose() -> dict[str, Any]:
             rows = prune([(ratio, multiple) for ratio in RATIOS for multiple in ROUND_TO])
+            before, different = _channels(weights), dict[Channels, dict[str, Any]]()
+            for row in rows:
+                channels = _channels(folder / row["file"])
+                if is_even(before, channels, row["ratio"], row["round_to"]):
+                    different.setdefault(channels, row)
+            rows = list(different.values())
             nets = {row["file"]: self._prunable(folder / row["file"]) for row in rows}
             subnets = {size: networks[size, "extracted"].file for size in self.sizes}
             sessions = {size: session_from(file.read_bytes()) for size, file in subnets.items()}
@@ -282,9 +288,10 @@ class _Bench:
                 chosen[size] = {"ratio": row["ratio"], "round_to": row["round_to"], "over_size": over[file]}
             return chosen
 
-        self.chosen = self._work.kept("pruned/chosen", choose)
+        tried = {"ratios": list(RATIOS), "round_to": list(ROUND_TO), "sizes": list(self.sizes)}
+        self.chosen = self._work.kept("pruned/chosen", choose, source=tried)
         asked = list(dict.fromkeys((row["ratio"], row["round_to"]) for row in self.chosen.values()))
-        rows = self._work.kept(f"pruned/seed{seed}", lambda: prune(asked))
+        rows = self._work.kept(f"pruned/seed{seed}", lambda: prune(asked), source=[list(pair) for pair in asked])
         found = {(row["ratio"], row["round_to"]): (folder / row["file"], row["seconds"]) for row in rows}
         for row in self.chosen.values():
             row["channels"] = _channels(found[row["ratio"], row["round_to"]][0]).name
@@ -338,6 +345,20 @@ def nearest(found: Mapping[str, float], targets: Sequence[float] = COMPRESS_TARG
         left = [name for name in found if name not in (*names, "main")]
         names.append(min(left, key=lambda name: abs(found[name] - target)))
     return names
+
+
+def is_even(before: Channels, after: Channels, ratio: float, round_to: int) -> bool:
+    """Return whether every layer has lost the share that was asked for, up to rounding.
+
+    Torch-Pruning leaves a layer whole of which rounding would leave nothing, and prunes the others all the same.
+
+    Example:
+        >>> before = Channels((16, 64), (16, 64))
+        >>> is_even(before, Channels((8, 56), (8, 56)), 0.2, 8), is_even(before, Channels((16, 16), (16, 16)), 0.8, 8)
+        (True, False)
+    """
+    pairs = zip((*before.stages, *before.inner), (*after.stages, *after.inner), strict=True)
+    return all(abs(left - (1 - ratio) * count) < max(round_to, 1.5) for count, left in pairs)
 
 
 def widest(candidates: Mapping[str, tuple[float, int]]) -> str:

@@ -109,8 +109,9 @@ def _conditions(report: Mapping[str, Any]) -> list[str]:
         for size, row in report["pruned"].items()
     ]
     lines += _wrapped(
-        f"Of all shares and multiples that were tried (Torch-Pruning {machine.get('torch_pruning', '')}), the one was taken "
-        f"that leaves most operations within {100 * (COMPRESS_SLACK - 1):.0f}% of the sub-network's time: {'; '.join(parts)}."
+        f"Of all shares and multiples that were tried (Torch-Pruning {machine.get('torch_pruning', '')}) and that every layer "
+        f"lost alike, the one was taken that leaves most operations within {100 * (COMPRESS_SLACK - 1):.0f}% of the "
+        f"sub-network's time: {'; '.join(parts)}."
     )
     if slower := [size for size, row in report["pruned"].items() if row["over_size"] > COMPRESS_SLACK]:
         names = ", ".join(f"`{size}` ({report['pruned'][size]['over_size']:.2f} times)" for size in slower)
