@@ -10,10 +10,7 @@ images. Every finished step is kept in the folder `--work`: a call that was stop
 them. Every training runs on one thread.
 """
 
-import json
-import os
 import statistics
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,17 +20,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import stimcore
 from stimcore import files
-from stimcore.analysis.estimates import Basis, Estimate
-from stimcore.analysis.intervals import paired_drop, wilson
-from stimcore.analysis.seeds import over_seeds
 from stimcore.bench.check import at_least
-from stimcore.bench.choices import COMPRESS_PAIRS, COMPRESS_SLACK, COMPRESS_TARGETS, COMPRESS_WAYS
+from stimcore.bench.choices import COMPRESS_SLACK, COMPRESS_TARGETS, COMPRESS_WAYS
+from stimcore.bench.compress_figures import accuracies, differences, training_times
 from stimcore.bench.compress_net import Channels, prunable_resnet, with_convolved_shortcuts
+from stimcore.bench.compress_program import prune as prune_outside
+from stimcore.bench.compress_program import version
 from stimcore.bench.compress_timing import ratios, session_from, session_of, take_turns
 from stimcore.bench.compress_work import Network, Training, Work, training_seconds
-from stimcore.errors import Unavailable, UsageError
+from stimcore.errors import UsageError
 from stimcore.nets.catalogue import build
 from stimcore.nets.cost import Costs
 from stimcore.nets.cut import cut
@@ -104,9 +100,9 @@ def run(settings: Settings) -> dict[str, Any]:
         "sizes": bench.sizes,
         "pruned": bench.chosen if beside else {},
         "ways": [way for way in COMPRESS_WAYS if way != "pruned" or beside],
-        "accuracy": _accuracies(rows),
-        "differences": _differences([measured.hits for measured in seeds], list(bench.sizes)),
-        "training_s": _training_times([measured.seconds for measured in seeds], list(bench.sizes)),
+        "accuracy": accuracies(rows),
+        "differences": differences([measured.hits for measured in seeds], list(bench.sizes)),
+        "training_s": training_times([measured.seconds for measured in seeds], list(bench.sizes)),
         "rows": rows,
     }
 
@@ -126,23 +122,6 @@ def show(report: Mapping[str, Any]) -> int:
         print("pruned networks are left out: --torch-pruning PYTHON names an environment that has torch-pruning")
     print(f"n = {report['n']}, {report['network']}, {report['machine']['device']}")
     return 0
-
-
-def version(python: Path) -> str:
-    """Return Torch-Pruning's version in an environment.
-
-    Raises:
-        UsageError: There is no such program, or torch or torch-pruning is not installed there.
-    """
-    code = "import torch_pruning; from importlib.metadata import version; print(version('torch-pruning'))"
-    try:
-        done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, encoding="utf-8", check=False)
-    except OSError as reason:
-        raise UsageError(f"--torch-pruning {python} can't be started", allowed="the python of an environment") from reason
-    if done.returncode:
-        last = next(reversed(done.stderr.strip().splitlines()), "")
-        raise UsageError(f"--torch-pruning {python}: {last}", todo="Run: PYTHON -m pip install torch-pruning")
-    return done.stdout.strip().splitlines()[-1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +146,10 @@ class _Bench:
         self._settings, self._work = settings, work
         self._shape, self._num_classes = work.image_shape()
         self.turns = QUICK_TURNS if settings.quick else settings.turns
-        self.sizes: dict[str, float] = self._choose_sizes()
+        self._all_sizes = self._choose_sizes()
+        """Sizes of the folder; those that are asked for may be fewer."""
+        asked = self._asked_sizes() or list(self._all_sizes)
+        self.sizes = {size: value for size, value in self._all_sizes.items() if size in asked}
         self.chosen: dict[str, dict[str, Any]] = {}
         """Size -> how channels were pruned to its time: `ratio`, `round_to`, `channels`, and `over_size`: times as slow."""
 
@@ -180,11 +162,11 @@ class _Bench:
         # the main network of the experiment comes first: twins are networks of an experiment that has one
         bundles = {
             method: work.exported(run, f"{method}-seed{seed}", experiment="networks", subnets=subnets)
-            for (method, run), subnets in zip(runs.items(), (["main"], ["main", *self.sizes]), strict=True)
+            for (method, run), subnets in zip(runs.items(), (["main"], ["main", *self._all_sizes]), strict=True)
         }
         for method, bundle in bundles.items():
             networks["main", method] = work.network(f"main-{method}-seed{seed}", bundle, bundle.topology.full)
-        for size in self.sizes:
+        for size in self._all_sizes:
             spec = bundles["stimulative"].topology.parse(size)
             networks[size, "extracted"] = work.network(f"{size}-extracted-seed{seed}", bundles["stimulative"], spec)
         trainings: dict[tuple[str, str], Training] = {}
@@ -204,6 +186,7 @@ class _Bench:
             bundle = work.exported(run, name, experiment=name if way == "pruned" else "networks")
             networks[size, way] = work.network(f"{size}-{way}-seed{seed}", bundle, bundle.topology.full)
             seconds[f"{way}-{size}"] = took.get(f"{way}-{size}", 0.0) + training_seconds(run)
+        networks = {key: network for key, network in networks.items() if key[0] in ("main", *self.sizes)}
         times = self._times(seed, networks)
         rows = [
             {"seed": seed, "size": size, "way": way, **network.figures, **times[f"{size}-{way}"]}
@@ -221,20 +204,31 @@ class _Bench:
         with layers_seeded("bench weights"):
             return build(self._work.recipe.network, input_shape=self._shape, num_classes=self._num_classes).eval()
 
-    def _choose_sizes(self) -> dict[str, float]:
-        """Return the ordered sub-networks that are compared -> their time over the main network's, the largest first.
+    def _asked_sizes(self) -> list[str] | None:
+        """Return the short forms of the sizes that are asked for; None where none are named.
 
         Raises:
-            UsageError: Other ones were asked for when the folder was made, or the network does not have one.
+            UsageError: The network does not have one, or it is the network itself.
         """
-        net = self._fresh()
+        topology = self._fresh().topology
+        if self._settings.sizes is None:
+            return None
+        specs = [topology.parse(size) for size in self._settings.sizes]
+        for spec in specs:
+            if topology.depths(spec) is None or spec == topology.full:
+                raise UsageError(f"--sizes {spec}", allowed="ordered sub-networks of the main network, such as d1-1-1")
+        return [topology.short(spec) for spec in specs]
+
+    def _choose_sizes(self) -> dict[str, float]:
+        """Return the ordered sub-networks of the folder -> their time over the main network's, the largest first.
+
+        The first call decides which they are.
+
+        Raises:
+            UsageError: Others are asked for now.
+        """
+        net, asked = self._fresh(), self._asked_sizes()
         topology = net.topology
-        asked = (
-            None if self._settings.sizes is None else [topology.short(topology.parse(size)) for size in self._settings.sizes]
-        )
-        for size in asked or ():
-            if topology.depths(topology.parse(size)) is None or topology.parse(size) == topology.full:
-                raise UsageError(f"--sizes {size}", allowed="ordered sub-networks of the main network, such as d1-1-1")
 
         def measure() -> dict[str, float]:
             names = [topology.short(spec) for spec in ordered(topology) if spec != topology.full] if asked is None else asked
@@ -243,10 +237,10 @@ class _Bench:
             return {name: found[name] for name in (nearest(found) if asked is None else asked)}
 
         found: dict[str, float] = self._work.kept("sizes", measure)
-        if asked is not None and set(asked) != set(found):
+        if not set(asked or ()) <= set(found):
             raise UsageError(
-                f"{self._work.folder} was measured with the sizes {' '.join(found)}, not {' '.join(asked)}",
-                todo="Give the same sizes to go on, or another folder with --work.",
+                f"{self._work.folder} was measured with the sizes {' '.join(found)}, not {' '.join(asked or ())}",
+                todo="Give some of them to go on, or another folder with --work.",
             )
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
@@ -264,7 +258,7 @@ class _Bench:
             with files.replacing(weights) as temporary:
                 torch.save(with_convolved_shortcuts(state), temporary)
             assert self._settings.torch_pruning is not None
-            return _prune(self._settings.torch_pruning, weights, folder, self._shape, asked)
+            return prune_outside(self._settings.torch_pruning, weights, folder, self._shape, asked)
 
         def choose() -> dict[str, Any]:
             rows = prune([(ratio, multiple) for ratio in RATIOS for multiple in ROUND_TO])
@@ -275,24 +269,25 @@ class _Bench:
                     different.setdefault(channels, row)
             rows = list(different.values())
             nets = {row["file"]: self._prunable(folder / row["file"]) for row in rows}
-            subnets = {size: networks[size, "extracted"].file for size in self.sizes}
+            subnets = {size: networks[size, "extracted"].file for size in self._all_sizes}
             sessions = {size: session_from(file.read_bytes()) for size, file in subnets.items()}
             times = take_turns(
                 sessions | {file: session_of(net) for file, net in nets.items()}, self._shape, batch=1, turns=self.turns
             )
             chosen = {}
-            for size in self.sizes:
+            for size in self._all_sizes:
                 over = ratios(times, size)
                 file = widest({row["file"]: (over[row["file"]], Costs(nets[row["file"]]).main.macs) for row in rows})
                 row = next(row for row in rows if row["file"] == file)
                 chosen[size] = {"ratio": row["ratio"], "round_to": row["round_to"], "over_size": over[file]}
             return chosen
 
-        tried = {"ratios": list(RATIOS), "round_to": list(ROUND_TO), "sizes": list(self.sizes)}
-        self.chosen = self._work.kept("pruned/chosen", choose, source=tried)
-        asked = list(dict.fromkeys((row["ratio"], row["round_to"]) for row in self.chosen.values()))
+        tried = {"ratios": list(RATIOS), "round_to": list(ROUND_TO), "sizes": list(self._all_sizes)}
+        every = self._work.kept("pruned/chosen", choose, source=tried)
+        asked = list(dict.fromkeys((row["ratio"], row["round_to"]) for row in every.values()))
         rows = self._work.kept(f"pruned/seed{seed}", lambda: prune(asked), source=[list(pair) for pair in asked])
         found = {(row["ratio"], row["round_to"]): (folder / row["file"], row["seconds"]) for row in rows}
+        self.chosen = {size: every[size] for size in self.sizes}
         for row in self.chosen.values():
             row["channels"] = _channels(found[row["ratio"], row["round_to"]][0]).name
         return {size: found[row["ratio"], row["round_to"]] for size, row in self.chosen.items()}
@@ -378,87 +373,3 @@ def widest(candidates: Mapping[str, tuple[float, int]]) -> str:
 def _channels(weights: Path) -> Channels:
     """Return the numbers of channels in a file of weights."""
     return Channels.of(torch.load(weights, map_location="cpu", weights_only=True))
-
-
-def _prune(
-    python: Path, weights: Path, folder: Path, shape: Sequence[int], asked: Sequence[tuple[float, int]]
-) -> list[dict[str, Any]]:
-    """Prune in the environment of Torch-Pruning; return the rows of `compress_prune.prune`.
-
-    Raises:
-        Unavailable: The program failed there.
-    """
-    root = str(Path(stimcore.__file__).parents[1])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [str(python), "-m", "stimcore.bench.compress_prune", str(weights), str(folder)]
-    command.append(json.dumps({"image_shape": list(shape), "asked": asked}))
-    done = subprocess.run(
-        command, capture_output=True, text=True, encoding="utf-8", check=False, env=os.environ | {"PYTHONPATH": path}
-    )
-    if done.returncode:
-        last = next(reversed(done.stderr.strip().splitlines()), "")
-        raise Unavailable(f"Torch-Pruning failed: {last[:200]}")
-    rows: list[dict[str, Any]] = json.loads(done.stdout.strip().splitlines()[-1])
-    return rows
-
-
-def _accuracies(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return size -> way -> accuracy in percent: over seeds where there are several, over images for one."""
-    values: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
-    for row in rows:
-        values.setdefault(row["size"], {}).setdefault(row["way"], []).append(row)
-    return {size: {way: _plain(_accuracy(of_way)) for way, of_way in of_size.items()} for size, of_size in values.items()}
-
-
-def _accuracy(rows: Sequence[Mapping[str, Any]]) -> Estimate:
-    shares = [100 * row["correct"] / row["images"] for row in rows]
-    return over_seeds(shares) if len(rows) > 1 else Estimate(shares[0], *wilson(rows[0]["correct"], rows[0]["images"]))
-
-
-def _differences(hits: Sequence[Mapping[tuple[str, str], NDArray[np.bool_]]], sizes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the differences of accuracy of two ways at every size, in points: paired by seed, or by image for one seed.
-
-    Args:
-        hits: For every seed, size and way -> bool `[N]`.
-        sizes: The sizes.
-    """
-    found = []
-    for size in sizes:
-        for way, minus in COMPRESS_PAIRS:
-            if not all((size, name) in of_seed for of_seed in hits for name in (way, minus)):
-                continue
-            gaps = [(of_seed[size, way], of_seed[size, minus]) for of_seed in hits]
-            if len(gaps) > 1:
-                estimate = over_seeds([100 * float(a.mean() - b.mean()) for a, b in gaps])
-            else:
-                a, b = gaps[0]
-                gap = paired_drop(int((a & ~b).sum()), int((b & ~a).sum()), len(a))
-                estimate = Estimate(gap.drop_pct, *gap.interval_pct, Basis.PAIRED)
-            found.append({"size": size, "way": way, "minus": minus, **_plain(estimate)})
-    return found
-
-
-def _training_times(seconds: Sequence[Mapping[str, float]], sizes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return way -> processor seconds of all training that leads to one size, and to all sizes: means over seeds.
-
-    One network of stimulative training leads to all sizes, and so does one of common training to all pruned ones.
-
-    Args:
-        seconds: For every seed, name of a training -> seconds.
-        sizes: The sizes.
-    """
-    mean = {name: statistics.mean(of_seed[name] for of_seed in seconds) for name in seconds[0]}
-    before = {"alone": 0.0, "pruned": mean["common"], "extracted": mean["stimulative"], "tuned": mean["stimulative"]}
-    found = {}
-    for way, start in before.items():
-        after = [0.0 if way == "extracted" else mean.get(f"{way}-{size}") for size in sizes]
-        if None not in after:
-            each = [value or 0.0 for value in after]
-            times = {size: round(start + value, 1) for size, value in zip(sizes, each, strict=True)}
-            found[way] = times | {"all": round(start + sum(each), 1)}
-    return found
-
-
-def _plain(estimate: Estimate) -> dict[str, Any]:
-    """Return an estimate as plain values."""
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "basis": estimate.basis_words}

@@ -15,6 +15,7 @@ from stimcore.bench import compress
 from stimcore.bench.__main__ import main
 from stimcore.bench.choices import COMPRESS_WAYS
 from stimcore.bench.compress import nearest, widest
+from stimcore.bench.compress_figures import differences, training_times
 from stimcore.bench.compress_net import Channels, PrunableResNet, prunable_resnet, with_convolved_shortcuts
 from stimcore.bench.compress_page import FILE, PAGE, render, sentences
 from stimcore.bench.compress_timing import ratios, session_of, take_turns
@@ -153,20 +154,20 @@ def test_a_folder_that_holds_another_training_is_refused(
 def test_differences_are_paired() -> None:
     first, second = np.array([True] * 6 + [False] * 4), np.array([True] * 4 + [False] * 6)
     hits = {("d1", "extracted"): first, ("d1", "alone"): second}
-    (one,) = compress._differences([hits], ["d1"])
+    (one,) = differences([hits], ["d1"])
     assert (one["way"], one["minus"], round(one["value"], 9), one["basis"]) == ("extracted", "alone", 20, "paired over images")
-    (two,) = compress._differences([hits, {("d1", "extracted"): first, ("d1", "alone"): first}], ["d1"])
+    (two,) = differences([hits, {("d1", "extracted"): first, ("d1", "alone"): first}], ["d1"])
     assert (round(two["value"], 9), two["basis"]) == (10, "over 2 seeds")
 
 
 def test_one_stimulative_training_counts_once_for_all_sizes() -> None:
     seconds = {"common": 90.0, "stimulative": 100.0, "alone-a": 50.0, "alone-b": 30.0, "tuned-a": 5.0, "tuned-b": 3.0}
-    assert compress._training_times([seconds], ["a", "b"]) == {
+    assert training_times([seconds], ["a", "b"]) == {
         "alone": {"a": 50.0, "b": 30.0, "all": 80.0},
         "extracted": {"a": 100.0, "b": 100.0, "all": 100.0},
         "tuned": {"a": 105.0, "b": 103.0, "all": 108.0},
     }
-    pruned = compress._training_times([seconds | {"pruned-a": 4.0, "pruned-b": 2.0}], ["a", "b"])["pruned"]
+    pruned = training_times([seconds | {"pruned-a": 4.0, "pruned-b": 2.0}], ["a", "b"])["pruned"]
     assert pruned == {"a": 94.0, "b": 92.0, "all": 96.0}
 
 
@@ -240,7 +241,7 @@ def prune(python: Path, weights: Path, folder: Path, shape: Sequence[int], asked
 def test_everything_runs_and_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compress, "RATIOS", (0.3, 0.7))
     monkeypatch.setattr(compress, "ROUND_TO", (1,))
-    monkeypatch.setattr(compress, "_prune", prune)
+    monkeypatch.setattr(compress, "prune_outside", prune)
     monkeypatch.setattr(compress, "version", lambda python: "1.0")
     target = tmp_path / "compress.json"
     options = ["compress", "--work", str(tmp_path / "work"), "--quick", "--sizes", "d2-2-2", "d1-1-1", "--json", str(target)]
@@ -261,5 +262,7 @@ def test_everything_runs_and_goes_on_where_it_was_stopped(tmp_path: Path, monkey
     kept = {(row["size"], row["way"]): row["correct"] for row in first["rows"]}
     assert all(row["correct"] == kept.get((row["size"], row["way"]), row["correct"]) for row in second["rows"])
     assert "no figures to quote" in render(second)
-    with pytest.raises(UsageError, match="was measured with the sizes"):
-        main([*options[:4], "--sizes", "d1-1-1"])
+    assert main([*options[:4], "--sizes", "d1-1-1", "--seeds", "0", "--json", str(target)]) == 0
+    assert list(json.loads(target.read_text(encoding="utf-8"))["sizes"]) == ["d1-1-1"]
+    with pytest.raises(UsageError, match="was measured with the sizes .*, not d1-1-2"):
+        main([*options[:4], "--sizes", "d1-1-2"])
