@@ -37,3 +37,23 @@ SCALE_KEEP_MB = 1024
 SCALE_MOST_MB = 2 * SCALE_KEEP_MB
 """Memory that an evaluation may add to its process, whatever the size of the family: what it may keep, and as much again for
 what it works on and for what the allocator has not given back."""
+
+COMPRESS_WAYS: Mapping[str, str] = {
+    "alone": "trained alone",
+    "pruned": "common training, channels pruned, fine-tuned",
+    "extracted": "stimulative training, as extracted",
+    "tuned": "stimulative training, extracted, fine-tuned",
+}
+"""Way to a small network in `bench compress` -> its name in tables."""
+COMPRESS_PAIRS: tuple[tuple[str, str], ...] = (
+    ("pruned", "alone"),
+    ("extracted", "alone"),
+    ("tuned", "alone"),
+    ("extracted", "pruned"),
+    ("tuned", "pruned"),
+)
+"""Ways whose accuracies are compared: the first minus the second."""
+COMPRESS_TARGETS = (0.8, 0.6, 0.4)
+"""Shares of the main network's time at which they are compared."""
+COMPRESS_SLACK = 1.03
+"""Times as long as the sub-network that a pruned one may take that is compared with it."""

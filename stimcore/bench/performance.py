@@ -291,7 +291,7 @@ def render(reports: Mapping[str, Mapping[str, Any]], notes: Notes | None = None)
     lines += ["", "## Runs", "", "| benchmark | machine | n | load | versions |", "| --- | --- | ---: | --- | --- |"]
     for name, report in reports.items():
         machine = report["machine"]
-        keys = ("python", "torch", "mlserver", "commit")
+        keys = ("python", "torch", "mlserver", "torch_pruning", "commit")
         versions = ", ".join(f"{key} {machine[key]}" for key in keys if machine.get(key))
         place = f"{machine['cores']} cores of {machine['device']}"
         # of an export that is timed, turns; `n` are files whose bytes were counted

@@ -179,3 +179,34 @@ def test_the_command_picks_and_writes_the_best_one(small: list[Bundle], copied: 
     assert best["batch1_p50_ms"] == stored["latency_ms"][best["network"]]["batch1_p50"]
     assert best["correct"] == max(entry.correct for entry in bundle.manifest.networks.values())
     assert Path(best["file"]).exists()
+
+
+def test_files_are_added_to_a_bundle_without_its_run(small: list[Bundle], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small[0].experiment.path, tmp_path / "small")) / "common"
+    before = open_bundle(folder)
+    assert export.main([str(folder), "--int8", "--quiet", "--json", str(tmp_path / "report.json")]) == 0
+    after = open_bundle(folder)
+    assert after.fingerprint == before.fingerprint
+    assert set(after.manifest.hashes) - set(before.manifest.hashes) == {"standalone/main-int8.onnx", "standalone/index.json"}
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert (report["bundle"], report["int8"]["spec"]) == (str(folder), str(after.topology.full))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "nothing to add to the bundle .*common; allowed: --standalone, "),
+        (["--elastic", "--out", "elsewhere"], "--out with the bundle .*common; allowed: with a bundle: --standalone, "),
+        (["--elastic", "--as", "d1-1-1"], "--as with the bundle"),
+        (["--elastic", "--check", "all"], "--check with the bundle"),
+        (["--exits"], "--exits with the bundle"),
+    ],
+)
+def test_a_bundle_has_no_use_for_the_options_of_a_run(small: list[Bundle], options: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        export.main([str(small[0].path), *options])
+
+
+def test_a_run_folder_needs_a_place_for_its_bundle(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="run without --out; allowed: --out exported/EXPERIMENT for a run folder"):
+        export.main([str(tmp_path / "run")])
