@@ -132,7 +132,7 @@ class Trainer:
 
 @dataclass
 class Picture:
-    """The picture that sub-networks judge on Use it.
+    """The picture that sub-networks classify on Use it.
 
     Attributes:
         sample: Index of the evaluation image that was chosen last; None before the first choice.

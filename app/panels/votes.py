@@ -17,12 +17,12 @@ from stimcore.data.preprocessing import Preprocessing
 from stimcore.errors import StimcoreError
 from stimcore.serve.types import Classification, MethodInfo, Sample
 from stimcore.subnets.families import count
-from stimcore.web.judges import judges
+from stimcore.web.ensemble import ensemble
 
 
 @dataclass(frozen=True)
 class ChosenPicture:
-    """The picture to judge: an evaluation image, or one that was uploaded.
+    """The picture to classify: an evaluation image, or one that was uploaded.
 
     Attributes:
         index: Of the evaluation image; None for an upload.
@@ -127,7 +127,7 @@ def _chosen_index(samples: Sequence[Sample]) -> int | None:
 
 def _draw_votes(here: Frame, picture: ChosenPicture) -> None:
     """Draw, per method, how many sub-networks agree with the whole, and a table of their answers."""
-    specs, experiment = judges(here.topology), here.experiment.name
+    specs, experiment = ensemble(here.topology), here.experiment.name
     try:
         with st.spinner("Asking all sub-networks …"):
             answers = [

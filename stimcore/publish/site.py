@@ -29,7 +29,7 @@ from stimcore.publish.packing import packed_images, packed_weights
 from stimcore.publish.parts import encoded, parts_of
 from stimcore.publish.runtime import PACKAGE
 from stimcore.publish.scripts import joined
-from stimcore.publish.states import QUICK, Published, check_sweeps, download_name, downloads_of, listed_judges, states_of
+from stimcore.publish.states import QUICK, Published, check_sweeps, download_name, downloads_of, listed_ensemble, states_of
 from stimcore.report.results import read_experiment
 from stimcore.subnets.spec import Spec
 from stimcore.web.component import Component
@@ -284,7 +284,7 @@ def scattered(count: int) -> NDArray[np.int64]:
 def _network_files(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
     """Yield the files that run in a browser, as the bundle holds them, and self-contained ones for download."""
     yield PACKED_WEIGHTS, packed_weights(bundle.read(WEIGHTS))
-    for name in listed_judges(bundle):
+    for name in listed_ensemble(bundle):
         yield name, bundle.read(name)
     for option in downloads_of(bundle)[0]:
         model = load_inlined(bundle.read, option.file)

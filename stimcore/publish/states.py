@@ -22,7 +22,7 @@ from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 from stimcore.web import arrangement
 from stimcore.web.diagram import payload as diagram_payload
-from stimcore.web.judges import judges
+from stimcore.web.ensemble import ensemble
 from stimcore.web.lesson import REPLIES, RIGHT, lesson
 
 QUICK = 256
@@ -196,9 +196,9 @@ def _method(published: Published, network: NetworkResults, specs: Sequence[str])
     }
 
 
-def listed_judges(bundle: Bundle) -> dict[str, Spec]:
-    """Return the listed files of the sub-networks that judge a picture, the full network last."""
-    listed = [(bundle.listed(spec), spec) for spec in judges(bundle.topology)]
+def listed_ensemble(bundle: Bundle) -> dict[str, Spec]:
+    """Return the listed files of the sub-networks that vote on a picture, the full network last."""
+    listed = [(bundle.listed(spec), spec) for spec in ensemble(bundle.topology)]
     return {name: spec for name, spec in listed if name is not None}
 
 
@@ -242,8 +242,8 @@ def _files(bundle: Bundle, topology: Topology) -> dict[str, Any]:
             }
             for option in front
         ],
-        "judges": [
-            {"file": name, "spec": str(spec), "name": topology.short(spec)} for name, spec in listed_judges(bundle).items()
+        "ensemble": [
+            {"file": name, "spec": str(spec), "name": topology.short(spec)} for name, spec in listed_ensemble(bundle).items()
         ],
         "macs": {entry.spec: entry.macs for entry in entries.values()},
     }

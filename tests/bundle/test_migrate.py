@@ -11,8 +11,8 @@ import onnx
 import pytest
 
 from stimcore import cli, files
+from stimcore.bundle import Bundle, open_bundle, open_experiment
 from stimcore.bundle import __main__ as command
-from stimcore.bundle import open_bundle, open_experiment
 from stimcore.bundle.integrity import files_below
 from stimcore.errors import BundleError, UsageError
 from stimcore.export.migrate import migrate_experiment
@@ -68,15 +68,29 @@ def counts(folder: Path) -> Mapping[str, int]:
     return stored
 
 
-@pytest.fixture
-def version1(experiment: Path) -> Path:
+@pytest.fixture(scope="module")
+def former(small: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small experiment as version 1 wrote it, with a stored sweep of single deletions and one that is stale."""
+    experiment = Path(shutil.copytree(small[0].experiment.path, tmp_path_factory.mktemp("former") / "small"))
     as_version_1(experiment)
     bundle = open_bundle(experiment / "common")
     swept, _ = measured_sweep(bundle, list(deletions(bundle.topology, 1)), "delete", Settings(device="cpu"))
     files.write_json(bundle.path / "sweep-delete.json", swept.to_dict())
     files.write_json(experiment / "stimulative" / "sweep-delete.json", swept.to_dict())
     return experiment
+
+
+@pytest.fixture
+def version1(former: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(former, tmp_path / "exported" / "small"))
+
+
+@pytest.fixture
+def one_method(version1: Path) -> Path:
+    """The same without stimulative training."""
+    shutil.rmtree(version1 / "stimulative")
+    return version1
 
 
 def test_migration_keeps_every_count(version1: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,18 +128,18 @@ def test_migration_keeps_every_count(version1: Path, tmp_path: Path, capsys: pyt
     assert (target / "README.md").read_text(encoding="utf-8").startswith("# small\n")
 
 
-def test_migration_in_place_replaces_the_experiment(version1: Path) -> None:
-    assert command.main(["migrate", str(version1.parent)]) == 0
-    assert open_experiment(version1).version == 2
-    assert open_bundle(version1 / "stimulative").wall is not None
-    assert [path.name for path in version1.parent.iterdir()] == ["small"]
-    assert refused("migrate", str(version1)) == 2
+def test_migration_in_place_replaces_the_experiment(one_method: Path) -> None:
+    assert command.main(["migrate", str(one_method.parent)]) == 0
+    assert open_experiment(one_method).version == 2
+    assert open_bundle(one_method / "common").wall is not None
+    assert [path.name for path in one_method.parent.iterdir()] == ["small"]
+    assert refused("migrate", str(one_method)) == 2
 
 
-def test_a_migration_that_was_stopped_between_its_renamings(version1: Path) -> None:
-    version1.rename(version1.with_name(".small.old"))
-    assert migrate_experiment(version1, None, print) == version1
-    assert open_bundle(version1 / "common").manifest.version == 2
+def test_a_migration_that_was_stopped_between_its_renamings(one_method: Path) -> None:
+    one_method.rename(one_method.with_name(".small.old"))
+    assert migrate_experiment(one_method, None, print) == one_method
+    assert open_bundle(one_method / "common").manifest.version == 2
 
 
 def test_wrong_counts_end_the_migration(version1: Path, tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ import onnxruntime as ort
 import pytest
 import torch
 
+from stimcore import cli
 from stimcore.bundle import Bundle, check_hashes, open_bundle, open_experiment
 from stimcore.errors import BundleError
+from stimcore.export import __main__ as export_command
 from stimcore.reference.calibrate import recalibrated
 from stimcore.reference.prefix_tree import reference_logits
 from stimcore.runs.trained_run import open_run
@@ -173,15 +175,18 @@ def test_a_torn_manifest_is_told(small: list[Bundle], tmp_path: Path) -> None:
         open_bundle(path.parent)
 
 
-def test_another_experiment_in_the_same_folder_is_refused(small: list[Bundle], tmp_path: Path) -> None:
+def test_another_experiment_in_the_same_folder_is_refused(
+    small: list[Bundle], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(small[0].experiment.path, tmp_path / "other")
     path = tmp_path / "other" / "experiment.json"
     value = json.loads(path.read_text())
     value["preprocessing"]["mean"] = [0.1, 0.2, 0.3]
     path.write_text(json.dumps(value))
-    done = export(small[0], tmp_path / "other")
-    assert done.returncode == 2
-    assert "holds another experiment (normalisation differ)" in done.stderr
+    with pytest.raises(SystemExit) as ended:
+        cli.run(export_command.main, command(small[0], tmp_path / "other")[3:])
+    assert ended.value.code == 2
+    assert "holds another experiment (normalisation differ)" in capsys.readouterr().err
 
 
 def test_the_reference_along_the_tree_is_the_plain_reference(small: list[Bundle]) -> None:

@@ -79,7 +79,7 @@ def test_broken_restored_shared_and_asked(name: str, url: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_photo_and_a_drawing_are_judged(drivers: Playwright, url: str) -> None:
+def test_a_photo_and_a_drawing_are_classified(drivers: Playwright, url: str) -> None:
     """Chromium has a camera that films a test pattern."""
     path = find_chromium()
     if path is None:

@@ -299,7 +299,7 @@ def test_other_browsers_show_the_same(drivers: Playwright, url: str, name: str) 
 
 
 @pytest.mark.slow
-def test_an_own_picture_is_judged(browser: Browser, whole: str, tmp_path: Path) -> None:
+def test_an_own_picture_is_classified(browser: Browser, whole: str, tmp_path: Path) -> None:
     from PIL import Image
 
     pixels = open_bundle(EXPERIMENT / "common").experiment.evaluation[0][0, 0]

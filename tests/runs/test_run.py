@@ -206,7 +206,7 @@ def _refusal(folder: Path, queue: "multiprocessing.Queue[str]") -> None:
 
 
 def test_one_process_holds_the_lock(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # a new interpreter would import torch to do no more than this
     queue: multiprocessing.Queue[str] = context.Queue()
     with writer_lock(tmp_path):
         pid = (tmp_path / "writer.pid").read_text().strip()

@@ -18,47 +18,50 @@ from stimcore.nets.catalogue import build
 from stimcore.nets.staged import StagedNet
 from stimcore.runs import checkpoint
 from stimcore.runs.run import training_records
-from stimcore.train.parallel import World
-from stimcore.train.seeds import layers_seeded
+from stimcore.train.parallel import World, join, leave
+from stimcore.train.seeds import layers_seeded, spec_rng
 from tests.train.conftest import MakeTrainer, digest, newest
 
 ROOT = Path(__file__).parents[2]
 
-WORKER = """
-import random, sys
+OTHER = """
+import sys
 import torch
-from stimcore.methods.base import StepContext
-from stimcore.methods.table import METHODS, make
-from stimcore.train.parallel import join, leave
-from stimcore.train.seeds import spec_rng
-from tests.train.test_parallel import built, half
+from tests.train.test_parallel import computed
 
 torch.set_num_threads(1)
-world = join(torch.device("cpu"))
-assert world.size == 2
-gradients = {}
-for name in METHODS:
-    net, heads = built(name)
-    parameters = [*net.parameters(), *(heads.parameters() if heads else [])]
-    images, labels = half(world, 0)
-    make(name, {}).step(net, heads, StepContext(images=images, labels=labels, rng=random.Random(0)))
-    world.average(parameters)
-    gradients[name] = [None if p.grad is None else p.grad.clone() for p in parameters]
-net, heads = built("stimulative")
-optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-weights = []
-for step in range(20):
-    optimizer.zero_grad()
-    images, labels = half(world, step)
-    make("stimulative", {}).step(net, heads, StepContext(images=images, labels=labels, rng=spec_rng(0, step)))
-    world.average(net.parameters())
-    optimizer.step()
-    weights.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
-mean = world.mean(float(world.rank))
-torch.save({"gradients": gradients, "weights": weights, "mean": mean}, sys.argv[1] + f"/rank{world.rank}.pt")
-world.barrier()
-leave()
+print("ready", flush=True)
+torch.save(computed(), sys.argv[1])
 """
+"""The program of rank 1; rank 0 is the process of the tests."""
+
+
+def computed() -> dict[str, Any]:
+    """Join the other process, and return what both compute together: the same on both ranks."""
+    world = join(torch.device("cpu"))
+    assert world.size == 2
+    gradients = {}
+    for name in METHODS:
+        net, heads = built(name)
+        parameters = [*net.parameters(), *(heads.parameters() if heads else [])]
+        images, labels = half(world, 0)
+        make(name, {}).step(net, heads, StepContext(images=images, labels=labels, rng=random.Random(0)))
+        world.average(parameters)
+        gradients[name] = [None if p.grad is None else p.grad.clone() for p in parameters]
+    net, heads = built("stimulative")
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+    weights = []
+    for step in range(20):
+        optimizer.zero_grad()
+        images, labels = half(world, step)
+        make("stimulative", {}).step(net, heads, StepContext(images=images, labels=labels, rng=spec_rng(0, step)))
+        world.average(net.parameters())
+        optimizer.step()
+        weights.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
+    mean = world.mean(float(world.rank))
+    world.barrier()
+    leave()
+    return {"gradients": gradients, "weights": weights, "mean": mean}
 
 
 def built(method: str) -> tuple[StagedNet, nn.Module | None]:
@@ -96,13 +99,22 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What two gloo processes computed."""
-    folder = tmp_path_factory.mktemp("ranks")
-    script = folder / "worker.py"
-    script.write_text(WORKER)
-    done = launch(str(script), str(folder), port=free_port())
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(folder / f"rank{rank}.pt") for rank in (0, 1)]
+    """What two gloo processes computed, this one and another, in the environment that torchrun gives them."""
+    result = tmp_path_factory.mktemp("ranks") / "rank1.pt"
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    environment = os.environ | shared | {"RANK": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", OTHER, str(result)]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        ready = other.stdout.readline()  # a process that can't start would be waited for ten minutes
+        assert ready == "ready\n", other.communicate()[1][-3000:]
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in (shared | {"RANK": "0"}).items():
+                patch.setenv(name, value)
+            here = computed()
+        _, errors = other.communicate(timeout=300)
+    assert other.returncode == 0, errors[-3000:]
+    return [here, torch.load(result)]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -40,14 +40,14 @@ export function ownPicture({ catalogue, data, methods }, main) {
   let last = null;
   const invert = Object.assign(make('input'), { type: 'checkbox' }), inverted = make('label', 'tick');
   inverted.append(invert, say('picture.invert'));
-  invert.onchange = () => { if (last) judge(last.pixels, last.name, last.own); };
+  invert.onchange = () => { if (last) classify(last.pixels, last.name, last.own); };
   const refuse = (text) => { problem.replaceChildren(paragraph(text, 'notice')); problem.firstChild.setAttribute('role', 'alert'); };
 
-  function judge(pixels, name, own) {
+  function classify(pixels, name, own) {
     last = { pixels, name, own };
     problem.replaceChildren();
     const seen = own && invert.checked ? pixels.map((value) => 255 - value) : pixels, answers = new Map();
-    const files = methods.flatMap((method) => method.files.judges.map((entry) => ({ method: method.name, spec: entry.spec, file: entry.file })));
+    const files = methods.flatMap((method) => method.files.ensemble.map((entry) => ({ method: method.name, spec: entry.spec, file: entry.file })));
     const note = make('p', 'quiet', say('picture.asking'));
     result.replaceChildren(preview(seen, shape), note);
     compute.run(data.name, { kind: 'classify', files, pixels: seen }, (report) => {
@@ -63,12 +63,12 @@ export function ownPicture({ catalogue, data, methods }, main) {
   function drawAnswers(seen, name, answers) {
     const best = (shares) => shares.indexOf(Math.max(...shares));
     result.replaceChildren(preview(seen, shape), make('p', 'quiet', name ? say('picture.caption_named', { name }) : say('picture.caption')));
-    const asked = methods.filter((method) => method.files.judges.length);
+    const asked = methods.filter((method) => method.files.ensemble.length);
     for (const method of asked) {
-      const votes = method.files.judges.map((entry) => best(answers.get(`${method.name} ${entry.spec}`))), whole = votes[votes.length - 1];
+      const votes = method.files.ensemble.map((entry) => best(answers.get(`${method.name} ${entry.spec}`))), whole = votes[votes.length - 1];
       result.append(paragraph(say('picture.vote', { method: `${method.glyph} ${method.label}`, answer: data.classes[whole], agreeing: votes.filter((v) => v === whole).length, count: votes.length })));
     }
-    const names = asked[0]?.files.judges ?? [];
+    const names = asked[0]?.files.ensemble ?? [];
     result.append(table([say('subnetworks.name'), ...asked.map((method) => method.label)], names.map((entry) => [entry.name, ...asked.map((method) => {
       const shares = answers.get(`${method.name} ${entry.spec}`);
       return shares ? `${data.classes[best(shares)]}, ${fixed(100 * Math.max(...shares), 0)} %` : '–';
@@ -82,7 +82,7 @@ export function ownPicture({ catalogue, data, methods }, main) {
     const image = Object.assign(make('img'), { src: `data:image/png;base64,${picture.png}`, alt: say('picture.sample', { name: data.classes[picture.label] }) });
     const take = button('', async () => {
       await image.decode();
-      judge(pixelsOf(image, image.naturalWidth, image.naturalHeight, shape), data.classes[picture.label], false);
+      classify(pixelsOf(image, image.naturalWidth, image.naturalHeight, shape), data.classes[picture.label], false);
     });
     take.append(image);
     samples.append(take);
@@ -97,7 +97,7 @@ export function ownPicture({ catalogue, data, methods }, main) {
     if (file.size > MAX_BYTES) { refuse(say('picture.too_large', { size: fixed(file.size / 1e6, 1), limit: MAX_BYTES / 1e6 })); return; }
     try {
       const bitmap = await createImageBitmap(file, { imageOrientation: 'from-image' });
-      judge(pixelsOf(bitmap, bitmap.width, bitmap.height, shape), '', true);
+      classify(pixelsOf(bitmap, bitmap.width, bitmap.height, shape), '', true);
       bitmap.close();
     } catch { refuse(say('picture.unreadable')); }
   };
@@ -118,7 +118,7 @@ export function ownPicture({ catalogue, data, methods }, main) {
     pad.onpointerup = pad.onpointercancel = () => { ink.lineTo(...at(down)); ink.stroke(); pad.onpointermove = pad.onpointerup = pad.onpointercancel = null; };
   };
   const padButtons = make('div', 'row');
-  padButtons.append(button(say('picture.ask_drawing'), () => judge(pixelsOf(pad, PAD, PAD, shape), '', true)), button(say('picture.clear'), clear));
+  padButtons.append(button(say('picture.ask_drawing'), () => classify(pixelsOf(pad, PAD, PAD, shape), '', true)), button(say('picture.clear'), clear));
   drawing.append(pad, padButtons);
 
   // --- camera ---
@@ -127,7 +127,7 @@ export function ownPicture({ catalogue, data, methods }, main) {
       const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'environment' } }), video = Object.assign(make('video'), { srcObject: stream, muted: true, playsInline: true });
       await video.play();
       const end = () => { stream.getTracks().forEach((track) => track.stop()); camera.replaceChildren(open); };
-      camera.replaceChildren(video, make('br'), button(say('picture.take'), () => { judge(pixelsOf(video, video.videoWidth, video.videoHeight, shape), '', true); end(); }), button(say('picture.close_camera'), end));
+      camera.replaceChildren(video, make('br'), button(say('picture.take'), () => { classify(pixelsOf(video, video.videoWidth, video.videoHeight, shape), '', true); end(); }), button(say('picture.close_camera'), end));
     } catch { refuse(say('picture.no_camera')); }
   });
   camera.append(open);

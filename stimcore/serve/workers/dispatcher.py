@@ -155,9 +155,9 @@ class Dispatcher:
     def dispatch(self) -> None:
         """Give every worker the work that it can take."""
         for worker in self._workers:
-            self._feed(worker)
+            self._dispatch_to(worker)
 
-    def _feed(self, worker: WorkerHandle) -> None:
+    def _dispatch_to(self, worker: WorkerHandle) -> None:
         if worker.hello is None or self._breaker.open:
             return
         now = time.monotonic()
@@ -225,7 +225,7 @@ class Dispatcher:
                 worker.caches = message.caches
             case Report():
                 self._reported(worker, message)
-        self._feed(worker)
+        self._dispatch_to(worker)
 
     def _answered(self, worker: WorkerHandle, number: int) -> asyncio.Future[Any] | None:
         """Return where the answer to a call goes; None when nobody waits for it."""
