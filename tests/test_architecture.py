@@ -130,7 +130,7 @@ def test_the_page_can_be_found() -> None:
         "engine.graph.fold",
         "stimcore.subnets.spec.Spec",
         "subnets.topology.Topology.parse",
-        "engine.inference.Budget.sessions",
+        "engine.budget.Budget.sessions",
         "app.watch.watch",
         "bundle.open_bundle",
         "methods.table.METHODS",

@@ -20,6 +20,7 @@ BENCHES: Mapping[str, str] = {
     "scale": "How cost grows: depth of the network, evaluation images, size of the family, and bundles of the catalogue.",
     "help": "What --help of every command costs, in processor time and memory.",
     "page": "Dashboard and published page in Chromium, beside an empty Streamlit page; 30 visitors, and a lecture of 120.",
+    "compress": "Small networks of one time: trained alone, pruned and fine-tuned, or cut out of a stimulated network.",
     "smoke": "Do recipes learn? 200 steps of each recipe with each method on real images, cross entropy against guessing.",
     "gpu": "Everything that is promised for a GPU, in one run: correctness first, then figures.",
 }

@@ -4,8 +4,9 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from stimcore import cli
 from stimcore.bench.choices import GPU_PARTS
-from stimcore.engine.inference import Budget
+from stimcore.engine.budget import Budget
 from stimcore.methods.names import METHOD_CLASSES
 from stimcore.recipes.catalogue import RECIPES
 from stimcore.train.choices import SMOKE_STEPS
@@ -113,6 +114,32 @@ def _add_gpu(line: argparse.ArgumentParser) -> None:
     line.add_argument("--only", nargs="+", metavar="PART", help=f"run these parts: {names}")
 
 
+def _add_compress(line: argparse.ArgumentParser) -> None:
+    """Add the options of `bench compress`."""
+    line.add_argument("--work", type=Path, required=True, metavar="DIR", help="where every finished step is kept")
+    line.add_argument("--runs", type=Path, metavar="DIR", help="finished trainings to use, in DIR/EXPERIMENT/NAME-SEED")
+    line.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="(default: 0 1 2)")
+    line.add_argument(
+        "--sizes",
+        nargs="+",
+        metavar="SPEC",
+        help="ordered sub-networks (default: those whose times are nearest to 0.8, 0.6 and 0.4 of the main network's)",
+    )
+    line.add_argument("--epochs", type=int, default=10, help="of each fine-tuning (default: %(default)s)")
+    line.add_argument(
+        "--learning-rate", type=float, default=0.01, metavar="RATE", help="peak rate of each fine-tuning (default: %(default)s)"
+    )
+    line.add_argument("--turns", type=int, default=60, help="of every network that is timed (default: %(default)s)")
+    line.add_argument(
+        "--torch-pruning",
+        type=Path,
+        metavar="PYTHON",
+        help="of an environment with torch and torch-pruning; pruned networks are left out without",
+    )
+    cli.add_data_root(line)
+    line.add_argument("--quick", action="store_true", help="tiny sizes: whether everything runs, no figures to quote")
+
+
 ADD_ARGUMENTS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "step": _add_step,
     "sweep": _add_sweep,
@@ -122,6 +149,7 @@ ADD_ARGUMENTS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "scale": _add_scale,
     "help": _add_help,
     "page": _add_page,
+    "compress": _add_compress,
     "smoke": _add_smoke,
     "gpu": _add_gpu,
 }

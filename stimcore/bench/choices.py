@@ -27,6 +27,8 @@ PAGE_TARGETS_MS: Mapping[str, float] = {
     "published_first_view_on_a_phone": 3000,
 }
 """Name -> milliseconds that the 95th percentile may take on two idle cores."""
+WATCHED_SHARE = 0.02
+"""Of one core: what a run in progress may cost the model server while 30 visitors watch it."""
 
 SCALE_ALLOWED = 1.15
 """Largest over smallest time of a node along a curve of `bench scale` that is aimed at."""
@@ -35,3 +37,23 @@ SCALE_KEEP_MB = 1024
 SCALE_MOST_MB = 2 * SCALE_KEEP_MB
 """Memory that an evaluation may add to its process, whatever the size of the family: what it may keep, and as much again for
 what it works on and for what the allocator has not given back."""
+
+COMPRESS_WAYS: Mapping[str, str] = {
+    "alone": "trained alone",
+    "pruned": "common training, channels pruned, fine-tuned",
+    "extracted": "stimulative training, as extracted",
+    "tuned": "stimulative training, extracted, fine-tuned",
+}
+"""Way to a small network in `bench compress` -> its name in tables."""
+COMPRESS_PAIRS: tuple[tuple[str, str], ...] = (
+    ("pruned", "alone"),
+    ("extracted", "alone"),
+    ("tuned", "alone"),
+    ("extracted", "pruned"),
+    ("tuned", "pruned"),
+)
+"""Ways whose accuracies are compared: the first minus the second."""
+COMPRESS_TARGETS = (0.8, 0.6, 0.4)
+"""Shares of the main network's time at which they are compared."""
+COMPRESS_SLACK = 1.03
+"""Times as long as the sub-network that a pruned one may take that is compared with it."""

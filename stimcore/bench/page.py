@@ -1,8 +1,7 @@
 """Dashboard and published page in Chromium, beside an empty Streamlit page; 30 visitors, and a lecture of 120.
 
 Every duration is measured inside the page with the browser's clock, except those of many visitors, who are websocket clients.
-Server, browser and visitors share the machine, so that at least two idle cores are needed. What a run costs that others watch
-needs a run in progress and is not measured here.
+Server, browser and visitors share the machine, so that at least two idle cores are needed.
 """
 
 import functools
@@ -22,8 +21,9 @@ import torch
 
 from stimcore import cli
 from stimcore.bench.check import at_least
-from stimcore.bench.choices import PAGE_TARGETS_MS
+from stimcore.bench.choices import PAGE_TARGETS_MS, WATCHED_SHARE
 from stimcore.bench.page_browser import ARRIVAL, CLICK, FIRST, FLAGS, Program, find_chromium, serving
+from stimcore.bench.page_run import run_in_progress
 from stimcore.errors import Unavailable, UsageError
 from stimcore.publish.site import Settings as SiteSettings
 from stimcore.publish.site import build_site
@@ -39,6 +39,8 @@ OTHERS = (1, 2, 3, 8, 9)
 """`SWAPPED` without any of these blocks is in no stored family and has to be measured."""
 CLASSROOM = "x1-2-3.4-6-5.7-9-8"
 """A state that is in no stored family either, and that the walk over `OTHERS` does not meet."""
+CROWDS = {1: "1-x2-3.4-6-5.7-9-8", 10: "1-2-x3.4-6-5.7-9-8", 100: "1-x2-x3.4-6-5.7-9-8"}
+"""Visitors -> another state of that kind, which they follow together: how cost grows with their number."""
 PATIENCE_MS = 300_000
 """A page that needs longer is given up: the machine is too busy for any figure."""
 READING_MS = 6000
@@ -59,6 +61,8 @@ SHOWN = """() => { const look = () => {
 }; document.addEventListener('DOMContentLoaded', look); }"""
 
 LARGEST_MIB = 2048
+WATCH_S = 30.0
+"""How long visitors watch a run in progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +145,7 @@ def _measure(settings: Settings, experiment: Path, chromium: str) -> tuple[Seen,
         query = f"experiment={settings.experiment}"
         _visits(browser, seen, empty.url, f"{served.url}/?{query}", settings.rounds)
         _clicks(browser, seen, f"{served.url}/?{query}", settings.rounds)
-        many = _many(seen, served, query, settings)
+        many = _many(seen, served, query, settings) | _watched(served, query, settings, Path(variables["STIMCORE_RUNS"]))
         _published(browser, seen, experiment, scratch / "site", settings.rounds)
         browser.close()
     return seen, many
@@ -213,18 +217,41 @@ def _many(seen: Seen, served: Program, query: str, settings: Settings) -> dict[s
     # here and not above: it reads Streamlit's protocol, which is installed where the dashboard is
     from stimcore.bench.page_visitors import crowd, lecture
 
-    followed = crowd(served.url, f"{query}&spec={CLASSROOM}", settings.visitors, served.pid)
-    for value in followed.polls_ms:
+    states = {number: state for number, state in CROWDS.items() if number <= 4 * settings.visitors} | {
+        settings.visitors: CLASSROOM
+    }
+    crowds = {number: crowd(served.url, f"{query}&spec={states[number]}", number, served.pid) for number in sorted(states)}
+    for value in crowds[settings.visitors].polls_ms:
         seen.add("poll_of_visitors", value)
     attended = lecture(served.url, f"{query}&spec={SHIPPED}&view=class", settings.lecture, settings.join_s, served.pid)
     for value in attended.stories_ms:
         seen.add("story_of_lecture", value)
     return {
-        "visitors_core_share": followed.cpu_share,
+        "crowds": [
+            {
+                "size": number,
+                "polls": len(seen_by.polls_ms),
+                "p95_ms": percentile(seen_by.polls_ms, 95),
+                "unit_us": 1e6 * seen_by.cpu_s / len(seen_by.polls_ms),
+                "core_share": seen_by.cpu_s / seen_by.seconds,
+            }
+            for number, seen_by in crowds.items()
+            if seen_by.polls_ms
+        ],
         "lecture_refused": attended.refused,
         "lecture_guesses": attended.guessed,
         "dashboard_mib": max(attended.resident_mib, psutil.Process(served.pid).memory_info().rss / 2**20),
     }
+
+
+def _watched(served: Program, query: str, settings: Settings, runs: Path) -> dict[str, Any]:
+    """Measure what a run in progress costs while visitors watch it."""
+    from stimcore.bench.page_visitors import watchers  # see `_many`
+
+    record = settings.exported.resolve() / settings.experiment / "common" / "training.jsonl"
+    with run_in_progress(record, runs / settings.experiment / "common-0"):
+        seen = watchers(served.url, query, "train", settings.visitors, WATCH_S, served.pid)
+    return {"watched_polls": seen.polls, "watched_server": seen.server_share, "watched_dashboard": seen.dashboard_share}
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -276,7 +303,7 @@ def missed(p95_ms: Mapping[str, float], many: Mapping[str, Any], attending: int)
         attending: Visitors of the lecture.
 
     Example:
-        >>> seen = {"lecture_refused": 0, "lecture_guesses": 4, "dashboard_mib": 300.0}
+        >>> seen = {"lecture_refused": 0, "lecture_guesses": 4, "dashboard_mib": 300.0, "watched_server": 0.01}
         >>> missed(dict.fromkeys(PAGE_TARGETS_MS, 1.0) | {"click_to_picture": 60.0}, seen, 4)
         ['click_to_picture']
     """
@@ -285,6 +312,7 @@ def missed(p95_ms: Mapping[str, float], many: Mapping[str, Any], attending: int)
         "lecture_refused": lambda value: value > 0,
         "lecture_guesses": lambda value: value < attending,
         "dashboard_mib": lambda value: value > LARGEST_MIB,
+        "watched_server": lambda value: value > WATCHED_SHARE,
     }
     return names + [name for name, is_missed in checks.items() if is_missed(many[name])]
 
@@ -312,7 +340,14 @@ def show(report: Mapping[str, Any]) -> int:
         aim = "" if target is None else f"  target {target:5.0f} ms"
         words, number = name.replace("_", " "), report["counts"][name]
         print(f"{words:34} n={number:4}  p50 {middle:7.0f} ms  p95 {report['p95_ms'][name]:7.0f} ms{aim}")
-    print(f"visitors: {100 * report['visitors_core_share']:.0f} % of a core; dashboard: {report['dashboard_mib']:.0f} MiB")
+    for crowd in report["crowds"]:
+        print(
+            f"{crowd['size']:4} visitors, {crowd['polls']:4} polls: p95 {crowd['p95_ms']:4.0f} ms, "
+            f"{crowd['unit_us'] / 1000:.1f} ms of processor each, {100 * crowd['core_share']:.0f} % of a core"
+        )
+    print(f"dashboard: {report['dashboard_mib']:.0f} MiB")
     print(f"lecture: {report['lecture_guesses']} guesses of {report['lecture']}, {report['lecture_refused']} refused")
+    server, dashboard = 100 * report["watched_server"], 100 * report["watched_dashboard"]
+    print(f"a run in progress, {report['watched_polls']} polls: server {server:.1f} %, dashboard {dashboard:.0f} % of a core")
     print("missed: " + (", ".join(name.replace("_", " ") for name in report["missed"]) or "nothing"))
     return 0

@@ -5,6 +5,7 @@ The messages are Streamlit's protocol, read from the installed package.
 
 import asyncio
 import contextlib
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -26,11 +27,28 @@ class Crowd:
 
     Attributes:
         polls_ms: Milliseconds of every poll, from its sending to the end of its run.
-        cpu_share: Of one core, of the dashboard's process while they polled.
+        cpu_s: Seconds of processor time of the dashboard's process while they polled.
+        seconds: How long they polled.
     """
 
     polls_ms: Sequence[float]
-    cpu_share: float
+    cpu_s: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """What visitors cost who watch a run in progress.
+
+    Attributes:
+        polls: How often they asked, all together.
+        server_share: Of one core, of the model server and its workers.
+        dashboard_share: Of one core, of the dashboard's process.
+    """
+
+    polls: int
+    server_share: float
+    dashboard_share: float
 
 
 @dataclass(frozen=True)
@@ -65,15 +83,17 @@ class Visitor:
         self.popovers: list[str] = []
         self._fragments: dict[str, float] = {}
         self._finished = asyncio.Event()
+        self._query = self._page = ""
         self._whole = True
         self._reader: asyncio.Task[None] | None = None
 
-    async def open(self, url: str, query: str) -> None:
+    async def open(self, url: str, query: str, page: str = "") -> None:
         """Connect and wait for the first run of the page.
 
         Args:
             url: Of the dashboard, `http://...`.
             query: What follows the question mark.
+            page: Path of the page below the address; the first page when empty.
         """
         where = url.replace("http", "ws", 1) + "/_stcore/stream"
         self._socket = await websockets.connect(
@@ -83,13 +103,19 @@ class Visitor:
             max_size=None,
         )
         self._reader = asyncio.create_task(self._read())
-        self._query = query
+        self._query, self._page = query, page
         await self._run(query=query)
 
-    async def poll(self) -> None:
-        """Poll until no fragment asks for polls any more."""
+    async def poll(self, end: float = math.inf) -> None:
+        """Poll until no fragment asks for polls any more.
+
+        Args:
+            end: Time of `time.perf_counter` after which no other poll is waited for.
+        """
         while self._fragments:
             fragment, interval_s = next(iter(self._fragments.items()))
+            if time.perf_counter() + interval_s > end:
+                return
             await asyncio.sleep(interval_s)
             if fragment in self._fragments:
                 start = time.perf_counter()
@@ -117,6 +143,7 @@ class Visitor:
             state = message.rerun_script.widget_states.widgets.add(id=slider[0])
             state.double_array_value.data.append(slider[1])
         message.rerun_script.query_string = query
+        message.rerun_script.page_name = self._page
         message.rerun_script.fragment_id = fragment
         message.rerun_script.is_auto_rerun = bool(fragment)
         self._whole = not fragment
@@ -155,12 +182,11 @@ class Visitor:
 async def _gather(url: str, query: str, number: int, process: psutil.Process) -> Crowd:
     visitors = [Visitor() for _ in range(number)]
     await asyncio.gather(*(visitor.open(url, query) for visitor in visitors))
-    spent, start = process.cpu_times(), time.perf_counter()
+    spent, start = _processor_s([process]), time.perf_counter()
     await asyncio.gather(*(visitor.poll() for visitor in visitors))
-    used, seconds = process.cpu_times(), time.perf_counter() - start
-    share = (used.user + used.system - spent.user - spent.system) / seconds
+    used, seconds = _processor_s([process]) - spent, time.perf_counter() - start
     await asyncio.gather(*(visitor.close() for visitor in visitors))
-    return Crowd([ms for visitor in visitors for ms in visitor.polls_ms], share)
+    return Crowd([ms for visitor in visitors for ms in visitor.polls_ms], used, seconds)
 
 
 def crowd(url: str, query: str, number: int, pid: int) -> Crowd:
@@ -177,6 +203,40 @@ def crowd(url: str, query: str, number: int, pid: int) -> Crowd:
     """
     with ThreadPoolExecutor(1) as aside:  # a browser's driver has a loop in this thread
         return aside.submit(asyncio.run, _gather(url, query, number, psutil.Process(pid))).result()
+
+
+async def _watch(url: str, query: str, page: str, number: int, seconds: float, process: psutil.Process) -> Watchers:
+    visitors = [Visitor() for _ in range(number)]
+    await asyncio.gather(*(visitor.open(url, query, page) for visitor in visitors))
+    server = process.children(recursive=True)
+    before, start = (_processor_s([process]), _processor_s(server)), time.perf_counter()
+    await asyncio.gather(*(visitor.poll(start + seconds) for visitor in visitors))
+    passed = time.perf_counter() - start
+    shares = [(now - then) / passed for now, then in zip((_processor_s([process]), _processor_s(server)), before, strict=True)]
+    await asyncio.gather(*(visitor.close() for visitor in visitors))
+    return Watchers(sum(len(visitor.polls_ms) for visitor in visitors), dashboard_share=shares[0], server_share=shares[1])
+
+
+def _processor_s(processes: Sequence[psutil.Process]) -> float:
+    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
+
+
+def watchers(url: str, query: str, page: str, number: int, seconds: float, pid: int) -> Watchers:
+    """Open a page in a number of tabs at once, and poll it for some time while a run is in progress.
+
+    Args:
+        url: Of the dashboard.
+        query: What follows the question mark.
+        page: Path of the page below the address.
+        number: Of tabs.
+        seconds: How long they watch.
+        pid: Of the dashboard's process, whose children are the model server and its workers.
+
+    Raises:
+        TimeoutError: A run of the page did not end within `PATIENCE_S`.
+    """
+    with ThreadPoolExecutor(1) as aside:  # a browser's driver has a loop in this thread
+        return aside.submit(asyncio.run, _watch(url, query, page, number, seconds, psutil.Process(pid))).result()
 
 
 async def _attend(url: str, query: str, number: int, within_s: float, process: psutil.Process) -> Lecture:

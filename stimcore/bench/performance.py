@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stimcore import cli
-from stimcore.bench.choices import PAGE_TARGETS_MS, SCALE_ALLOWED, SCALE_MOST_MB
+from stimcore.bench.choices import PAGE_TARGETS_MS, SCALE_ALLOWED, SCALE_MOST_MB, WATCHED_SHARE
 from stimcore.bench.curves_svg import Curve, draw
 from stimcore.errors import UsageError
 
@@ -209,6 +209,13 @@ ROWS = (
     _page("wall_after_measured_number", "dashboard: the wall of answers after a measured number"),
     _page("poll_of_visitors", "dashboard: a poll, 30 visitors who follow one measurement"),
     _page("story_of_lecture", "dashboard: the story, for each of 120 visitors who join within a minute"),
+    Row(
+        name="page_watched_server",
+        bench="page",
+        what="model server: 30 visitors who watch a run in progress, share of a core",
+        key=("watched_server",),
+        limit=WATCHED_SHARE,
+    ),
     _page("published_first_view_on_a_phone", "published page: first view on a slow phone"),
     _scale("depth", "time of a node of the tree, ResNet-20 to ResNet-110"),
     _scale("family", "the same, families of 27 to 9,261 sub-networks"),
@@ -229,8 +236,9 @@ CURVES: Mapping[str, tuple[str, str]] = {
     "family": ("Time of a node of the tree, by size of the family", "sub-networks"),
     "images": ("Time of a node of the tree, by evaluation images", "images"),
     "catalogue": ("Time to open a bundle, by size of the catalogue", "bundles"),
+    "visitors": ("Time of the dashboard for one poll, by visitors who follow one measurement", "visitors"),
 }
-"""Curve of `bench scale` -> title of its figure, and what its axis counts."""
+"""Curve of `bench scale`, and one of `bench page` -> title of its figure, and what its axis counts."""
 
 
 def read_reports(folder: Path = FOLDER) -> dict[str, Mapping[str, Any]]:
@@ -275,7 +283,7 @@ def render(reports: Mapping[str, Mapping[str, Any]], notes: Notes | None = None)
     lines = [HEAD, "| what | measured | limit | beside | outcome |", "| --- | ---: | ---: | --- | --- |"]
     lines += [_line(row, reports, notes) for row in ROWS]
     if "scale" in reports:
-        lines += _growth(reports["scale"])
+        lines += _growth(reports)
     if notes.profiles:
         lines += ["", "## Where the time goes"]
         for title, text in notes.profiles.items():
@@ -283,7 +291,7 @@ def render(reports: Mapping[str, Mapping[str, Any]], notes: Notes | None = None)
     lines += ["", "## Runs", "", "| benchmark | machine | n | load | versions |", "| --- | --- | ---: | --- | --- |"]
     for name, report in reports.items():
         machine = report["machine"]
-        keys = ("python", "torch", "mlserver", "commit")
+        keys = ("python", "torch", "mlserver", "torch_pruning", "commit")
         versions = ", ".join(f"{key} {machine[key]}" for key in keys if machine.get(key))
         place = f"{machine['cores']} cores of {machine['device']}"
         # of an export that is timed, turns; `n` are files whose bytes were counted
@@ -295,7 +303,7 @@ def render(reports: Mapping[str, Mapping[str, Any]], notes: Notes | None = None)
 
 def figures(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return the figures of the page: name of a file -> SVG."""
-    curves = reports.get("scale", {}).get("curves", {})
+    curves = _curves(reports)
     return {
         f"scale-{name}.svg": draw(
             Curve(
@@ -310,8 +318,17 @@ def figures(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
-def _growth(report: Mapping[str, Any]) -> list[str]:
+def _curves(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Sequence[Mapping[str, Any]]]:
+    """Return the curves of all reports: name -> points."""
+    curves: dict[str, Sequence[Mapping[str, Any]]] = dict(reports.get("scale", {}).get("curves", {}))
+    if crowds := reports.get("page", {}).get("crowds"):
+        curves["visitors"] = crowds
+    return curves
+
+
+def _growth(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the section about how cost grows."""
+    report = reports["scale"]
     lines = ["", "## How cost grows", ""]
     lines += [
         "Every point is a process of its own. Values are processor time of a node and image, or of a bundle, over the smallest",
@@ -320,18 +337,18 @@ def _growth(report: Mapping[str, Any]) -> list[str]:
     ]
     if report.get("quick"):
         lines += ["", "**Tiny sizes (`--quick`): whether everything runs, no figures to quote.**"]
-    for name in figures({"scale": report}):
+    for name in figures(reports):
         title, _ = CURVES[name.removeprefix("scale-").removesuffix(".svg")]
         lines += ["", f"![{title}](images/{name})"]
-    lines += ["", "| grows | size | nodes | processor time | a node and image, or a bundle | largest memory |"]
+    lines += ["", "| grows | size | nodes | processor time | a node and image, a bundle, or a poll | largest memory |"]
     lines += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
-    for name, curve in report["curves"].items():
+    for name, curve in _curves(reports).items():
         for point in curve:
             unit, nodes = point["unit_us"], f"{point['nodes']:,}" if "nodes" in point else ""
             each = f"{unit:.1f} us" if unit < 1000 else f"{unit / 1000:.1f} ms"
-            lines.append(
-                f"| {name} | {point['size']:,} | {nodes} | {point['seconds']:.1f} s | {each} | {point['peak_mb']:.0f} MB |"
-            )
+            seconds = f"{point['seconds']:.1f} s" if "seconds" in point else f"{100 * point['core_share']:.0f} % of a core"
+            memory = f"{point['peak_mb']:.0f} MB" if "peak_mb" in point else ""
+            lines.append(f"| {name} | {point['size']:,} | {nodes} | {seconds} | {each} | {memory} |")
     return lines
 
 

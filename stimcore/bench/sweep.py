@@ -24,8 +24,8 @@ from stimcore.bench.check import at_least
 from stimcore.bundle import Bundle
 from stimcore.data.images import Images
 from stimcore.data.normalise import Normalisation
+from stimcore.engine.budget import Budget
 from stimcore.engine.engine import Engine
-from stimcore.engine.inference import Budget
 from stimcore.engine.prefix_tree import nodes_below, prefix_tree
 from stimcore.nets.catalogue import build
 from stimcore.nets.cost import Costs

@@ -16,11 +16,11 @@ import numpy as np
 from stimcore.bundle import Bundle, check_hashes, open_bundle
 from stimcore.bundle.experiment import Experiment
 from stimcore.bundle.integrity import files_below
-from stimcore.bundle.migrate import migrate_experiment
 from stimcore.bundle.opening import bundle_folders, open_experiment
 from stimcore.bundle.pictures import write_pictures
 from stimcore.engine.spotcheck import SLACK, spot_check
 from stimcore.errors import BundleError, UsageError
+from stimcore.export.migrate import migrate_experiment
 from stimcore.surgery.bundle import import_network, in_words, plain_name, write_bundle
 from stimcore.surgery.dataset import load_for, normalisation_for
 from stimcore.surgery.reading import read_onnx

@@ -99,11 +99,13 @@ def _check_link(folder: Path, path: Path) -> None:
         target = path.resolve(strict=True)
     except RuntimeError as reason:  # a circle, until Python 3.13, which raises OSError as for any other path
         raise BundleError(f"{path} is a link that leads in a circle", todo="Copy the bundle again.") from reason
-    here = folder.absolute()
+    here, real = folder.absolute(), folder.resolve()
+    if target == real / path.relative_to(folder):
+        return  # no link at all, which is what almost every file is
     tree = here.parent.parent if os.path.lexists(folder / "manifest.json") else here.parent
     roots = [one.resolve() for one in (tree, tree / here.relative_to(tree).parts[0], here)]
     # a snapshot of the Hugging Face hub: its files are links into the folder of contents beside it
-    blobs = [parent.parent / "blobs" for parent in here.resolve().parents if parent.name == "snapshots"]
+    blobs = [parent.parent / "blobs" for parent in real.parents if parent.name == "snapshots"]
     if not any(target.is_relative_to(root) for root in [*roots, *blobs]):
         raise BundleError(
             f"{path} is a link to {target}, which is outside of {tree}", todo="Copy the files themselves: 'cp -rL' does."

@@ -28,7 +28,8 @@ class LRUCache(Generic[K, V]):
         self.limit, self.bytes = limit, 0
         self.hits, self.misses = 0, 0
         self._size, self._items = size, OrderedDict[K, tuple[V, int]]()
-        # reentrant: `get_or_make` holds it while it calls the other methods
+        self._making: dict[K, threading.Lock] = {}
+        # reentrant: methods that hold it call each other
         self._lock = threading.RLock()
 
     def get(self, key: K) -> V | None:
@@ -58,12 +59,22 @@ class LRUCache(Generic[K, V]):
     def get_or_make(self, key: K, make: Callable[[], V]) -> V:
         """Return a value, and make it when it is not cached.
 
-        Values are made one at a time: two threads that need the same one would otherwise both make it, and making sessions is
-        bound by memory, not by the processor.
+        Threads that need the same value wait for the one that makes it; others are not held up.
         """
+        value = self.get(key)
+        if value is not None:
+            return value
         with self._lock:
-            value = self.get(key)
-            return self.put(key, make()) if value is None else value
+            making = self._making.setdefault(key, threading.Lock())
+        try:
+            with making:
+                with self._lock:
+                    made = self._items.get(key)  # by the thread that was waited for: neither a hit nor another miss
+                return self.put(key, make()) if made is None else made[0]
+        finally:
+            with self._lock:
+                # those who still wait have this lock too, and those who come later find the value before they ask for a lock
+                self._making.pop(key, None)
 
     def resize(self, limit: int) -> None:
         """Set another limit, in bytes, and drop what exceeds it."""

@@ -18,6 +18,7 @@ from onnx import numpy_helper
 
 from stimcore.bundle import Bundle, Experiment
 from stimcore.data.images import calibration_batches
+from stimcore.engine.budget import Budget
 from stimcore.engine.cache import LRUCache
 from stimcore.engine.calibrator import CalibrationImages, Calibrator
 from stimcore.engine.cpus import usable_cpus
@@ -27,7 +28,7 @@ from stimcore.engine.graph.external import load_model
 from stimcore.engine.graph.fold import folded_graph
 from stimcore.engine.graph.main_graph import MainGraph, Statistics
 from stimcore.engine.graph.slice import sliced_graph
-from stimcore.engine.inference import Budget, Floats, Progress
+from stimcore.engine.inference import Floats, Progress
 from stimcore.engine.prefix_tree import Node, Unit, prefix_tree
 from stimcore.engine.provider import Provider, pick, to_array
 from stimcore.engine.scorer import EvaluationRequest, Scorer, longest_fitting
@@ -368,9 +369,8 @@ class Engine:
         """
         for route, spec in routes.items():
             prefixes = [route[: i + 1] for i in range(len(route)) if self.graph.norms(route[i])]
-            if all(prefix in self._calibrator.statistics for prefix in prefixes):
-                continue
-            if (name := self.bundle.listed(spec)) is None:
+            unknown = [prefix for prefix in prefixes if prefix not in self._calibrator.statistics]
+            if not unknown or (name := self.bundle.listed(spec)) is None:
                 continue
             # read long after the bundle was opened: a file that was replaced since then has another hash, and is an error
             model = load_model(self.bundle.read, name)
@@ -381,7 +381,7 @@ class Engine:
                         norm: (_floats(values[f"{norm}.mean"]), _floats(values[f"{norm}.var"]))
                         for norm in self.graph.norms(prefix[-1])
                     }
-                    for prefix in prefixes
+                    for prefix in unknown
                 }
             )
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -206,6 +207,8 @@ class Scorer:
                     self.activations.put((route, recalibrated, batch), self._sessions.provider.to_keep(value))
 
         running = units(all(logits.values()), frozenset(cached))
+        if self._fit(running):
+            self._compile(running, request)
         execution = Execution(
             source=lambda route, batch: cached[route][batch] if route else self._images(pixels[slice(*spans[batch])]),
             compiled=lambda unit: self._sessions.get_or_compile(unit, request.statistics),
@@ -234,10 +237,32 @@ class Scorer:
         One by one where all sessions fit the cache: least memory. Otherwise one group per worker, so that every unit is
         compiled once a chunk and not once a batch.
         """
-        weights = sum(self._graph.weight_bytes(route[-1]) for unit in units for route in unit.steps)
-        if session_bytes(weights) <= self._sessions.limit:
+        if self._fit(units):
             return [[batch] for batch in batches]
         return [list(batches[start :: self._workers]) for start in range(min(self._workers, len(batches)))]
+
+    def _fit(self, units: Sequence[Unit]) -> bool:
+        """Return whether the sessions of all units fit the cache together."""
+        weights = sum(self._graph.weight_bytes(route[-1]) for unit in units for route in unit.steps)
+        return session_bytes(weights) <= self._sessions.limit
+
+    def _compile(self, units: Sequence[Unit], request: EvaluationRequest) -> None:
+        """Make the sessions that are missing, several at once.
+
+        Batches go through the units in the same order, so that without this all workers would wait for one of them to make the
+        session that comes next.
+        """
+        missing = self._sessions.missing(units, recalibrated=request.statistics is not None)
+        if len(missing) < 2 or self._workers < 2:
+            return
+
+        def make(unit: Unit) -> None:
+            if not request.should_stop():
+                self._sessions.get_or_compile(unit, request.statistics)
+
+        with ThreadPoolExecutor(self._workers) as pool:
+            for _ in pool.map(make, missing):
+                pass
 
 
 def longest_fitting(graph: MainGraph, prefixes: Iterable[Route], num_images: int, limit: int) -> frozenset[Route]:

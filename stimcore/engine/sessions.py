@@ -1,6 +1,6 @@
 """Units of the prefix tree as onnxruntime sessions, cached."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -103,6 +103,11 @@ class EvaluationSessions:
     def clear(self) -> None:
         """Drop all cached sessions, also those that measure."""
         self._sessions.sessions.clear()
+
+    def missing(self, units: Iterable[Unit], *, recalibrated: bool) -> list[Unit]:
+        """Return the units whose sessions are not cached."""
+        purpose: Purpose = "recalibrated" if recalibrated else "trained"
+        return [unit for unit in units if (purpose, unit) not in self._sessions.sessions]
 
     def get(self, unit: Unit, *, recalibrated: bool) -> CompiledUnit | None:
         """Return a unit's session, None when it is not cached."""

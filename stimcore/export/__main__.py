@@ -1,9 +1,10 @@
-"""`python -m stimcore.export`: write a run folder as a bundle."""
+"""`python -m stimcore.export`: write a run folder as a bundle, or add files to a bundle."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -30,10 +31,17 @@ from stimcore.export.request import ExportRequest, prepare
 from stimcore.export.search import Limit, Search, measured_on
 from stimcore.export.standalone import FOLDER, write_standalone
 from stimcore.export.triton import write_repository
+from stimcore.runs.bundles import is_bundle
 from stimcore.runs.machine import flush_denormals
+from stimcore.runs.trained_run import TrainedRun
 from stimcore.subnets.spec import Spec
 
 __all__ = ["main", "parser"]
+
+_FOR_RUNS = ("out", "name", "subnets", "twin", "data_root", "jobs", "check", "exporter", "exits", "trust_code")
+"""Options that say how a run becomes a bundle, which a bundle is already."""
+_ADDED = ("standalone", "fp16", "with_preprocessing", "int8", "elastic", "triton", "latency", "best_under")
+"""Options that make files of a bundle."""
 
 
 @flush_denormals()
@@ -50,17 +58,10 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(f"--search {options.search} without --best-under", allowed="both, as in --best-under 2ms")
     budget_ms = limit.value if limit is not None and limit.kind == "ms" and options.search == "listed" else None
     torch.set_num_threads(1)
-    exporter, specs = prepare(_request(options))
-    for problem in exporter.trained.skipped:
-        print(f"warning: {problem} {exporter.trained.checkpoint.name} is exported.", file=sys.stderr)
     with tqdm(unit="file", disable=options.quiet or not sys.stderr.isatty()) as bar:
         on_progress = _progress_lines(bar, loud=options.json != "-")
-        complaints = exporter.export(specs, on_progress)
-        for complaint in complaints:
-            print(f"not listed: {complaint}", file=sys.stderr)
-        for note in exporter.notes:
-            print(f"note: {note}.", file=sys.stderr)
-        bundle = open_bundle(exporter.target)
+        target, trained, complaints = _exported(options, on_progress)
+        bundle = open_bundle(target)
         report = _sizes(bundle)
         listed = [bundle.topology.parse(entry.spec) for entry in bundle.manifest.networks.values()]
         if options.standalone or options.fp16 or options.with_preprocessing:
@@ -71,29 +72,32 @@ def main(argv: Sequence[str]) -> int:
             report["standalone_bytes"] = sum(row.bytes for row in plain)
         if options.int8:
             (row,) = write_int8(
-                open_bundle(exporter.target, verify=False),
+                open_bundle(target, verify=False),
                 [bundle.topology.full],
                 min_accuracy=options.min_accuracy,
                 on_progress=on_progress,
             )
             report["int8"] = asdict(row)
         if options.elastic:
-            report["elastic"] = write_elastic(open_bundle(exporter.target, verify=False), on_progress).to_dict()
-        if options.exits:
-            report["exits"] = write_exits(exporter.trained, open_bundle(exporter.target, verify=False), on_progress).to_dict()
+            report["elastic"] = write_elastic(open_bundle(target, verify=False), on_progress).to_dict()
+        if options.exits and trained is not None:
+            report["exits"] = write_exits(trained, open_bundle(target, verify=False), on_progress).to_dict()
         if options.triton is not None:
             report["triton"] = [str(path) for path in write_repository(bundle, listed, options.triton)]
         # what was stored just now is only in a bundle that is opened anew
-        bundle = open_bundle(exporter.target, verify=False)
+        bundle = open_bundle(target, verify=False)
         measured = None if options.latency or budget_ms is None else latency.read(bundle)
         if measured is not None and (reason := latency.why_other(measured, options.threads)) is not None:
             print(f"the stored times don't hold here and are measured anew: {reason}", file=sys.stderr)
             measured = None
         if options.latency or (budget_ms is not None and measured is None):
-            measured = latency.measure(
-                bundle, threads=options.threads, report=lambda done, total: on_progress(done, total, "timed")
+            bundles = [bundle, *latency.timed_beside(bundle)]
+            all_measured = latency.measure(
+                bundles, threads=options.threads, report=lambda done, total: on_progress(done, total, "timed")
             )
-            latency.write(bundle, measured)
+            for one, its_times in zip(bundles, all_measured, strict=True):
+                latency.write(one, its_times)
+            measured = all_measured[0]
         if budget_ms is not None:
             times = measured or {}
             name = latency.best_under(bundle, times, budget_ms)
@@ -122,7 +126,50 @@ def main(argv: Sequence[str]) -> int:
     return 1 if complaints else 0
 
 
+def _exported(options: argparse.Namespace, on_progress: OnProgress) -> tuple[Path, TrainedRun | None, list[str]]:
+    """Export the run folder, and print what was found; a bundle in its place stays as it is.
+
+    Returns:
+        The bundle; the run, None for a bundle; a sentence for every network that is not listed.
+
+    Raises:
+        UsageError: Options don't fit.
+        StimcoreError: The run can't be exported.
+    """
+    if is_bundle(options.run_dir):
+        _refuse_for_bundle(options)
+        return options.run_dir, None, []
+    exporter, specs = prepare(_request(options))
+    for problem in exporter.trained.skipped:
+        print(f"warning: {problem} {exporter.trained.checkpoint.name} is exported.", file=sys.stderr)
+    complaints = exporter.export(specs, on_progress)
+    for complaint in complaints:
+        print(f"not listed: {complaint}", file=sys.stderr)
+    for note in exporter.notes:
+        print(f"note: {note}.", file=sys.stderr)
+    return exporter.target, exporter.trained, complaints
+
+
+def _refuse_for_bundle(options: argparse.Namespace) -> None:
+    """Refuse options that a bundle in the place of a run folder has no use for, and a command that adds nothing to it.
+
+    Raises:
+        UsageError: There is such an option, or none that adds a file.
+    """
+    line = parser()
+    given = [name for name in _FOR_RUNS if getattr(options, name) != line.get_default(name)]
+    flags = {"twin": "--as"}
+    added = ", ".join(f"--{name.replace('_', '-')}" for name in _ADDED)
+    if given:
+        flag = flags.get(given[0], f"--{given[0].replace('_', '-')}")
+        raise UsageError(f"{flag} with the bundle {options.run_dir}", allowed=f"with a bundle: {added}")
+    if not any(getattr(options, name) for name in _ADDED):
+        raise UsageError(f"nothing to add to the bundle {options.run_dir}", allowed=added)
+
+
 def _request(options: argparse.Namespace) -> ExportRequest:
+    if options.out is None:
+        raise UsageError(f"{options.run_dir} without --out", allowed="--out exported/EXPERIMENT for a run folder")
     return ExportRequest(
         run_dir=options.run_dir,
         out=options.out,

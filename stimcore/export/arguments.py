@@ -10,9 +10,16 @@ from stimcore.export.choices import CHECK_IMAGES, GraphExporter
 
 def parser() -> cli.Parser:
     """Return the command line; a test compares its help text with a stored one."""
-    line = cli.Parser(prog="python -m stimcore.export", description="Write a trained run as a bundle of ONNX networks.")
-    line.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="what stimcore.train or stimcore.convert wrote")
-    line.add_argument("--out", type=Path, required=True, metavar="DIR", help="exported/EXPERIMENT")
+    line = cli.Parser(
+        prog="python -m stimcore.export", description="Write a trained run as a bundle of ONNX networks, or add files to one."
+    )
+    line.add_argument(
+        "run_dir",
+        metavar="RUN_DIR",
+        type=Path,
+        help="what stimcore.train or stimcore.convert wrote; or a bundle, which gets the further files that are asked for",
+    )
+    line.add_argument("--out", type=Path, metavar="DIR", help="exported/EXPERIMENT, for a run folder")
     line.add_argument("--name", help="folder of the bundle in the experiment (default: the run's name, and its seed unless 0)")
     line.add_argument(
         "--subnets", nargs="+", default=["ordered"], metavar="WHICH", help="ordered, main, or specs (default: ordered)"
@@ -55,7 +62,11 @@ def parser() -> cli.Parser:
         help="also one file of the main network whose further outputs are the heads that training put behind inner blocks",
     )
     line.add_argument("--triton", type=Path, metavar="DIR", help="also a model repository for Triton")
-    line.add_argument("--latency", action="store_true", help="time every listed network here, into latency.json")
+    line.add_argument(
+        "--latency",
+        action="store_true",
+        help="time every listed network here, into latency.json, in turns with the experiment's other methods that have times",
+    )
     line.add_argument(
         "--best-under",
         metavar="LIMIT",

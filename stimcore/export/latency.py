@@ -11,8 +11,9 @@ import onnxruntime as ort
 
 from stimcore import files
 from stimcore.analysis.comparisons import Option, pareto_front
-from stimcore.bundle import Bundle
+from stimcore.bundle import Bundle, open_bundle
 from stimcore.bundle.bundle import LATENCY
+from stimcore.bundle.opening import bundle_folders
 from stimcore.bundle.store import update_bundle
 from stimcore.engine.cuda import CPU
 from stimcore.engine.spotcheck import listed_session
@@ -26,55 +27,75 @@ WARM_UP, ROUNDS = 5, 40
 
 
 def measure(
-    bundle: Bundle,
+    bundles: Sequence[Bundle],
     *,
     threads: int = 1,
     rounds: int | None = None,
     report: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
-    """Time every listed network on the CPU. The networks take turns, so that a busy moment slows all of them alike.
+) -> list[dict[str, Any]]:
+    """Time every listed network of several bundles on the CPU.
+
+    All networks take turns, so that a busy moment slows all of them alike: equal networks of two methods get equal times.
 
     Args:
-        bundle: The bundle.
+        bundles: The bundles, whose images have the same shape.
         threads: Threads inside one operator.
         rounds: Calls that count, for each network and batch size; `ROUNDS` when None.
         report: Called after every round with the rounds done and their total.
 
     Returns:
-        `latency_ms` (file -> `batch1_p50`, `batch1_p95`, `batch32_p50`, `batch32_p95`), `latency_on` (`conditions` and the
-        number of calls), `pareto` (the files on the front of accuracy and batch-1 median, fastest first).
+        For each bundle `latency_ms` (file -> `batch1_p50`, `batch1_p95`, `batch32_p50`, `batch32_p95`), `latency_on`
+        (`conditions` and the number of calls), `pareto` (the files on the front of accuracy and batch-1 median, fastest first).
     """
     rounds = ROUNDS if rounds is None else rounds
-    names = list(bundle.manifest.networks)
-    images = {batch: np.zeros((batch, *bundle.experiment.image_shape), np.float32) for batch in TIMED_BATCHES}
-    times: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in TIMED_BATCHES} for name in names}
-    sessions = {}
-    for name in names:
-        sessions[name] = listed_session(bundle, name, threads)
+    shape = bundles[0].experiment.image_shape
+    images = {batch: np.zeros((batch, *shape), np.float32) for batch in TIMED_BATCHES}
+    sessions = {(i, name): listed_session(bundle, name, threads) for i, bundle in enumerate(bundles) for name in _names(bundle)}
+    times: dict[tuple[int, str], dict[int, list[float]]] = {key: {batch: [] for batch in TIMED_BATCHES} for key in sessions}
+    for session in sessions.values():
         for batch in TIMED_BATCHES:
             for _ in range(WARM_UP):
-                sessions[name].run(None, {"images": images[batch]})
+                session.run(None, {"images": images[batch]})
     for done in range(1, rounds + 1):
-        for name in names:
+        for key, session in sessions.items():
             for batch in TIMED_BATCHES:
                 start = time.perf_counter()
-                sessions[name].run(None, {"images": images[batch]})
-                times[name][batch].append(1e3 * (time.perf_counter() - start))
+                session.run(None, {"images": images[batch]})
+                times[key][batch].append(1e3 * (time.perf_counter() - start))
         if report is not None:
             report(done, rounds)
+    on = {**conditions(threads), "calls": rounds}
+    return [
+        _measured(bundle, {name: times[i, name] for name in _names(bundle)}) | {"latency_on": on}
+        for i, bundle in enumerate(bundles)
+    ]
+
+
+def _names(bundle: Bundle) -> list[str]:
+    return list(bundle.manifest.networks)
+
+
+def _measured(bundle: Bundle, times: Mapping[str, Mapping[int, Sequence[float]]]) -> dict[str, Any]:
+    """Return the percentiles of a bundle's times, and its front."""
     latency = {
         name: {
-            f"batch{batch}_p{percent}": round(_quantile(times[name][batch], percent), 4)
+            f"batch{batch}_p{percent}": round(_quantile(by_batch[batch], percent), 4)
             for batch in TIMED_BATCHES
             for percent in (50, 95)
         }
-        for name in names
+        for name, by_batch in times.items()
     }
-    return {
-        "latency_ms": latency,
-        "latency_on": {**conditions(threads), "calls": rounds},
-        "pareto": [option.name for option in pareto_front(_options(bundle, latency))],
-    }
+    return {"latency_ms": latency, "pareto": [option.name for option in pareto_front(_options(bundle, latency))]}
+
+
+def timed_beside(bundle: Bundle) -> list[Bundle]:
+    """Return the bundles of the same experiment that have times: they are measured again together with this one.
+
+    Raises:
+        BundleError: One of them is broken.
+    """
+    folders = [path for path in bundle_folders(bundle.experiment.path, depth=1) if path != bundle.path]
+    return [open_bundle(path, verify=False) for path in folders if (path / LATENCY).is_file()]
 
 
 def conditions(threads: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -99,6 +100,8 @@ class Service:
         self.unloaded: set[str] = set()
         self._scanned = False
         self._scan_lock = asyncio.Lock()
+        self._runs_lock = asyncio.Lock()
+        self._runs_seen: tuple[float, list[types.RunInfo]] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._suspicion = asyncio.Event()
 
@@ -185,17 +188,28 @@ class Service:
             except Exception:  # whatever it is, the next look may succeed, and requests are answered meanwhile
                 log.exception("the bundles could not be looked at")
 
-    async def runs(self) -> list[types.RunInfo]:
-        """Return the run folders and the trainings that wait, the last written first."""
-        return self.trainings.describe(await asyncio.to_thread(self.repository.runs))
+    async def runs(self, within_s: float = 0.0) -> list[types.RunInfo]:
+        """Return the run folders and the trainings that wait, the last written first.
 
-    async def run(self, name: str) -> types.RunInfo:
+        Args:
+            within_s: Age in seconds of a look at the folders that will do: streams that watch a run share one.
+        """
+        async with self._runs_lock:
+            if self._runs_seen is None or time.monotonic() - self._runs_seen[0] > within_s:
+                self._runs_seen = time.monotonic(), await asyncio.to_thread(self.repository.runs)
+            return self.trainings.describe(self._runs_seen[1])
+
+    async def run(self, name: str, within_s: float = 0.0) -> types.RunInfo:
         """Return one run by its name, `EXPERIMENT/RUN`.
+
+        Args:
+            name: Of the run.
+            within_s: See `runs`.
 
         Raises:
             NotFound: There is no such run.
         """
-        run = next((info for info in await self.runs() if info.name == name), None)
+        run = next((info for info in await self.runs(within_s) if info.name == name), None)
         if run is None:
             raise NotFound(f"there is no run '{name[:120]}'")
         return run

@@ -30,6 +30,8 @@ LARGEST_SWEEP = 100_000
 """Sub-networks that one sweep evaluates at most."""
 PRINTED = 40
 """Results that are printed; all go to `--json`."""
+WIDE = 40
+"""Characters of a sub-network's name from which on the short form of ordered ones is printed."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -67,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     if options.json != "-":
         if not bundle.has_batch_norms:
             print(f"{bundle.topology.network} has no batch norms: nothing is re-calibrated")
-        _print(result)
+        _print(result, bundle.topology)
     cli.write_report(options.json, result.to_dict())
     if options.store:
         store_sweep(bundle, result, measured)
@@ -89,12 +91,15 @@ def _specs(topology: Topology, kind: str, limit: int | None, seed: int) -> list[
     return specs
 
 
-def _print(sweep: Sweep) -> None:
+def _print(sweep: Sweep, topology: Topology) -> None:
     main = f"main network {sweep.main.accuracy_pct:.2f}% of {sweep.images:,} images"
     print(f"{sweep.experiment}/{sweep.method}: {main}")
     for result in sweep.results[:PRINTED]:
         low, high = result.drop_interval_pct
-        print(f"  {result.spec!s:40} {result.accuracy_pct:6.2f}%  drop {result.drop_pct:6.2f} points [{low:.2f}, {high:.2f}]")
+        spec = str(result.spec)
+        if len(spec) > WIDE:  # 98 blocks of a DenseNet-201 would fill three lines
+            spec = topology.short(result.spec)
+        print(f"  {spec:{WIDE}} {result.accuracy_pct:6.2f}%  drop {result.drop_pct:6.2f} points [{low:.2f}, {high:.2f}]")
     if len(sweep.results) > PRINTED:
         print(f"  ... and {len(sweep.results) - PRINTED} more; --json FILE writes all")
 

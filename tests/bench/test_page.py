@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ from stimcore.bench import __main__ as bench
 from stimcore.bench import page
 from stimcore.bench.choices import PAGE_TARGETS_MS
 from stimcore.bench.page_browser import find_chromium
+from stimcore.bench.page_run import run_in_progress
+from stimcore.serve.repository.runs import runs_under
 from tests.app.browsing import NO_CHROMIUM
 
 EXPORTED = Path(__file__).parents[2] / "exported"
 
 
 def test_what_is_missed_is_named() -> None:
-    calm: dict[str, Any] = {"lecture_refused": 0, "lecture_guesses": 120, "dashboard_mib": 900.0}
+    calm: dict[str, Any] = {"lecture_refused": 0, "lecture_guesses": 120, "dashboard_mib": 900.0, "watched_server": 0.01}
     assert page.missed(dict.fromkeys(PAGE_TARGETS_MS, 1.0), calm, 120) == []
     assert page.missed(dict.fromkeys(PAGE_TARGETS_MS, 1e6), calm, 120) == list(PAGE_TARGETS_MS)
-    busy = {"lecture_refused": 1, "lecture_guesses": 119, "dashboard_mib": 2100.0}
+    busy = {"lecture_refused": 1, "lecture_guesses": 119, "dashboard_mib": 2100.0, "watched_server": 0.03}
     assert page.missed(dict.fromkeys(PAGE_TARGETS_MS, 1.0), busy, 120) == list(busy)
     assert page.missed({}, calm, 120) == list(PAGE_TARGETS_MS)  # what was never measured
 
@@ -58,5 +61,18 @@ def test_a_small_run_measures_everything(tmp_path: Path) -> None:
     measured = json.loads(target.read_text(encoding="utf-8"))
     assert set(measured["targets_ms"]) <= set(measured["p95_ms"])
     assert measured["counts"]["story_of_lecture"] == measured["lecture_guesses"] == 4
+    assert measured["watched_polls"] > 0
     assert measured["lecture_refused"] == 0
     assert measured["counts"]["poll_of_visitors"] > 0
+
+
+def test_a_run_in_progress_is_seen_as_one(tmp_path: Path) -> None:
+    record = tmp_path / "training.jsonl"
+    record.write_text("".join(f'{{"epoch": {epoch}, "seconds": 1.0}}\n' for epoch in range(1, 4)), encoding="utf-8")
+    with run_in_progress(record, tmp_path / "runs" / "small" / "common-0", epoch_s=0.01):
+        deadline = time.monotonic() + 60
+        while len((run := runs_under(tmp_path / "runs")[0]).rows) < 2:
+            assert time.monotonic() < deadline, "the epochs never came"
+            time.sleep(0.01)
+        assert (run.name, run.state, run.epochs) == ("small/common-0", "training", 3)
+    assert runs_under(tmp_path / "runs") == []

@@ -14,8 +14,8 @@ from stimcore import cli, files
 from stimcore.bundle import Bundle, open_bundle, open_experiment
 from stimcore.bundle import __main__ as command
 from stimcore.bundle.integrity import files_below
-from stimcore.bundle.migrate import migrate_experiment
 from stimcore.errors import BundleError, UsageError
+from stimcore.export.migrate import migrate_experiment
 from stimcore.subnets.families import deletions
 from stimcore.sweep.sweep import Settings, measured_sweep
 

@@ -1,5 +1,9 @@
 """Bounded caches: never over their limit, least recently used goes first."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,3 +57,38 @@ def test_what_alone_exceeds_the_limit_is_made_but_not_kept() -> None:
     assert cache.get_or_make("a", lambda: b"12345") == b"12345"
     assert "a" not in cache
     assert cache.bytes == 0
+
+
+def test_different_values_are_made_at_once() -> None:
+    cache: LRUCache[str, bytes] = LRUCache(9, len)
+    both = threading.Barrier(2)
+
+    def make() -> bytes:
+        both.wait(timeout=30)  # broken where one waits until the other has made its value
+        return b"1"
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda key: cache.get_or_make(key, make), "ab")) == [b"1", b"1"]
+
+
+def test_the_same_value_is_made_once() -> None:
+    cache: LRUCache[str, bytes] = LRUCache(9, len)
+    asked, values = threading.Barrier(2), iter([b"1", b"2"])
+
+    def ask(_: int) -> bytes:
+        asked.wait(timeout=30)
+        return cache.get_or_make("a", lambda: next(values))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(ask, range(2))) == [b"1", b"1"]
+
+
+def test_a_value_that_can_not_be_made_is_tried_again() -> None:
+    cache: LRUCache[str, bytes] = LRUCache(9, len)
+    with pytest.raises(MemoryError):
+        cache.get_or_make("a", _fail)
+    assert cache.get_or_make("a", lambda: b"1") == b"1"
+
+
+def _fail() -> bytes:
+    raise MemoryError

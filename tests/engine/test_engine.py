@@ -2,6 +2,7 @@
 
 import gc
 import random
+import threading
 import weakref
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from stimcore.analysis.result import Result
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.data.images import Images
 from stimcore.data.normalise import Normalisation
+from stimcore.engine.budget import Budget
 from stimcore.engine.engine import Engine
-from stimcore.engine.inference import Budget, Progress
-from stimcore.engine.provider import file_session
+from stimcore.engine.inference import Progress
+from stimcore.engine.provider import Provider, Session, file_session
 from stimcore.engine.spotcheck import spot_check
 from stimcore.errors import SpecError
 from stimcore.reference.evaluate import evaluate
@@ -201,6 +203,21 @@ def test_a_dropped_engine_is_gone_at_once(small: list[Bundle]) -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_the_sessions_of_a_cold_start_are_made_side_by_side(small: list[Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = [small[1].topology.parse(entry.spec) for entry in small[1].manifest.networks.values()]
+    engine = Engine(small[1], device="cpu", threads=2, budget=Budget(unit_steps=1))
+    both, met, make = threading.Barrier(2), threading.Event(), Provider.session
+
+    def session(provider: Provider, model: bytes, threads: int) -> Session:
+        if not met.is_set():
+            both.wait(timeout=30)  # broken where one worker waits for the session that the other one makes
+            met.set()
+        return make(provider, model, threads)
+
+    monkeypatch.setattr(Provider, "session", session)
+    assert any(report.phase == "evaluate" for report in engine.evaluate(listed, max_images=50))
 
 
 def test_reports_come_chunk_by_chunk_and_narrow(small: list[Bundle]) -> None:

@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.engine import cuda
 from stimcore.engine import engine as engine_module
+from stimcore.engine.budget import Budget
 from stimcore.engine.cuda import CPU, CUDA
 from stimcore.engine.engine import Engine
 from stimcore.engine.graph.measure import _decomposed, _training
-from stimcore.engine.inference import Budget
 from stimcore.engine.provider import Provider, pick
 from stimcore.errors import UsageError
 from stimcore.subnets.families import deletions, ordered

@@ -15,6 +15,7 @@ import pytest
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.engine.graph.elastic import DEPTHS
 from stimcore.errors import UsageError
+from stimcore.export import __main__ as export
 from stimcore.export import elastic
 from stimcore.export.elastic import Elastic, write_elastic
 from stimcore.subnets.families import ordered
@@ -105,3 +106,17 @@ def test_the_program_of_the_documentation_keeps_a_deadline(written: tuple[Bundle
         chosen = {re.findall(r"depths \((.*?)\)", line)[0].replace(", ", "-") for line in lines}
         if deadline == "1000":
             assert {written[1].correct[f"d{depths}"] for depths in chosen} == {best}
+
+
+@pytest.mark.slow
+def test_one_file_of_a_committed_bundle_has_every_count_that_is_stored(tmp_path: Path) -> None:
+    """MobileNetV3's 144 networks, on all evaluation images, written into a copy of the bundle without its run."""
+    folder = Path(shutil.copytree(ROOT / "exported" / "mobilenetv3-fashion", tmp_path / "mobilenetv3-fashion")) / "stimulative"
+    assert export.main([str(folder), "--elastic", "--quiet", "--json", str(tmp_path / "report.json")]) == 0
+    bundle = open_bundle(folder)
+    found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["elastic"]["correct"]
+    sweep = bundle.sweep("ordered")
+    assert sweep is not None
+    stored = {bundle.topology.short(bundle.topology.parse(row["spec"])): row["correct"] for row in sweep["results"]}
+    assert found == stored
+    assert len(found) == 144

@@ -33,7 +33,8 @@ def copied(small: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> lis
 
 @pytest.fixture(scope="module")
 def timed(small: list[Bundle]) -> dict[str, Any]:
-    return latency.measure(small[1], rounds=3)
+    (measured,) = latency.measure([small[1]], rounds=3)
+    return measured
 
 
 def test_a_standalone_file_opens_anywhere(copied: list[Bundle]) -> None:
@@ -129,17 +130,19 @@ def test_the_command_measures_anew_what_was_measured_elsewhere(
     bundle = open_bundle(experiment / "common")
     elsewhere = {name: {f"batch{n}_p{p}": 1e-6 for n in (1, 32) for p in (50, 95)} for name in bundle.manifest.networks}
     on = {**latency.conditions(1), "machine": "a faster one", "calls": 40}
-    latency.write(bundle, {"latency_ms": elsewhere, "latency_on": on, "pareto": []})
+    for one in (bundle, open_bundle(experiment / "stimulative")):
+        latency.write(one, {"latency_ms": elsewhere, "latency_on": on, "pareto": []})
     run_dir = small[0].experiment.path.parents[1] / "runs" / "small" / "common-0"
     argv = [str(run_dir), "--out", str(experiment), "--name", "common", "--best-under", "10s", "--quiet", *QUICKLY]
     assert export.main(argv) == 0
     out, err = capsys.readouterr()
     assert f"machine was a faster one, is now {processor_name()}" in err
     assert f"on {processor_name()}, threads 1, CPUExecutionProvider" in out
-    times = latency.read(open_bundle(experiment / "common"))
-    assert times is not None
-    assert times["latency_on"]["machine"] == processor_name()
-    assert min(row["batch1_p50"] for row in times["latency_ms"].values()) > 1e-3
+    for method in ("common", "stimulative"):  # of one experiment together, so that the methods compare
+        times = latency.read(open_bundle(experiment / method))
+        assert times is not None
+        assert times["latency_on"]["machine"] == processor_name()
+        assert min(row["batch1_p50"] for row in times["latency_ms"].values()) > 1e-3
     assert export.main(argv) == 0
     assert "measured anew" not in capsys.readouterr().err
 
@@ -176,3 +179,34 @@ def test_the_command_picks_and_writes_the_best_one(small: list[Bundle], copied: 
     assert best["batch1_p50_ms"] == stored["latency_ms"][best["network"]]["batch1_p50"]
     assert best["correct"] == max(entry.correct for entry in bundle.manifest.networks.values())
     assert Path(best["file"]).exists()
+
+
+def test_files_are_added_to_a_bundle_without_its_run(small: list[Bundle], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small[0].experiment.path, tmp_path / "small")) / "common"
+    before = open_bundle(folder)
+    assert export.main([str(folder), "--int8", "--quiet", "--json", str(tmp_path / "report.json")]) == 0
+    after = open_bundle(folder)
+    assert after.fingerprint == before.fingerprint
+    assert set(after.manifest.hashes) - set(before.manifest.hashes) == {"standalone/main-int8.onnx", "standalone/index.json"}
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert (report["bundle"], report["int8"]["spec"]) == (str(folder), str(after.topology.full))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "nothing to add to the bundle .*common; allowed: --standalone, "),
+        (["--elastic", "--out", "elsewhere"], "--out with the bundle .*common; allowed: with a bundle: --standalone, "),
+        (["--elastic", "--as", "d1-1-1"], "--as with the bundle"),
+        (["--elastic", "--check", "all"], "--check with the bundle"),
+        (["--exits"], "--exits with the bundle"),
+    ],
+)
+def test_a_bundle_has_no_use_for_the_options_of_a_run(small: list[Bundle], options: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        export.main([str(small[0].path), *options])
+
+
+def test_a_run_folder_needs_a_place_for_its_bundle(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="run without --out; allowed: --out exported/EXPERIMENT for a run folder"):
+        export.main([str(tmp_path / "run")])

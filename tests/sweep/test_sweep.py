@@ -19,6 +19,7 @@ from stimcore.engine.engine import Engine
 from stimcore.errors import Unavailable, UsageError
 from stimcore.files import read_jsonl
 from stimcore.subnets.families import deletions, ordered
+from stimcore.sweep import __main__ as command
 from stimcore.sweep.__main__ import main
 from stimcore.sweep.sweep import Settings, split, sweep
 
@@ -122,6 +123,17 @@ def test_the_command(small: list[Bundle], tmp_path: Path) -> None:
     assert value["images"] == 400
     done = run(str(small[0].path), "--kind", "permute", "--limit", "2", "--json", "-")
     assert json.loads(done.stdout)["kind"] == "permute"
+
+
+def test_long_names_of_ordered_networks_are_printed_as_depths(
+    small: list[Bundle], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "WIDE", 8)
+    assert main([str(small[0].path), "--kind", "ordered", "--limit", "3", "--device", "cpu", "--quiet"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert len(names) == 3
+    assert all(name.startswith("d") or len(name) <= 8 for name in names)
+    assert any(name.startswith("d") for name in names)
 
 
 def test_a_sample_is_stored_as_one(small: list[Bundle], tmp_path: Path) -> None:

@@ -185,23 +185,25 @@ class _Elastic:
         return rows
 
     def _with_tables(self, step: Step, before: int, rows: Sequence[Statistics], own: dict[str, TensorProto]) -> list[NodeProto]:
-        """Return the nodes of a part whose batch norms read a row of a table."""
-        nodes: list[NodeProto] = []
-        for node in step.nodes:
-            if node.op_type == "BatchNormalization":
-                norm = step.norm(node)
-                for place, (role, moment) in zip((3, 4), (("mean", 0), ("var", 1)), strict=True):
-                    table = numpy_helper.from_array(np.stack([row[norm][moment] for row in rows]), f"{norm}.{role}s")
-                    own[table.name] = table
-                    chosen = f"{norm}.{role}"
-                    nodes.append(
-                        helper.make_node(
-                            "Gather", [table.name, f"row:{before}"], [chosen], name=f"{norm}.{role}/Gather", axis=0
-                        )
-                    )
-                    node.input[place] = chosen
-            nodes.append(node)
-        return nodes
+        """Return the nodes of a part whose batch norms read a row of a table.
+
+        The part has one table for all of its batch norms, means and variances in a row: a row is looked up once and divided,
+        instead of once for every mean and every variance, because every node of a graph costs time, however little it does.
+        """
+        norms = [(node, step.norm(node)) for node in step.nodes if node.op_type == "BatchNormalization"]
+        table = np.stack([np.concatenate([np.concatenate(row[norm]) for _, norm in norms]) for row in rows])
+        sizes = np.array([len(moment) for _, norm in norms for moment in rows[0][norm]], np.int64)
+        name = f"{step.part}/statistics"
+        for key, value in ((f"{name}.rows", table), (f"{name}.sizes", sizes)):
+            own[key] = numpy_helper.from_array(value, key)
+        moments = [f"{norm}.{role}" for _, norm in norms for role in ("mean", "var")]
+        nodes = [
+            helper.make_node("Gather", [f"{name}.rows", f"row:{before}"], [f"{name}.row"], name=f"{name}/Gather", axis=0),
+            helper.make_node("Split", [f"{name}.row", f"{name}.sizes"], moments, name=f"{name}/Split", axis=0),
+        ]
+        for node, norm in norms:
+            node.input[3:5] = [f"{norm}.mean", f"{norm}.var"]
+        return [*nodes, *step.nodes]
 
 
 def _branch_graph(name: str, nodes: Sequence[NodeProto], output: str, constants: Mapping[str, TensorProto]) -> onnx.GraphProto:

@@ -1,6 +1,8 @@
 """The main network of a bundle as an ONNX graph divided into parts: nodes, constants, shapes."""
 
+import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -90,8 +92,15 @@ class MainGraph:
 
     def weight_bytes(self, part: PartName) -> int:
         """Return the bytes of a part's float32 constants; for a narrowed part those of the whole part."""
-        used = {name for node in self.nodes[part.whole] for name in node.input if name in self.weights}
-        return sum(4 * int(np.prod(self.weights[name].dims, dtype=np.int64)) for name in used)
+        return self._weight_bytes[part.whole]
+
+    @cached_property
+    def _weight_bytes(self) -> dict[PartName, int]:
+        """Part -> bytes of its constants: trees of thousands of sub-networks ask for each part again and again."""
+        used = {
+            part: {name for node in nodes for name in node.input if name in self.weights} for part, nodes in self.nodes.items()
+        }
+        return {part: sum(4 * math.prod(self.weights[name].dims) for name in names) for part, names in used.items()}
 
     def ranges(self, tensor: str, part: PartName) -> list[Ranges]:
         """Return for each leading axis of a stored constant which indices a part keeps; an empty entry keeps all of them.

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
-from stimcore.engine.inference import Budget
+from stimcore.engine.budget import Budget
 from stimcore.errors import UsageError
 
 LOCAL_ENGINE = "onnxruntime"

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 
 from stimcore.bundle import Bundle
-from stimcore.engine.inference import Budget, Floats, InferenceEngine, Progress
+from stimcore.engine.budget import Budget
+from stimcore.engine.inference import Floats, InferenceEngine, Progress
 from stimcore.engine.tally import Reference, Tally
 from stimcore.errors import SpecError, Unavailable, UsageError
 from stimcore.serve import oip_codec

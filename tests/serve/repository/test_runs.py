@@ -1,5 +1,6 @@
 """A run counts as in progress as long as its epochs may take, and no longer."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from stimcore.serve.repository.runs import runs_under
+from stimcore.serve.service import Service, ServiceConfig
+from stimcore.serve.types import RunInfo
 from tests.serve.conftest import Start
 
 
@@ -100,3 +103,22 @@ def test_a_long_record_is_read_from_its_end(tmp_path: Path) -> None:
     assert 1_000 < len(info.rows) < 20_000
     assert info.rows[-1]["epoch"] == 200_000
     assert not info.active, "the last row is that of the last epoch, although not all rows were read"
+
+
+def test_streams_that_watch_a_run_share_one_look_at_the_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path / "runs" / "experiment" / "common-0", [1.0], 0)
+    service = Service(ServiceConfig(folder=tmp_path, runs=tmp_path / "runs", devices=("cpu",)))
+    looks = iter([service.repository.runs()])
+    monkeypatch.setattr(service.repository, "runs", lambda: next(looks))  # a second look would be an error
+
+    async def watch() -> list[RunInfo]:
+        return await asyncio.gather(*(service.run("experiment/common-0", within_s=3600) for _ in range(30)))
+
+    assert [info.state for info in asyncio.run(watch())] == 30 * ["training"]
+
+
+def test_who_asks_for_runs_gets_them_as_they_are_now(tmp_path: Path) -> None:
+    service = Service(ServiceConfig(folder=tmp_path, runs=tmp_path / "runs", devices=("cpu",)))
+    assert asyncio.run(service.runs()) == []
+    run(tmp_path / "runs" / "experiment" / "common-0", [1.0], 0)
+    assert [info.name for info in asyncio.run(service.runs())] == ["experiment/common-0"]

@@ -78,7 +78,7 @@ async def _run_stream(service: Service, name: str, last: int) -> AsyncIterator[b
     """Yield a run's events after `last` finished epochs, until it waits and trains no longer or the server ends."""
     state, silent_since = "", time.monotonic()
     while not service.draining.is_set():
-        info = await service.run(name)
+        info = await service.run(name, within_s=RUN_POLL_S / 2)
         events: list[tuple[str, Any]] = []
         finished = info.state not in ("queued", "training", "exporting")
         rows, last = info.rows[last:], max(last, len(info.rows))
