@@ -6,13 +6,17 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
-from playwright.sync_api import Browser, Locator, Page, expect
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Locator, Page, Request, WebSocket, expect
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from stimcore.bench.page_browser import FLAGS as FLAGS
 from stimcore.bench.page_browser import find_chromium as find_chromium
@@ -24,6 +28,7 @@ NO_CHROMIUM = "there is no Chromium on this machine: install it with 'apt-get in
 FULL = "1-2-3.4-5-6.7-8-9"
 """The whole ResNet-20. Without a spec in the address, Break it opens on a state with blocks gone."""
 PAGES = {"Break it": "/", "Sub-networks": "/subnetworks", "Damage": "/damage", "Train": "/train", "Use it": "/use-it"}
+AT_REST = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
 
@@ -39,6 +44,9 @@ def chromium() -> str:
     return path
 
 
+Scheme = Literal["light", "dark"]
+SIZE = (1280, 900)
+"""Width and height of a window in CSS pixels, unless a test says otherwise."""
 PATIENCE_MS = 120_000
 """Longest wait for a page. No test measures a time, and four processes that share two processors make each other slow."""
 
@@ -111,12 +119,88 @@ def dashboard(log: Path, *, address: str = "127.0.0.1", **variables: str) -> Ite
 
 
 @contextmanager
+def unharmed(page: Page, url: str, expected: str = "404") -> Iterator[None]:
+    """Afterwards: the page met no error, wrote no unexpected one to the console, and asked no other host for anything.
+
+    Args:
+        page: The tab.
+        url: Of the dashboard.
+        expected: Part of a console error that may occur.
+    """
+    problems: list[str] = []
+
+    def failed(error: Error) -> None:
+        problems.append(str(error))
+
+    def wrote(message: ConsoleMessage) -> None:
+        # On a deep link, Streamlit's script looks for its server at /page/_stcore first and expects a 404.
+        if message.type == "error" and not any(part in message.text for part in ("404", expected)):
+            problems.append(message.text)
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith((url, "data:", "blob:")):
+            problems.append("off-site " + request.url)
+
+    page.on("pageerror", failed)
+    page.on("console", wrote)
+    page.on("request", asked)
+    yield
+    page.remove_listener("pageerror", failed)
+    page.remove_listener("console", wrote)
+    page.remove_listener("request", asked)
+    assert not problems, problems
+
+
+_FREE: WeakKeyDictionary[Browser, list[BrowserContext]] = WeakKeyDictionary()
+"""Windows of a browser in which no tab is open."""
+
+
+@contextmanager
+def window(browser: Browser, **settings: Any) -> Iterator[BrowserContext]:
+    """Open a window without cookies and stored values.
+
+    One without settings of its own is used again, after it was emptied. It has the dashboard's scripts in its cache, compiled:
+    to load these costs a new window more processor time than everything that a test does in it.
+
+    Args:
+        browser: Chromium.
+        settings: For the browser's context, `has_touch` for instance.
+    """
+    free = _FREE.setdefault(browser, [])
+    context = free.pop() if free and not settings else browser.new_context(**{"reduced_motion": "reduce", **settings})
+    try:
+        yield context
+    except BaseException:
+        context.close()
+        raise
+    if settings:
+        context.close()
+    else:
+        free.append(context)
+
+
+@contextmanager
+def blank_tab(browser: Browser, url: str, size: tuple[int, int], scheme: Scheme, **settings: Any) -> Iterator[Page]:
+    """Open a tab in which nothing is loaded yet, and forget afterwards what the dashboard has stored in the browser."""
+    with window(browser, **settings) as context:
+        page = context.new_page()
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        page.emulate_media(color_scheme=scheme)
+        page.set_default_timeout(PATIENCE_MS)
+        yield page
+        if url.startswith("http"):
+            stored = {"origin": "{0.scheme}://{0.netloc}".format(urlsplit(url)), "storageTypes": "cookies,local_storage"}
+            context.new_cdp_session(page).send("Storage.clearDataForOrigin", stored)
+        page.close()
+
+
+@contextmanager
 def tab(
     browser: Browser,
     url: str,
     *,
-    size: tuple[int, int] = (1280, 900),
-    scheme: str = "light",
+    size: tuple[int, int] = SIZE,
+    scheme: Scheme = "light",
     expected: str = "404",
     **settings: Any,
 ) -> Iterator[Page]:
@@ -130,23 +214,69 @@ def tab(
         expected: Part of a console error that may occur.
         settings: For the browser's context, `has_touch` for instance.
     """
-    settings = {"reduced_motion": "reduce", "color_scheme": scheme, **settings}
-    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **settings)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    # On a deep link, Streamlit's script looks for its server at /page/_stcore first and expects a 404.
-    page.on(
-        "console",
-        lambda m: problems.append(m.text) if m.type == "error" and not any(e in m.text for e in ("404", expected)) else None,
-    )
-    page.on("request", lambda r: None if r.url.startswith((url, "data:", "blob:")) else problems.append("off-site " + r.url))
-    try:
+    with blank_tab(browser, url, size, scheme, **settings) as page, unharmed(page, url, expected):
         yield page
-    finally:
-        context.close()
-    assert not problems, problems
+
+
+Turn = Callable[[str], Page]
+"""Turns a tab to an address and returns it: see `SharedTab.turn`."""
+GO = """(address) => {
+  history.pushState({}, '', address);
+  dispatchEvent(new PopStateEvent('popstate'));
+}"""
+
+
+class SharedTab:
+    """A tab that tests share: to open a page costs seconds of processor time, to turn it tenths of one.
+
+    Args:
+        page: The tab, in which nothing is open.
+        url: Of the dashboard.
+        session: The test session, whose failures are counted.
+
+    Attributes:
+        page: The tab.
+    """
+
+    def __init__(self, page: Page, url: str, session: pytest.Session) -> None:
+        self.page, self._url, self._session = page, url.rstrip("/"), session
+        self._num_failed: int | None = None
+        self._socket: WebSocket | None = None
+        page.on("websocket", self._connected)
+
+    def _connected(self, socket: WebSocket) -> None:
+        """Remember the connection to the dashboard; a page that was loaded anew has another."""
+        self._socket = socket
+
+    def turn(self, address: str) -> Page:
+        """Turn the tab to an address as the browser's button Back does, and wait until the page's script has run for it.
+
+        The page is loaded anew, for a new visitor, where a test has failed since: nobody knows what that one has left. What the
+        visitor has opened, measured or revealed stays so: a test for which that matters loads the page with `page.goto`.
+
+        Args:
+            address: Path and query; the teacher view is left where the query does not name a view.
+
+        Returns:
+            The tab.
+        """
+        if self._socket and self._num_failed == self._session.testsfailed:
+            if "view=class" in self.page.url and "view=" not in address:
+                address += "&view=" if "?" in address else "?view="
+            expect(self.page.locator(AT_REST)).to_have_count(1)  # or the end of an earlier run would be taken for this one's
+            with self._socket.expect_event("framereceived", ends_run, timeout=PATIENCE_MS):
+                self.page.evaluate(GO, self._url + address)
+            at_rest(self.page)
+        else:
+            self.page.goto(self._url + address)
+            self._num_failed = self._session.testsfailed
+        return self.page
+
+
+def ends_run(frame: str | bytes) -> bool:
+    """Return whether a message of the dashboard says that the script of a whole page has run."""
+    message = ForwardMsg.FromString(frame) if isinstance(frame, bytes) else ForwardMsg()
+    return message.WhichOneof("type") == "script_finished" and message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
 
 
 def block(page: Page, number: int) -> Locator:
@@ -172,6 +302,11 @@ def opened(page: Page, url: str) -> None:
         url: Of the page; without a query the whole network is opened.
     """
     page.goto(url if "?" in url else f"{url.rstrip('/')}/?spec={FULL}")
+    drawn(page)
+
+
+def drawn(page: Page) -> None:
+    """Wait for the picture of Break it and its final numbers."""
     expect(page.locator(".net button").first).to_be_visible(timeout=120_000)
     done(page)
 
@@ -183,7 +318,7 @@ def done(page: Page) -> None:
 
 def at_rest(page: Page) -> None:
     """Wait until the page's script has run and its figures are drawn: a click on a figure that is redrawn is lost."""
-    expect(page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]')).to_have_count(1)
+    expect(page.locator(AT_REST)).to_have_count(1)
     page.wait_for_timeout(300)  # plotly draws after the script has ended, and tells nobody when
 
 

@@ -1,4 +1,4 @@
-"""One dashboard for all browser tests of a session; every test gets a new visitor of it."""
+"""One dashboard for all browser tests of a session; a test gets a new visitor of it, or the tab that tests share."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from stimcore.bundle import Bundle
-from tests.app.browsing import PATIENCE_MS, ROOT, Dashboard, dashboard, tab
+from tests.app.browsing import PATIENCE_MS, ROOT, SIZE, Dashboard, SharedTab, Turn, blank_tab, dashboard, tab, unharmed
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -29,3 +29,18 @@ def page(browser: Browser, served: Dashboard) -> Iterator[Page]:
     """A visitor of `served`."""
     with tab(browser, served.url) as opened_tab:
         yield opened_tab
+
+
+@pytest.fixture(scope="session")
+def shared(browser: Browser, served: Dashboard, request: pytest.FixtureRequest) -> Iterator[SharedTab]:
+    """The tab that tests share; a test asks for `turn`."""
+    with blank_tab(browser, served.url, SIZE, "light") as opened_tab:
+        yield SharedTab(opened_tab, served.url, request.session)
+
+
+@pytest.fixture
+def turn(shared: SharedTab, served: Dashboard) -> Iterator[Turn]:
+    """Turns the tab that tests share to an address, in a window of the usual size: see `SharedTab.turn`."""
+    shared.page.set_viewport_size({"width": SIZE[0], "height": SIZE[1]})
+    with unharmed(shared.page, served.url):
+        yield shared.turn

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.app.browsing import FLAGS, PAGES, block, chromium, dashboard, done, opened, tab
+from tests.app.browsing import FLAGS, PAGES, Scheme, block, chromium, dashboard, done, opened, tab
 
 Act = Callable[[Page, str], None]
 
@@ -50,7 +50,7 @@ def at(path: str) -> Act:
     return act
 
 
-PICTURES: dict[str, tuple[Act, int, int, str]] = {
+PICTURES: dict[str, tuple[Act, int, int, Scheme]] = {
     "break-it": (broken, 1280, 800, "light"),
     "break-it-dark": (broken, 1280, 800, "dark"),
     "break-it-phone": (broken, 375, 1500, "light"),

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from stimcore.analysis.contrast import clearest, contrasts
 from stimcore.bundle import open_bundle
-from tests.app.browsing import FULL, ROOT, Dashboard, block, code, done, lane, opened, tab
+from tests.app.browsing import FULL, ROOT, Dashboard, Turn, block, code, done, drawn, lane, opened, tab
 from tests.app.test_story import sweeps
 
 EXPERIMENT = ROOT / "exported" / "resnet20-fashion"
@@ -31,8 +31,19 @@ def accuracy(page: Page, method: str) -> float:
     return float(text.removesuffix(" %"))
 
 
-def test_opens_with_both_methods_whole(page: Page, served: Dashboard) -> None:
-    opened(page, served.url)
+@pytest.fixture
+def whole(turn: Turn) -> Page:
+    """The page with the whole network, in the tab that tests share."""
+    page = turn(f"/?spec={FULL}")
+    expect(code(page)).to_have_value(FULL)
+    drawn(page)
+    block(page, 1).press("Home")  # the block that the key Tab comes to: the picture remembers which one had the focus last
+    block(page, 1).blur()
+    return page
+
+
+def test_opens_with_both_methods_whole(whole: Page) -> None:
+    page = whole
     for method in ("common", "stimulative"):
         expected = open_bundle(EXPERIMENT / method, verify=False).main
         assert accuracy(page, method) == round(expected.accuracy_pct, 1)
@@ -62,8 +73,8 @@ def test_opens_on_the_clearest_contrast(page: Page, served: Dashboard) -> None:
     page.get_by_role("button", name="Undo").wait_for()
 
 
-def test_delete_undo_back_and_share(page: Page, served: Dashboard, browser: Browser) -> None:
-    opened(page, served.url)
+def test_delete_undo_back_and_share(whole: Page, served: Dashboard, browser: Browser) -> None:
+    page = whole
     block(page, 5).click()
     expect(block(page, 5)).to_have_attribute("aria-pressed", "true")
     expect(code(page)).to_have_value(FULL.replace("5", "x5"))
@@ -77,6 +88,9 @@ def test_delete_undo_back_and_share(page: Page, served: Dashboard, browser: Brow
         opened(other, page.url)
         expect(code(other)).to_have_value(FULL.replace("5", "x5"))
         assert [accuracy(other, m) for m in ("common", "stimulative")] == [accuracy(page, m) for m in ("common", "stimulative")]
+        block(other, 8).click()
+        expect(code(other)).to_have_value(FULL.replace("5", "x5").replace("8", "x8"))
+    expect(code(page)).to_have_value(FULL.replace("5", "x5"))  # two visitors do not meet
     page.get_by_role("button", name="Undo").click()
     expect(code(page)).to_have_value(FULL)
     page.go_back()
@@ -85,15 +99,15 @@ def test_delete_undo_back_and_share(page: Page, served: Dashboard, browser: Brow
     expect(code(page)).to_have_value(FULL)
 
 
-def test_locked_block_says_why(page: Page, served: Dashboard) -> None:
-    opened(page, served.url)
+def test_locked_block_says_why(whole: Page) -> None:
+    page = whole
     block(page, 4).click(force=True)
     expect(page.locator(".hint")).to_have_text(re.compile("^Block 4 can't be deleted or moved: .*skip path"))
     expect(code(page)).to_have_value(FULL)
 
 
-def test_drag_and_keyboard(page: Page, served: Dashboard) -> None:
-    opened(page, served.url)
+def test_drag_and_keyboard(whole: Page) -> None:
+    page = whole
     start, end = block(page, 3).bounding_box(), block(page, 1).bounding_box()
     assert start
     assert end
@@ -132,8 +146,8 @@ PRESET = re.compile(r"^Delete block \d+$")
 """The block that the page offers to delete: the one with the clearest contrast in the stored sweeps."""
 
 
-def test_tab_reaches_the_network_and_leaves_it(page: Page, served: Dashboard) -> None:
-    opened(page, served.url)
+def test_tab_reaches_the_network_and_leaves_it(whole: Page) -> None:
+    page = whole
     page.get_by_role("button", name=PRESET).first.focus()
     page.keyboard.press("Shift+Tab")
     expect(block(page, 1)).to_be_focused()
@@ -150,8 +164,9 @@ NARROWED = "window.widths.length > 1 && Math.max(...window.widths) > 1.3 * windo
 """Whether the band of an interval has become narrower while images were counted."""
 
 
-def test_measures_here_and_narrows_and_stops(page: Page, served: Dashboard) -> None:
-    opened(page, f"{served.url}/?spec=1-2-x3.4-5-6.7-8-9")
+def test_measures_here_and_narrows_and_stops(turn: Turn) -> None:
+    page = turn("/?spec=1-2-x3.4-5-6.7-8-9")
+    drawn(page)
     page.evaluate(WATCH)
     page.get_by_role("button", name="Measure here now").click()
     page.wait_for_function(f"window.counts.size >= 2 && {NARROWED}", timeout=120_000)
@@ -160,8 +175,9 @@ def test_measures_here_and_narrows_and_stops(page: Page, served: Dashboard) -> N
     expect(page.get_by_role("button", name="Go on")).to_be_visible()
 
 
-def test_a_measurement_ends_with_all_images(page: Page, served: Dashboard) -> None:
-    opened(page, f"{served.url}/?experiment=small&spec=1-2-x3.4-5-6.7-8-9")
+def test_a_measurement_ends_with_all_images(turn: Turn) -> None:
+    page = turn("/?experiment=small&spec=1-2-x3.4-5-6.7-8-9")
+    drawn(page)
     page.get_by_role("button", name="Measure here now").click()
     expect(page.get_by_text(re.compile("^Done: measured here on 400 images"))).to_be_visible(timeout=120_000)
 
@@ -176,8 +192,9 @@ def test_ten_thousand_images_are_measured_to_the_end(page: Page, served: Dashboa
     assert page.evaluate(NARROWED)
 
 
-def test_change_while_measuring_never_shows_the_old_number(page: Page, served: Dashboard) -> None:
-    opened(page, f"{served.url}/?spec=x1-2-3.4-5-6.7-8-x9")
+def test_change_while_measuring_never_shows_the_old_number(turn: Turn) -> None:
+    page = turn("/?spec=x1-2-3.4-5-6.7-8-x9")
+    drawn(page)
     page.get_by_role("button", name="Measure here now").click()
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     page.get_by_role("button", name="One per stage").click()
@@ -188,9 +205,10 @@ def test_change_while_measuring_never_shows_the_old_number(page: Page, served: D
     assert accuracy(page, "common") < 60 < accuracy(page, "stimulative")
 
 
-def test_addresses_without_a_network_get_a_sentence(page: Page, served: Dashboard) -> None:
+def test_addresses_without_a_network_get_a_sentence(turn: Turn) -> None:
     for text in ("1-2", "9-8-7", "1-2-3.4-5-6.7-8-9."):  # test_addresses.py has the hostile ones
-        page.goto(f"{served.url}/?spec={text}")
+        page = turn(f"/?spec={text}")
+        expect(code(page)).to_have_value(text)
         expect(page.get_by_text("Showing the full network.")).to_be_visible()
         expect(block(page, 5)).to_have_attribute("aria-pressed", "false")
 
@@ -210,8 +228,8 @@ def test_guess_then_reveal(page: Page, served: Dashboard) -> None:
     expect(page.locator(".guess").first).to_be_visible()
 
 
-def test_lesson_drives_the_controls(page: Page, served: Dashboard) -> None:
-    opened(page, served.url)
+def test_lesson_drives_the_controls(whole: Page) -> None:
+    page = whole
     page.get_by_role("button", name="Lesson in five steps").click()
     expect(page.get_by_role("heading", name="1 of 5: A team of blocks")).to_be_visible()
     page.get_by_role("button", name="Next").click()

@@ -67,7 +67,7 @@ def guess(page: Page, address: str, steps: int) -> None:
 def test_a_class_joins_and_guesses(small: list[Bundle], browser: Browser, tmp_path: Path) -> None:
     folder = small[0].path.parents[1]
     with dashboard(tmp_path / "log", address="0.0.0.0", STIMCORE_EXPORTED=str(folder), STIMCORE_RUNS=str(tmp_path)) as served:
-        with tab(browser, served.url) as teacher:
+        with tab(browser, served.url, permissions=["clipboard-read", "clipboard-write"]) as teacher:
             teacher.goto(f"{served.url}/?view=class&spec={STATE}")
             join = teacher.get_by_role("button", name=re.compile("^Join: "))
             expect(join).to_contain_text("1 here", timeout=120_000)
@@ -84,8 +84,6 @@ def test_a_class_joins_and_guesses(small: list[Bundle], browser: Browser, tmp_pa
                 expect(join).to_contain_text("3 here, 2 guessed")
                 teacher.get_by_role("button", name="Reveal").click()
                 expect(teacher.get_by_role("img", name=re.compile("2 guesses, in the middle "))).to_be_visible()
-            with tab(browser, served.url, permissions=["clipboard-read", "clipboard-write"]) as local:
-                local.goto(served.url)
-                local.get_by_role("button", name="Copy link").click()
-                expect(local.get_by_role("button", name="Link copied")).to_be_visible()
-                assert str(local.evaluate("navigator.clipboard.readText()")).startswith(shown)
+            teacher.get_by_role("button", name="Copy link").click()
+            expect(teacher.get_by_role("button", name="Link copied")).to_be_visible()
+            assert str(teacher.evaluate("navigator.clipboard.readText()")).startswith(shown)

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from stimcore.subnets.topology import Topology
+from stimcore.web import arrangement
 from stimcore.web.component import Component
 from stimcore.web.diagram import payload
 from tests.app.browsing import ROOT, block, code, environment, free_port, tab, violations
+from tests.app.networks import RESNET110
 
 PAGE = """
 import sys
@@ -65,22 +67,38 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert "Traceback" not in Path(folder / "log").read_text()
 
 
-def test_fifty_four_blocks_fit_and_move(browser: Browser, picture: str) -> None:
+@pytest.fixture(scope="module")
+def long_network(browser: Browser, picture: str) -> Iterator[Page]:
+    """A tab with a network of 54 blocks, which the tests of this module share."""
     with tab(browser, picture) as page:
         page.goto(picture + "/?net=resnet110")
-        expect(block(page, 54)).to_be_visible()
-        assert page.locator(".net button").count() == 54
-        for width in (1280, 375):
-            page.set_viewport_size({"width": width, "height": 800})
-            page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
-        block(page, 54).click()
-        block(page, 30).focus()
-        page.keyboard.press("Alt+ArrowLeft")
-        expect(code(page)).to_have_value(re.compile(r"28-30-29-31.*53-x54$"))
-        block(page, 1).focus()
-        page.keyboard.press("End")
-        expect(block(page, 54)).to_be_focused()
-        assert violations(page) == []
+        yield page
+
+
+@pytest.fixture
+def fifty_four(long_network: Page) -> Page:
+    """The same with all blocks there and in order."""
+    full = str(arrangement.full(RESNET110))
+    code(long_network).fill(full)
+    code(long_network).press("Enter")
+    expect(block(long_network, 54)).to_have_attribute("aria-pressed", "false")
+    return long_network
+
+
+def test_fifty_four_blocks_fit_and_move(fifty_four: Page) -> None:
+    page = fifty_four
+    assert page.locator(".net button").count() == 54
+    for width in (1280, 375):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    block(page, 54).click()
+    block(page, 30).focus()
+    page.keyboard.press("Alt+ArrowLeft")
+    expect(code(page)).to_have_value(re.compile(r"28-30-29-31.*53-x54$"))
+    block(page, 1).focus()
+    page.keyboard.press("End")
+    expect(block(page, 54)).to_be_focused()
+    assert violations(page) == []
 
 
 def test_a_late_answer_does_not_overwrite_a_newer_edit(browser: Browser) -> None:
@@ -113,16 +131,14 @@ def test_a_late_answer_does_not_overwrite_a_newer_edit(browser: Browser) -> None
         expect(block(page, 3)).to_have_attribute("aria-pressed", "false")
 
 
-def test_the_same_edit_counts_again_after_the_text_was_changed_by_hand(browser: Browser, picture: str) -> None:
-    with tab(browser, picture) as page:
-        page.goto(picture + "/?net=resnet110")
-        expect(block(page, 54)).to_be_visible()
-        for _ in range(2):
-            block(page, 54).click()
-            expect(code(page)).to_have_value(re.compile(r"53-x54$"))
-            code(page).fill(code(page).input_value().replace("x", ""))
-            code(page).press("Enter")
-            expect(block(page, 54)).to_have_attribute("aria-pressed", "false")
+def test_the_same_edit_counts_again_after_the_text_was_changed_by_hand(fifty_four: Page) -> None:
+    page = fifty_four
+    for _ in range(2):
+        block(page, 54).click()
+        expect(code(page)).to_have_value(re.compile(r"53-x54$"))
+        code(page).fill(code(page).input_value().replace("x", ""))
+        code(page).press("Enter")
+        expect(block(page, 54)).to_have_attribute("aria-pressed", "false")
 
 
 @pytest.mark.slow

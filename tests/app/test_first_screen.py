@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.app.browsing import ROOT, Dashboard, done, tab
+from tests.app.browsing import ROOT, Dashboard, Turn, done
 
 DESKTOPS = ((1280, 720), (1366, 768), (1920, 1080))
 PHONES = ((375, 812), (390, 844))
@@ -49,6 +49,14 @@ def screens(sizes: Sequence[tuple[int, int]]) -> list[object]:
     ]
 
 
+def first_screen(turn: Turn, address: str, width: int, height: int) -> Page:
+    """Turn the tab to an address in a window of a size, as a visitor sees it who has not scrolled yet; return it."""
+    page = turn(address)
+    page.set_viewport_size({"width": width, "height": height})
+    page.evaluate("document.querySelector('.stMain').scrollTop = 0")
+    return page
+
+
 def boxes(page: Page) -> Mapping[str, Sequence[Box]]:
     """Return the boxes of all parts once the page has settled."""
     expect(page.locator(".lane").first).to_be_visible(timeout=120_000)
@@ -88,45 +96,40 @@ def check_desktop(page: Page, width: int, height: int, num_lanes: int | None = N
 
 
 @pytest.mark.parametrize(("experiment", "width", "height"), screens(DESKTOPS))
-def test_a_desktop_shows_the_finding(browser: Browser, served: Dashboard, experiment: str, width: int, height: int) -> None:
-    with tab(browser, served.url, size=(width, height)) as page:
-        page.goto(f"{served.url}/?experiment={experiment}")
-        check_desktop(page, width, height)
-        button = page.get_by_role("button", name="Lesson in five steps")
-        if button.count():
-            button.click()
-            expect(page.get_by_role("heading", name=re.compile("^1 of 5"))).to_be_visible()
+def test_a_desktop_shows_the_finding(turn: Turn, served: Dashboard, experiment: str, width: int, height: int) -> None:
+    page = first_screen(turn, f"/?experiment={experiment}", width, height)
+    check_desktop(page, width, height)
+    button = page.get_by_role("button", name="Lesson in five steps")
+    if button.count():
+        button.click()
+        expect(page.get_by_role("heading", name=re.compile("^1 of 5"))).to_be_visible()
+        check_desktop(page, width, height, 2)
+        for step in range(2, 6):
+            page.get_by_role("button", name="Next").click()
+            expect(page.get_by_role("heading", name=re.compile(f"^{step} of 5"))).to_be_visible()
             check_desktop(page, width, height, 2)
-            for step in range(2, 6):
-                page.get_by_role("button", name="Next").click()
-                expect(page.get_by_role("heading", name=re.compile(f"^{step} of 5"))).to_be_visible()
-                check_desktop(page, width, height, 2)
-        page.goto(f"{served.url}/?experiment={experiment}&view=class")
-        expect(page.get_by_role("button", name="Reveal")).to_be_visible()
-        check_desktop(page, width, height)
-        page.get_by_role("button", name="Reveal").click()
-        expect(page.get_by_role("button", name="Reveal")).to_have_count(0)
-        check_desktop(page, width, height)
+    page.goto(f"{served.url}/?experiment={experiment}&view=class")
+    expect(page.get_by_role("button", name="Reveal")).to_be_visible()
+    check_desktop(page, width, height)
+    page.get_by_role("button", name="Reveal").click()
+    expect(page.get_by_role("button", name="Reveal")).to_have_count(0)
+    check_desktop(page, width, height)
 
 
-def test_six_methods_fit_a_small_desktop(browser: Browser, served: Dashboard) -> None:
+def test_six_methods_fit_a_small_desktop(turn: Turn) -> None:
     for view in ("", "&view=class"):
-        with tab(browser, served.url, size=(1366, 768)) as page:
-            page.goto(f"{served.url}/?experiment=resnet20-fashion&{SIX}{view}")
-            expect(page.locator(".lane")).to_have_count(6)
-            check_desktop(page, 1366, 768, 6)
+        page = first_screen(turn, f"/?experiment=resnet20-fashion&{SIX}{view}", 1366, 768)
+        expect(page.locator(".lane")).to_have_count(6)
+        check_desktop(page, 1366, 768, 6)
 
 
 @pytest.mark.parametrize(("experiment", "width", "height"), screens(PHONES))
-def test_a_phone_shows_the_finding_before_the_controls(
-    browser: Browser, served: Dashboard, experiment: str, width: int, height: int
-) -> None:
-    with tab(browser, served.url, size=(width, height)) as page:
-        page.goto(f"{served.url}/?experiment={experiment}")
-        parts = boxes(page)
-        assert outside(parts, ["sentence", "picture", "lane", "number", "drop"], width, height) == []
-        lowest = max(box[3] for box in parts["lane"])
-        for key in ("tools", "reset", "settings", "choices", "head_controls"):
-            control = page.locator(f".st-key-{key}").bounding_box()
-            assert control is not None, key
-            assert control["y"] >= lowest, key
+def test_a_phone_shows_the_finding_before_the_controls(turn: Turn, experiment: str, width: int, height: int) -> None:
+    page = first_screen(turn, f"/?experiment={experiment}", width, height)
+    parts = boxes(page)
+    assert outside(parts, ["sentence", "picture", "lane", "number", "drop"], width, height) == []
+    lowest = max(box[3] for box in parts["lane"])
+    for key in ("tools", "reset", "settings", "choices", "head_controls"):
+        control = page.locator(f".st-key-{key}").bounding_box()
+        assert control is not None, key
+        assert control["y"] >= lowest, key

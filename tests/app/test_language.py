@@ -7,12 +7,13 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from stimcore.web.words import LANGUAGES
-from tests.app.browsing import FULL, Dashboard, tab, violations
+from tests.app.browsing import FULL, Dashboard, SharedTab, tab, violations
 
 
-def test_the_browser_s_language_and_the_address_s(browser: Browser, served: Dashboard) -> None:
+def test_the_browser_s_language_and_the_address_s(browser: Browser, served: Dashboard, request: pytest.FixtureRequest) -> None:
     with tab(browser, served.url, size=(1280, 720), locale="de-AT") as page:
-        page.goto(f"{served.url}/?spec={FULL.replace('5', 'x5')}")
+        turn = SharedTab(page, served.url, request.session).turn
+        turn(f"/?spec={FULL.replace('5', 'x5')}")
         story = page.get_by_text(re.compile(r"^Block 5 fehlt\. Gewöhnliches Training: \d+ von 100 Bildern richtig"))
         expect(story).to_be_visible(timeout=120_000)  # the first visit after a start waits for the model server
         expect(page.get_by_text("Fertig: auf 10.000 Bildern gemessen")).to_be_visible()
@@ -24,14 +25,14 @@ def test_the_browser_s_language_and_the_address_s(browser: Browser, served: Dash
         expect(page.get_by_text(re.compile(r"^Le bloc 5 manque\. Entraînement ordinaire"))).to_be_visible()
         expect(page).to_have_url(re.compile("lang=fr"))
         methods = ["Common training", "Stage supervision", "Layer supervision"]
-        page.goto(f"{served.url}/?lang=fr&{urlencode({'methods': methods}, doseq=True)}")
+        turn(f"/?lang=fr&{urlencode({'methods': methods}, doseq=True)}")
         link = page.get_by_role("link", name="Español")
         expect(link).to_have_attribute("href", re.compile(r"methods=.*methods=.*methods="))
         assert parse_qs(urlsplit(str(link.get_attribute("href"))).query)["methods"] == methods
         page.get_by_role("link", name="Dégâts").click()  # the choice holds from page to page
         expect(page.get_by_role("heading", name="Dégâts", level=1)).to_be_visible()
         expect(page).to_have_url(re.compile("lang=fr"))
-        page.goto(f"{served.url}/?lang=xx&view=class")  # a language that there are no texts in
+        turn("/?lang=xx&view=class")  # a language that there are no texts in
         expect(page.get_by_role("button", name="Aufdecken")).to_be_visible()
 
 

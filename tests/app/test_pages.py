@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 from stimcore.bundle import open_bundle
-from tests.app.browsing import PAGES, ROOT, Dashboard, at_rest, block, code, done, opened, tab, violations
+from tests.app.browsing import PAGES, ROOT, Dashboard, SharedTab, Turn, at_rest, block, code, done, drawn, tab, violations
 
 EXPERIMENT = ROOT / "exported" / "resnet20-fashion"
 
@@ -28,9 +29,9 @@ SMALL_TARGETS = """() => {
 }"""
 
 
-def ready(page: Page, url: str, name: str, path: str) -> None:
-    """Open a page and wait for what it draws last."""
-    page.goto(url + path + ("?spec=main" if name == "Break it" else ""))  # without a spec it opens with blocks gone
+def ready(turn: Turn, name: str, query: str = "") -> Page:
+    """Turn a tab to a page, wait for what the page draws last, and return it."""
+    page = turn(PAGES[name] + (query or "?spec=main" if name == "Break it" else query))  # without a spec, blocks are gone
     expect(page.get_by_text(re.compile("Accuracies are measured on 10,000 images"))).to_be_visible(timeout=120_000)
     if name == "Break it":
         block(page, 9).click()
@@ -40,43 +41,64 @@ def ready(page: Page, url: str, name: str, path: str) -> None:
     else:
         expect(page.locator(".js-plotly-plot").first).to_be_visible()
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    return page
 
 
-@pytest.mark.parametrize(
-    ("name", "scheme"),
-    [
-        # the pages share their colours and their frame: two of them stand for all, one in the dark
-        pytest.param(
-            name, scheme, marks=() if (name, scheme) in (("Break it", "dark"), ("Damage", "light")) else pytest.mark.slow
-        )
-        for name in PAGES
-        for scheme in ("light", "dark")
-    ],
-)
-def test_accessible_and_usable_on_a_phone(browser: Browser, served: Dashboard, name: str, scheme: str) -> None:
-    with tab(browser, served.url, scheme=scheme) as page:
-        ready(page, served.url, name, PAGES[name])
-        assert violations(page) == []
-        page.set_viewport_size({"width": 375, "height": 720})
-        page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
-        small = page.evaluate(SMALL_TARGETS)
-        assert small == []
+@pytest.fixture(scope="module")
+def turn_in_the_dark(browser: Browser, served: Dashboard, request: pytest.FixtureRequest) -> Iterator[Turn]:
+    """Turns a tab to an address in which pages are dark."""
+    with tab(browser, served.url, scheme="dark") as page:
+        yield SharedTab(page, served.url, request.session).turn
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
-def test_lesson_and_teacher_view_are_accessible(browser: Browser, served: Dashboard, scheme: str) -> None:
-    with tab(browser, served.url, scheme=scheme) as page:
-        opened(page, served.url)
-        page.get_by_role("button", name="Lesson in five steps").click()
-        expect(page.get_by_role("heading", name=re.compile("^1 of 5"))).to_be_visible()
-        assert violations(page) == []
-        page.goto(served.url + "/?view=class&spec=1-2-3.4-x5-6.7-8-9")
-        expect(page.get_by_text("hidden until revealed").first).to_be_visible()
-        assert violations(page) == []
+def check_colours_and_sizes(page: Page) -> None:
+    """Check a page against WCAG 2.2 A and AA, then its width and its buttons on a phone."""
+    assert violations(page) == []
+    page.set_viewport_size({"width": 375, "height": 720})
+    page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    small = page.evaluate(SMALL_TARGETS)
+    assert small == []
 
 
-def test_pages_keep_the_state_and_links_reproduce_it(page: Page, served: Dashboard, browser: Browser) -> None:
-    opened(page, served.url + "/?spec=1-2-x3.4-5-6.7-8-9")
+def all_slow_but(name: str) -> list[object]:
+    """Return the pages, which share their colours and their frame: one of them stands for all in every run."""
+    return [pytest.param(page, marks=() if page == name else pytest.mark.slow) for page in PAGES]
+
+
+@pytest.mark.parametrize("name", all_slow_but("Damage"))
+def test_accessible_and_usable_on_a_phone(turn: Turn, name: str) -> None:
+    check_colours_and_sizes(ready(turn, name))
+
+
+@pytest.mark.parametrize("name", all_slow_but("Break it"))
+def test_accessible_and_usable_on_a_phone_in_the_dark(turn_in_the_dark: Turn, name: str) -> None:
+    check_colours_and_sizes(ready(turn_in_the_dark, name))
+
+
+def check_lesson_and_teacher_view(turn: Turn, url: str) -> None:
+    """Check both against WCAG 2.2 A and AA."""
+    page = turn("/?spec=main")
+    drawn(page)
+    page.get_by_role("button", name="Lesson in five steps").click()
+    expect(page.get_by_role("heading", name=re.compile("^1 of 5"))).to_be_visible()
+    assert violations(page) == []
+    page.goto(f"{url}/?view=class&spec=1-2-3.4-x5-6.7-8-9")
+    expect(page.get_by_text("hidden until revealed").first).to_be_visible()
+    assert violations(page) == []
+
+
+def test_lesson_and_teacher_view_are_accessible(turn: Turn, served: Dashboard) -> None:
+    check_lesson_and_teacher_view(turn, served.url)
+
+
+@pytest.mark.slow
+def test_lesson_and_teacher_view_are_accessible_in_the_dark(turn_in_the_dark: Turn, served: Dashboard) -> None:
+    check_lesson_and_teacher_view(turn_in_the_dark, served.url)
+
+
+def test_pages_keep_the_state_and_links_reproduce_it(turn: Turn, served: Dashboard, browser: Browser) -> None:
+    page = turn("/?spec=1-2-x3.4-5-6.7-8-9")
+    drawn(page)
     for name in ("Sub-networks", "Damage", "Train", "Use it", "Break it"):
         page.get_by_role("link", name=name, exact=True).click()
         expect(page.get_by_role("heading", level=1)).not_to_have_text("")
@@ -93,8 +115,8 @@ def test_pages_keep_the_state_and_links_reproduce_it(page: Page, served: Dashboa
 @pytest.mark.parametrize(
     ("experiment", "number"), [("resnet20-fashion", 27), pytest.param("mobilenetv3-fashion", 144, marks=pytest.mark.slow)]
 )
-def test_all_sub_networks_are_drawn_and_saved(page: Page, served: Dashboard, experiment: str, number: int) -> None:
-    ready(page, served.url, "Sub-networks", f"{PAGES['Sub-networks']}?experiment={experiment}")
+def test_all_sub_networks_are_drawn_and_saved(turn: Turn, experiment: str, number: int) -> None:
+    page = ready(turn, "Sub-networks", f"?experiment={experiment}")
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Numbers (CSV)").first.click()
     rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text(encoding="utf-8"))))
@@ -117,8 +139,8 @@ def chosen(page: Page, bar: Locator, sentence: str) -> None:
     expect(said).to_be_visible()
 
 
-def test_a_point_and_a_bar_choose_and_so_does_the_keyboard(page: Page, served: Dashboard) -> None:
-    ready(page, served.url, "Damage", PAGES["Damage"])
+def test_a_point_and_a_bar_choose_and_so_does_the_keyboard(turn: Turn) -> None:
+    page = ready(turn, "Damage")
     bars = page.locator(".st-key-figure_delete-one .bars .point path")
     chosen(page, bars.nth(0), "without block 2: ")
     chosen(page, page.locator(".st-key-figure_delete-one .x2y2 .bars .point path").last, "without block 1: ")  # apart
@@ -131,8 +153,8 @@ def test_a_point_and_a_bar_choose_and_so_does_the_keyboard(page: Page, served: D
     expect(code(page)).to_have_value("1-2-3.4-x5-6.7-8-9")
 
 
-def test_first_blocks_count_only_on_request(page: Page, served: Dashboard) -> None:
-    ready(page, served.url, "Damage", PAGES["Damage"])
+def test_first_blocks_count_only_on_request(turn: Turn) -> None:
+    page = ready(turn, "Damage")
     experiment = ROOT / "exported" / "resnet20-fashion"
 
     def medians(file: str) -> dict[str, float]:
@@ -156,8 +178,8 @@ def test_first_blocks_count_only_on_request(page: Page, served: Dashboard) -> No
 
 
 @pytest.mark.slow
-def test_downloaded_network_is_as_good_as_the_page_says(page: Page, served: Dashboard, tmp_path: Path) -> None:
-    ready(page, served.url, "Use it", PAGES["Use it"])
+def test_downloaded_network_is_as_good_as_the_page_says(turn: Turn, tmp_path: Path) -> None:
+    page = ready(turn, "Use it")
     sentence = page.get_by_text(re.compile(r"right at .* multiply-adds|right at .* ms per image")).inner_text()
     with page.expect_download(timeout=120_000) as waiting:
         page.get_by_role("button", name="Download ONNX").click()
@@ -171,8 +193,8 @@ def test_downloaded_network_is_as_good_as_the_page_says(page: Page, served: Dash
 
 
 @pytest.mark.slow
-def test_own_image_good_corrupt_and_too_large(page: Page, served: Dashboard, tmp_path: Path) -> None:
-    ready(page, served.url, "Use it", PAGES["Use it"])
+def test_own_image_good_corrupt_and_too_large(turn: Turn, tmp_path: Path) -> None:
+    page = ready(turn, "Use it")
     chooser = page.locator("input[type=file]")
     Image.new("RGB", (300, 200), "white").save(tmp_path / "good.png")
     chooser.set_input_files(tmp_path / "good.png")
@@ -188,8 +210,8 @@ def test_own_image_good_corrupt_and_too_large(page: Page, served: Dashboard, tmp
 
 
 @pytest.mark.slow
-def test_theory_panel_holds_its_numbers(page: Page, served: Dashboard) -> None:
-    ready(page, served.url, "Sub-networks", PAGES["Sub-networks"])
+def test_theory_panel_holds_its_numbers(turn: Turn) -> None:
+    page = ready(turn, "Sub-networks")
     page.get_by_text("What the theory promises").click()
     expect(page.get_by_text("measured gap").first).to_be_visible()
     expect(page.get_by_text("All in nats")).to_be_visible()

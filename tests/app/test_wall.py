@@ -10,7 +10,7 @@ from stimcore.bundle import open_bundle
 from stimcore.bundle.wall import DIFFERENT_IMAGES, WALL_IMAGES
 from stimcore.engine.engine import Engine
 from stimcore.serve.image_codec import encode_png
-from tests.app.browsing import FULL, ROOT, Dashboard, block, done, opened
+from tests.app.browsing import FULL, ROOT, Dashboard, Turn, block, code, done, drawn, opened
 
 EXPORTED = ROOT / "exported"
 SEARCHED = 10_000
@@ -47,8 +47,9 @@ def test_the_story_shows_pictures_that_only_one_method_gets_right(page: Page, se
     assert page.evaluate(GROUPS) == [first, second]
 
 
-def test_answers_are_those_of_the_networks(page: Page, served: Dashboard) -> None:
-    page.goto(f"{served.url}/?experiment=resnet20-fashion&spec=d1-1-1")
+def test_answers_are_those_of_the_networks(turn: Turn) -> None:
+    page = turn("/?experiment=resnet20-fashion&spec=d1-1-1")
+    expect(code(page)).to_have_value("d1-1-1")
     answered(page)
     groups = page.evaluate(GROUPS)
     for method, group in zip(("common", "stimulative"), groups, strict=True):
@@ -64,8 +65,8 @@ def test_answers_are_those_of_the_networks(page: Page, served: Dashboard) -> Non
             assert group["wrong"][place] == (answer != labels[index])
 
 
-def test_a_picture_says_what_each_method_answers(page: Page, served: Dashboard) -> None:
-    page.goto(f"{served.url}/?experiment=resnet20-fashion")
+def test_a_picture_says_what_each_method_answers(turn: Turn) -> None:
+    page = turn("/?experiment=resnet20-fashion&spec=d1-1-1")
     answered(page)
     says = page.locator(".says")
     expect(says).to_have_text(re.compile("^Point at a picture"))
@@ -81,8 +82,10 @@ def test_a_picture_says_what_each_method_answers(page: Page, served: Dashboard) 
     assert says.inner_text() != before
 
 
-def test_hidden_while_answers_are_covered_or_the_lesson_is_open(page: Page, served: Dashboard) -> None:
-    opened(page, served.url)
+def test_hidden_while_answers_are_covered_or_the_lesson_is_open(turn: Turn) -> None:
+    page = turn(f"/?spec={FULL}")
+    expect(code(page)).to_have_value(FULL)
+    drawn(page)
     answered(page)
     page.get_by_role("button", name="Lesson in five steps").click()
     expect(page.locator(".wall .group")).to_have_count(0)
