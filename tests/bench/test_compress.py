@@ -18,6 +18,7 @@ from stimcore.bench.compress import nearest, widest
 from stimcore.bench.compress_figures import differences, training_times
 from stimcore.bench.compress_net import Channels, PrunableResNet, prunable_resnet, with_convolved_shortcuts
 from stimcore.bench.compress_page import FILE, PAGE, render, sentences
+from stimcore.bench.compress_program import version
 from stimcore.bench.compress_timing import ratios, session_of, take_turns
 from stimcore.bench.compress_work import Training, Work, training_seconds
 from stimcore.errors import UsageError
@@ -75,7 +76,7 @@ def test_what_is_pruned_is_as_wide_as_its_time_allows() -> None:
 )
 def test_an_environment_without_torch_pruning_is_refused_in_one_sentence(python: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as refused:
-        compress.version(Path(python))
+        version(Path(python))
     assert len(str(refused.value).splitlines()) == 1
 
 
