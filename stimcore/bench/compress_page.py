@@ -69,12 +69,13 @@ def render(report: Mapping[str, Any] | None) -> str:
         times = report["training_s"][way]
         cells = " | ".join(f"{times[size]:,.0f} s" for size in (*report["sizes"], "all"))
         lines.append(f"| {COMPRESS_WAYS[way]} | {cells} |")
-    lines += [
-        "",
-        "Processor time of all training steps that lead there, without evaluations. Every way but the first leads to the",
-    ]
-    lines += ["larger network as well.", "", "## In short", ""]
-    lines += [f"- {sentence}" for sentence in sentences(report)]
+    lines += _wrapped(
+        "Processor time of all training steps that lead there, without evaluations. Every way but the first leads to the "
+        "larger network as well."
+    )
+    lines += ["", "## In short", ""]
+    for sentence in sentences(report):
+        lines += textwrap.wrap(f"- {sentence}", 140, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines) + "\n"
 
 
