@@ -211,15 +211,15 @@ DENSENET_LOAFING = ExperimentPlan(
 VIT_TINY_FASHION = ExperimentPlan(
     name="vit-tiny-fashion",
     about="a vision transformer with both methods: do transformers loaf?",
-    committed=False,
-    commands=_both_methods("vit-tiny-fashion", "vit-tiny-fashion"),
+    commands=_both_methods("vit-tiny-fashion", "vit-tiny-fashion", subnets=FAN),
 )
 
 CONVNEXT_MINI_FASHION = ExperimentPlan(
     name="convnext-mini-fashion",
     about="a ConvNeXt, which has no batch norms, with both methods",
-    committed=False,
-    commands=_both_methods("convnext-mini-fashion", "convnext-mini-fashion"),
+    commands=_both_methods(
+        "convnext-mini-fashion", "convnext-mini-fashion", subnets=("main", "d1-1-1", "d2-2-2", "d1-2-4", "d3-2-1", "d2-3-3")
+    ),
 )
 
 
