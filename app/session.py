@@ -42,9 +42,11 @@ class Written:
 
     Attributes:
         values: Key of the widget -> value that counts.
+        unseen: Keys of widgets that were not drawn since: the browser can't know their values yet.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
+    unseen: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -166,12 +168,24 @@ def write(key: str, value: Any) -> None:
         key: Key of the widget, whose `on_change` is `reported(key)` and whose value goes through `shown(key, value)`.
         value: In the widget's own type.
     """
-    st.session_state[key] = memory(Written).values[key] = value
+    written = memory(Written)
+    st.session_state[key] = written.values[key] = value
+    # a poll may bring an edit of the picture before the message that the edit is worth: the widget is drawn after that one
+    if _in_fragment():
+        written.unseen.add(key)
+
+
+def _in_fragment() -> bool:
+    """Return whether only a fragment of the page runs, or is about to run."""
+    context = get_script_run_ctx()
+    return context is not None and bool(context.fragment_ids_this_run)
 
 
 def shown(key: str, value: Value) -> Value:
     """Remember and return the value of a widget that was just drawn: from now on it counts."""
-    memory(Written).values[key] = value
+    written = memory(Written)
+    written.values[key] = value
+    written.unseen.discard(key)
     return value
 
 
@@ -179,17 +193,16 @@ def reported(key: str) -> Callable[[], None]:
     """Return what a widget calls when the browser reports another value of it than the page has.
 
     With every message the browser reports the values of all widgets, as far as it knows them. A poll of a fragment that it sent
-    before it heard of a newer value reports the older one, and must not bring that back: what a visitor changes outside of a
-    fragment never comes with a poll.
+    before it heard of a newer value reports the older one, and must not bring that back. Neither must the next message for the
+    whole page, where the newer value was written while a fragment ran.
 
     Args:
         key: Key of the widget.
     """
 
     def take() -> None:
-        values = memory(Written).values
-        context = get_script_run_ctx()
-        if context is not None and context.fragment_ids_this_run and key in values:
+        values, unseen = memory(Written).values, memory(Written).unseen
+        if key in values and (key in unseen or _in_fragment()):
             st.session_state[key] = values[key]
         else:
             values[key] = st.session_state[key]
@@ -232,6 +245,7 @@ def forget_spec() -> None:
     """Forget the spec and its history: another experiment was chosen, whose network has other blocks."""
     memory(EditHistory).undo.clear()
     memory(Written).values.pop(SPEC, None)
+    memory(Written).unseen.discard(SPEC)
     st.session_state.pop(SPEC, None)
     if SPEC in st.query_params:
         del st.query_params[SPEC]

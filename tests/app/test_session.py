@@ -72,6 +72,25 @@ def test_a_poll_brings_no_older_value_back(state: dict[str, Any], monkeypatch: p
     assert state["spec"] == "1-2.3", "another experiment"
 
 
+def test_an_edit_that_came_with_a_poll_outlives_the_next_message(
+    state: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message for the whole page that follows the poll reports the text from before the edit, too."""
+    context = SimpleNamespace(fragment_ids_this_run=["answers"])
+    monkeypatch.setattr(session, "get_script_run_ctx", lambda: context)
+    state["spec"] = session.shown("spec", FULL)
+    session.write_spec(RESNET20, "d1-1-1")
+    written = state["spec"]
+    context.fragment_ids_this_run = None
+    state["spec"] = FULL
+    session.reported("spec")()
+    assert state["spec"] == written
+    session.shown("spec", state["spec"])
+    state["spec"] = FULL  # typed by the visitor, who has seen the edit
+    session.reported("spec")()
+    assert state["spec"] == FULL
+
+
 def test_runs_that_begin_are_added_to_the_chosen_ones(state: dict[str, Any]) -> None:
     state["runs"] = ["old"]
     session.add_new_runs(["first"])
