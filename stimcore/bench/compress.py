@@ -1,4 +1,6 @@
-"""Does it pay? Small networks of about the same time, made four ways, in accuracy, time, bytes, memory and training time.
+"""Small networks of one time: trained alone, pruned and fine-tuned, or cut out of a stimulated network.
+
+Accuracy, time, bytes, memory and training time of each say whether stimulative training pays where one small network is wanted.
 
     python -m venv tp && tp/bin/pip install torch-pruning
     python -m stimcore.bench compress --work DIR --torch-pruning tp/bin/python --json docs/measurements/compress.json

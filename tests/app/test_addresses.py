@@ -116,10 +116,10 @@ def test_hostile_addresses_get_a_sentence_or_a_usual_page(
     assert wrong == []
 
 
-def test_an_address_with_unknown_names_gets_a_sentence(turn: Turn) -> None:
+def test_an_address_with_unknown_names_gets_a_sentence(turn: Turn, served: Dashboard) -> None:
     page = turn("/?experiment=nobody")
     expect(page.get_by_text("This address asks for an experiment that isn't here. Showing resnet20-fashion.")).to_be_visible()
-    turn("/?experiment=small&methods=Nobody&methods=Common+training")
+    page.goto(f"{served.url}/?experiment=small&methods=Nobody&methods=Common+training")
     expect(page.get_by_text("This address asks for a training method that isn't here.")).to_be_visible()
 
 
