@@ -80,8 +80,8 @@ def test_parts_ask_for_the_same_versions_as_the_whole(name: str) -> None:
 
 
 ELSEWHERE = {"tests": {"kserve", "mlserver"}, "stimcore": {"torch_pruning"}}
-"""What programs import that run in an environment of their own: clients that pin older libraries, and what a benchmark measures beside
-the project."""
+"""What programs import that run in an environment of their own: clients that pin older libraries, and what a benchmark
+measures beside the project."""
 
 
 @pytest.mark.parametrize("package", USED_BY)
