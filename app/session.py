@@ -5,11 +5,13 @@ keys of these widgets, which belong to the page: links, style sheets and tests u
 objects, one per class, that `memory` returns. No other module reads or writes `st.session_state`.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
@@ -248,7 +250,9 @@ def forget_spec() -> None:
     memory(Written).unseen.discard(SPEC)
     st.session_state.pop(SPEC, None)
     if SPEC in st.query_params:
-        del st.query_params[SPEC]
+        # while the field with the code is on the page, Streamlit refuses this and takes the parameter from the field instead
+        with contextlib.suppress(StreamlitAPIException):
+            del st.query_params[SPEC]
 
 
 def take_refusal() -> str:

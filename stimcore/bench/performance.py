@@ -362,7 +362,8 @@ def _line(row: Row, reports: Mapping[str, Mapping[str, Any]], notes: Notes) -> s
         outcome = "undecided: the machine was busy"
     else:
         outcome = "reached" if value <= row.limit else f"**not reached.** {notes.stops.get(row.name, '')}".rstrip()
-    return f"| {row.what} | {value:.3g}{row.unit} | {limit} | {row.beside} | {outcome} |"
+    shown = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return f"| {row.what} | {shown}{row.unit} | {limit} | {row.beside} | {outcome} |"
 
 
 def _load(report: Mapping[str, Any]) -> str:

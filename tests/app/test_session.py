@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from app import session
 from tests.app.browsing import ROOT
@@ -89,6 +90,20 @@ def test_an_edit_that_came_with_a_poll_outlives_the_next_message(
     state["spec"] = FULL  # typed by the visitor, who has seen the edit
     session.reported("spec")()
     assert state["spec"] == FULL
+
+
+class Bound(dict[str, str]):
+    """Query parameters that belong to widgets, which Streamlit lets nobody delete."""
+
+    def __delitem__(self, key: str) -> None:
+        raise StreamlitAPIException(f"Cannot directly delete query parameter '{key}' - it is bound to a widget.")
+
+
+def test_a_spec_is_forgotten_although_its_field_is_on_the_page(state: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(st, "query_params", Bound(spec=FULL))
+    session.write_spec(RESNET20, "d1-1-1")
+    session.forget_spec()
+    assert "spec" not in state
 
 
 def test_runs_that_begin_are_added_to_the_chosen_ones(state: dict[str, Any]) -> None:
