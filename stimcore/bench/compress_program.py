@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import stimcore
-from stimcore.errors import Unavailable, UsageError
+from stimcore.bench import environments
+from stimcore.errors import Unavailable
 
 
 def version(python: Path) -> str:
@@ -18,14 +19,7 @@ def version(python: Path) -> str:
         UsageError: There is no such program, or torch or torch-pruning is not installed there.
     """
     code = "import torch_pruning; from importlib.metadata import version; print(version('torch-pruning'))"
-    try:
-        done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, encoding="utf-8", check=False)
-    except OSError as reason:
-        raise UsageError(f"--torch-pruning {python} can't be started", allowed="the python of an environment") from reason
-    if done.returncode:
-        last = next(reversed(done.stderr.strip().splitlines()), "")
-        raise UsageError(f"--torch-pruning {python}: {last}", todo="Run: PYTHON -m pip install torch-pruning")
-    return done.stdout.strip().splitlines()[-1]
+    return environments.version("--torch-pruning", python, code, "torch-pruning")
 
 
 def prune(

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stimcore.errors import Unavailable, UsageError
+from stimcore.bench import environments
+from stimcore.errors import Unavailable
 
 MODEL = """
 import numpy as np
@@ -72,14 +73,7 @@ def version(python: Path) -> str:
         UsageError: There is no such program, or MLServer or onnxruntime is not installed there.
     """
     code = "import mlserver, onnxruntime; print(mlserver.__version__)"
-    try:
-        done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, encoding="utf-8", check=False)
-    except OSError as reason:
-        raise UsageError(f"--mlserver {python} can't be started", allowed="the python of an environment") from reason
-    if done.returncode:
-        last = next(reversed(done.stderr.strip().splitlines()), "")
-        raise UsageError(f"--mlserver {python}: {last}", todo="Run: PYTHON -m pip install mlserver onnxruntime")
-    return done.stdout.strip().splitlines()[-1]
+    return environments.version("--mlserver", python, code, "mlserver onnxruntime")
 
 
 @contextlib.contextmanager
