@@ -107,7 +107,9 @@ class Dispatcher:
                 if worker.calls.get(call.id) is pending:
                     # It counts as running until the worker answers; the pool ends a worker that goes on for `late_s`.
                     pending.abandoned_at = time.monotonic()
-                    worker.send(Abandon(call.id), pending.abandoned_at)
+                    # A worker without `hello` is being ended: it takes no message, and `recover` drops what nobody waits for.
+                    if worker.hello is not None:
+                        worker.send(Abandon(call.id), pending.abandoned_at)
 
     def _set_aside(self, fingerprint: str) -> bool:
         """Return whether workers keep ending when they work with a bundle."""

@@ -51,6 +51,7 @@ class RecordingWorker(WorkerHandle):
         self.sent: list[object] = []
 
     def send(self, message: object, now: float) -> None:
+        assert self.hello is not None, "a worker that has not said hello, or is being ended, takes no messages"
         self.last_message_at = now
         self.sent.append(message)
 
@@ -240,6 +241,24 @@ def test_a_worker_learns_that_nobody_waits_for_a_call_any_more(exported: Path) -
         front.receive(CallFailure(1, Late("nobody waits")))
         front.receive(Answer(3, "done"))
         assert await waiting == "done"
+
+    run(exported, scenario)
+
+
+def test_a_call_may_end_while_its_worker_is_being_ended(exported: Path) -> None:
+    async def scenario(front: Front) -> None:
+        front.receive(HELLO)
+        late, gone = front.call(seconds=0.01), front.call()
+        await asyncio.sleep(0)
+        front.worker.hello = None  # as `WorkerHandle.close` leaves it while it waits for the process
+        with pytest.raises(Late, match=r"not done within 0\.01 s"):
+            await late
+        gone.cancel()
+        (outcome,) = await asyncio.gather(gone, return_exceptions=True)
+        assert isinstance(outcome, asyncio.CancelledError)
+        front.dispatcher.recover(front.worker)
+        front.receive(HELLO)
+        assert front.worker.idle, "nobody waits for these calls, so that no worker gets them again"
 
     run(exported, scenario)
 
