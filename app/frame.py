@@ -42,9 +42,14 @@ class Frame:
         """The experiment's main network."""
         return Topology.from_dict(self.experiment.topology)
 
+    @cached_property
+    def _runs(self) -> list[MethodInfo]:
+        # Kept: a poll asks for styles and labels about ten times, and comparing all bundles was a fifth of its cost.
+        return one_per_run(self.experiment)
+
     def style(self, method: MethodInfo) -> Style:
         """Return how a method is drawn, the same on every page; several bundles of one method differ in their symbols."""
-        alike = [m.name for m in one_per_run(self.experiment) if m.method == method.method and m.spec is None]
+        alike = [m.name for m in self._runs if m.method == method.method and m.spec is None]
         style = method_style(method.method, method.name)
         return variant(style, alike.index(method.name)) if len(alike) > 1 and method.name in alike else style
 

@@ -13,7 +13,7 @@ from app.frame import Frame
 from app.language import words
 from app.sources import evaluations
 from app.text import plain
-from app.watch import WatchedJob, watch
+from app.watch import WatchedJob, redraw_when_due, watch
 from stimcore.serve.types import MethodInfo
 from stimcore.web.arrangement import Arrangement, caution, summarise
 from stimcore.web.lanes import Lane
@@ -55,7 +55,7 @@ def draw_answers(here: Frame, question: Question, place: DeltaGenerator, polling
         question: What is asked.
         place: Where the finding stands, outside of the fragment: above the picture.
         polling: Whether this fragment is polled. When the last job finishes, or one starts, the whole page runs once more and
-            switches polling off or on.
+            switches polling off or on; see `redraw_when_due` for the moment.
     """
     answers = [Answer(method, watch(key)) for method, key in zip(here.methods, question.keys, strict=True)]
     done = all(a.watched.finished for a in answers)
@@ -66,7 +66,9 @@ def draw_answers(here: Frame, question: Question, place: DeltaGenerator, polling
     rows = [_lane(here, question, answer) for answer in answers]
     lanes(rows, done=done, large=here.classroom, key="lanes")
     _draw_state(here, answers, done)
-    if done == polling:
+    if done and polling:
+        redraw_when_due()
+    elif not (done or polling):
         st.rerun()
 
 

@@ -9,7 +9,7 @@ from app import session
 from app.frame import Frame
 from app.sources import bundles, evaluations
 from app.text import code, images, plain
-from app.watch import WatchedJob, pause_s, watch
+from app.watch import WatchedJob, pause_s, redraw_when_due, watch
 from stimcore.analysis.result import Sweep
 from stimcore.serve.types import MethodInfo
 from stimcore.subnets.families import count, deletions
@@ -134,7 +134,7 @@ def _offer(here: Frame, method: MethodInfo, kind: str, num_specs: int) -> None:
 def _progress(here: Frame, method: MethodInfo, kind: str, watched: WatchedJob) -> None:
     watched.poll()
     if watched.finished:
-        st.rerun()
+        redraw_when_due()
     share = watched.images / watched.images_total if watched.images_total else 0.0
     phase = "re-calibrating" if watched.phase == "calibrate" else f"{watched.images:,} of {images(watched.images_total)}"
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -10,7 +10,7 @@ from app.language import words
 from app.sources import wall
 from app.story import compared
 from app.text import plain
-from app.watch import pause_s
+from app.watch import pause_s, redraw_when_due
 from stimcore.errors import StimcoreError
 from stimcore.serve.types import MethodInfo, WallAnswers
 from stimcore.web.arrangement import Arrangement
@@ -66,11 +66,11 @@ def _draw_wall(here: Frame, pictures: Sequence[WallPicture], keys: Sequence[wall
     except StimcoreError as error:
         st.caption(words().say("wall.failed", reason=plain(str(error))))
         return
-    if len(answers) < len(keys):
+    if len(answers) == len(keys) and polling:
+        redraw_when_due()
+    if len(answers) < len(keys) or polling:
         st.caption(words().say("wall.asking", count=len(pictures)))
         return
-    if polling:
-        st.rerun()
     experiment = here.experiment
     methods = [_on_wall(here, method, answer) for method, answer in zip(wall_methods(here), answers, strict=True)]
     picture_wall(pictures, methods, experiment.classes, tinted=experiment.image_shape[0] == 1, key="wall")

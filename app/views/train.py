@@ -14,6 +14,7 @@ from app.panels.start_training import start_panel
 from app.panels.training_cost import cost_tables
 from app.sources import bundles, server, trainings
 from app.text import plain
+from app.watch import redraw_when_due
 from stimcore.analysis import paper
 from stimcore.analysis.comparisons import lambda_ablation
 from stimcore.figures.ablation import lambda_figure
@@ -51,7 +52,7 @@ def follow(here: Frame, chosen: Sequence[str], before: Sequence[tuple[str, str]]
     """Draw runs, fans and trajectories as a polled fragment. The whole page runs again when a run has begun or ended."""
     runs = trainings.runs()
     if states(runs) != list(before):
-        st.rerun()
+        redraw_when_due()
     trainer = session.memory(session.Trainer)
     if trainer.leave:
         trainer.leave = False
