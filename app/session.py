@@ -125,12 +125,12 @@ class Trainer:
 
     Attributes:
         token: The admin token that was typed; empty before that.
-        refusals: Why the server refused what was asked last, until the page has shown it.
+        refused: Why the server refused what was asked last, until the page has shown it.
         leave: Whether the visitor wants to open a finished run, so that the page that is drawn next leads to Break it.
     """
 
     token: str = ""
-    refusals: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     leave: bool = False
 
 

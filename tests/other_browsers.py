@@ -125,7 +125,7 @@ class WebKit:
         return json.loads(answer["value"])
 
 
-def read_until(process: "subprocess.Popen[str]", found: Callable[[str], str | None], within_s: float = START_S) -> str:
+def read_until(process: "subprocess.Popen[str]", wanted_of: Callable[[str], str | None], within_s: float = START_S) -> str:
     """Return what a function finds in the first line of a process's output in which it finds anything.
 
     A thread goes on reading until the output ends: a pipe that nobody reads fills up, and its writer then waits for ever.
@@ -149,7 +149,7 @@ def read_until(process: "subprocess.Popen[str]", found: Callable[[str], str | No
             line = lines.get(timeout=left)
             if line is None:
                 raise AssertionError(f"{process.args!r} ended: {seen}")
-            if wanted := found(line):
+            if wanted := wanted_of(line):
                 return wanted
             seen = (seen + line)[-2000:]
     raise AssertionError(f"{process.args!r} has not started after {within_s:g} s: {seen}")

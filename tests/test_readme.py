@@ -91,8 +91,8 @@ def test_every_number_is_what_was_measured() -> None:
     """That the program prints its line is tested in tests/data/test_program.py."""
     corrected = README
     for pattern, sentence in promises():
-        (found,) = re.finditer(pattern.replace(" ", r"\s+"), README)
-        corrected = corrected.replace(found[0], filled(found[0], sentence))
+        (match,) = re.finditer(pattern.replace(" ", r"\s+"), README)
+        corrected = corrected.replace(match[0], filled(match[0], sentence))
     if REWRITE:
         PAGE.write_text(corrected, encoding="utf-8")
     assert corrected == PAGE.read_text(encoding="utf-8")

@@ -134,6 +134,6 @@ def _choose(run: RunInfo) -> None:
         session.choose_experiment(experiment)
         session.memory(session.Trainer).leave = True
     else:
-        session.memory(session.Trainer).refusals.append(
+        session.memory(session.Trainer).refused.append(
             "The server opens the new networks at this moment. Try again in a few seconds."
         )

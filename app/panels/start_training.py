@@ -75,7 +75,7 @@ def order(action: str, name: str) -> None:
         try:
             (trainings.stop_run if action == "stop" else trainings.continue_run)(name)
         except StimcoreError as error:
-            session.memory(session.Trainer).refusals.append(str(error))
+            session.memory(session.Trainer).refused.append(str(error))
 
 
 def start_panel(offer: TrainingOffer) -> None:
@@ -99,9 +99,9 @@ def start_panel(offer: TrainingOffer) -> None:
             args=(choice,),
             icon=":material/play_arrow:",
         )
-        for refusal in session.memory(session.Trainer).refusals:
+        for refusal in session.memory(session.Trainer).refused:
             st.error(plain(refusal))
-        session.memory(session.Trainer).refusals.clear()
+        session.memory(session.Trainer).refused.clear()
 
 
 def title(name: str) -> str:
@@ -194,7 +194,7 @@ def _start(choice: Choice) -> None:
         try:
             trainings.start_run(request)
         except StimcoreError as error:
-            session.memory(session.Trainer).refusals.append(str(error))
+            session.memory(session.Trainer).refused.append(str(error))
 
 
 def _token_field() -> None:

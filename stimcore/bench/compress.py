@@ -235,16 +235,16 @@ class _Bench:
         def measure() -> dict[str, float]:
             names = [topology.short(spec) for spec in ordered(topology) if spec != topology.full] if asked is None else asked
             sessions = {name: session_of(cut(net, topology.parse(name))) for name in names}
-            found = ratios(take_turns(sessions | {"main": session_of(net)}, self._shape, batch=1, turns=self.turns), "main")
-            return {name: found[name] for name in (nearest(found) if asked is None else asked)}
+            shares = ratios(take_turns(sessions | {"main": session_of(net)}, self._shape, batch=1, turns=self.turns), "main")
+            return {name: shares[name] for name in (nearest(shares) if asked is None else asked)}
 
-        found: dict[str, float] = self._work.kept("sizes", measure)
-        if not set(asked or ()) <= set(found):
+        shares: dict[str, float] = self._work.kept("sizes", measure)
+        if not set(asked or ()) <= set(shares):
             raise UsageError(
-                f"{self._work.folder} was measured with the sizes {' '.join(found)}, not {' '.join(asked or ())}",
+                f"{self._work.folder} was measured with the sizes {' '.join(shares)}, not {' '.join(asked or ())}",
                 todo="Give some of them to go on, or another folder with --work.",
             )
-        return dict(sorted(found.items(), key=lambda item: -item[1]))
+        return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
     def _pruned(self, seed: int, common: Path, networks: Mapping[tuple[str, str], Network]) -> dict[str, tuple[Path, float]]:
         """Return size -> file of pruned weights, and the processor time that pruning took.
@@ -288,11 +288,11 @@ class _Bench:
         every = self._work.kept("pruned/chosen", choose, source=tried)
         asked = list(dict.fromkeys((row["ratio"], row["round_to"]) for row in every.values()))
         rows = self._work.kept(f"pruned/seed{seed}", lambda: prune(asked), source=[list(pair) for pair in asked])
-        found = {(row["ratio"], row["round_to"]): (folder / row["file"], row["seconds"]) for row in rows}
+        files = {(row["ratio"], row["round_to"]): (folder / row["file"], row["seconds"]) for row in rows}
         self.chosen = {size: every[size] for size in self.sizes}
         for row in self.chosen.values():
-            row["channels"] = _channels(found[row["ratio"], row["round_to"]][0]).name
-        return {size: found[row["ratio"], row["round_to"]] for size, row in self.chosen.items()}
+            row["channels"] = _channels(files[row["ratio"], row["round_to"]][0]).name
+        return {size: files[row["ratio"], row["round_to"]] for size, row in self.chosen.items()}
 
     def _prunable(self, weights: Path) -> StagedNet:
         """Return a network with the channels of a file of weights."""
@@ -305,16 +305,16 @@ class _Bench:
 
         def measure() -> dict[str, dict[str, float]]:
             sessions = {name: session_from(content) for name, content in contents.items()}
-            found: dict[str, dict[str, float]] = {name: {} for name in sessions}
+            medians: dict[str, dict[str, float]] = {name: {} for name in sessions}
             for batch, turns in turns_of(self.turns).items():
                 times = take_turns(sessions, self._shape, batch=batch, turns=turns)
                 over = ratios(times, "main-common")
                 for name in sessions:
-                    found[name] |= {
+                    medians[name] |= {
                         f"batch{batch}_ms": round(statistics.median(times[name]), 4),
                         f"batch{batch}_over_main": round(over[name], 4),
                     }
-            return found
+            return medians
 
         times: dict[str, dict[str, float]] = self._work.kept(f"times-seed{seed}", measure, source=hashes)
         return times
@@ -330,7 +330,7 @@ def turns_of(turns: int) -> dict[int, int]:
     return {batch: -(-turns // fewer) for batch, fewer in BATCHES.items()}
 
 
-def nearest(found: Mapping[str, float], targets: Sequence[float] = COMPRESS_TARGETS) -> list[str]:
+def nearest(shares: Mapping[str, float], targets: Sequence[float] = COMPRESS_TARGETS) -> list[str]:
     """Return the name whose time is nearest to each target, each name once.
 
     Example:
@@ -339,8 +339,8 @@ def nearest(found: Mapping[str, float], targets: Sequence[float] = COMPRESS_TARG
     """
     names: list[str] = []
     for target in targets:
-        left = [name for name in found if name not in (*names, "main")]
-        names.append(min(left, key=lambda name: abs(found[name] - target)))
+        left = [name for name in shares if name not in (*names, "main")]
+        names.append(min(left, key=lambda name: abs(shares[name] - target)))
     return names
 
 

@@ -33,7 +33,7 @@ def differences(hits: Sequence[Mapping[tuple[str, str], NDArray[np.bool_]]], siz
         hits: For every seed, size and way -> bool `[N]`.
         sizes: The sizes.
     """
-    found = []
+    rows = []
     for size in sizes:
         for way, minus in COMPRESS_PAIRS:
             if not all((size, name) in of_seed for of_seed in hits for name in (way, minus)):
@@ -45,8 +45,8 @@ def differences(hits: Sequence[Mapping[tuple[str, str], NDArray[np.bool_]]], siz
                 a, b = gaps[0]
                 gap = paired_drop(int((a & ~b).sum()), int((b & ~a).sum()), len(a))
                 estimate = Estimate(gap.drop_pct, *gap.interval_pct, Basis.PAIRED)
-            found.append({"size": size, "way": way, "minus": minus, **_plain(estimate)})
-    return found
+            rows.append({"size": size, "way": way, "minus": minus, **_plain(estimate)})
+    return rows
 
 
 def training_times(seconds: Sequence[Mapping[str, float]], sizes: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -60,14 +60,14 @@ def training_times(seconds: Sequence[Mapping[str, float]], sizes: Sequence[str])
     """
     mean = {name: statistics.mean(of_seed[name] for of_seed in seconds) for name in seconds[0]}
     before = {"alone": 0.0, "pruned": mean["common"], "extracted": mean["stimulative"], "tuned": mean["stimulative"]}
-    found = {}
+    by_way = {}
     for way, start in before.items():
         after = [0.0 if way == "extracted" else mean.get(f"{way}-{size}") for size in sizes]
         if None not in after:
             each = [value or 0.0 for value in after]
             times = {size: round(start + value, 1) for size, value in zip(sizes, each, strict=True)}
-            found[way] = times | {"all": round(start + sum(each), 1)}
-    return found
+            by_way[way] = times | {"all": round(start + sum(each), 1)}
+    return by_way
 
 
 def _plain(estimate: Estimate) -> dict[str, Any]:

@@ -142,20 +142,20 @@ def _row(report: Mapping[str, Any], size: str, way: str, name: str) -> str:
 
 def sentences(report: Mapping[str, Any]) -> list[str]:
     """Return what the figures say, one sentence for every comparison."""
-    sizes, found = list(report["sizes"]), []
+    sizes, lines = list(report["sizes"]), []
     for way in [way for way in report["ways"] if way != "alone"]:
         words = [_compared(d) for d in report["differences"] if (d["way"], d["minus"]) == (way, "alone")]
-        found.append(f"{COMPRESS_WAYS[way].capitalize()}, beside trained alone: {'; '.join(words)}.")
+        lines.append(f"{COMPRESS_WAYS[way].capitalize()}, beside trained alone: {'; '.join(words)}.")
     for way in [way for way in ("extracted", "tuned") if "pruned" in report["ways"]]:
         words = [_compared(d) for d in report["differences"] if (d["way"], d["minus"]) == (way, "pruned")]
-        found.append(f"{COMPRESS_WAYS[way].capitalize()}, beside pruned: {'; '.join(words)}.")
+        lines.append(f"{COMPRESS_WAYS[way].capitalize()}, beside pruned: {'; '.join(words)}.")
     alone, stimulative = report["training_s"]["alone"], report["training_s"]["extracted"]["all"]
     single = ", ".join(f"{alone[size] / stimulative:.2f} for `{size}`" for size in sizes)
-    found.append(
+    lines.append(
         f"Training one small network alone takes this share of the processor time of stimulative training: {single}; "
         f"all {len(sizes)} together take {alone['all'] / stimulative:.2f}."
     )
-    return found
+    return lines
 
 
 def _compared(difference: Mapping[str, Any]) -> str:

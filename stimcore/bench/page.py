@@ -200,10 +200,10 @@ def _clicks(browser: "Browser", seen: Seen, story: str, rounds: int) -> None:
         _settled(page, f"{story}&spec={SWAPPED}")
         page.wait_for_timeout(READING_MS)
         for number in range(1, rounds + 1):
-            found = page.evaluate(FIRST, OTHERS[(number & -number).bit_length() - 1])
-            seen.add("click_to_first_number", found["number"])
-            seen.add("click_to_all_images", found["all"])
-            seen.add("wall_after_measured_number", found["wall"] - found["all"] if found["wall"] else None)
+            seen_ms = page.evaluate(FIRST, OTHERS[(number & -number).bit_length() - 1])
+            seen.add("click_to_first_number", seen_ms["number"])
+            seen.add("click_to_all_images", seen_ms["all"])
+            seen.add("wall_after_measured_number", seen_ms["wall"] - seen_ms["all"] if seen_ms["wall"] else None)
 
 
 def _settled(page: "Page", address: str) -> None:

@@ -187,5 +187,5 @@ def _ask(asked: Mapping[str, Any]) -> dict[str, Any]:
     if done.returncode:
         last = next(reversed(done.stderr.strip().splitlines()), "")
         raise Unavailable(f"a point could not be measured: {last[:200]}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    point: dict[str, Any] = json.loads(done.stdout)
+    return point

@@ -208,14 +208,14 @@ def _ratios(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
     Args:
         values: What each server took of each load, turn by turn.
     """
-    found = {}
+    ratios = {}
     if "http_parallel32" in values and "direct_batch32" in values:
-        found["throughput"] = median_ratio(values, "direct_batch32", "http_parallel32")
+        ratios["throughput"] = median_ratio(values, "direct_batch32", "http_parallel32")
     for load in LOADS:
         for server in ("bare", "mlserver"):
             if all(values.get(f"{server}_{load}", [0.0])):  # taken, and long enough to be counted
-                found[f"{load}_over_{server}"] = median_ratio(values, f"http_{load}", f"{server}_{load}")
-    return found
+                ratios[f"{load}_over_{server}"] = median_ratio(values, f"http_{load}", f"{server}_{load}")
+    return ratios
 
 
 def show(report: Mapping[str, Any]) -> int:

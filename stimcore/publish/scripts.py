@@ -60,7 +60,7 @@ def _add(files: Mapping[str, bytes], path: str, blocks: dict[str, str], importin
     source = files[path].decode()
     for line in IMPORT.finditer(source):
         _add(files, _address(path, line), blocks, (*importing, path))
-    names = [found["name"] for found in EXPORT.finditer(source)]
+    names = [match["name"] for match in EXPORT.finditer(source)]
     body = IMPORT.sub(lambda line: _binding(line, _address(path, line)), source)
     body, num_defaults = DEFAULT.subn("const exported = ", EXPORT.sub("", body))
     if rest := REST.search(body):

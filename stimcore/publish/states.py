@@ -171,8 +171,8 @@ def _style(published: Published, network: NetworkResults) -> Style:
 def _stored_specs(published: Published) -> list[str]:
     """Return every spec that has a stored state, of any method."""
     swept = [sweep for network in published.networks for sweep in network.sweeps.values()]
-    found = {str(result.spec) for sweep in swept for result in (sweep.main, *sweep.results)}
-    return sorted(found | {str(published.topology.full)})
+    stored = {str(result.spec) for sweep in swept for result in (sweep.main, *sweep.results)}
+    return sorted(stored | {str(published.topology.full)})
 
 
 def _method(published: Published, network: NetworkResults, specs: Sequence[str]) -> dict[str, Any]:

@@ -59,10 +59,10 @@ def _csp_hash(script: str) -> str:
 
 
 def _count_claims(report: ExperimentReport) -> str:
-    verdicts = [claim.verdict for claim in report.claims]
-    holds, fails, unmeasured = (verdicts.count(verdict) for verdict in (HOLDS, FAILS, UNMEASURED))
+    outcomes = [claim.verdict for claim in report.claims]
+    holds, fails, unmeasured = (outcomes.count(verdict) for verdict in (HOLDS, FAILS, UNMEASURED))
     return (
-        f"Of {len(verdicts)} claims of the paper, {holds} hold{'s' if holds == 1 else ''} here, "
+        f"Of {len(outcomes)} claims of the paper, {holds} hold{'s' if holds == 1 else ''} here, "
         f"{fails} do{'es' if fails == 1 else ''} not, {unmeasured} {'was' if unmeasured == 1 else 'were'} not measured."
     )
 

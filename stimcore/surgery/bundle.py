@@ -51,12 +51,12 @@ class ImportedNetwork:
 
     Attributes:
         file: The file.
-        found: Its blocks.
+        structure: Its blocks.
         divided: Its graph in parts.
     """
 
     file: OnnxFile
-    found: FoundNetwork
+    structure: FoundNetwork
     divided: DividedGraph
 
     @property
@@ -76,13 +76,13 @@ def import_network(file: OnnxFile, image_shape: tuple[int, int, int], name: str 
     Raises:
         UsageError: The file is no classifier of such images, or has no residual block.
     """
-    found = find_blocks(plain_graph(file, image_shape), name or plain_name(file.path.stem))
-    return ImportedNetwork(file=file, found=found, divided=divided_graph(found))
+    structure = find_blocks(plain_graph(file, image_shape), name or plain_name(file.path.stem))
+    return ImportedNetwork(file=file, structure=structure, divided=divided_graph(structure))
 
 
 def in_words(network: ImportedNetwork) -> list[str]:
     """Return what was found in a file, a line for the blocks and one for batch norms."""
-    topology = network.found.topology
+    topology = network.structure.topology
     stages = ", ".join(f"{stage[0]} to {stage[-1]}" if len(stage) > 1 else str(stage[0]) for stage in topology.stages)
     word = "stage" if len(topology.sizes) == 1 else "stages"
     lines = [
@@ -134,7 +134,7 @@ def write_bundle(
         ParityError: The divided graph gives other logits than the file.
     """
     _check_fit(network, dataset)
-    experiment = shared_experiment(out, dataset, network.found.topology, normalisation, twin=False)
+    experiment = shared_experiment(out, dataset, network.structure.topology, normalisation, twin=False)
     target = out / name
     with writing(out, lambda: report(f"waits for another export into {out}")):
         recover(target)
@@ -161,7 +161,7 @@ def _check_fit(network: ImportedNetwork, dataset: Dataset) -> None:
     Raises:
         UsageError: They are of another size, or have other classes.
     """
-    graph, path = network.found.graph, network.file.path
+    graph, path = network.structure.graph, network.file.path
     if dataset.image_shape != graph.image_shape:
         given, wanted = ("x".join(map(str, shape)) for shape in (dataset.image_shape, graph.image_shape))
         raise UsageError(f"{dataset.name} has images of {given}", allowed=f"images of {wanted}, which {path} takes")
@@ -234,7 +234,7 @@ class _Writer:
         """Return the manifest without networks."""
         opset = next(item.version for item in self._network.divided.model.opset_import if item.domain in ("", "ai.onnx"))
         return Manifest(
-            topology=self._network.found.topology,
+            topology=self._network.structure.topology,
             method=IMPORTED,
             name=self._name,
             recipe={},

@@ -33,7 +33,7 @@ class DividedGraph:
     norms: Mapping[str, str]
 
 
-def divided_graph(found: FoundNetwork) -> DividedGraph:
+def divided_graph(network: FoundNetwork) -> DividedGraph:
     """Return a graph in parts, with the names on which the engine relies.
 
     Requires:
@@ -43,15 +43,15 @@ def divided_graph(found: FoundNetwork) -> DividedGraph:
         A part reads nothing but the tensor at its beginning and constants: calculated shapes are computed again in every part
         from the number of images in that tensor.
     """
-    graph = found.graph
-    readers = Counter(name for segment in found.parts.values() for name in {n for node in segment.nodes for n in node.input})
+    graph = network.graph
+    readers = Counter(name for segment in network.parts.values() for name in {n for node in segment.nodes for n in node.input})
     nodes: list[NodeProto] = []
     constants: dict[str, TensorProto] = {}
     hints: dict[str, onnx.ValueInfoProto] = {}
     norms: dict[str, str] = {}
     parts: list[PartEntry] = []
     border = "images"
-    for part, segment in found.parts.items():
+    for part, segment in network.parts.items():
         end = "logits" if part == HEAD else f"{part}:out"
         writer = _PartWriter(graph, part, segment, {segment.entry: border, segment.exit: end}, readers)
         writer.write()
@@ -66,7 +66,7 @@ def divided_graph(found: FoundNetwork) -> DividedGraph:
     model = helper.make_model(
         helper.make_graph(
             nodes,
-            found.topology.network,
+            network.topology.network,
             [images],
             [logits],
             [constants[name] for name in sorted(constants)],

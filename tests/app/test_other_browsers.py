@@ -13,10 +13,10 @@ from tests.other_browsers import BROWSERS, FIND, Window, end, read_until, wait_f
 def answers(window: Window, text: str, other: list[str] | None = None) -> list[str]:
     """Wait for a sentence on the page and its final numbers, which are others than those of the state before; return these."""
     shown = f"document.body.innerText.includes({text!r}) && /Done: /.test(document.body.innerText)"
-    found = f"{shown} && find('.lane .accuracy').map((e) => e.innerText).filter((number) => /\\d/.test(number))"
+    numbers = f"{shown} && find('.lane .accuracy').map((e) => e.innerText).filter((number) => /\\d/.test(number))"
     numbers = wait_for(
         window,
-        f"const found = {found}; return found.length === 2 && found.join() !== '{','.join(other or [])}' && found",
+        f"const numbers = {numbers}; return numbers.length === 2 && numbers.join() !== '{','.join(other or [])}' && numbers",
         within_s=120,
     )
     assert all(re.fullmatch(r"\d+\.\d %", number) for number in numbers)

@@ -129,14 +129,14 @@ def test_all_sub_networks_are_drawn_and_saved(turn: Turn, experiment: str, numbe
 
 def chosen(page: Page, bar: Locator, sentence: str) -> None:
     """Click a bar until the page speaks of it: a page that is computed anew draws its figure anew, also below the pointer."""
-    said = page.get_by_text(sentence).first
+    shown = page.get_by_text(sentence).first
     for _ in range(10):
         at_rest(page)
         with contextlib.suppress(Error, AssertionError):
             bar.click(force=True)
-            expect(said).to_be_visible(timeout=10_000)
+            expect(shown).to_be_visible(timeout=10_000)
             return
-    expect(said).to_be_visible()
+    expect(shown).to_be_visible()
 
 
 def test_a_point_and_a_bar_choose_and_so_does_the_keyboard(turn: Turn) -> None:

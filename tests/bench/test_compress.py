@@ -72,16 +72,16 @@ def test_what_is_pruned_is_as_wide_as_its_time_allows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("python", "said"), [("/nowhere/python", "can't be started"), (sys.executable, "No module named 'torch_pruning'")]
+    ("python", "reason"), [("/nowhere/python", "can't be started"), (sys.executable, "No module named 'torch_pruning'")]
 )
-def test_an_environment_without_torch_pruning_is_refused_in_one_sentence(python: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as refused:
+def test_an_environment_without_torch_pruning_is_refused_in_one_sentence(python: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason) as refused:
         version(Path(python))
     assert len(str(refused.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "reason"),
     [
         (["--epochs", "0"], "--epochs 0; allowed: 1 and more"),
         (["--turns", "0"], "--turns 0; allowed: 1 and more"),
@@ -89,8 +89,10 @@ def test_an_environment_without_torch_pruning_is_refused_in_one_sentence(python:
         (["--seeds", "1", "1"], "--seeds 1 1; allowed: each seed once"),
     ],
 )
-def test_numbers_out_of_range_are_refused_before_anything_is_written(tmp_path: Path, options: Sequence[str], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_numbers_out_of_range_are_refused_before_anything_is_written(
+    tmp_path: Path, options: Sequence[str], reason: str
+) -> None:
+    with pytest.raises(UsageError, match=reason):
         main(["compress", "--work", str(tmp_path / "work"), *options])
     assert not (tmp_path / "work").exists()
 
@@ -135,7 +137,7 @@ def test_finished_runs_are_used_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "changes", "said"),
+    ("training", "changes", "reason"),
     [
         (Training(name="twin-d1-1-1", seed=0, spec="d1-1-1"), {"train_per_class": 100}, "train_per_class 100, not 500"),
         (Training(name="twin-d1-1-1", seed=1, spec="d1-1-1"), {}, "seed 1, not 0"),
@@ -144,11 +146,11 @@ def test_finished_runs_are_used_as_they_are(tmp_path: Path) -> None:
     ],
 )
 def test_a_folder_that_holds_another_training_is_refused(
-    tmp_path: Path, found: Training, changes: dict[str, Any], said: str
+    tmp_path: Path, training: Training, changes: dict[str, Any], reason: str
 ) -> None:
-    finished_run(tmp_path / "runs" / "resnet20-fashion" / "twin-d1-1-1-0", found, **changes)
+    finished_run(tmp_path / "runs" / "resnet20-fashion" / "twin-d1-1-1-0", training, **changes)
     work = Work(folder=tmp_path / "work", runs=tmp_path / "runs")
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=reason):
         work.trained(Training(name="twin-d1-1-1", seed=0, spec="d1-1-1"))
 
 
@@ -206,10 +208,10 @@ def example() -> dict[str, Any]:
 
 
 def test_the_page_says_what_differs_and_what_a_training_costs() -> None:
-    said = " ".join(sentences(example()))
-    assert "`d1-1-1` -1.32 points [-1.81, -0.83]." in said
-    assert "`d1-1-1` +0.10 points [-0.40, 0.60], no difference that can be shown" in said
-    assert "0.20 for `d1-1-1`; all 1 together take 0.60" in said
+    text = " ".join(sentences(example()))
+    assert "`d1-1-1` -1.32 points [-1.81, -0.83]." in text
+    assert "`d1-1-1` +0.10 points [-0.40, 0.60], no difference that can be shown" in text
+    assert "0.20 for `d1-1-1`; all 1 together take 0.60" in text
     page = " ".join(render(example()).split())
     assert "No share was fast enough for `d1-1-1` (1.20 times)" in page
     assert "50% of the channels go, what is left is a multiple of 8" in page

@@ -13,13 +13,13 @@ from stimcore.errors import Unavailable
 
 
 def test_a_point_counts_the_nodes_of_the_tree(small: list[Bundle]) -> None:
-    found = scale_point.evaluate(str(small[0].path), "ordered", 8)
-    assert found["subnetworks"] == 27
+    point = scale_point.evaluate(str(small[0].path), "ordered", 8)
+    assert point["subnetworks"] == 27
     # of ResNet-20: a stem, 3 + 9 + 27 blocks, 27 heads
-    assert found["nodes"] == 1 + 39 + 27
-    assert found["images"] == 8 + len(small[0].experiment.calibration)
-    assert found["seconds"] > 0
-    assert found["peak_mb"] >= found["added_mb"] >= 0
+    assert point["nodes"] == 1 + 39 + 27
+    assert point["images"] == 8 + len(small[0].experiment.calibration)
+    assert point["seconds"] > 0
+    assert point["peak_mb"] >= point["added_mb"] >= 0
 
 
 def test_copies_of_a_bundle_are_opened_as_a_catalogue(small: list[Bundle], tmp_path: Path) -> None:

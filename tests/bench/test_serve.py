@@ -22,10 +22,10 @@ def test_a_server_without_binary_tensors_gets_json_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("python", "said"), [("/nowhere/python", "can't be started"), (sys.executable, "No module named 'mlserver'")]
+    ("python", "reason"), [("/nowhere/python", "can't be started"), (sys.executable, "No module named 'mlserver'")]
 )
-def test_an_environment_without_mlserver_is_refused_in_one_sentence(python: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as refused:
+def test_an_environment_without_mlserver_is_refused_in_one_sentence(python: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason) as refused:
         mlserver.version(Path(python))
     assert len(str(refused.value).splitlines()) == 1
 

@@ -129,9 +129,9 @@ def test_what_systems_add_is_ignored_counted_and_said(tmp_path: Path) -> None:
         "._*": 2, ".DS_Store": 1, ".*": 1, ".ipynb_checkpoints": 2, "Thumbs.db": 1, "__MACOSX": 1, "desktop.ini": 1
     }  # fmt: skip
     assert (len(listing.train), listing.test and len(listing.test), listing.unread) == (4, 4, ())
-    said = notes(tmp_path)
-    assert "ignored files: 9 (.* 1, .DS_Store 1, ._* 2, .ipynb_checkpoints 2, Thumbs.db 1, __MACOSX 1, desktop.ini 1)" in said
-    assert f"{root} is read, as it is the only folder in {tmp_path}" in said
+    text = notes(tmp_path)
+    assert "ignored files: 9 (.* 1, .DS_Store 1, ._* 2, .ipynb_checkpoints 2, Thumbs.db 1, __MACOSX 1, desktop.ini 1)" in text
+    assert f"{root} is read, as it is the only folder in {tmp_path}" in text
 
 
 def test_files_that_are_no_pictures_and_pictures_of_no_class_are_named(tmp_path: Path) -> None:

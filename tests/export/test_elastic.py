@@ -114,9 +114,9 @@ def test_one_file_of_a_committed_bundle_has_every_count_that_is_stored(tmp_path:
     folder = Path(shutil.copytree(ROOT / "exported" / "mobilenetv3-fashion", tmp_path / "mobilenetv3-fashion")) / "stimulative"
     assert export.main([str(folder), "--elastic", "--quiet", "--json", str(tmp_path / "report.json")]) == 0
     bundle = open_bundle(folder)
-    found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["elastic"]["correct"]
+    counts = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["elastic"]["correct"]
     sweep = bundle.sweep("ordered")
     assert sweep is not None
     stored = {bundle.topology.short(bundle.topology.parse(row["spec"])): row["correct"] for row in sweep["results"]}
-    assert found == stored
-    assert len(found) == 144
+    assert counts == stored
+    assert len(counts) == 144

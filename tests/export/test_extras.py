@@ -193,7 +193,7 @@ def test_files_are_added_to_a_bundle_without_its_run(small: list[Bundle], tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "reason"),
     [
         ([], "nothing to add to the bundle .*common; allowed: --standalone, "),
         (["--elastic", "--out", "elsewhere"], "--out with the bundle .*common; allowed: with a bundle: --standalone, "),
@@ -202,8 +202,8 @@ def test_files_are_added_to_a_bundle_without_its_run(small: list[Bundle], tmp_pa
         (["--exits"], "--exits with the bundle"),
     ],
 )
-def test_a_bundle_has_no_use_for_the_options_of_a_run(small: list[Bundle], options: list[str], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_a_bundle_has_no_use_for_the_options_of_a_run(small: list[Bundle], options: list[str], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
         export.main([str(small[0].path), *options])
 
 

@@ -72,8 +72,8 @@ def test_pictures_go_in_as_pillow_opens_them(written: Bundle, tmp_path: Path) ->
 
 def test_the_file_says_what_stays_outside(written: Bundle) -> None:
     model = onnx.load(written.path / "standalone" / "subnet-d1-2-1-uint8.onnx")
-    said = {item.key: item.value for item in model.metadata_props}
-    assert json.loads(said["input"]) == {
+    metadata = {item.key: item.value for item in model.metadata_props}
+    assert json.loads(metadata["input"]) == {
         "name": "pixels",
         "type": "uint8",
         "shape": ["N", 12, 12, 3],

@@ -156,8 +156,8 @@ def check_scripts(page: Page, url: str) -> None:
         kinds = ("ordered",) if topology.ordered_only else KINDS
         specs = [str(spec) for kind in kinds for spec in family(topology, kind)]
         for text in [*drawn.sample(specs, min(20, len(specs))), *TEXTS]:
-            found = page.evaluate(READ, [url, topology.to_dict(), list(first_blocks(topology)), text])
-            assert found == described(topology, text), text
+            state = page.evaluate(READ, [url, topology.to_dict(), list(first_blocks(topology)), text])
+            assert state == described(topology, text), text
     counts = [(0, 0, 10), (3, 1, 10), (52, 40, 2_000), (9_000, 3, 10_000)]
     for (a, b, images), (interval, drop, of_drop) in zip(counts, page.evaluate(INTERVALS, [url, counts]), strict=True):
         assert interval == pytest.approx(wilson(a, images))

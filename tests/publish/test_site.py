@@ -82,15 +82,15 @@ def test_two_experiments_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "reason"),
     [
         (["--experiment", "nothing"], "there is no experiment nothing"),
         (["--images", "0"], "--images 0"),
         (["--runtime", "nowhere.tgz"], "nowhere.tgz can't be read"),
     ],
 )
-def test_bad_options_are_refused_before_anything_is_built(arguments: list[str], said: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_bad_options_are_refused_before_anything_is_built(arguments: list[str], reason: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=reason):
         main([str(EXPERIMENT), "--out", str(tmp_path / "site"), *arguments])
     assert not (tmp_path / "site").exists()
 

@@ -11,12 +11,12 @@ from tests.report import folders
 from tests.report.conftest import DELETED, ORDERED
 
 
-def verdicts(folder: Path) -> dict[str, Claim]:
+def claims_of(folder: Path) -> dict[str, Claim]:
     return {claim.name: claim for claim in judge_claims(read_experiment(folder))}
 
 
 def test_every_verdict_of_the_made_experiment(made: Path) -> None:
-    claims = verdicts(made)
+    claims = claims_of(made)
     assert {name: claim.verdict for name, claim in claims.items()} == {
         "main": "holds",
         "all-mean": "holds",
@@ -41,7 +41,7 @@ def test_every_verdict_of_the_made_experiment(made: Path) -> None:
 
 
 def test_clarity_follows_the_interval(made: Path) -> None:
-    claims = verdicts(made)
+    claims = claims_of(made)
     assert claims["main"].clarity == "within noise"  # 910 against 900 of 1,000
     assert claims["loafing"].clarity == "one seed"  # 880 alone, 100 inside: no interval says that of another seed
     assert claims["one block deleted"].clarity == "within noise"  # 1.5 points, interval over 1
@@ -49,7 +49,7 @@ def test_clarity_follows_the_interval(made: Path) -> None:
 
 
 def test_findings_hold_the_numbers(made: Path) -> None:
-    measured = {name: claim.finding.measured for name, claim in verdicts(made).items()}
+    measured = {name: claim.finding.measured for name, claim in claims_of(made).items()}
     assert "stimulative 91.00%" in measured["main"]
     assert "difference 1.00 points" in measured["main"]
     assert "stimulative 1.00 points" in measured["all-mean"]
@@ -75,7 +75,7 @@ def test_findings_hold_the_numbers(made: Path) -> None:
 
 
 def test_lambda_in_its_own_experiment(made: Path) -> None:
-    claims = verdicts(made.with_name("made-lambda"))
+    claims = claims_of(made.with_name("made-lambda"))
     assert claims["lambda"].verdict == "holds"
     assert claims["lambda"].clarity == "within noise"
     assert "lambda 1 1.00 points" in claims["lambda"].finding.measured
@@ -83,7 +83,7 @@ def test_lambda_in_its_own_experiment(made: Path) -> None:
 
 
 def test_nothing_there_is_not_measured_rather_than_failed(tmp_path: Path) -> None:
-    claims = verdicts(folders.experiment(tmp_path / "empty"))
+    claims = claims_of(folders.experiment(tmp_path / "empty"))
     assert {claim.verdict for claim in claims.values()} == {"not measured"}
     assert all(claim.finding.measured.startswith("missing: ") for claim in claims.values())
 
@@ -93,7 +93,7 @@ def test_a_loss_does_not_hold(tmp_path: Path) -> None:
     same = dict.fromkeys(ORDERED, 900)
     folders.bundle(folder, "common", 900, sweeps={"ordered": same, "delete": dict.fromkeys(DELETED, 900)})
     folders.bundle(folder, "stimulative", 700, sweeps={"ordered": {**same, "1.4": 300}, "delete": dict.fromkeys(DELETED, 300)})
-    claims = verdicts(folder)
+    claims = claims_of(folder)
     assert (claims["main"].verdict, claims["main"].clarity) == ("does not hold", "one seed")
     assert claims["every sub-network"].verdict == claims["blocks deleted"].verdict == "does not hold"
     assert claims["every sub-network"].finding.measured == "8 of 9 are; not: d1-1 (30.00 against 90.00)"
@@ -123,7 +123,7 @@ def test_several_seeds_make_a_verdict_clear(made: Path) -> None:
                 seed=seed,
                 options={"weight": 1.0} if method == "stimulative" else None,
             )
-    claims = verdicts(made)
+    claims = claims_of(made)
     assert (claims["main"].verdict, claims["main"].clarity) == ("holds", "clearly")
     # 910, 906, 913 against 900, 895, 902 of 1,000: +1.0, +1.1, +1.1 points; t(2) = 4.303
     assert "difference 1.07 points [0.92, 1.21] (over 3 seeds)" in claims["main"].finding.measured
@@ -140,7 +140,7 @@ def test_claims_on_later_blocks_are_for_networks_whose_first_blocks_can_be_delet
     for method, drop in (("common", 100), ("stimulative", 5)):
         counts = {text: 900 - drop for text in ("1-3.4-5-6", "1-2-3.4-6")}
         folders.bundle(folder, method, 900, topology=fixed, sweeps={"delete": counts, "permute": {"1-3-2.4-5-6": 900 - drop}})
-    claims = verdicts(folder)
+    claims = claims_of(folder)
     for name in ("one block deleted", "blocks deleted", "blocks permuted"):
         assert claims[name].verdict == "holds"
     for name in ("one later block deleted", "later blocks deleted", "later blocks permuted"):

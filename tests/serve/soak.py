@@ -124,10 +124,10 @@ class Outcome:
         rows = ["| what | value |", "| --- | --- |", f"| time, clients | {minutes:g} minutes, {clients} clients |"]
         rows.append(f"| answers | {self.tally.count():,}, of these {self.tally.count('wrong')} wrong |")
         kinds = Counter[str]()
-        for (kind, _), number in self.tally.verdicts.items():
+        for (kind, _), number in self.tally.outcomes.items():
             kinds[kind] += number
         for kind, number in sorted(kinds.items()):
-            right, error = (self.tally.verdicts[kind, verdict] for verdict in ("right", "error"))  # type: ignore[index]
+            right, error = (self.tally.outcomes[kind, verdict] for verdict in ("right", "error"))  # type: ignore[index]
             rows.append(f"| {kind} | {number:,}: {right:,} right, {error:,} refused |")
         rows.append(f"| exports, served after | {self.exports}, at most {max(self.notice_s, default=0):.1f} s |")
         rows.append(f"| workers killed, answers again after | {self.kills}, at most {max(self.recover_s, default=0):.1f} s |")
@@ -188,7 +188,7 @@ class Soak:
                     else:
                         questioner.ask(*() if role == "any" else (role,))
                 except httpx.TransportError as reason:
-                    tally.verdicts[role, "wrong"] += 1
+                    tally.outcomes[role, "wrong"] += 1
                     tally.wrong.append(f"{role}: {reason!r}")
         questioner.close()
 
@@ -197,7 +197,7 @@ class Soak:
         path = chance.choice(PAGES)
         answer = http.get(path)
         verdict = "right" if answer.status_code == 200 or (path.endswith("ready") and answer.status_code == 503) else "wrong"
-        tally.verdicts["page", verdict] += 1  # type: ignore[index]
+        tally.outcomes["page", verdict] += 1  # type: ignore[index]
         if verdict == "wrong":
             tally.wrong.append(f"{path}: {answer.status_code} {answer.text[:200]}")
 
@@ -214,7 +214,7 @@ class Soak:
             method, headers, content = "POST", {"Content-Encoding": "gzip"} if kind == "gzip" else {}, bytes(data)
         answer = http.request(method, path, headers=headers, content=content)
         fine = answer.status_code < 500 or answer.status_code in (503, 504)
-        tally.verdicts["bad input", "error" if fine else "wrong"] += 1
+        tally.outcomes["bad input", "error" if fine else "wrong"] += 1
         if not fine:
             tally.wrong.append(f"{path}: {answer.status_code} {answer.text[:200]}")
 

@@ -79,7 +79,7 @@ def ask_while_files_change(
 def check(tally: Tally, num_answers: int) -> None:
     assert tally.wrong == []
     assert tally.count() >= num_answers
-    assert tally.count("right") > num_answers / 4, (tally.verdicts, tally.codes)
+    assert tally.count("right") > num_answers / 4, (tally.outcomes, tally.codes)
     assert len(tally.by_bundle) == 2, "both bundles were served in turn"
     assert set(tally.codes) <= {"broken_bundle", "not_found", "not_stored", "job broken_bundle"}, tally.codes
 
@@ -97,7 +97,7 @@ def test_two_thousand_numbers_belong_to_their_bundle_while_files_change(
     start: Start, own_exported: Path, variants: Mapping[str, Path], truths: Mapping[str, Truth], engines: int
 ) -> None:
     tally = ask_while_files_change(start, own_exported, variants, truths, 1000, engines)
-    print(sorted(tally.verdicts.items()), sorted(tally.codes.items()))
+    print(sorted(tally.outcomes.items()), sorted(tally.codes.items()))
     check(tally, 1000)
 
 

@@ -96,25 +96,25 @@ class Tally:
     """What a server has answered.
 
     Attributes:
-        verdicts: Kind of question and verdict -> number of answers.
+        outcomes: Kind of question and verdict -> number of answers.
         wrong: What was wrong, for a report.
         codes: Code of an error -> number of answers.
         by_bundle: Fingerprint -> number of right answers.
     """
 
-    verdicts: Counter[tuple[str, Verdict]] = field(default_factory=Counter)
+    outcomes: Counter[tuple[str, Verdict]] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     codes: Counter[str] = field(default_factory=Counter)
     by_bundle: Counter[str] = field(default_factory=Counter)
 
-    def count(self, *verdicts: Verdict) -> int:
-        """Return the number of answers with one of these verdicts, or of all answers."""
-        items = list(self.verdicts.items())  # other threads may add some meanwhile
-        return sum(number for (_, verdict), number in items if not verdicts or verdict in verdicts)
+    def count(self, *outcomes: Verdict) -> int:
+        """Return the number of answers with one of these outcomes, or of all answers."""
+        items = list(self.outcomes.items())  # other threads may add some meanwhile
+        return sum(number for (_, verdict), number in items if not outcomes or verdict in outcomes)
 
     def add(self, other: "Tally") -> None:
         """Add the answers of another tally."""
-        self.verdicts.update(other.verdicts)
+        self.outcomes.update(other.outcomes)
         self.wrong += other.wrong
         self.codes.update(other.codes)
         self.by_bundle.update(other.by_bundle)
@@ -169,7 +169,7 @@ class Questioner:
         except httpx.TransportError as reason:  # a server that is being replaced: no number came
             verdict = "error"
             self.tally.codes[type(reason).__name__] += 1
-        self.tally.verdicts[kind, verdict] += 1
+        self.tally.outcomes[kind, verdict] += 1
         return verdict
 
     def _base(self) -> str:

@@ -50,7 +50,7 @@ def logits_in_onnxruntime(network: ImportedNetwork, bundle: Bundle, spec: Spec) 
     model = onnx.ModelProto()
     model.CopyFrom(network.file.model)
     gone = set(bundle.topology.full.blocks) - set(spec.blocks)
-    bypass = {part.exit: part.entry for name, part in network.found.parts.items() if name.number in gone}
+    bypass = {part.exit: part.entry for name, part in network.structure.parts.items() if name.number in gone}
     for node in model.graph.node:
         for place, name in enumerate(node.input):
             while name in bypass:

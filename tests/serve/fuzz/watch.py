@@ -62,7 +62,7 @@ class Meter:
 
     def _seconds(self) -> float:
         times = [process.cpu_times() for process in self._processes]
-        return float(sum(found.user + found.system for found in times))
+        return float(sum(each.user + each.system for each in times))
 
     def _high(self) -> int:
         lines = (self._proc / "status").read_text(encoding="ascii").splitlines()

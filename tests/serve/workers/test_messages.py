@@ -22,10 +22,10 @@ def read(parts: list[Part]) -> object:
 @pytest.mark.parametrize("sizes", [(), (1,), (SMALL,), (LARGE,), (SMALL, LARGE, 3, LARGE + 1), (LARGE, LARGE, LARGE)])
 def test_arrays_of_every_size_arrive_as_they_were(sizes: tuple[int, ...]) -> None:
     arrays = [np.arange(size, dtype=np.float32) + size for size in sizes]
-    found = read(messages.pack(Answer(7, (arrays, 5))))
-    assert isinstance(found, Answer)
-    assert (found.id, found.value[1]) == (7, 5)
-    assert [array.tolist() for array in found.value[0]] == [array.tolist() for array in arrays]
+    message = read(messages.pack(Answer(7, (arrays, 5))))
+    assert isinstance(message, Answer)
+    assert (message.id, message.value[1]) == (7, 5)
+    assert [array.tolist() for array in message.value[0]] == [array.tolist() for array in arrays]
 
 
 def test_large_images_are_sent_from_where_they_are() -> None:
@@ -35,14 +35,14 @@ def test_large_images_are_sent_from_where_they_are() -> None:
     parts = messages.pack(call)
     assert any(isinstance(part, memoryview) and np.shares_memory(np.frombuffer(part, np.uint8), images) for part in parts)
     assert sum(len(part) for part in parts if isinstance(part, bytes)) < 1024
-    found = read(parts)
-    assert isinstance(found, Infer)
-    assert found.images.shape == images.shape
-    assert np.array_equal(found.images, images)
+    message = read(parts)
+    assert isinstance(message, Infer)
+    assert message.images.shape == images.shape
+    assert np.array_equal(message.images, images)
 
 
 @pytest.mark.parametrize("images", [np.zeros((0, 1, 2, 2), np.float32), np.zeros((LARGE, 2), np.float32)[:, ::2]])
 def test_empty_and_strided_arrays_arrive_too(images: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
-    found = read(messages.pack(Answer(1, images)))
-    assert isinstance(found, Answer)
-    assert found.value.shape == images.shape
+    message = read(messages.pack(Answer(1, images)))
+    assert isinstance(message, Answer)
+    assert message.value.shape == images.shape
