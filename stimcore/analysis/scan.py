@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stimcore.analysis.estimates import Basis, Estimate
 from stimcore.analysis.intervals import Z95, paired_drop
-from stimcore.analysis.result import Interval, Result
+from stimcore.analysis.result import Result
 from stimcore.subnets.families import deletions, movable_groups, without
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
@@ -75,23 +76,23 @@ def _swapped(topology: Topology, first: int, second: int) -> Spec:
     return Spec(tuple(tuple(other.get(block, block) for block in stage) for stage in topology.stages))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A measured number with its 95% interval over images."""
+def mean_influence(values: NDArray[np.floating[Any]]) -> Estimate:
+    """Return the mean of a block's influence over images, with its normal interval; rounded to six decimals.
 
-    value: float
-    interval: Interval
+    Args:
+        values: `[images]`: 1 - cosine of the block's input and output.
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {"value": self.value, "interval": list(self.interval)}
+    Example:
+        >>> mean_influence(np.array([0.1, 0.3])).value
+        0.2
+    """
+    mean = float(values.mean(dtype=np.float64))
+    half = Z95 * float(values.std(ddof=1, dtype=np.float64)) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return Estimate(round(mean, 6), round(mean - half, 6), round(mean + half, 6))
 
-    @classmethod
-    def mean(cls, values: NDArray[np.floating[Any]]) -> Self:
-        """Return the mean of a value per image, from 2 images on, with its normal interval; rounded to six decimals."""
-        mean = float(values.mean(dtype=np.float64))
-        half = Z95 * float(values.std(ddof=1, dtype=np.float64)) / len(values) ** 0.5 if len(values) > 1 else 0.0
-        return cls(value=round(mean, 6), interval=(round(mean - half, 6), round(mean + half, 6)))
+
+def _json_form(estimate: Estimate | None) -> dict[str, Any] | None:
+    return None if estimate is None else {"value": estimate.value, "interval": [estimate.low, estimate.high]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +116,7 @@ class ScanRow:
     @property
     def changed_by_recalibration(self) -> bool:
         """Whether re-calibration changes the answer: the interval of the change leaves zero out, and it is a point or more."""
-        low, high = self.change.interval
-        return (low > 0 or high < 0) and abs(self.change.value) >= CLEAR_POINTS
+        return (self.change.low > 0 or self.change.high < 0) and abs(self.change.value) >= CLEAR_POINTS
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -126,9 +126,9 @@ class ScanRow:
             "spec": str(self.edit.spec),
             "recalibrated": self.recalibrated.to_dict(),
             "as_trained": self.as_trained.to_dict(),
-            "recalibration_change_points": self.change.to_dict(),
+            "recalibration_change_points": _json_form(self.change),
             "changed_by_recalibration": self.changed_by_recalibration,
-            "block_influence": None if self.influence is None else self.influence.to_dict(),
+            "block_influence": _json_form(self.influence),
         }
 
 
@@ -166,7 +166,7 @@ class Scan:
             "batch_norms": self.num_norms,
             "main": self.main.to_dict(),
             "main_as_trained": self.main_as_trained.to_dict(),
-            "rank_correlation": None if self.rank_correlation is None else self.rank_correlation.to_dict(),
+            "rank_correlation": _json_form(self.rank_correlation),
             "rows": [row.to_dict() for row in self.rows],
         }
 
@@ -176,7 +176,7 @@ def recalibration_change(recalibrated: NDArray[np.bool_], as_trained: NDArray[np
     worse, better = int((as_trained & ~recalibrated).sum()), int((recalibrated & ~as_trained).sum())
     change = paired_drop(better, worse, len(recalibrated))
     low, high = change.interval_pct
-    return Estimate(value=round(change.drop_pct, 6), interval=(round(low, 6), round(high, 6)))
+    return Estimate(round(change.drop_pct, 6), round(low, 6), round(high, 6), Basis.PAIRED)
 
 
 def spearman(first: NDArray[np.floating[Any]], second: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -234,4 +234,4 @@ def rank_correlation(
         samples.append(spearman(counts @ influence.T.astype(np.float32), counts @ lost.T))
     drawn = np.concatenate(samples)
     low, high = np.quantile(drawn[np.isfinite(drawn)], (0.025, 0.975))
-    return Estimate(value=round(value, 6), interval=(round(float(low), 6), round(float(high), 6)))
+    return Estimate(round(value, 6), round(float(low), 6), round(float(high), 6))

@@ -15,10 +15,10 @@ from stimcore.analysis.scan import (
     EDIT_KINDS,
     Edit,
     EditKind,
-    Estimate,
     Scan,
     ScanRow,
     edits,
+    mean_influence,
     rank_correlation,
     recalibration_change,
 )
@@ -185,7 +185,7 @@ def _put_together(
                 recalibrated=on.result,
                 as_trained=off.result,
                 change=recalibration_change(on.hits, off.hits),
-                influence=Estimate.mean(influences[edit.blocks[0]]) if edit.kind == "deletion" else None,
+                influence=mean_influence(influences[edit.blocks[0]]) if edit.kind == "deletion" else None,
             )
         )
     main = known[topology.full, True]

@@ -41,8 +41,8 @@ def _line(row: ScanRow) -> str:
         f"{row.edit!s:44} {_points(on.drop_pct, on.drop_interval_pct):>25} {_points(off.drop_pct, off.drop_interval_pct):>25}"
     )
     if row.influence is not None:
-        low, high = row.influence.interval
-        text += f" {f'{row.influence.value:.3f} [{low:.3f}, {high:.3f}]':>22}"
+        influence = row.influence
+        text += f" {f'{influence.value:.3f} [{influence.low:.3f}, {influence.high:.3f}]':>22}"
     return text + (" *" if row.changed_by_recalibration else "")
 
 
@@ -63,10 +63,10 @@ def summary(scan: Scan) -> Iterator[str]:
             else "every block is needed: the interval of each drop is above zero"
         )
     if scan.rank_correlation is not None:
-        low, high = scan.rank_correlation.interval
+        correlation = scan.rank_correlation
         yield (
-            f"rank correlation of influence and drop over {len(single)} blocks: {scan.rank_correlation.value:.2f} "
-            f"[{low:.2f}, {high:.2f}]"
+            f"rank correlation of influence and drop over {len(single)} blocks: {correlation.value:.2f} "
+            f"[{correlation.low:.2f}, {correlation.high:.2f}]"
         )
     if not scan.num_norms:
         yield "no batch norm is left in the graph: there is nothing to re-calibrate, and both columns are the same"

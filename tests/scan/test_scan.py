@@ -186,7 +186,7 @@ def test_the_interval_of_the_rank_correlation_covers_the_truth() -> None:
         deleted = generator.random((6, images)) > rates[:, None]
         estimate = rank_correlation(influence, np.ones(images, np.bool_), deleted, seed)
         assert estimate is not None
-        covered += estimate.interval[1] >= 0.99
+        covered += estimate.high >= 0.99
     assert covered >= 18
     assert rank_correlation(np.ones((2, 5)), np.ones(5, np.bool_), np.ones((2, 5), np.bool_)) is None
 
@@ -195,6 +195,6 @@ def test_recalibration_is_compared_image_by_image() -> None:
     on, off = np.array([True] * 90 + [False] * 10), np.array([True] * 60 + [False] * 40)
     change = recalibration_change(on, off)
     assert change.value == 30.0
-    assert 20 < change.interval[0] < 30 < change.interval[1] < 40
+    assert 20 < change.low < 30 < change.high < 40
     swapped = recalibration_change(off, on)
-    assert (swapped.value, swapped.interval) == (-30.0, (-change.interval[1], -change.interval[0]))
+    assert (swapped.value, swapped.low, swapped.high) == (-30.0, -change.high, -change.low)
