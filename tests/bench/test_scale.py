@@ -1,7 +1,9 @@
 """How cost grows: every curve is measured, in processes of their own, and divided by what it should grow with."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,19 @@ def test_copies_of_a_bundle_are_opened_as_a_catalogue(small: list[Bundle], tmp_p
     manifests = {(path.stat().st_ino, json.loads(path.read_text())["seed"]) for path in root.glob("*/*/manifest.json")}
     assert len(manifests) == 3
     assert json.loads((small[0].path / "manifest.json").read_text())["seed"] == small[0].manifest.seed
+
+
+@pytest.mark.parametrize(("seconds", "rounds", "turns"), [(0.3, 1, 9), (1.1, 1, 5), (0.3, 12, 12), (80.0, 1, 1)])
+def test_short_points_take_more_turns(monkeypatch: pytest.MonkeyPatch, seconds: float, rounds: int, turns: int) -> None:
+    asked: list[Any] = []
+
+    def ask(point: Mapping[str, Any]) -> dict[str, Any]:
+        asked.append(point)
+        return {"seconds": seconds - len(asked) / 1000, "peak_mb": 100 - len(asked), "added_mb": 0.0}
+
+    monkeypatch.setattr(scale, "_ask", ask)
+    measured = scale._measured({"images": 1}, rounds)
+    assert measured == {"seconds": seconds - turns / 1000, "peak_mb": 99, "added_mb": 0.0, "turns": turns}
 
 
 def test_a_point_that_fails_is_one_sentence() -> None:
