@@ -17,6 +17,7 @@ HOLDS, FAILS, UNMEASURED = "holds", "does not hold", "not measured"
 ADDED = (
     "Added after the first numbers were seen: ordered sub-networks keep these blocks, and the paper's network can't lose one."
 )
+ANY_BLOCK = "Added after a first run was seen. A variant of ours that draws any deletions, first blocks of stages too:"
 
 
 PAPERS, OURS = "What the paper claims", "What we add"
@@ -44,7 +45,7 @@ class Claim:
     @property
     def added(self) -> bool:
         """Whether the claim is ours: a criterion that the paper does not state."""
-        return ADDED in self.criterion
+        return is_added(self.criterion)
 
     @property
     def verdict(self) -> str:
@@ -133,6 +134,24 @@ CLAIMS: Sequence[tuple[str, str, str, Criterion]] = (
         partial(edits.permutation, later=True),
     ),
     (
+        "any block deleted",
+        f"{ANY_BLOCK} deleting any one removable block costs less than 1 point.",
+        "not in the paper",
+        edits.any_block,
+    ),
+    (
+        "any block, main network",
+        f"{ANY_BLOCK} the main network is at least as accurate as with ordered sub-networks.",
+        "not in the paper",
+        accuracy.any_block_main,
+    ),
+    (
+        "any block, sub-networks",
+        f"{ANY_BLOCK} the mean over all ordered sub-networks is less than 1 point below that of training on these.",
+        "not in the paper",
+        accuracy.any_block_subnets,
+    ),
+    (
         "loafing",
         "Inside a commonly trained network every measured sub-network is worse than its twin, trained alone.",
         "DenseNet121: 78.84 alone, 10.01 to 43.64 inside (Table r6)",
@@ -188,6 +207,16 @@ CLAIMS: Sequence[tuple[str, str, str, Criterion]] = (
     ),
 )
 """Name, criterion, the paper's numbers, and the function that judges it."""
+
+
+def is_added(criterion: str) -> bool:
+    """Return whether a criterion is ours and not the paper's.
+
+    Example:
+        >>> is_added(CLAIMS[0][1]), is_added(f"The same among later blocks. {ADDED}")
+        (False, True)
+    """
+    return ADDED in criterion or ANY_BLOCK in criterion
 
 
 def judge_claims(results: ExperimentResults) -> list[Claim]:

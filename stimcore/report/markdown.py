@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from stimcore.analysis.estimates import Estimate
 from stimcore.analysis.seeds import compare, compare_all_ordered
-from stimcore.report.claims import ADDED, CLAIMS, OURS, PAPERS, Claim, measured_claims
+from stimcore.report.claims import CLAIMS, OURS, PAPERS, Claim, is_added, measured_claims
 from stimcore.report.report import ExperimentReport
 from stimcore.report.results import ExperimentResults
 from stimcore.report.section import MISSING, Section, Table, format_cell
@@ -75,7 +75,7 @@ def _summary(bodies: Mapping[str, str]) -> str:
         rows = [
             f"| {name} | {criterion} | " + " | ".join(column.get(name, MISSING) for column in columns.values()) + " |"
             for name, criterion, _, _ in CLAIMS
-            if (ADDED in criterion) == added and any(name in column for column in columns.values())
+            if is_added(criterion) == added and any(name in column for column in columns.values())
         ]
         if rows:
             lines += [f"**{title}**", "", *head, *rows, ""]

@@ -125,6 +125,23 @@ class ExperimentResults:
                 networks.append(network)
         return missing or (networks[0], networks[1])
 
+    def ordered_and_any_block(self, kind: str | None = None) -> tuple[NetworkResults, NetworkResults] | list[str]:
+        """Return stimulative training on ordered sub-networks and that on any deletions, or words for what is missing.
+
+        Args:
+            kind: A family that both must have been swept over.
+        """
+        ordered = self.method("stimulative")
+        sampled = [network for network in self.main_networks if network.options.get("sample") == "deletions"]
+        networks = [("stimulative training", ordered), ("stimulative training on any deletions", next(iter(sampled), None))]
+        missing = [
+            name if network is None else f"the sweep '{kind}' of {name}"
+            for name, network in networks
+            if network is None or (kind is not None and kind not in network.sweeps)
+        ]
+        first, second = (network for _, network in networks)
+        return missing if first is None or second is None or missing else (first, second)
+
 
 def read_experiment(folder: Path) -> ExperimentResults:
     """Read one experiment; a bundle that can't be read becomes a problem of the experiment.

@@ -4,13 +4,14 @@ from fractions import Fraction
 
 from stimcore.analysis.estimates import Estimate, ratio
 from stimcore.analysis.loafing import Overall, overall
-from stimcore.analysis.seeds import all_ordered, over_seeds, runs_of
+from stimcore.analysis.seeds import all_ordered, compare_all_ordered, over_seeds, runs_of
 from stimcore.analysis.seeds import main_accuracy as main_accuracy_of
 from stimcore.report.criteria.finding import Finding, compare_mains, in_pct, in_points, missing
 from stimcore.report.results import ExperimentResults, NetworkResults
 from stimcore.subnets.spec import Spec
 
 NEAR_POINTS = 2.0
+ALMOST_POINTS = 1.0
 STEADY_FRAC = 0.1
 MAX_LISTED = 5
 """Sub-networks that a finding lists by name."""
@@ -28,6 +29,39 @@ def main_accuracy(results: ExperimentResults) -> Finding:
         f"difference {in_points(gain)} ({gain.basis_words})",
         gain.value >= 0,
         gain.low >= 0 or gain.high < 0,
+        gain.seeds,
+    )
+
+
+def any_block_main(results: ExperimentResults) -> Finding:
+    """Compare the main networks of stimulative training on any deletions and on ordered sub-networks."""
+    pair = results.ordered_and_any_block()
+    if isinstance(pair, list):
+        return missing(*pair)
+    ordered, any_ = pair
+    gain = compare_mains(any_, ordered)
+    return Finding(
+        f"any deletions {in_pct(main_accuracy_of(any_))}, ordered {in_pct(main_accuracy_of(ordered))}, "
+        f"difference {in_points(gain)} ({gain.basis_words})",
+        gain.value >= 0,
+        gain.low >= 0 or gain.high < 0,
+        gain.seeds,
+    )
+
+
+def any_block_subnets(results: ExperimentResults) -> Finding:
+    """Judge what training on any deletions costs the ordered sub-networks."""
+    pair = results.ordered_and_any_block("ordered")
+    if isinstance(pair, list):
+        return missing(*pair)
+    ordered, any_ = pair
+    gain = compare_all_ordered(any_, ordered)
+    assert gain is not None  # `ordered_and_any_block` has checked the sweeps
+    means = [_swept_overall(network).mean.value for network in (any_, ordered)]
+    return Finding(
+        f"all-mean: any deletions {means[0]:.2f}%, ordered {means[1]:.2f}%, difference {in_points(gain)} ({gain.basis_words})",
+        gain.value > -ALMOST_POINTS,
+        gain.low > -ALMOST_POINTS or gain.high <= -ALMOST_POINTS,
         gain.seeds,
     )
 

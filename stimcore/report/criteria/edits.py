@@ -32,21 +32,45 @@ def one_block(results: ExperimentResults, *, later: bool = False) -> Finding:
     pair = results.common_and_stimulative("delete")
     if isinstance(pair, list):
         return missing(*pair)
-    sentences, drops = [], []
-    for network in pair:
-        worst = [single for run in runs_of(network) if (single := _worst_deletion(run, later)) is not None]
-        if not worst:
-            return missing("a block that can be deleted")
-        blocks = ", ".join(str(block) for block in sorted({block for block, _ in worst}))
-        largest = [value for _, value in worst]
-        drops.append(largest[0] if len(largest) == 1 else over_seeds([value.value for value in largest]))
-        sentences.append(f"{method_words(network.method)} {in_points(drops[-1])} (block {blocks})")
+    common, stimulative = (_largest_drop(network, later) for network in pair)
+    if common is None or stimulative is None:
+        return missing("a block that can be deleted")
+    words = [f"{method_words(pair[1].method)} {_points(stimulative)}", f"{method_words(pair[0].method)} {_points(common)}"]
+    return _small_enough(stimulative[0], ", ".join(words))
+
+
+def any_block(results: ExperimentResults) -> Finding:
+    """Judge the largest drop of a single deletion where any deletions were trained, beside ordered sub-networks."""
+    pair = results.ordered_and_any_block("delete")
+    if isinstance(pair, list):
+        return missing(*pair)
+    ordered, any_ = (_largest_drop(network, later=False) for network in pair)
+    if ordered is None or any_ is None:
+        return missing("a block that can be deleted")
+    return _small_enough(any_[0], f"trained on any deletions {_points(any_)}, on ordered sub-networks {_points(ordered)}")
+
+
+def _small_enough(largest: Estimate, sentence: str) -> Finding:
     return Finding(
-        f"largest drop: {sentences[1]}, {sentences[0]}; {drops[1].basis_words}",
-        drops[1].value < SMALL_DROP_POINTS,
-        drops[1].high < SMALL_DROP_POINTS or drops[1].low >= SMALL_DROP_POINTS,
-        drops[1].seeds,
+        f"largest drop: {sentence}; {largest.basis_words}",
+        largest.value < SMALL_DROP_POINTS,
+        largest.high < SMALL_DROP_POINTS or largest.low >= SMALL_DROP_POINTS,
+        largest.seeds,
     )
+
+
+def _largest_drop(network: NetworkResults, later: bool) -> tuple[Estimate, str] | None:
+    """Return the largest drop of a single deletion, over the seeds of a network where there are several, and the blocks."""
+    worst = [single for run in runs_of(network) if (single := _worst_deletion(run, later)) is not None]
+    if not worst:
+        return None
+    drops = [value for _, value in worst]
+    blocks = ", ".join(str(block) for block in sorted({block for block, _ in worst}))
+    return drops[0] if len(drops) == 1 else over_seeds([value.value for value in drops]), blocks
+
+
+def _points(largest: tuple[Estimate, str]) -> str:
+    return f"{in_points(largest[0])} (block {largest[1]})"
 
 
 def _worst_deletion(run: NetworkResults, later: bool) -> tuple[int, Estimate] | None:
