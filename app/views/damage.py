@@ -66,9 +66,8 @@ def delete_one(here: Frame, damaged: Damaged) -> None:
         st.caption(f"🔒 Blocks {blocks} have no skip path around them and can't be deleted.")
     if firsts := first_blocks(topology):
         st.caption(
-            f"Hatched: block {', '.join(map(str, firsts))}, the first of its stage. It runs in every sub-network that "
-            "stimulative training draws, so that no method ever practised without it. The paper's network can't lose such "
-            "a block."
+            f"Hatched: block {', '.join(map(str, firsts))}, the first of its stage. The paper's methods never skip it, "
+            "so that their networks never practised without it. The paper's own network can't lose such a block."
         )
 
 
@@ -100,7 +99,7 @@ def curve(here: Frame, damaged: Damaged, kind: str, also_first: bool) -> None:
         here: The page.
         damaged: Families per method.
         kind: `delete` or `permute`.
-        also_first: Whether networks count that miss or move a first block, which training never skips.
+        also_first: Whether networks count that miss or move a first block, which the paper's methods never skip.
     """
     styles, sweeps = [here.style(method) for method, _ in damaged], [measured.sweep for _, measured in damaged]
     if not also_first:
@@ -123,7 +122,7 @@ def first_blocks_switch(here: Frame) -> bool:
         "also the first blocks",
         key="first_blocks",
         bind="query-params",
-        help="Also count networks that miss or move the first block of a stage, which training never skips.",
+        help="Also count networks that miss or move the first block of a stage, which the paper's methods never skip.",
     )
 
 

@@ -35,8 +35,8 @@ class Contrast:
 def contrasts(topology: Topology, first: Iterable[Sweep], second: Iterable[Sweep] | None = None) -> list[Contrast]:
     """Return the contrast of every state that both methods have stored.
 
-    States in which the first block of a stage is missing or moved are left out: training never skips these blocks, so that
-    what such a state shows is not loafing.
+    States in which the first block of a stage is missing or moved are left out: the paper's methods never skip these blocks, so
+    that what such a state shows is not loafing.
 
     Args:
         topology: The network.

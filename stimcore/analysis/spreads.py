@@ -45,7 +45,7 @@ def deleted_blocks(topology: Topology, spec: Spec) -> tuple[int, ...]:
 
 
 def first_blocks(topology: Topology) -> tuple[int, ...]:
-    """Return the first blocks of stages that can be deleted although training never skips them.
+    """Return the first blocks of stages that can be deleted although the paper's methods never skip them.
 
     Every ordered sub-network keeps the first block of each stage. Most of these blocks change the resolution and can't be
     deleted; where one has an identity shortcut, as block 1 of a CIFAR ResNet, it can.
@@ -60,7 +60,7 @@ def first_blocks(topology: Topology) -> tuple[int, ...]:
 def first_blocks_kept(topology: Topology, sweep: Sweep) -> Sweep:
     """Return the sweep without the results that delete or move the first block of a stage.
 
-    Ordered sub-networks always keep these blocks, so training never skips one, and in the paper's network none can be
+    Ordered sub-networks always keep these blocks, so the paper's methods never skip one, and in the paper's network none can be
     deleted. In ResNets some of them have an identity shortcut and can.
 
     Example:

@@ -16,7 +16,7 @@ MAX_BANDS = 3
 PATTERNS = {"solid": "", "dash": "/", "dot": ".", "dashdot": "x", "longdash": "\\", "longdashdot": "-"}
 """Dash of a line -> pattern of a bar."""
 HATCHED = {"shape": "x", "fillmode": "replace", "solidity": 0.45, "size": 7}
-"""Pattern of bars of blocks that training never skips."""
+"""Pattern of bars of blocks that the paper's methods never skip."""
 DELETED, OPERATIONS = "deleted blocks", "permuting operations (swaps)"
 """What the horizontal axes of the curves count."""
 DROP = "points lost"
@@ -53,8 +53,8 @@ def single_deletions_figure(
         methods: One per method.
         num_blocks: Number of blocks of the network.
         locked: Blocks that can't be deleted; they are marked on the axis.
-        firsts: First blocks that training never skips. They stand apart, hatched and with a vertical axis of their own, whose
-            drops would make all others look small.
+        firsts: First blocks that the paper's methods never skip. They stand apart, hatched and with a vertical axis of their
+            own, since their drops would make all others look small.
         chosen: A block whose bars are outlined.
     """
     figure = make_subplots(rows=1, cols=2 if firsts else 1, column_widths=_widths(num_blocks, firsts), horizontal_spacing=0.1)

@@ -144,7 +144,8 @@ class Presets:
 def presets(topology: Topology, contrasts: Sequence[Contrast] = ()) -> Presets:
     """Return the ready-made edits of a network.
 
-    No edit deletes or moves the first block of a stage where another block can take its place: training never skips these.
+    No edit deletes or moves the first block of a stage where another block can take its place: the paper's methods never skip
+    these.
 
     Args:
         topology: The network.
@@ -238,7 +239,7 @@ def summarise(topology: Topology, arrangement: Arrangement, words: Words = ENGLI
 
 
 def caution(topology: Topology, arrangement: Arrangement, words: Words = ENGLISH) -> str:
-    """Return a note where a first block that training never skips is missing or moved; empty elsewhere.
+    """Return a note where a first block that the paper's methods never skip is missing or moved; empty elsewhere.
 
     Every ordered sub-network keeps these blocks first, so that no training method ever runs without them.
     """

@@ -1,9 +1,9 @@
 """The clickable picture of a network: stages of blocks with their skip paths.
 
 A click deletes or restores a block, dragging or Alt with an arrow key moves it within its stage, and locked blocks give the
-reason. A first block of a stage that can be deleted has a mark of its own, since training never skips it. The picture keeps
-no state: it draws the text of the arrangement that it receives and reports the text that
-the visitor asks for; the page checks that text and sends the next one.
+reason. A first block of a stage that can be deleted has a mark of its own, since the paper's methods never skip it. The picture
+keeps no state: it draws the text of the arrangement that it receives and reports the text that the visitor asks for; the page
+checks that text and sends the next one.
 """
 
 from typing import Any

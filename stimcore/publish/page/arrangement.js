@@ -105,7 +105,7 @@ export function summarise(topology, shown) {
   return parts.length ? say('edit.all', { edits: parts.join(say('edit.and')) }) : say('edit.nothing_gone');
 }
 
-// A note where a first block that training never skips is missing or moved; empty elsewhere.
+// A note where a first block that the paper's methods never skip is missing or moved; empty elsewhere.
 export function caution(topology, firsts, shown) {
   const deleted = firsts.filter((block) => shown.deleted.has(block));
   const moved = kept(shown).map((stage, s) => [topology.stages[s][0], stage])
