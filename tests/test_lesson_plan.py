@@ -14,7 +14,7 @@ from tests.golden import REWRITE
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "lesson.md"
 EXPERIMENT = ROOT / "exported" / "resnet20-fashion"
-MARKED = re.compile(r"(?P<number>[0-9.]+)<!-- (?P<method>\w+) (?P<spec>\S+) (?P<unit>hundred|pct) -->")
+MARKED = re.compile(r"(?P<number>[0-9.]+)<!-- (?P<method>[\w-]+) (?P<spec>\S+) (?P<unit>hundred|pct) -->")
 BARE = re.compile(r"(?<![\w.-])[0-9]+\.[0-9]+(?![\w-])")
 """A number with a decimal point that nothing checks."""
 
@@ -58,6 +58,9 @@ def test_what_the_lesson_teaches_holds_in_the_bundles() -> None:
         assert stimulative["main"] - stimulative[spec] < 5
     assert common["1-2-3.4-5-6.7"] < common["1.4-5-6.7-8-9"] - 5, "common training needs its last stage more"
     assert common["1.4.7"] > 10, "better than guessing among ten classes"
+    any_block = {spec: result.accuracy_pct for spec, result in stored("stimulative-deletions").items()}
+    without_first = "2-3.4-5-6.7-8-9"
+    assert max(common[without_first], stimulative[without_first]) < any_block[without_first] - 5, "both copies suffer"
 
 
 def test_the_worksheet_fits_a_page_and_every_question_has_an_answer() -> None:

@@ -76,7 +76,7 @@ def nested_networks(here: Frame) -> None:
     tabs = st.tabs(["● measured here", "○ paper, CIFAR-100 (Table r6)", "○ paper, ImageNet (Table r5)"])
     with tabs[0]:
         members = nested_family(trained_networks(here.experiment), here.topology.network)
-        cells = {key: result.accuracy_pct for key, result in nested_table(members).items()}
+        cells = {key: accuracy.value for key, accuracy in nested_table(members).items()}
         if len(members) > 1 and len(cells) > len(members):
             figure = nested_matrix([m.name for m in members], cells, "measured here")
             chart(figure, "matrix", "Accuracy of small networks inside larger ones, measured here")

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from stimcore.analysis.estimates import Estimate
+from stimcore.analysis.estimates import Estimate, accuracy
 from stimcore.analysis.loafing import find_ordered
 from stimcore.analysis.networks import BASE_METHODS, TrainedNetwork, find_base, find_method
 from stimcore.analysis.result import Result, Sweep
-from stimcore.analysis.seeds import Pick, compare
+from stimcore.analysis.seeds import Pick, measured, side_by_side
 from stimcore.subnets.topology import Topology
 
 # --- twins: the loafing gap ---
@@ -23,14 +23,16 @@ class TwinGap:
 
     Attributes:
         twin: The network that was trained alone.
-        inside: The same architecture inside the main network.
         main: The main network.
-        points: Accuracy of the twin minus accuracy inside, in points, with the interval of `compare`.
+        alone: Accuracy of the twin in percent; over seeds where the gap is.
+        inside: Accuracy of the same architecture inside the main network, likewise.
+        points: Accuracy of the twin minus accuracy inside, in points, with the interval of `side_by_side`.
     """
 
     twin: TrainedNetwork
-    inside: Result
     main: TrainedNetwork
+    alone: Estimate
+    inside: Estimate
     points: Estimate
 
 
@@ -56,10 +58,9 @@ def twin_gaps(networks: Sequence[TrainedNetwork], main: TrainedNetwork) -> list[
     """
     gaps = []
     for twin in networks:
-        inside = find_inside(main, twin.depths) if twin.twin else None
-        points = compare(twin, main, of_second=ordered(twin.depths))
-        if inside is not None and points is not None:
-            gaps.append(TwinGap(twin, inside, main, points))
+        beside = side_by_side(twin, main, of_second=ordered(twin.depths)) if twin.twin else None
+        if beside is not None:
+            gaps.append(TwinGap(twin, main, beside.first, beside.second, beside.difference))
     return gaps
 
 
@@ -162,8 +163,10 @@ def nested_family(networks: Sequence[TrainedNetwork], main_name: str) -> list[Ne
     ]
 
 
-def nested_table(members: Sequence[NestedNetwork]) -> dict[tuple[str, str], Result]:
-    """Return the cells (sub-network, main network) of a table such as r5; the diagonal is each network alone.
+def nested_table(members: Sequence[NestedNetwork]) -> dict[tuple[str, str], Estimate]:
+    """Return the cells (sub-network, main network) of a table such as r5, in percent; the diagonal is each network alone.
+
+    They are means over the seeds of the main network where there are several.
 
     Pairs that are not nested are absent, and so are pairs of which nothing is stored: neither a sweep of the main network nor
     hits of the sub-network inside it.
@@ -180,19 +183,18 @@ def nested_table(members: Sequence[NestedNetwork]) -> dict[tuple[str, str], Resu
         ...     NestedNetwork("large", TrainedNetwork(name="b", method="common", depths=(2, 1), twin=False, main=full,
         ...                                           sweeps={"ordered": sweep})),
         ... ]
-        >>> {cell: result.correct for cell, result in nested_table(members).items()}
-        {('small', 'small'): 8, ('small', 'large'): 2, ('large', 'large'): 9}
+        >>> {cell: accuracy.value for cell, accuracy in nested_table(members).items()}
+        {('small', 'small'): 80.0, ('small', 'large'): 20.0, ('large', 'large'): 90.0}
     """
-    cells: dict[tuple[str, str], Result] = {}
-    for column in members:
-        for row in members:
-            if row is column:
-                cells[column.name, column.name] = column.network.main
-            elif _is_nested(row.depths, column.depths):
-                inside = find_inside(column.network, row.depths)
-                if inside is not None:
-                    cells[row.name, column.name] = inside
-    return cells
+
+    def cell(row: NestedNetwork, column: NestedNetwork) -> Estimate | None:
+        if row is not column and not _is_nested(row.depths, column.depths):
+            return None
+        pick = ordered(row.depths)
+        return measured(column.network, lambda run: None if (result := pick(run)) is None else accuracy(result))
+
+    cells = {(row.name, column.name): cell(row, column) for column in members for row in members}
+    return {names: accuracy for names, accuracy in cells.items() if accuracy is not None}
 
 
 def _is_nested(small: tuple[int, ...], large: tuple[int, ...]) -> bool:

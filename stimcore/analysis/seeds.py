@@ -8,7 +8,7 @@ it. With several seeds the interval over seeds covers both, because every seed i
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 import numpy as np
@@ -96,12 +96,38 @@ def measured(network: Network, measure: Callable[[Network], Estimate | None]) ->
     return values[0] if len(values) == 1 else over_seeds([value.value for value in values])
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Two accuracies and their difference, all three of the same seeds.
+
+    Attributes:
+        first: In percent; the mean over seeds where the difference is one.
+        second: Likewise.
+        difference: First minus second, in points.
+    """
+
+    first: Estimate
+    second: Estimate
+    difference: Estimate
+
+
 def compare(
     first: TrainedNetwork, second: TrainedNetwork, of_first: Pick = main_result, of_second: Pick = main_result
 ) -> Estimate | None:
     """Return the accuracy of a sub-network of one network minus that of a sub-network of another one, in points.
 
-    The interval is the best that the stored results allow:
+    See `side_by_side`, which also returns the two accuracies.
+    """
+    comparison = side_by_side(first, second, of_first, of_second)
+    return None if comparison is None else comparison.difference
+
+
+def side_by_side(
+    first: TrainedNetwork, second: TrainedNetwork, of_first: Pick = main_result, of_second: Pick = main_result
+) -> Comparison | None:
+    """Return the accuracies of a sub-network of one network and of a sub-network of another one, and their difference.
+
+    The interval of the difference is the best that the stored results allow:
 
     1. over seeds, paired by seed, where both networks were trained with two or more equal seeds;
     2. over seeds, of two independent groups, where both have several seeds but fewer than two in common;
@@ -121,17 +147,22 @@ def compare(
     seconds = {run.seed: result for run in runs_of(second) if (result := of_second(run)) is not None}
     shared = sorted(firsts.keys() & seconds.keys())
     if len(shared) > 1:
-        return over_seeds([_pct(firsts[seed]) - _pct(seconds[seed]) for seed in shared])
+        own, others = ([_pct(results[seed]) for seed in shared] for results in (firsts, seconds))
+        gap = over_seeds([a - b for a, b in zip(own, others, strict=True)])
+        return Comparison(over_seeds(own), over_seeds(others), gap)
     if len(firsts) > 1 and len(seconds) > 1:
-        return _welch([_pct(result) for result in firsts.values()], [_pct(result) for result in seconds.values()])
+        own, others = ([_pct(result) for result in results.values()] for results in (firsts, seconds))
+        return Comparison(over_seeds(own), over_seeds(others), _welch(own, others))
     a, b = of_first(first), of_second(second)
     if a is None or b is None:
         return None
-    own, other = first.hits(a.spec), second.hits(b.spec)
-    if own is None or other is None or len(own) != len(other):
-        return difference(a, b)
-    gap = paired_drop(int((own & ~other).sum()), int((other & ~own).sum()), len(own))
-    return Estimate(gap.drop_pct, *gap.interval_pct, Basis.PAIRED)
+    hits, other_hits = first.hits(a.spec), second.hits(b.spec)
+    if hits is None or other_hits is None or len(hits) != len(other_hits):
+        gap = difference(a, b)
+    else:
+        drop = paired_drop(int((hits & ~other_hits).sum()), int((other_hits & ~hits).sum()), len(hits))
+        gap = Estimate(drop.drop_pct, *drop.interval_pct, Basis.PAIRED)
+    return Comparison(accuracy(a), accuracy(b), gap)
 
 
 def compare_all_ordered(first: TrainedNetwork, second: TrainedNetwork) -> Estimate | None:

@@ -2,8 +2,6 @@
 
 from stimcore.analysis import paper
 from stimcore.analysis.comparisons import nested_family, nested_table, twin_gaps
-from stimcore.analysis.estimates import accuracy
-from stimcore.analysis.seeds import main_accuracy
 from stimcore.report.results import ExperimentResults, method_words
 from stimcore.report.section import Cell, Column, Section, Table
 
@@ -13,9 +11,7 @@ def nested_section(results: ExperimentResults) -> Section:
     members = nested_family(results.networks, results.topology.network)
     names = [member.name for member in members]
     cells = nested_table(members)
-    rows: list[tuple[Cell, ...]] = [
-        (row, *(accuracy(cells[row, column]) if (row, column) in cells else None for column in names)) for row in names
-    ]
+    rows: list[tuple[Cell, ...]] = [(row, *(cells.get((row, column)) for column in names)) for row in names]
     ours = Table(
         "table-nested",
         f"Measured here: {results.topology.network} and its sub-networks, {results.dataset}, %",
@@ -58,8 +54,8 @@ def gaps_section(results: ExperimentResults) -> Section:
     rows: list[tuple[Cell, ...]] = [
         (
             f"{gap.twin.short} in {method_words(method)}",
-            main_accuracy(gap.twin),
-            accuracy(gap.inside),
+            gap.alone,
+            gap.inside,
             gap.points,
             gap.points.basis_words,
             gap.twin.label,

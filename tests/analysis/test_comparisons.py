@@ -19,8 +19,10 @@ from stimcore.analysis.comparisons import (
     ranking,
     twin_gaps,
 )
+from stimcore.analysis.estimates import accuracy
 from stimcore.analysis.networks import METHOD_ORDER, TrainedNetwork, find_base, find_method, method_position
 from stimcore.analysis.result import Result, Sweep
+from stimcore.analysis.seeds import group_by_run, over_seeds
 from stimcore.subnets.spec import Spec
 from tests.analysis.made import FULL, result, sweep
 
@@ -81,11 +83,21 @@ def nested(name: str, depths: tuple[int, ...], main: Result, swept: Sweep | None
 def test_table_is_upper_triangular() -> None:
     small = nested("small", (1, 1), result("1.2", 800), sweep({"1.2": 800}, "1.2", 800))
     large = nested("large", (2, 2), result("1-2.3-4", 900), sweep({"1.3": 200, "1-2.3-4": 900}, "1-2.3-4", 900))
-    assert {cell: each.correct for cell, each in nested_table([small, large]).items()} == {
-        ("small", "small"): 800,
-        ("small", "large"): 200,
-        ("large", "large"): 900,
+    assert {cell: each.value for cell, each in nested_table([small, large]).items()} == {
+        ("small", "small"): 80.0,
+        ("small", "large"): 20.0,
+        ("large", "large"): 90.0,
     }
+
+
+def test_cells_are_means_over_the_seeds_of_the_main_network() -> None:
+    small = nested("small", (1, 1), result("1.2", 800), None)
+    runs = [
+        network(f"large{seed}", "common", depths=(2, 2), seed=seed, sweeps={"ordered": sweep({"1.3": count}, "1-2.3-4", 900)})
+        for seed, count in enumerate((200, 240))
+    ]
+    (large,) = group_by_run(runs)
+    assert nested_table([small, NestedNetwork("large", large)])["small", "large"] == over_seeds([20.0, 24.0])
 
 
 def test_table_leaves_out_what_is_not_nested_or_not_swept() -> None:
@@ -98,7 +110,7 @@ def test_table_leaves_out_what_is_not_nested_or_not_swept() -> None:
 def test_table_holds_networks_that_share_a_depth() -> None:
     small = nested("small", (2, 1), result("1-2.3", 800), None)
     large = nested("large", (2, 2), result("1-2.3-4", 900), sweep({"1-2.3": 700}, "1-2.3-4", 900))
-    assert nested_table([small, large])["small", "large"].correct == 700
+    assert nested_table([small, large])["small", "large"].value == 70.0
 
 
 def test_what_was_exported_counts_where_nothing_was_swept() -> None:
@@ -111,7 +123,7 @@ def test_what_was_exported_counts_where_nothing_was_swept() -> None:
     small = network("twin-d1-1", "common", depths=(1, 1), twin=True, main=result("1.2", 800))
     large = network("common", "common", depths=(2, 2), main=result("1-2.3-4", 900), hits=hits)
     cell = nested_table([NestedNetwork("small", small), NestedNetwork("large", large)])["small", "large"]
-    assert (str(cell.spec), cell.images, cell.correct, cell.drop_pct) == ("1.3", 4, 1, 25.0)
+    assert cell == accuracy(Result.counted(Spec.from_text("1.3"), images=4, correct=1, lost=1, won=0))
     (gap,) = twin_gaps([small, network("twin-d2-1", "common", depths=(2, 1), twin=True), large], large)
     assert gap.twin is small
     partly = network("common", "common", depths=(2, 2), sweeps={"ordered": sweep({"1-2.3": 700}, "1-2.3-4", 900)}, hits=hits)

@@ -150,6 +150,16 @@ def test_gaps_of_twins_are_over_the_seeds_of_both() -> None:
     (main,) = group_by_run([network(f"m{seed}", 900, seed=seed, sweeps=sweeps) for seed, sweeps in enumerate(swept)])
     (gap,) = twin_gaps([twin], main)
     assert gap.points == over_seeds([78.0, 77.4, 77.0])
+    assert (gap.alone, gap.inside) == (over_seeds([88.0, 88.4, 89.0]), over_seeds([10.0, 11.0, 12.0]))
+
+
+def test_accuracies_beside_a_gap_are_of_the_same_seeds() -> None:
+    """A main network with one seed is beside the twin of that seed, not beside the mean over all of the twin's."""
+    twin = repeated([880, 884, 890], depths=(1, 1), twin=True)
+    main = network("m0", 900, seed=0, sweeps={"ordered": sweep({"1.4": 100, FULL: 900}, FULL, 900)})
+    (gap,) = twin_gaps([twin], main)
+    assert (gap.alone.value, gap.inside.value, gap.points.seeds) == (88.0, 10.0, 1)
+    assert gap.points.value == pytest.approx(78.0)
     assert ordered((2, 2))(main) is None
 
 

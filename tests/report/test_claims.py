@@ -124,10 +124,10 @@ def test_training_on_any_deletions_stands_beside_that_on_ordered_sub_networks(tm
                 sweeps=sweeps,
             )
     claims = claims_of(folder)
-    deleted = claims["any block deleted"]
-    assert (deleted.full_verdict, deleted.added) == ("holds, clearly", True)
+    lost = claims["any block deleted"]
+    assert (lost.full_verdict, lost.added) == ("holds, clearly", True)
     # 0.3 points in every seed, against 31.0, 30.4 and 30.6; t(2) = 4.303
-    assert deleted.finding.measured == (
+    assert lost.finding.measured == (
         "largest drop: trained on any deletions 0.30 points [0.30, 0.30] (block 1), "
         "on ordered sub-networks 30.67 points [29.91, 31.43] (block 1); over 3 seeds"
     )

@@ -47,7 +47,7 @@ def deeper_loafs(results: ExperimentResults) -> Finding:
     rows = {name: row for name, row in rows.items() if len(row) > 1}
     if not rows:
         return missing("at least two nested networks, trained alone and swept")
-    listed = "; ".join(f"{name}: " + ", ".join(f"{cell.accuracy_pct:.2f}" for cell in row) for name, row in rows.items())
+    listed = "; ".join(f"{name}: " + ", ".join(f"{cell.value:.2f}" for cell in row) for name, row in rows.items())
     steps = [
         step
         for member in members
