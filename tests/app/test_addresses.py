@@ -46,12 +46,9 @@ HOSTILE = {
 }
 """Case -> the address that is opened, and what the page shows then."""
 ONE_OF_EACH_KIND = (
-    "markup as spec",
     "script as spec",
     "markdown as spec",
-    "10 kB of blocks",
     "unknown names",
-    "a block that is no number",
     "a page that isn't there",
 )
 """The cases that every run opens; each takes seconds."""

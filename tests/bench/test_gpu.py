@@ -67,6 +67,7 @@ def with_what_it_needs(*wanted: str) -> set[str]:
     return imported
 
 
+@pytest.mark.slow
 def test_parts_whose_packages_are_missing_are_skipped_by_name(tmp_path: Path) -> None:
     """As on a rented machine: only torch, torchvision and what they need. Training runs, the other parts say why not."""
     there = with_what_it_needs("torch", "torchvision")

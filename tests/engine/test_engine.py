@@ -58,7 +58,7 @@ def some_specs(bundle: Bundle, seed: int, count: int) -> list[Spec]:
     return random.Random(seed).sample(everything, count)
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6))
 def test_any_set_of_specs_equals_the_torch_reference(small: list[Bundle], seed: int) -> None:
     bundle = small[seed % 2]
