@@ -15,7 +15,18 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Locator, Page, Request, WebSocket, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    FloatRect,
+    Locator,
+    Page,
+    Request,
+    WebSocket,
+    expect,
+)
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from stimcore.bench.page_browser import FLAGS as FLAGS
@@ -282,6 +293,15 @@ def ends_run(frame: str | bytes) -> bool:
 def block(page: Page, number: int) -> Locator:
     """Return a block's button in the picture; Playwright sees through the open shadow root."""
     return page.get_by_role("button", name=re.compile(rf"^Block {number}, "))
+
+
+def box_of(element: Locator) -> FloatRect:
+    """Return where an element is; asked again while the page draws it anew, when it has no place."""
+    for _ in range(200):
+        if (box := element.bounding_box()) is not None:
+            return box
+        element.page.wait_for_timeout(50)
+    raise AssertionError(f"{element} is not on the page")
 
 
 def code(page: Page) -> Locator:

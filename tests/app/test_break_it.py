@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from stimcore.analysis.contrast import clearest, contrasts
 from stimcore.bundle import open_bundle
-from tests.app.browsing import FULL, ROOT, Dashboard, Turn, block, code, done, drawn, lane, opened, tab
+from tests.app.browsing import FULL, ROOT, Dashboard, Turn, block, box_of, code, done, drawn, lane, opened, tab
 from tests.app.test_story import sweeps
 
 EXPERIMENT = ROOT / "exported" / "resnet20-fashion"
@@ -108,9 +108,7 @@ def test_locked_block_says_why(whole: Page) -> None:
 
 def test_drag_and_keyboard(whole: Page) -> None:
     page = whole
-    start, end = block(page, 3).bounding_box(), block(page, 1).bounding_box()
-    assert start
-    assert end
+    start, end = box_of(block(page, 3)), box_of(block(page, 1))
     page.mouse.move(start["x"] + 20, start["y"] + 20)
     page.mouse.down()
     page.mouse.move(end["x"] - 60, end["y"] + 20, steps=8)  # past the end of the stage: it stops there
@@ -132,8 +130,7 @@ def test_drag_and_keyboard(whole: Page) -> None:
     block(page, 4).focus()
     page.keyboard.press("Enter")
     expect(page.locator(".hint")).to_have_text(re.compile("^Block 4 can't be deleted"))
-    start = block(page, 4).bounding_box()
-    assert start
+    start = box_of(block(page, 4))
     page.mouse.move(start["x"] + 20, start["y"] + 20)
     page.mouse.down()
     page.mouse.move(start["x"] + 200, start["y"] + 20, steps=6)  # a locked block can't be dragged either

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.app.browsing import ROOT, Dashboard, Turn, done
+from tests.app.browsing import ROOT, Dashboard, Turn, box_of, done
 
 DESKTOPS = ((1280, 720), (1366, 768), (1920, 1080))
 PHONES = ((375, 812), (390, 844))
@@ -130,6 +130,4 @@ def test_a_phone_shows_the_finding_before_the_controls(turn: Turn, experiment: s
     assert outside(parts, ["sentence", "picture", "lane", "number", "drop"], width, height) == []
     lowest = max(box[3] for box in parts["lane"])
     for key in ("tools", "reset", "settings", "choices", "head_controls"):
-        control = page.locator(f".st-key-{key}").bounding_box()
-        assert control is not None, key
-        assert control["y"] >= lowest, key
+        assert box_of(page.locator(f".st-key-{key}"))["y"] >= lowest, key

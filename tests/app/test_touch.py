@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.app.browsing import FULL, PAGES, Dashboard, block, code, opened, tab
+from tests.app.browsing import FULL, PAGES, Dashboard, block, box_of, code, opened, tab
 
 MOVES = """() => [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.lanes')).shadowRoot
   .querySelector('.track i').computedStyleMap().get('transition-duration').toString()"""
@@ -25,8 +25,7 @@ def swipe(page: Page, start: tuple[float, float], way: tuple[float, float]) -> N
 
 def middle(page: Page, number: int) -> tuple[float, float]:
     """Return the middle of a block's button."""
-    box = block(page, number).bounding_box()
-    assert box
+    box = box_of(block(page, number))
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
