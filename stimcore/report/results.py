@@ -128,12 +128,20 @@ class ExperimentResults:
     def ordered_and_any_block(self, kind: str | None = None) -> tuple[NetworkResults, NetworkResults] | list[str]:
         """Return stimulative training on ordered sub-networks and that on any deletions, or words for what is missing.
 
+        The two differ in the sample space alone: a run on deletions with other options answers another question.
+
         Args:
             kind: A family that both must have been swept over.
         """
         ordered = self.method("stimulative")
-        sampled = [network for network in self.main_networks if network.options.get("sample") == "deletions"]
-        networks = [("stimulative training", ordered), ("stimulative training on any deletions", next(iter(sampled), None))]
+        if ordered is not None and ordered.options.get("sample", "ordered") != "ordered":
+            ordered = None  # the only stimulative run stands for the method, whatever it draws
+        wanted = None if ordered is None else {**ordered.options, "sample": "deletions"}
+        sampled = [network for network in self.main_networks if {**network.options} == wanted]
+        networks = [
+            ("stimulative training on ordered sub-networks", ordered),
+            ("stimulative training on any deletions", next(iter(sampled), None)),
+        ]
         missing = [
             name if network is None else f"the sweep '{kind}' of {name}"
             for name, network in networks

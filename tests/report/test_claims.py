@@ -140,6 +140,18 @@ def test_training_on_any_deletions_stands_beside_that_on_ordered_sub_networks(tm
     assert claims["one block deleted"].verdict == "not measured", "there is no common training beside it"
 
 
+@pytest.mark.parametrize("others", [{}, {"stimulative": {"weight": 5.0}}], ids=["alone", "beside another lambda"])
+def test_training_on_any_deletions_is_compared_with_nothing_else(tmp_path: Path, others: dict[str, dict[str, float]]) -> None:
+    folder = folders.experiment(tmp_path / "any")
+    runs = {"stimulative-deletions": {"weight": 1.0, "sample": "deletions"}} | others
+    for name, options in runs.items():
+        sweeps = {"ordered": dict.fromkeys(ORDERED, 900), "delete": dict.fromkeys(DELETED, 900)}
+        folders.bundle(folder, name, 900, method="stimulative", options=options, sweeps=sweeps)
+    claims = claims_of(folder)
+    for name in ("any block deleted", "any block, main network", "any block, sub-networks"):
+        assert claims[name].verdict == "not measured", name
+
+
 @pytest.mark.parametrize("row", CLAIMS, ids=lambda row: row[0])
 def test_claims_are_sentences(row: tuple[str, str, str, object]) -> None:
     name, criterion, printed, _ = row

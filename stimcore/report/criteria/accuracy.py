@@ -23,14 +23,7 @@ def main_accuracy(results: ExperimentResults) -> Finding:
     if isinstance(pair, list):
         return missing(*pair)
     common, stimulative = pair
-    gain = compare_mains(stimulative, common)
-    return Finding(
-        f"stimulative {in_pct(main_accuracy_of(stimulative))}, common {in_pct(main_accuracy_of(common))}, "
-        f"difference {in_points(gain)} ({gain.basis_words})",
-        gain.value >= 0,
-        gain.low >= 0 or gain.high < 0,
-        gain.seeds,
-    )
+    return _at_least_as_accurate(("stimulative", stimulative), ("common", common))
 
 
 def any_block_main(results: ExperimentResults) -> Finding:
@@ -39,10 +32,15 @@ def any_block_main(results: ExperimentResults) -> Finding:
     if isinstance(pair, list):
         return missing(*pair)
     ordered, any_ = pair
-    gain = compare_mains(any_, ordered)
+    return _at_least_as_accurate(("any deletions", any_), ("ordered", ordered))
+
+
+def _at_least_as_accurate(one: tuple[str, NetworkResults], other: tuple[str, NetworkResults]) -> Finding:
+    """Judge whether the first main network is at least as accurate as the second; each with the words for it."""
+    gain = compare_mains(one[1], other[1])
+    accuracies = ", ".join(f"{words} {in_pct(main_accuracy_of(network))}" for words, network in (one, other))
     return Finding(
-        f"any deletions {in_pct(main_accuracy_of(any_))}, ordered {in_pct(main_accuracy_of(ordered))}, "
-        f"difference {in_points(gain)} ({gain.basis_words})",
+        f"{accuracies}, difference {in_points(gain)} ({gain.basis_words})",
         gain.value >= 0,
         gain.low >= 0 or gain.high < 0,
         gain.seeds,
