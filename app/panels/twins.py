@@ -13,7 +13,7 @@ from stimcore.analysis import paper
 from stimcore.analysis.comparisons import nested_family, nested_table, ordered
 from stimcore.analysis.estimates import difference
 from stimcore.analysis.networks import TrainedNetwork
-from stimcore.analysis.seeds import compare
+from stimcore.analysis.seeds import main_accuracy, side_by_side
 from stimcore.figures.nested_matrix import nested_matrix
 from stimcore.serve.types import MethodInfo
 
@@ -35,9 +35,10 @@ def twin_table(here: Frame, swept: Sequence[tuple[MethodInfo, Family]]) -> None:
     if rows:
         st.table(rows, border="horizontal")
         st.caption(
-            "Gap in points with its 95 % interval; positive: the sub-network loafs inside the big network. The interval is "
-            "over seeds where both networks were trained with several, else over the test images: paired image by image, or of "
-            "two independent counts, which is wider."
+            "Gap in points with its 95 % interval; positive: the sub-network loafs inside the big network. Accuracies are "
+            "means over seeds where there are several; a method with one seed is compared with the twin of that seed. The "
+            "interval is over seeds where both networks were trained with several, else over the test images: paired image by "
+            "image, or of two independent counts, which is wider."
         )
         return
     smallest = here.topology.short(here.topology.ordered([1] * len(here.topology.sizes)))
@@ -57,14 +58,16 @@ def _gap_row(
 ) -> dict[str, str]:
     spec = here.topology.parse(text)
     alone = networks[twin.name]
-    row = {"Sub-network": here.topology.short(spec), "● alone (twin)": f"{twin.main.accuracy_pct:.1f} %"}
+    row = {"Sub-network": here.topology.short(spec), "● alone (twin)": f"{main_accuracy(alone).value:.1f} %"}
     for method, family in swept:
         inside = next((result for result in family.sweep.results if result.spec == spec), None)
         if inside is not None:
-            stored = compare(alone, networks[method.name], of_second=ordered(alone.depths))
-            gap = stored or difference(twin.main, inside)  # a sweep that this server has just made is not stored
+            stored = side_by_side(alone, networks[method.name], of_second=ordered(alone.depths))
+            # a sweep that this server has just made is not stored
+            gap = stored.difference if stored else difference(twin.main, inside)
+            inside_pct = stored.second.value if stored else inside.accuracy_pct
             row[plain(f"inside: {here.label(method)}")] = (
-                f"{inside.accuracy_pct:.1f} %, gap {gap.value:+.1f} ({gap.low:+.1f} to {gap.high:+.1f}, {gap.basis_words})"
+                f"{inside_pct:.1f} %, gap {gap.value:+.1f} ({gap.low:+.1f} to {gap.high:+.1f}, {gap.basis_words})"
             )
     return row
 

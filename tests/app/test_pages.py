@@ -96,6 +96,19 @@ def test_lesson_and_teacher_view_are_accessible_in_the_dark(turn_in_the_dark: Tu
     check_lesson_and_teacher_view(turn_in_the_dark, served.url)
 
 
+def test_a_variant_of_ours_has_no_numbers_of_the_paper_and_gaps_add_up(turn: Turn) -> None:
+    page = turn("/subnetworks?experiment=resnet20-fashion&methods=Common+training&methods=Stimulative,+any+block")
+    ours = page.get_by_role("row", name=re.compile("Stimulative, any block.*%")).first
+    expect(ours.get_by_role("cell").last).to_have_text("–")
+    expect(page.get_by_role("row", name=re.compile("Common training.*%")).first).to_contain_text("77.39 %")
+    gap = page.get_by_role("row", name=re.compile("^d1-1-1")).first
+    expect(gap).to_contain_text("over 3 seeds")
+    numbers = re.search(r"([0-9.]+) %\s+([0-9.]+) %, gap \+([0-9.]+)", gap.inner_text())
+    assert numbers is not None, gap.inner_text()
+    alone, inside, points = map(float, numbers.groups())
+    assert abs(alone - inside - points) < 0.15, "each is rounded to a tenth"
+
+
 def test_pages_keep_the_state_and_links_reproduce_it(turn: Turn, served: Dashboard, browser: Browser) -> None:
     page = turn("/?spec=1-2-x3.4-5-6.7-8-9")
     drawn(page)
