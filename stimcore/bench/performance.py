@@ -53,6 +53,7 @@ class Row:
         beside: What the figure is compared with.
         waited: Whether it is time that somebody waits, in which other work of the machine counts; else it is processor time,
             memory or a count.
+        every: Whether the figure is the largest in all files of the benchmark, one of which is `BENCH.json`.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Row:
     waited: bool = False
     file: str = ""
     options: str = ""
+    every: bool = False
 
     @property
     def report(self) -> str:
@@ -73,12 +75,25 @@ class Row:
 
     def value(self, reports: Mapping[str, Mapping[str, Any]]) -> float | None:
         """Return the figure; None where it was not measured."""
-        value: Any = reports.get(self.report)
-        for key in self.key:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        if isinstance(value, Mapping):
-            return max(value.values(), default=None)
-        return None if value is None else float(value)
+        if not self.every:
+            return _figure(reports.get(self.report), self.key)
+        values = [_figure(report, self.key) for report in _reports_of(self.bench, reports)]
+        return max((value for value in values if value is not None), default=None)
+
+
+def _figure(report: Any, path: Sequence[str]) -> float | None:
+    """Return what stands at a place of a report, the largest of an object; None where there is nothing."""
+    value = report
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if isinstance(value, Mapping):
+        return max(value.values(), default=None)
+    return None if value is None else float(value)
+
+
+def _reports_of(bench: str, reports: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return what one benchmark wrote, into however many files."""
+    return [report for name, report in reports.items() if report.get("bench", name) == bench]
 
 
 def _http(name: str, what: str, limit: float, beside: str = "the same bare server") -> tuple[Row, Row]:
@@ -150,7 +165,9 @@ ROWS = (
     Row(
         name="step_common",
         bench="step",
-        what="common training step",
+        every=True,
+        options="--network NAME",
+        what="common training step, the largest of all networks",
         key=("ratios", "common_over_best_plain"),
         limit=1,
         beside="the better of two plain loops of torch",
@@ -158,7 +175,9 @@ ROWS = (
     Row(
         name="step_stimulative",
         bench="step",
-        what="stimulative training step",
+        every=True,
+        options="--network NAME",
+        what="stimulative training step, the largest of all networks",
         key=("ratios", "shared_prefix_over_floor"),
         limit=1.03,
         beside="operations counted along the drawn sub-networks",
@@ -282,6 +301,7 @@ def render(reports: Mapping[str, Mapping[str, Any]], notes: Notes | None = None)
     notes = notes or Notes()
     lines = [HEAD, "| what | measured | limit | beside | outcome |", "| --- | ---: | ---: | --- | --- |"]
     lines += [_line(row, reports, notes) for row in ROWS]
+    lines += _steps(reports)
     if "scale" in reports:
         lines += _growth(reports)
     if notes.profiles:
@@ -324,6 +344,29 @@ def _curves(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Sequence[Mapp
     if crowds := reports.get("page", {}).get("crowds"):
         curves["visitors"] = crowds
     return curves
+
+
+def _steps(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the section about one training step of each network; empty where none was measured."""
+    measured = sorted(_reports_of("step", reports), key=lambda report: report["ratios"]["shared_prefix_over_floor"])
+    if not measured:
+        return []
+    lines = ["", "## A training step, network by network", ""]
+    lines += [
+        "Processor time of a step on random images, in turns. The floor of a stimulative step is counted: the multiply-adds of",
+        "the main network and of what the drawn sub-network does not share with it, over those of the main network.",
+        "",
+        "| network | images | n | common over the better plain loop | stimulative over its floor | floor "
+        "| stimulative over common | without a shared prefix |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for report in measured:
+        ratios, means = report["ratios"], report["mean_ratios"]
+        values = (ratios["common_over_best_plain"], ratios["shared_prefix_over_floor"], ratios["floor"], means["shared_prefix"])
+        cells = " | ".join(f"{value:.3f}" for value in (*values, means["two_forward"]))
+        images = f"{report['batch_size']} of {report['pixels']} px"
+        lines.append(f"| {report['network']} | {images} | {report['n']} | {cells} |")
+    return lines
 
 
 def _growth(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -103,6 +103,18 @@ def _both_methods(experiment: str, recipe: str, **changes: Any) -> tuple[Command
     return tuple(command for run in runs for command in run.commands())
 
 
+def _any_block(run: PlannedRun) -> PlannedRun:
+    """Return the run with stimulative training whose sub-networks leave out any blocks."""
+    return replace(run, name="stimulative-deletions", train=("--option", "sample=deletions"))
+
+
+def _both_methods_and_deletions(run: PlannedRun) -> tuple[Command, ...]:
+    """Return the commands for common and stimulative training, and for stimulative training that leaves out any blocks."""
+    methods = [replace(run, method=method) for method in SIX_METHODS[:2]]
+    deletions = _any_block(replace(run, subnets=("main",)))
+    return tuple(command for each in (*methods, deletions) for command in each.commands())
+
+
 def _with_seeds(runs: Sequence[PlannedRun], repeated: Mapping[str, tuple[str, ...]]) -> Iterator[Command]:
     """Yield the commands of runs with seed 0, and then those of their repeats, one seed after the other.
 
@@ -145,7 +157,7 @@ METHOD_RUNS = tuple(
 TWIN_RUNS = tuple(_twin("resnet20-fashion", "resnet20-fashion", spec) for spec in ("d1-1-1", "d2-2-2"))
 CONTROL = replace(RESNET20, subnets=("main",), sweeps=("ordered", "delete"))
 CONTROL_RUNS = (
-    replace(CONTROL, name="stimulative-deletions", train=("--option", "sample=deletions")),
+    _any_block(CONTROL),
     replace(CONTROL, name="stimulative-labels", train=("--option", "target=labels")),
     replace(CONTROL, name="stimulative-sandwich", train=("--option", "sandwich=true")),
     replace(CONTROL, name="stochastic_depth-0.5", method="stochastic_depth", train=("--option", "last_survival=0.5")),
@@ -208,18 +220,22 @@ DENSENET_LOAFING = ExperimentPlan(
     ),
 )
 
+VIT_TINY = PlannedRun(experiment="vit-tiny-fashion", recipe="vit-tiny-fashion", subnets=FAN)
 VIT_TINY_FASHION = ExperimentPlan(
-    name="vit-tiny-fashion",
-    about="a vision transformer with both methods: do transformers loaf?",
-    commands=_both_methods("vit-tiny-fashion", "vit-tiny-fashion", subnets=FAN),
+    name=VIT_TINY.experiment,
+    about="a vision transformer with both methods and with any blocks deleted: do transformers loaf?",
+    commands=_both_methods_and_deletions(VIT_TINY),
 )
 
+CONVNEXT_MINI = PlannedRun(
+    experiment="convnext-mini-fashion",
+    recipe="convnext-mini-fashion",
+    subnets=("main", "d1-1-1", "d2-2-2", "d1-2-4", "d3-2-1", "d2-3-3"),
+)
 CONVNEXT_MINI_FASHION = ExperimentPlan(
-    name="convnext-mini-fashion",
-    about="a ConvNeXt, which has no batch norms, with both methods",
-    commands=_both_methods(
-        "convnext-mini-fashion", "convnext-mini-fashion", subnets=("main", "d1-1-1", "d2-2-2", "d1-2-4", "d3-2-1", "d2-3-3")
-    ),
+    name=CONVNEXT_MINI.experiment,
+    about="a ConvNeXt, which has no batch norms, with both methods and with any blocks deleted",
+    commands=_both_methods_and_deletions(CONVNEXT_MINI),
 )
 
 

@@ -78,6 +78,32 @@ def test_a_second_file_of_a_benchmark_has_rows_of_its_own() -> None:
     assert other.endswith("| not measured: `python -m stimcore.bench edit` |")
 
 
+def step_report(network: str, common: float, stimulative: float) -> dict[str, object]:
+    ratios = {"common_over_best_plain": common, "shared_prefix_over_floor": stimulative, "floor": 1.25}
+    means = {"shared_prefix": 1.25 * stimulative, "two_forward": 1.7}
+    return {
+        "bench": "step",
+        "network": network,
+        "machine": MACHINE,
+        "n": 20,
+        "batch_size": 128,
+        "pixels": 32,
+        "ratios": ratios,
+        "mean_ratios": means,
+    }
+
+
+def test_the_row_of_a_step_has_the_largest_figure_of_all_networks() -> None:
+    reports = {"step": step_report("resnet32", 0.99, 1.02), "step-vit-tiny": step_report("vit-tiny", 0.97, 1.04)}
+    page = render(reports, Notes(stops={"step_stimulative": "Sorting."}))
+    assert "the largest of all networks | 0.99 | 1 | the better of two plain loops of torch | reached |" in page
+    assert "the largest of all networks | 1.04 | 1.03 |" in page
+    assert "**not reached.** Sorting." in page
+    assert "| vit-tiny | 128 of 32 px | 20 | 0.970 | 1.040 | 1.250 | 1.300 | 1.700 |" in page
+    assert page.index("| resnet32 |") < page.index("| vit-tiny |")
+    assert "| `bench step` (`step-vit-tiny.json`) |" in page
+
+
 def test_curves_are_drawn_the_same_way_every_time() -> None:
     points = [{"size": 10, "unit_us": 8.0}, {"size": 100, "unit_us": 10.0}]
     reports = {"scale": {"curves": {name: points for name in CURVES}}}
