@@ -288,11 +288,11 @@ class _Bench:
         every = self._work.kept("pruned/chosen", choose, source=tried)
         asked = list(dict.fromkeys((row["ratio"], row["round_to"]) for row in every.values()))
         rows = self._work.kept(f"pruned/seed{seed}", lambda: prune(asked), source=[list(pair) for pair in asked])
-        files = {(row["ratio"], row["round_to"]): (folder / row["file"], row["seconds"]) for row in rows}
+        pruned = {(row["ratio"], row["round_to"]): (folder / row["file"], row["seconds"]) for row in rows}
         self.chosen = {size: every[size] for size in self.sizes}
         for row in self.chosen.values():
-            row["channels"] = _channels(files[row["ratio"], row["round_to"]][0]).name
-        return {size: files[row["ratio"], row["round_to"]] for size, row in self.chosen.items()}
+            row["channels"] = _channels(pruned[row["ratio"], row["round_to"]][0]).name
+        return {size: pruned[row["ratio"], row["round_to"]] for size, row in self.chosen.items()}
 
     def _prunable(self, weights: Path) -> StagedNet:
         """Return a network with the channels of a file of weights."""
