@@ -13,13 +13,13 @@ from stimcore import files
 from stimcore.bundle import Bundle, open_bundle
 from tests.app.browsing import PAGES, ROOT, Dashboard, dashboard, done, environment, tab, violations
 
-EPOCHS = 6
+EPOCHS = 40
 MINUTES = 15 * 60_000
 """Longest time for a step of a training on a machine with other work, in milliseconds."""
 COUNT = """() => {
   window.counts = [];
   setInterval(() => {
-    const traces = document.querySelector('.js-plotly-plot')?.data ?? [];
+    const traces = [...document.querySelectorAll('.js-plotly-plot')].flatMap((plot) => plot.data ?? []);
     const loss = traces.find((t) => t.name?.includes('mine/live') && t.yaxis === 'y2');
     if (loss && loss.x.length !== window.counts.at(-1)) window.counts.push(loss.x.length);
   }, 100);
@@ -32,7 +32,8 @@ def test_a_training_run_is_followed_while_it_trains(small: list[Bundle], browser
     runs, pictures = tmp_path / "runs", exported.parent / "pictures"
     runs.mkdir()
     options = ["resnet20-fashion", "--method", "stimulative", "--dataset", f"folder:{pictures}", "--epochs", str(EPOCHS)]
-    options += ["--batch-size", "50", "--device", "cpu", "--workers", "0", "--quiet", "--run-dir", str(runs / "mine" / "live")]
+    options += ["--train-per-class", "0", "--batch-size", "50", "--device", "cpu", "--workers", "0", "--quiet"]
+    options += ["--run-dir", str(runs / "mine" / "live")]
     log = tmp_path / "training"
     with dashboard(tmp_path / "log", STIMCORE_EXPORTED=str(exported), STIMCORE_RUNS=str(runs)) as served:
         with tab(browser, served.url) as page:
