@@ -33,12 +33,6 @@ def overall(experiment: str, method: str) -> tuple[str, str, str]:
     return f"{sweep['main']['accuracy_pct']:.2f}%", f"{mean:.2f}% ± {std:.2f}", f"{smallest['accuracy_pct']:.2f}%"
 
 
-def training_seconds(method: str) -> float:
-    """Return the processor time of all training steps of a bundle's network."""
-    records = (EXPERIMENT / method / "training.jsonl").read_text(encoding="utf-8").splitlines()
-    return sum(float(json.loads(record)["cpu_seconds"]) for record in records)
-
-
 def filled(text: str, sentence: str) -> str:
     """Return the sentence with the line breaks of the text where both have equally many words."""
     words, gaps = sentence.split(), re.findall(r"\s+", text)
@@ -64,13 +58,16 @@ def promises() -> Iterator[tuple[str, str]]:
         rf"it loafs by {NUMBER} points, inside the stimulated one by -?{NUMBER}\.",
         f"it loafs by {gaps[0]} points, inside the stimulated one by {gaps[1]}.",
     )
-    inside_pct, times = inside["stimulative"], {name: training_seconds(name) for name in ("twin-d1-1-1", "stimulative")}
+    small = read(ROOT / "docs" / "measurements" / "compress.json")
+    pct = {way: small["accuracy"]["d1-1-1"][way]["value"] for way in ("alone", "extracted")}
+    seconds = {way: small["training_s"][way] for way in pct}
     yield (
         rf"smallest one then gets {NUMBER}% after [\d,]+ s of processor time, "
         rf"cut out of the stimulated network {NUMBER}% after [\d,]+ s",
-        f"smallest one then gets {alone:.2f}% after {times['twin-d1-1-1']:,.0f} s of processor time, "
-        f"cut out of the stimulated network {inside_pct:.2f}% after {times['stimulative']:,.0f} s",
+        f"smallest one then gets {pct['alone']:.2f}% after {seconds['alone']['d1-1-1']:,.0f} s of processor time, "
+        f"cut out of the stimulated network {pct['extracted']:.2f}% after {seconds['extracted']['d1-1-1']:,.0f} s",
     )
+    yield r"less than three alone \([\d,]+ s\)", f"less than three alone ({seconds['alone']['all']:,.0f} s)"
     main, common, _ = overall("mobilenetv3-fashion", "common")
     _, stimulative, _ = overall("mobilenetv3-fashion", "stimulative")
     yield (

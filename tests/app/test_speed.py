@@ -35,7 +35,7 @@ def test_burst_of_clicks_loses_none(page: Page, served: Dashboard) -> None:
 @pytest.mark.slow
 def test_first_visit_is_small_on_the_wire(browser: Browser, served: Dashboard) -> None:
     for path in ("/", "/damage"):
-        with tab(browser, served.url) as page:
+        with tab(browser, served.url, locale="en-US") as page:  # with a setting, the window is new and its cache is empty
             session = page.context.new_cdp_session(page)
             session.send("Network.enable")
             sizes: list[float] = []
