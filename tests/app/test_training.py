@@ -14,6 +14,7 @@ from stimcore.bundle import Bundle, open_bundle
 from tests.app.browsing import PAGES, ROOT, Dashboard, dashboard, done, environment, tab, violations
 
 EPOCHS = 40
+"""They take longer than the 10 s after which the page looks for a run that has begun."""
 MINUTES = 15 * 60_000
 """Longest time for a step of a training on a machine with other work, in milliseconds."""
 COUNT = """() => {

@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 import pytest
 
 from stimcore.bench.__main__ import BENCHES
-from stimcore.bench.performance import CURVES, FOLDER, IMAGES, PAGE, ROWS, Notes, figures, read_notes, read_reports, render
+from stimcore.bench.performance import CURVES, FOLDER, IMAGES, PAGE, Notes, figures, read_notes, read_reports, render
+from stimcore.bench.performance_rows import ROWS
 from stimcore.errors import UsageError
 from tests.golden import golden_text
 
