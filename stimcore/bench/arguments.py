@@ -100,6 +100,9 @@ def _add_smoke(line: argparse.ArgumentParser) -> None:
     line.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=["resnet20-fashion"], metavar="RECIPE")
     line.add_argument("--methods", nargs="+", choices=list(METHOD_CLASSES), default=["common", "stimulative"], metavar="METHOD")
     line.add_argument("--steps", type=int, default=SMOKE_STEPS, metavar="N", help="steps of each run (default: %(default)s)")
+    line.add_argument(
+        "--keep", type=Path, metavar="FILE", help="add every finished run to this file, and don't repeat those that it holds"
+    )
 
 
 def _add_gpu(line: argparse.ArgumentParser) -> None:

@@ -2,15 +2,19 @@
 
 import dataclasses
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from stimcore.bench import __main__ as bench
+from stimcore.bench import smoke_page
 from stimcore.bench.curves import striped_images
-from stimcore.errors import TrainingFailed
+from stimcore.bench.smoke import read_runs
+from stimcore.errors import TrainingFailed, UsageError
 from stimcore.methods.table import METHODS
-from stimcore.recipes.catalogue import RECIPES, recipe
+from stimcore.recipes.catalogue import FINE_TUNING, RECIPES, recipe
 from stimcore.recipes.recipe import Recipe
 from stimcore.train.smoke import LEARNED_FRAC, SHAPES, SmokeRun, smoke_run, smoke_table
 
@@ -63,6 +67,69 @@ def test_the_command_lists_runs_and_fails_where_one_has_not_learned(
     assert "| resnet20-fashion | common | 128 | 0.1 | 3 | 1.00 | yes | 0.10 |" in capsys.readouterr().out
     assert bench.main(["smoke", "--recipes", "resnet20-fashion", "resnet44-fashion"]) == 1
     assert "| resnet44-fashion | stimulative | 128 | 0.1 | 200 | 2.20 | **no** | 0.10 |" in capsys.readouterr().out
+
+
+def _made(name: str, method: str, *, loss: float = 1.0, scaled: bool = False) -> dict[str, Any]:
+    """Return a run as `--keep` writes it."""
+    run = SmokeRun(name, method, 16 if scaled else 128, 0.0125 if scaled else 0.1, 200, loss, 0.1, scaled=scaled)
+    return {**dataclasses.asdict(run), "machine": {"device": "a processor", "cores": 2, "torch": "2.14.1"}}
+
+
+def test_finished_runs_are_kept_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def made(plan: Recipe, method: str, *, steps: int) -> SmokeRun:
+        asked.append(method)
+        if method == "stimulative" and len(asked) == 2:
+            raise KeyboardInterrupt
+        return SmokeRun(plan.name, method, plan.batch_size, plan.learning_rate, steps, 0.5, 0.1, scaled=False)
+
+    monkeypatch.setattr("stimcore.bench.smoke.smoke_run", made)
+    words = ["smoke", "--keep", str(tmp_path / "runs.json"), "--steps", "3", "--methods", "common", "stimulative"]
+    with pytest.raises(KeyboardInterrupt):
+        bench.main(words)
+    assert bench.main(words) == 0
+    assert asked == ["common", "stimulative", "stimulative"]
+    assert "| resnet20-fashion | common | 128 | 0.1 | 3 | 0.50 | yes | 0.10 |" in capsys.readouterr().out
+    # another number of steps is another run
+    assert bench.main([*words[:4], "4", *words[5:6], "common"]) == 0
+    assert asked[3:] == ["common"]
+    assert [run["steps"] for run in read_runs(tmp_path / "runs.json")] == [3, 3, 4]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"runs": [{"recipe": "resnet20-fashion"}]}', '{"bench": "step"}'])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "runs.json").write_text(text)
+    with pytest.raises(UsageError, match="does not hold smoke runs. Name another file with --keep"):
+        bench.main(["smoke", "--keep", str(tmp_path / "runs.json")])
+
+
+def test_the_page_has_a_cell_for_every_recipe_and_method() -> None:
+    runs = [
+        _made("resnet20-fashion", "common"),
+        _made("resnet20-fashion", "self_distillation", loss=2.25),
+        _made("resnet50-imagenet", "common", loss=1.5, scaled=True),
+        {**_made("resnet44-fashion", "common"), "steps": 100},
+    ]
+    text = smoke_page.render(runs)
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("| ")}
+    assert set(RECIPES) - set(rows) == FINE_TUNING
+    assert rows["resnet20-fashion"] == (
+        "| resnet20-fashion | 128 | 0.1 | 1.00 | not run | not run | not run | **2.25** | not run |"
+    )
+    assert rows["resnet50-imagenet"] == "| resnet50-imagenet | 16 (scaled) | 0.0125 | 1.50 | not run | – | – | – | – |"
+    assert rows["resnet44-fashion"].count("not run") == 6  # a run of fewer steps shows too little
+    count = 6 * (len(RECIPES) - 2) + 2
+    assert f"3 of {count} runs are done. These have not learned: resnet20-fashion with self distillation." in text
+    assert "Measured on 2 cores of a processor (torch 2.14.1)." in text
+    assert f"0 of {6 * (len(RECIPES) - 1)} runs are done." in smoke_page.render([])
+
+
+def test_the_page_says_what_was_measured() -> None:
+    page = smoke_page.PAGE.read_text(encoding="utf-8")
+    assert page == smoke_page.render(read_runs(smoke_page.FILE)), "stale: run python -m stimcore.bench.smoke_page"
 
 
 @pytest.mark.slow
