@@ -15,7 +15,7 @@ from stimcore import files
 from stimcore.errors import UsageError
 from stimcore.figures.svg_files import write_svg
 from stimcore.report.claims import UNMEASURED
-from stimcore.report.markdown import render_results
+from stimcore.report.markdown import SUMMARY, parts, render_results
 from stimcore.report.page import render_page
 from stimcore.report.report import ExperimentReport, build_report
 from stimcore.report.results import find_experiments, read_experiment
@@ -31,16 +31,15 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("nothing to write", allowed="--out DIR, --markdown FILE or --json FILE, one or more")
     if options.no_svg and not options.out:
         raise UsageError("--no-svg without --out", allowed="--no-svg with --out DIR")
+    if options.forget and not options.markdown:
+        raise UsageError("--forget without --markdown", allowed="--forget with --markdown FILE")
     quiet = options.json == "-"
     reports = [_build(path) for path in find_experiments(options.experiments)]
     if options.out:
         for report in reports:
             _write(report, options.out, with_svg=not options.no_svg, quiet=quiet)
     if options.markdown:
-        before = options.markdown.read_text(encoding="utf-8") if options.markdown.exists() else ""
-        files.write_text(options.markdown, render_results(reports, before))
-        if not quiet:
-            print(f"{options.markdown}: {', '.join(report.results.name for report in reports)}")
+        _write_markdown(options.markdown, reports, forget=options.forget, quiet=quiet)
     if not quiet:
         for report in reports:
             _print_claims(report)
@@ -55,6 +54,25 @@ def _build(path: Path) -> ExperimentReport:
     lambdas = path.with_name(f"{path.name}-lambda")
     lambda_results = read_experiment(lambdas) if (lambdas / "experiment.json").is_file() else None
     return build_report(read_experiment(path), lambda_results)
+
+
+def _write_markdown(target: Path, reports: Sequence[ExperimentReport], *, forget: Sequence[str], quiet: bool) -> None:
+    """Write the short form; experiments that are in the file but not among the reports stay as they are, or are dropped.
+
+    Raises:
+        UsageError: An experiment to drop is not in the file, or is one of the reports.
+    """
+    before = target.read_text(encoding="utf-8") if target.exists() else ""
+    named = [report.results.name for report in reports]
+    others = [name for name in parts(before) if name not in (SUMMARY, *named)]
+    if unknown := [name for name in forget if name not in others]:
+        raise UsageError(f"{target} has no part to drop for {', '.join(unknown)}", allowed=", ".join(others) or "none")
+    files.write_text(target, render_results(reports, before, forget))
+    if quiet:
+        return
+    print(f"{target}: {', '.join(named)}")
+    if kept := [name for name in others if name not in forget]:
+        print(f"kept as they were, since they are not among the experiments: {', '.join(kept)} (--forget NAME drops one)")
 
 
 def _write(report: ExperimentReport, out: Path, *, with_svg: bool, quiet: bool) -> None:

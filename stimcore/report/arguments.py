@@ -15,6 +15,9 @@ def parser() -> cli.Parser:
     line.add_argument("experiments", nargs="+", metavar="EXPERIMENT", type=Path, help="exported/EXPERIMENT, or exported")
     line.add_argument("--out", type=Path, metavar="DIR", help="write DIR/EXPERIMENT.html, and CSV and SVG in DIR/EXPERIMENT/")
     line.add_argument("--markdown", type=Path, metavar="FILE", help="write claims and tables as Markdown (docs/results.md)")
+    line.add_argument(
+        "--forget", nargs="+", default=[], metavar="NAME", help="with --markdown: drop the parts of experiments that are gone"
+    )
     cli.add_json(line, "write claims, tables and gaps")
     line.add_argument("--no-svg", action="store_true", help="write no SVG files: no browser is started")
     return line

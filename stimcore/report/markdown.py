@@ -49,14 +49,15 @@ def parts(text: str) -> dict[str, str]:
     return dict(zip(pieces[1::2], (body.strip() for body in pieces[2::2]), strict=True))
 
 
-def render_results(reports: Sequence[ExperimentReport], before: str = "") -> str:
+def render_results(reports: Sequence[ExperimentReport], before: str = "", forget: Sequence[str] = ()) -> str:
     """Return the text of the whole file.
 
     Args:
         reports: Reports of the experiments on this machine.
         before: The file as it is, empty where there is none.
+        forget: Experiments whose parts are dropped.
     """
-    kept = {name: body for name, body in parts(before).items() if name != SUMMARY}
+    kept = {name: body for name, body in parts(before).items() if name not in (SUMMARY, *forget)}
     bodies = dict(sorted((kept | {report.results.name: render_experiment(report) for report in reports}).items()))
     experiments = "".join(f"\n## {name}\n\n{body}\n" for name, body in bodies.items())
     return f"{HEAD}## {SUMMARY}\n\n{_summary(bodies)}\n{experiments}"

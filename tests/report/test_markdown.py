@@ -3,6 +3,9 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
+from stimcore.errors import UsageError
 from stimcore.report import markdown
 from stimcore.report.__main__ import main
 from tests.report import folders
@@ -69,6 +72,26 @@ def test_what_is_not_here_is_kept(made: Path, tmp_path: Path) -> None:
     shutil.rmtree(made)
     main([str(made.parent), "--markdown", str(target)])
     assert target.read_text() == before
+
+
+def test_what_is_gone_is_named_and_can_be_dropped(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "results.md"
+    lambdas = made.with_name("made-lambda")
+    main([str(made.parent), "--markdown", str(target)])
+    before = target.read_text()
+    with pytest.raises(UsageError, match=r"has no part to drop for made; allowed: made-lambda\."):
+        main([str(made), "--markdown", str(target), "--forget", "made"])
+    with pytest.raises(UsageError, match="--forget without --markdown"):
+        main([str(made), "--out", str(tmp_path), "--forget", "made-lambda"])
+    assert target.read_text() == before
+    shutil.rmtree(lambdas)
+    capsys.readouterr()
+    main([str(made), "--markdown", str(target)])
+    assert "not among the experiments: made-lambda (--forget NAME drops one)" in capsys.readouterr().out
+    main([str(made), "--markdown", str(target), "--forget", "made-lambda"])
+    assert list(markdown.parts(target.read_text())) == ["Summary", "made"]
+    assert "made-lambda" not in target.read_text()
+    assert "kept as they were" not in capsys.readouterr().out
 
 
 def test_a_changed_number_changes_the_page(made: Path, tmp_path: Path) -> None:
