@@ -1,144 +1,21 @@
 """The experiments as literal lists of commands."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from stimcore.bundle.bundle import AS_TRAINED
 from stimcore.errors import UsageError
 from stimcore.experiments.commands import IMAGES, RUNS, WEIGHTS, Command, ExperimentPlan
-
-SIX_METHODS = (
-    "common",
-    "stimulative",
-    "layer_supervision",
-    "stage_supervision",
-    "self_distillation",
-    "stochastic_depth",
+from stimcore.experiments.planned import (
+    SIX_METHODS,
+    PlannedRun,
+    any_block,
+    both_methods,
+    both_methods_and_deletions,
+    bundle_commands,
+    twin,
+    with_seeds,
 )
-SEEDS = (0, 1, 2)
-"""Seeds of the experiments whose differences are judged over seeds."""
-EXPORT_OPTIONS: tuple[str, ...] = ("--check", "all")
-"""Options of every export of the catalogue."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedRun:
-    """One training, its bundle, and the families that are swept.
-
-    Attributes:
-        experiment: Folder of the experiment.
-        recipe: Recipe of the training.
-        method: Training method.
-        name: Name of the run without its seed; the method's name when empty.
-        seed: Seed of the run.
-        train: Further options of the training.
-        subnets: What `stimcore.export --subnets` lists.
-        sweeps: Families to sweep.
-    """
-
-    experiment: str
-    recipe: str
-    method: str = "stimulative"
-    name: str = ""
-    seed: int = 0
-    train: tuple[str, ...] = ()
-    subnets: tuple[str, ...] = ("ordered",)
-    sweeps: tuple[str, ...] = ("ordered", "delete", "permute")
-
-    def commands(self) -> tuple[Command, ...]:
-        """Return the commands that train, export and sweep it."""
-        name = self.name or self.method
-        run = f"{RUNS}/{self.experiment}/{name}-{self.seed}"
-        named = () if name == self.method else ("--name", name)
-        seeded = ("--seed", str(self.seed)) if self.seed else ()
-        options = ("--method", self.method, *self.train, *seeded, *named, "--run-dir", run, "--resume")
-        bundle = name if self.seed == 0 else f"{name}-seed{self.seed}"
-        # A training counts as done with the bundle that is made from it: run folders are not part of the project.
-        training = Command(("stimcore.train", self.recipe, *options), f"exported/{self.experiment}/{bundle}/manifest.json", run)
-        # Pages show the first seed alone, so that its times are the ones that are needed.
-        timed = ("--latency",) if self.seed == 0 else ()
-        return (training, *_bundle(self.experiment, bundle, run, export=timed, subnets=self.subnets, sweeps=self.sweeps))
-
-
-def _bundle(
-    experiment: str,
-    name: str,
-    run: str,
-    *,
-    export: Sequence[str] = ("--latency",),
-    subnets: Sequence[str] = ("ordered",),
-    sweeps: Sequence[str] = ("ordered",),
-) -> tuple[Command, ...]:
-    """Return the commands that export a run folder and sweep the bundle.
-
-    Args:
-        experiment: Folder of the experiment.
-        name: Folder of the bundle.
-        run: Run folder.
-        export: Further options of the export.
-        subnets: What `stimcore.export --subnets` lists.
-        sweeps: Families to sweep.
-    """
-    bundle = f"exported/{experiment}/{name}"
-    options = ("--out", f"exported/{experiment}", "--name", name, *export, *EXPORT_OPTIONS, "--subnets", *subnets)
-    return (
-        Command(("stimcore.export", run, *options), f"{bundle}/manifest.json", run),
-        *(
-            Command(("stimcore.sweep", bundle, *_family(kind), "--store"), f"{bundle}/sweep-{kind}.json", run)
-            for kind in sweeps
-        ),
-    )
-
-
-def _family(kind: str) -> tuple[str, ...]:
-    """Return the options that sweep a family; one that ends with `AS_TRAINED` is swept without re-calibration."""
-    family = kind.removesuffix(AS_TRAINED)
-    return ("--kind", family) if family == kind else ("--kind", family, "--as-trained")
-
-
-def _both_methods(experiment: str, recipe: str, **changes: Any) -> tuple[Command, ...]:
-    """Return the commands for common and stimulative training with one recipe."""
-    runs = [PlannedRun(experiment=experiment, recipe=recipe, method=method, **changes) for method in ("common", "stimulative")]
-    return tuple(command for run in runs for command in run.commands())
-
-
-def _any_block(run: PlannedRun) -> PlannedRun:
-    """Return the run with stimulative training whose sub-networks leave out any blocks."""
-    return replace(run, name="stimulative-deletions", train=("--option", "sample=deletions"))
-
-
-def _both_methods_and_deletions(run: PlannedRun) -> tuple[Command, ...]:
-    """Return the commands for common and stimulative training, and for stimulative training that leaves out any blocks."""
-    methods = [replace(run, method=method) for method in SIX_METHODS[:2]]
-    deletions = _any_block(replace(run, subnets=("main",)))
-    return tuple(command for each in (*methods, deletions) for command in each.commands())
-
-
-def _with_seeds(runs: Sequence[PlannedRun], repeated: Mapping[str, tuple[str, ...]]) -> Iterator[Command]:
-    """Yield the commands of runs with seed 0, and then those of their repeats, one seed after the other.
-
-    Args:
-        runs: The runs with seed 0.
-        repeated: Name of a run -> the families that its repeats are swept over. A repeat lists its main network only: sweeps
-            and hits hold all that is compared over seeds.
-    """
-    for run in runs:
-        yield from run.commands()
-    for seed in SEEDS[1:]:
-        for run in runs:
-            sweeps = repeated.get(run.name or run.method)
-            if sweeps is not None:
-                yield from replace(run, seed=seed, subnets=("main",), sweeps=sweeps).commands()
-
-
-def _twin(experiment: str, recipe: str, spec: str, **changes: Any) -> PlannedRun:
-    """Return a sub-network that is trained alone, by common training, and swept over its ordered sub-networks."""
-    values = {"subnets": ("main",), "sweeps": ("ordered",), **changes}
-    return PlannedRun(
-        experiment=experiment, recipe=recipe, method="common", name=f"twin-{spec}", train=("--spec", spec), **values
-    )
-
 
 RESNET20 = PlannedRun(experiment="resnet20-fashion", recipe="resnet20-fashion")
 FAN = ("main", "d1-1-1", "d2-2-2", "d1-2-3", "d3-2-1", "d2-3-2")
@@ -154,10 +31,10 @@ METHOD_RUNS = tuple(
     replace(RESNET20, sweeps=BOTH_WAYS, method=method, subnets=("ordered",) if method in SIX_METHODS[:2] else FAN)
     for method in SIX_METHODS
 )
-TWIN_RUNS = tuple(_twin("resnet20-fashion", "resnet20-fashion", spec) for spec in ("d1-1-1", "d2-2-2"))
+TWIN_RUNS = tuple(twin("resnet20-fashion", "resnet20-fashion", spec) for spec in ("d1-1-1", "d2-2-2"))
 CONTROL = replace(RESNET20, subnets=("main",), sweeps=("ordered", "delete"))
 CONTROL_RUNS = (
-    _any_block(CONTROL),
+    any_block(CONTROL),
     replace(CONTROL, name="stimulative-labels", train=("--option", "target=labels")),
     replace(CONTROL, name="stimulative-sandwich", train=("--option", "sandwich=true")),
     replace(CONTROL, name="stochastic_depth-0.5", method="stochastic_depth", train=("--option", "last_survival=0.5")),
@@ -172,7 +49,7 @@ RESNET20_FASHION = ExperimentPlan(
     name="resnet20-fashion",
     about="Table r3, Figs r1 to r8 and fair controls, three seeds each; twins ResNet-8 and ResNet-14",
     commands=tuple(
-        _with_seeds(
+        with_seeds(
             (*METHOD_RUNS, *TWIN_RUNS, *CONTROL_RUNS, *LAMBDA_RUNS),
             {
                 "common": ("ordered", "delete", f"ordered{AS_TRAINED}"),
@@ -192,10 +69,10 @@ MOBILENETV3_FASHION = ExperimentPlan(
     name="mobilenetv3-fashion",
     about="the paper's network at half width, three seeds: 144 ordered sub-networks, 511 deletions, Table r2's arrangements",
     commands=tuple(
-        _with_seeds(
+        with_seeds(
             (
                 *(replace(MOBILENETV3, method=method, subnets=MOBILENETV3_FAN, sweeps=BOTH_WAYS) for method in SIX_METHODS[:2]),
-                *(_twin("mobilenetv3-fashion", "mobilenetv3-fashion", spec) for spec in ("d1-1-1-1-1", "d1-2-2-1-2")),
+                *(twin("mobilenetv3-fashion", "mobilenetv3-fashion", spec) for spec in ("d1-1-1-1-1", "d1-2-2-1-2")),
             ),
             {"common": ("ordered",), "stimulative": ("ordered",)},
         )
@@ -215,8 +92,8 @@ DENSENET_LOAFING = ExperimentPlan(
     about="a nested family of three DenseNets, each trained alone: Tables r5 and r6",
     commands=(
         *DENSENET.commands(),
-        *_twin("densenet-loafing", "densenet-fashion", "d2-3-6-4").commands(),
-        *_twin("densenet-loafing", "densenet-fashion", "d2-3-8-8", subnets=("main", "d2-3-6-4")).commands(),
+        *twin("densenet-loafing", "densenet-fashion", "d2-3-6-4").commands(),
+        *twin("densenet-loafing", "densenet-fashion", "d2-3-8-8", subnets=("main", "d2-3-6-4")).commands(),
     ),
 )
 
@@ -224,7 +101,7 @@ VIT_TINY = PlannedRun(experiment="vit-tiny-fashion", recipe="vit-tiny-fashion", 
 VIT_TINY_FASHION = ExperimentPlan(
     name=VIT_TINY.experiment,
     about="a vision transformer with both methods and with any blocks deleted: do transformers loaf?",
-    commands=_both_methods_and_deletions(VIT_TINY),
+    commands=both_methods_and_deletions(VIT_TINY),
 )
 
 CONVNEXT_MINI = PlannedRun(
@@ -235,7 +112,7 @@ CONVNEXT_MINI = PlannedRun(
 CONVNEXT_MINI_FASHION = ExperimentPlan(
     name=CONVNEXT_MINI.experiment,
     about="a ConvNeXt, which has no batch norms, with both methods and with any blocks deleted",
-    commands=_both_methods_and_deletions(CONVNEXT_MINI),
+    commands=both_methods_and_deletions(CONVNEXT_MINI),
 )
 
 
@@ -267,8 +144,10 @@ RESNET_FAMILY_CIFAR10 = ExperimentPlan(
     commands=(
         _imported("resnet32", "resnet32-d509ac18.th"),
         _imported("resnet20", "resnet20-12fca82f.th"),
-        *_bundle("resnet-family-cifar10", "imported", f"{RUNS}/resnet-family-cifar10/resnet32", subnets=("main", "d3-3-3")),
-        *_bundle(
+        *bundle_commands(
+            "resnet-family-cifar10", "imported", f"{RUNS}/resnet-family-cifar10/resnet32", subnets=("main", "d3-3-3")
+        ),
+        *bundle_commands(
             "resnet-family-cifar10",
             "twin-d3-3-3",
             f"{RUNS}/resnet-family-cifar10/resnet20",
@@ -283,7 +162,7 @@ RESNET20_CIFAR10 = ExperimentPlan(
     about="ResNet-20 with common and stimulative training on CIFAR-10's images, three seeds",
     committed=False,
     commands=tuple(
-        _with_seeds(
+        with_seeds(
             [
                 PlannedRun(experiment="resnet20-cifar10", recipe="resnet20-cifar10", method=method, train=("--dataset", IMAGES))
                 for method in ("common", "stimulative")
@@ -312,7 +191,9 @@ PAPER_TABLE_R4 = ExperimentPlan(
     committed=False,
     experiments=PAPER_PAIRS,
     commands=tuple(
-        command for name in PAPER_PAIRS for command in _both_methods(name, name, subnets=("main",), sweeps=("ordered",))
+        command
+        for name in PAPER_PAIRS
+        for command in both_methods(PlannedRun(experiment=name, recipe=name, subnets=("main",), sweeps=("ordered",)))
     ),
 )
 
