@@ -1,6 +1,5 @@
 """What sub-networks see in one picture: a sample or an upload, and the answer of every sub-network."""
 
-import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,8 +86,7 @@ def _choose_picture(samples: Sequence[Sample], preprocessing: Preprocessing) -> 
     with st.container(horizontal=True, key="samples", gap="small"):
         for shown in samples:
             with st.container(width=96, key=f"sample_{shown.index}"):
-                image = base64.b64decode(shown.png_base64)
-                st.image(image, width=72, alt=f"{shown.label_name}, test image {shown.index}")
+                st.image(_in_page(shown.png_base64), width=72, alt=f"{shown.label_name}, test image {shown.index}")
                 st.button(plain(shown.label_name), key=f"take_{shown.index}", on_click=_choose_sample, args=(shown.index,))
     limits = server.image_limits()
     uploaded = st.file_uploader(
@@ -103,6 +101,14 @@ def _choose_picture(samples: Sequence[Sample], preprocessing: Preprocessing) -> 
     if index is None:
         return None
     return ChosenPicture(index, class_name=next((s.label_name for s in samples if s.index == index), ""))
+
+
+def _in_page(png_base64: str) -> str:
+    """Return a picture as an address that holds it.
+
+    Streamlit would store the bytes and forget them with the next picture, while a slow browser is still asking for them.
+    """
+    return f"data:image/png;base64,{png_base64}"
 
 
 def _choose_sample(index: int) -> None:
@@ -139,7 +145,7 @@ def _draw_votes(here: Frame, picture: ChosenPicture) -> None:
         return
     left, right = st.columns([1, 7], gap="large")
     left.image(
-        base64.b64decode(answers[0].png_base64),
+        _in_page(answers[0].png_base64),
         width=96,
         caption=f"{plain(picture.class_name)}, as the networks see it" if picture.class_name else "as the networks see it",
         alt="The image as the networks see it",

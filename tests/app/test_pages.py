@@ -213,6 +213,9 @@ def test_own_image_good_corrupt_and_too_large(turn: Turn, tmp_path: Path) -> Non
     Image.new("RGB", (300, 200), "white").save(tmp_path / "good.png")
     chooser.set_input_files(tmp_path / "good.png")
     expect(page.get_by_text("sub-networks agree").first).to_be_visible()
+    # a picture that has to be fetched is gone from the server as soon as the next one takes its place
+    for alt in ("The image as the networks see it", re.compile("test image")):
+        expect(page.get_by_alt_text(alt).first).to_have_attribute("src", re.compile("^data:image/png;base64,"))
     page.get_by_role("button", name=re.compile("^(Remove|Delete) ")).first.click()
     (tmp_path / "bad.png").write_bytes(b"no picture")
     chooser.set_input_files(tmp_path / "bad.png")
