@@ -6,6 +6,7 @@
 A run that is not in the file is named as not run: no figure stands on the page that no run wrote.
 """
 
+import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,10 +18,11 @@ from stimcore.bench.performance import FOLDER
 from stimcore.bench.smoke import as_run, read_runs
 from stimcore.methods.names import METHOD_CLASSES
 from stimcore.recipes.catalogue import FINE_TUNING, RECIPES, recipe
+from stimcore.recipes.recipe import Recipe
 from stimcore.train.choices import SMOKE_STEPS
 from stimcore.train.smoke import CLASSES, LEARNED_FRAC, PATIENCE_S, SMALL_BATCH, SmokeRun
 
-FILE, PAGE = FOLDER / "smoke.json", Path("docs/smoke.md")
+FILE, PAGE, EXPORTED = FOLDER / "smoke.json", Path("docs/smoke.md"), Path("exported")
 FIRST_METHODS = ("common", "stimulative")
 """Methods that run with small batches too, where a step takes too long; they come first."""
 MISSING, NOT_MEANT = "not run", "–"
@@ -28,15 +30,16 @@ GUESSING = math.log(CLASSES)
 HEAD = f"""# Do recipes learn?
 
 A rate that is too high for a method, or a lambda that is too large for a rate, shows within the first steps: the main network
-stays at guessing, or falls back to it. So every recipe of the catalogue makes {SMOKE_STEPS} steps with every method: at its
-own peak rate, batch size and lambda, on real images (Fashion-MNIST, enlarged to the recipe's size and with its number of
+stays at guessing, or falls back to it. So every recipe of the catalogue makes {SMOKE_STEPS} steps with every method: at its own
+peak rate, batch size and lambda, on real images (Fashion-MNIST, enlarged to the recipe's size and with its number of
 channels). A rate that rises at first does so over a quarter of the steps. The table has the main network's cross entropy in
 nats, the mean of the last 20 steps. Ten classes occur, so that guessing costs {GUESSING:.2f}; a run has learned when it is at
 most {LEARNED_FRAC * GUESSING:.2f}.
 
 Where a step takes more than {PATIENCE_S:g} seconds at the recipe's own batch size, batches of {SMALL_BATCH} run instead, at a
-rate that is smaller in proportion (*scaled*), with common and stimulative training only. [results.md](results.md) has what
-the committed networks reached in the end.
+rate that is smaller in proportion (*scaled*), with common and stimulative training only. A percentage stands where the whole
+training was run and is committed: what its main network gets on the test images, with the first seed
+([results.md](results.md)).
 
 ```sh
 python -m stimcore.bench smoke --recipes RECIPE ... --methods METHOD ... --keep {FILE.as_posix()}
@@ -53,34 +56,65 @@ def planned() -> list[str]:
     return [name for name in RECIPES if name not in FINE_TUNING]
 
 
-def render(runs: Sequence[Mapping[str, Any]]) -> str:
+def trained(exported: Path) -> dict[tuple[str, str], float]:
+    """Return (recipe, method) -> accuracy in percent of the main network, of every committed training with exactly this recipe.
+
+    Args:
+        exported: Folder of experiments.
+    """
+    found = {}
+    for path in sorted(exported.glob("*/*/manifest.json")):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        name, method = manifest["recipe"]["name"], manifest["method"]
+        same = name in RECIPES and Recipe.from_dict(manifest["recipe"]) == recipe(name)
+        if same and path.parent.name == method:
+            found[name, method] = manifest["networks"]["main.onnx"]["accuracy_pct"]
+    return found
+
+
+def render(runs: Sequence[Mapping[str, Any]], whole: Mapping[tuple[str, str], float]) -> str:
     """Return the page.
 
     Args:
         runs: Runs of a file of `bench smoke --keep`.
+        whole: (recipe, method) -> accuracy in percent, where the whole training is committed.
     """
     made = {(each["recipe"], each["method"]): as_run(each) for each in runs if each["steps"] >= SMOKE_STEPS}
     names = planned()
     methods = [*FIRST_METHODS, *(method for method in METHOD_CLASSES if method not in FIRST_METHODS)]
     head = "| recipe | batch | rate | " + " | ".join(method.replace("_", " ") for method in methods) + " |"
-    lines = [HEAD.rstrip(), "", _in_short(made, names, methods), "", head, "| --- | --- | --- |" + " ---: |" * len(methods)]
+    lines = [HEAD.rstrip(), "", _in_short(made, whole), "", head, "| --- | --- | --- |" + " ---: |" * len(methods)]
     for name in names:
-        row = [made.get((name, method)) for method in methods]
-        lines.append(f"| {name} | {_conditions(name, row)} | " + " | ".join(_cells(row, methods)) + " |")
+        scaled = any(run.scaled for (other, _), run in made.items() if other == name)
+        cells = [_cell(made.get((name, method)), whole.get((name, method))) for method in methods]
+        if scaled:
+            cells = [
+                NOT_MEANT if text == MISSING and m not in FIRST_METHODS else text
+                for m, text in zip(methods, cells, strict=True)
+            ]
+        lines.append(
+            f"| {name} | {_conditions(name, [made.get((name, method)) for method in methods])} | {' | '.join(cells)} |"
+        )
     machines = dict.fromkeys(_machine(each["machine"]) for each in runs if (each["recipe"], each["method"]) in made)
     if machines:
         lines += ["", f"Measured on {', on '.join(machines)}."]
     return "\n".join(lines) + "\n"
 
 
-def _in_short(made: Mapping[tuple[str, str], SmokeRun], names: Sequence[str], methods: Sequence[str]) -> str:
-    """Return how many runs there are, and which have not learned."""
-    scaled = {name for name, _ in made if any(made[name, method].scaled for method in methods if (name, method) in made)}
-    wanted = sum(len(FIRST_METHODS) if name in scaled else len(methods) for name in names)
-    listed = [run for (name, method), run in made.items() if name in names and (name not in scaled or method in FIRST_METHODS)]
-    failed = [f"{run.recipe} with {run.method.replace('_', ' ')}" for run in listed if not run.learned]
-    verdict = f"These have not learned: {', '.join(failed)}." if failed else "All of them have learned." if listed else ""
-    return f"{len(listed)} of {wanted} runs are done. {verdict}".rstrip()
+def _in_short(made: Mapping[tuple[str, str], SmokeRun], whole: Mapping[tuple[str, str], float]) -> str:
+    """Return how many pairs of recipe and method were run, and which have not learned."""
+    scaled = {name for (name, _), run in made.items() if run.scaled}
+    pairs = [(name, method) for name in planned() for method in (FIRST_METHODS if name in scaled else METHOD_CLASSES)]
+    done = [pair for pair in pairs if pair in made or pair in whole]
+    failed = [f"{name} with {method.replace('_', ' ')}" for name, method in done if not _learned(made, name, method)]
+    verdict = f"These have not learned: {', '.join(failed)}." if failed else "All of these learn." if done else ""
+    return f"{len(done)} of {len(pairs)} pairs of a recipe and a method were run so far. {verdict}".rstrip()
+
+
+def _learned(made: Mapping[tuple[str, str], SmokeRun], name: str, method: str) -> bool:
+    """Whether a smoke run has learned; what a whole training has learned its accuracy says."""
+    run = made.get((name, method))
+    return run is None or run.learned
 
 
 def _conditions(name: str, row: Sequence[SmokeRun | None]) -> str:
@@ -92,25 +126,20 @@ def _conditions(name: str, row: Sequence[SmokeRun | None]) -> str:
     return f"{run.batch_size}{' (scaled)' if run.scaled else ''} | {run.learning_rate:g}"
 
 
-def _cells(row: Sequence[SmokeRun | None], methods: Sequence[str]) -> list[str]:
-    """Return the cross entropies of a recipe."""
-    scaled = any(run.scaled for run in row if run)
-    cells = []
-    for run, method in zip(row, methods, strict=True):
-        if run is not None:
-            cells.append(f"{run.cross_entropy:.2f}" if run.learned else f"**{run.cross_entropy:.2f}**")
-        else:
-            cells.append(NOT_MEANT if scaled and method not in FIRST_METHODS else MISSING)
-    return cells
+def _cell(run: SmokeRun | None, accuracy_pct: float | None) -> str:
+    """Return a cross entropy, and an accuracy where the whole training is committed."""
+    loss = "" if run is None else f"{run.cross_entropy:.2f}" if run.learned else f"**{run.cross_entropy:.2f}**"
+    whole = "" if accuracy_pct is None else f"{accuracy_pct:.2f} %"
+    return ", ".join(filter(None, (loss, whole))) or MISSING
 
 
 def _machine(machine: Mapping[str, Any]) -> str:
     return f"{machine['cores']} cores of {machine['device']} (torch {machine['torch']})"
 
 
-def main(file: Path = FILE, page: Path = PAGE) -> None:
+def main(file: Path = FILE, page: Path = PAGE, exported: Path = EXPORTED) -> None:
     """Write the page."""
-    files.write_text(page, render(read_runs(file)))
+    files.write_text(page, render(read_runs(file), trained(exported)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Recipes learn: their rate, batch size and lambda together, in 200 steps on real images."""
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -113,23 +114,50 @@ def test_the_page_has_a_cell_for_every_recipe_and_method() -> None:
         _made("resnet50-imagenet", "common", loss=1.5, scaled=True),
         {**_made("resnet44-fashion", "common"), "steps": 100},
     ]
-    text = smoke_page.render(runs)
+    whole = {("resnet20-fashion", "common"): 90.04, ("vit-tiny-fashion", "stimulative"): 81.69}
+    text = smoke_page.render(runs, whole)
     rows = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("| ")}
     assert set(RECIPES) - set(rows) == FINE_TUNING
     assert rows["resnet20-fashion"] == (
-        "| resnet20-fashion | 128 | 0.1 | 1.00 | not run | not run | not run | **2.25** | not run |"
+        "| resnet20-fashion | 128 | 0.1 | 1.00, 90.04 % | not run | not run | not run | **2.25** | not run |"
+    )
+    assert rows["vit-tiny-fashion"] == (
+        "| vit-tiny-fashion | 128 | 0.002 | not run | 81.69 % | not run | not run | not run | not run |"
     )
     assert rows["resnet50-imagenet"] == "| resnet50-imagenet | 16 (scaled) | 0.0125 | 1.50 | not run | – | – | – | – |"
     assert rows["resnet44-fashion"].count("not run") == 6  # a run of fewer steps shows too little
-    count = 6 * (len(RECIPES) - 2) + 2
-    assert f"3 of {count} runs are done. These have not learned: resnet20-fashion with self distillation." in text
+    pairs = 6 * (len(RECIPES) - 2) + 2
+    assert (
+        f"4 of {pairs} pairs of a recipe and a method were run so far. These have not learned: resnet20-fashion with self "
+        "distillation." in text
+    )
     assert "Measured on 2 cores of a processor (torch 2.14.1)." in text
-    assert f"0 of {6 * (len(RECIPES) - 1)} runs are done." in smoke_page.render([])
+    assert f"0 of {6 * (len(RECIPES) - 1)} pairs of a recipe and a method were run so far.\n" in smoke_page.render([], {})
+
+
+def test_a_whole_training_counts_where_its_recipe_was_not_changed(tmp_path: Path) -> None:
+    plan = recipe("resnet20-fashion")
+    for name, method, made in (
+        ("common", "common", plan),
+        ("stimulative", "stimulative", dataclasses.replace(plan, epochs=4)),
+        ("stimulative-lambda5", "stimulative", plan),
+        ("common-seed1", "common", plan),
+    ):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        manifest = {
+            "name": method,
+            "method": method,
+            "recipe": made.to_dict(),
+            "networks": {"main.onnx": {"accuracy_pct": 90.5}},
+        }
+        (tmp_path / "mine" / name / "manifest.json").write_text(json.dumps(manifest))
+    assert smoke_page.trained(tmp_path) == {("resnet20-fashion", "common"): 90.5}
 
 
 def test_the_page_says_what_was_measured() -> None:
     page = smoke_page.PAGE.read_text(encoding="utf-8")
-    assert page == smoke_page.render(read_runs(smoke_page.FILE)), "stale: run python -m stimcore.bench.smoke_page"
+    made = smoke_page.render(read_runs(smoke_page.FILE), smoke_page.trained(smoke_page.EXPORTED))
+    assert page == made, "stale: run python -m stimcore.bench.smoke_page"
 
 
 @pytest.mark.slow
