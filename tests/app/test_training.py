@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from stimcore import files
 from stimcore.bundle import Bundle, open_bundle
 from tests.app.browsing import PAGES, ROOT, Dashboard, dashboard, done, environment, tab, violations
+from tests.app.forwarding import forwarding
 
 EPOCHS = 40
 """They take longer than the 10 s after which the page looks for a run that has begun."""
@@ -101,8 +102,8 @@ def test_only_this_machine_starts_runs(browser: Browser, served: Dashboard) -> N
         page.goto(served.url + "/training")
         expect(page).to_have_url(re.compile("/train"))
         expect(page.get_by_role("button", name="Start")).to_be_visible()
-    with tab(browser, served.url, extra_http_headers={"X-Forwarded-For": "10.0.0.7"}) as page:
-        page.goto(served.url + PAGES["Train"])
+    with forwarding(served.url, "10.0.0.7") as url, tab(browser, url) as page:
+        page.goto(url + PAGES["Train"])
         expect(page.get_by_text("Here you can watch them.")).to_be_visible()
         expect(page.get_by_role("button", name="Start")).to_have_count(0)
 
