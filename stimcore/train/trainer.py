@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from stimcore.runs import checkpoint
 from stimcore.runs.machine import memory_bytes, peak_memory_bytes, reset_peak_memory
 from stimcore.runs.run import append_record, training_records
 from stimcore.runs.trained_run import load_weights
+from stimcore.train.compiled import compile_parts
 from stimcore.train.evaluator import Evaluator
 from stimcore.train.loader import LoaderConfig, SmallerSides, make_loader
 from stimcore.train.losses import LossMeter
@@ -74,7 +75,7 @@ class Trainer:
         if settings.synchronise_norms:
             net.replace(to_synchronised)
         if settings.compile_blocks:
-            net.compile_blocks(lambda part: cast(nn.Module, torch.compile(part)))
+            compile_parts(net)
         self.parameters = [*net.parameters(), *(self.auxiliary.parameters() if self.auxiliary else [])]
         self.optimizer = make_optimizer(recipe, self.parameters)
         self.precision = Precision(recipe.precision, device)
