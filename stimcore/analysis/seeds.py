@@ -61,6 +61,32 @@ def runs_of(network: Network) -> list[Network]:
     return list(runs.values())
 
 
+def with_sweep(network: Network, family: str) -> Network | None:
+    """Return a network with those of its runs that a family of sub-networks was swept for; None where there is none."""
+    runs = [run for run in runs_of(network) if family in run.sweeps]
+    return replace(runs[0], repeats=tuple(runs[1:])) if runs else None
+
+
+def on_shared_seeds(networks: Sequence[Network]) -> list[Network]:
+    """Return networks with their runs of the seeds that all of them have; as they are where they have no seed in common.
+
+    For lists of more than two networks: means over other seeds differ by the luck of these seeds as well.
+
+    Example:
+        >>> from stimcore.subnets.spec import Spec
+        >>> main = Result.counted(Spec.from_text("1.2"), images=10, correct=9, lost=0, won=0)
+        >>> runs = [TrainedNetwork(name=f"{method}{seed}", method=method, depths=(1, 1), twin=False, main=main, seed=seed)
+        ...         for method, seed in (("common", 0), ("common", 1), ("stimulative", 1), ("stimulative", 2))]
+        >>> [[run.name for run in runs_of(network)] for network in on_shared_seeds(group_by_run(runs))]
+        [['common1'], ['stimulative1']]
+    """
+    shared = set.intersection(*({run.seed for run in runs_of(network)} for network in networks)) if networks else set()
+    if not shared:
+        return list(networks)
+    chosen = [[run for run in runs_of(network) if run.seed in shared] for network in networks]
+    return [replace(first, repeats=tuple(rest)) for first, *rest in chosen]
+
+
 def over_seeds(values: Sequence[float]) -> Estimate:
     """Return the mean over seeds with its 95% interval.
 
@@ -198,6 +224,31 @@ def compare_all_ordered(first: TrainedNetwork, second: TrainedNetwork) -> Estima
     gaps = 100 * (own - other)
     value, half = float(gaps.mean()), Z95 * float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
     return Estimate(value, value - half, value + half, Basis.PAIRED)
+
+
+def gap_closed(network: TrainedNetwork, base: TrainedNetwork) -> Estimate | float | None:
+    """Return how much of a network's gap another training closes, in percent.
+
+    The gap is the accuracy of the main network minus the mean over all ordered sub-networks. Only seeds that both have are
+    compared: the gap of common training differs more between seeds than most trainings differ.
+
+    Args:
+        network: The network with its repeats.
+        base: The one whose gap is 100.
+
+    Returns:
+        The mean over seeds with its interval where both share several; the plain share, as a float, where they share one; None
+        where they share none, or where `base` has no gap.
+    """
+    gaps, others = (
+        {run.seed: overall(run.sweeps["ordered"]).gap.value for run in runs_of(each) if "ordered" in run.sweeps}
+        for each in (network, base)
+    )
+    shared = sorted(gaps.keys() & others.keys())
+    if not shared or any(others[seed] <= 0 for seed in shared):
+        return None
+    closed = [100 * (1 - gaps[seed] / others[seed]) for seed in shared]
+    return over_seeds(closed) if len(closed) > 1 else closed[0]
 
 
 def _share_of_hits(network: TrainedNetwork) -> NDArray[np.float64] | None:

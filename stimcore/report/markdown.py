@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from stimcore.analysis.estimates import Estimate
-from stimcore.analysis.seeds import compare, compare_all_ordered
+from stimcore.analysis.seeds import compare, compare_all_ordered, gap_closed
 from stimcore.report.claims import CLAIMS, OURS, PAPERS, Claim, is_added, measured_claims
 from stimcore.report.report import ExperimentReport
 from stimcore.report.results import ExperimentResults
@@ -107,10 +107,20 @@ def _in_short(results: ExperimentResults) -> str:
     main, mean = compare(stimulative, common), compare_all_ordered(stimulative, common)
     if main is None or mean is None:
         return ""
+    closed = gap_closed(stimulative, common)
     return (
         f"stimulative minus common training: main network {_points(main)}, mean of all ordered sub-networks {_points(mean)} "
         f"({', '.join(dict.fromkeys((main.basis_words, mean.basis_words)))})."
+        + (
+            ""
+            if closed is None
+            else f" Stimulative training closes {_percent(closed)} of the gap between the main network and this mean."
+        )
     )
+
+
+def _percent(value: Estimate | float) -> str:
+    return f"{value:.1f}%" if isinstance(value, float) else f"{value.value:.1f}% [{value.low:.1f}, {value.high:.1f}]"
 
 
 def _points(value: Estimate) -> str:

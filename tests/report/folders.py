@@ -3,6 +3,7 @@
 They are bundles of version 1, written as JSON: every version of the program reads that form.
 """
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -92,3 +93,9 @@ def bundle(
         files.write_json(path / f"sweep-{kind}.json", sweep(counts, full, correct, kind=kind).to_dict())
     files.write_json(path / "manifest.json", manifest)
     return path
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file that the report wrote."""
+    with path.open(newline="") as handle:
+        return list(csv.DictReader(handle))

@@ -7,6 +7,7 @@ import pytest
 from stimcore.report.claims import CLAIMS, Claim, judge_claims
 from stimcore.report.results import read_experiment
 from stimcore.subnets.topology import Topology
+from tests.analysis.made import FULL
 from tests.report import folders
 from tests.report.conftest import DELETED, ORDERED
 
@@ -196,3 +197,46 @@ def test_claims_on_later_blocks_are_for_networks_whose_first_blocks_can_be_delet
     for name in ("one later block deleted", "later blocks deleted", "later blocks permuted"):
         assert claims[name].verdict == "not measured"
         assert "can be deleted" in claims[name].finding.measured
+
+
+SIX_METHODS = {
+    "common": 900,
+    "layer_supervision": 899,
+    "stage_supervision": 898,
+    "self_distillation": 897,
+    "stochastic_depth": 905,
+    "stimulative": 906,
+}
+
+
+def six_methods(folder: Path) -> Path:
+    """Seed 0 of all six with their sub-networks 20 of 1,000 below; seed 1 of two, in which stimulative training was unlucky."""
+    folders.experiment(folder)
+    runs = [(name, name, correct, 0) for name, correct in SIX_METHODS.items()]
+    runs += [("common-seed1", "common", 900, 1), ("stimulative-seed1", "stimulative", 870, 1)]
+    for name, method, correct, seed in runs:
+        options = {"weight": 1.0} if method == "stimulative" else None
+        counts = dict.fromkeys(ORDERED, correct - 20) | {FULL: correct}
+        folders.bundle(folder, name, correct, method=method, seed=seed, options=options, sweeps={"ordered": counts})
+    return folder
+
+
+def test_methods_are_ranked_on_the_seeds_that_all_have(tmp_path: Path) -> None:
+    """Over its own two seeds stimulative training has 88.80 and would come last."""
+    claims = claims_of(six_methods(tmp_path / "six"))
+    best = claims["best of six"]
+    assert best.finding.measured.startswith("main: stimulative 90.60, stochastic depth 90.50, common 90.00, layer")
+    assert best.finding.measured.endswith("(seed 0)")
+    assert (best.verdict, best.clarity) == ("holds", "within noise")
+    assert claims["order of six"].finding.measured.endswith("(seed 0)")
+
+
+def test_the_best_of_six_is_named_over_several_seeds(tmp_path: Path) -> None:
+    folder = six_methods(tmp_path / "six")
+    for method, correct in list(SIX_METHODS.items())[1:5]:
+        counts = dict.fromkeys(ORDERED, correct - 20) | {FULL: correct}
+        folders.bundle(folder, f"{method}-seed1", correct, method=method, seed=1, sweeps={"ordered": counts})
+    best = claims_of(folder)["best of six"]
+    assert best.verdict == "does not hold"
+    assert "self distillation 89.70, stimulative 88.80;" in best.finding.measured
+    assert best.finding.measured.endswith("(means over 2 seeds)")

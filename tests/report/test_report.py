@@ -18,6 +18,7 @@ from stimcore.report.__main__ import main
 from stimcore.subnets.topology import Topology
 from tests.analysis.made import FULL, record, sweep
 from tests.report import folders
+from tests.report.folders import rows
 
 CHROMIUM = Path("/usr/bin/chromium")
 needs_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no chromium on this machine")
@@ -27,11 +28,6 @@ def ran(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "stimcore.report", *arguments], capture_output=True, text=True, timeout=120, check=False
     )
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as handle:
-        return list(csv.DictReader(handle))
 
 
 def test_tables_r3_say_what_was_counted_and_what_the_paper_prints(made: Path, tmp_path: Path) -> None:
@@ -323,17 +319,6 @@ def test_recalibration_on_against_off(made: Path, tmp_path: Path) -> None:
     assert off - on == pytest.approx(50 * 8 / 9 / 10)
     assert float(row["share that is stale statistics, %"]) == pytest.approx(100 * (1 - on / off))
     assert row["seeds"] == "1"
-
-
-def test_every_run_is_compared_with_common_training(made: Path, tmp_path: Path) -> None:
-    folders.bundle(made, "stimulative-labels", 890, method="stimulative", options={"target": "labels"})
-    main([str(made), "--out", str(tmp_path / "out"), "--no-svg"])
-    compared = {row["run"]: row for row in rows(tmp_path / "out" / "made" / "table-comparison.csv")}
-    assert compared["common"]["main minus common's"] == ""
-    assert float(compared["stimulative"]["main minus common's"]) == pytest.approx(1.0)
-    assert float(compared["stimulative"]["all: mean minus common's"]) == pytest.approx(90.0 - 460 / 9)
-    assert float(compared["stimulative (stimulative-labels)"]["main minus common's"]) == pytest.approx(-1.0)
-    assert compared["stimulative (stimulative-labels)"]["all: mean minus common's"] == ""
 
 
 def test_tables_r1_and_r2_belong_to_the_papers_network(made: Path, tmp_path: Path) -> None:
