@@ -25,6 +25,8 @@ from stimcore.train.smoke import CLASSES, LEARNED_FRAC, PATIENCE_S, SMALL_BATCH,
 FILE, PAGE, EXPORTED = FOLDER / "smoke.json", Path("docs/smoke.md"), Path("exported")
 FIRST_METHODS = ("common", "stimulative")
 """Methods that run with small batches too, where a step takes too long; they come first."""
+TRAINED_PCT = 50.0
+"""Accuracy from which on a whole training counts as one that has learned: guessing gets 10 %."""
 MISSING, NOT_MEANT = "not run", "–"
 GUESSING = math.log(CLASSES)
 HEAD = f"""# Do recipes learn?
@@ -39,7 +41,7 @@ most {LEARNED_FRAC * GUESSING:.2f}.
 Where a step takes more than {PATIENCE_S:g} seconds at the recipe's own batch size, batches of {SMALL_BATCH} run instead, at a
 rate that is smaller in proportion (*scaled*), with common and stimulative training only. A percentage stands where the whole
 training was run and is committed: what its main network gets on the test images, with the first seed
-([results.md](results.md)).
+([results.md](results.md)); such a training has learned when that is at least {TRAINED_PCT:g} %.
 
 ```sh
 python -m stimcore.bench smoke --recipes RECIPE ... --methods METHOD ... --keep {FILE.as_posix()}
@@ -106,15 +108,18 @@ def _in_short(made: Mapping[tuple[str, str], SmokeRun], whole: Mapping[tuple[str
     scaled = {name for (name, _), run in made.items() if run.scaled}
     pairs = [(name, method) for name in planned() for method in (FIRST_METHODS if name in scaled else METHOD_CLASSES)]
     done = [pair for pair in pairs if pair in made or pair in whole]
-    failed = [f"{name} with {method.replace('_', ' ')}" for name, method in done if not _learned(made, name, method)]
+    failed = [
+        f"{name} with {method.replace('_', ' ')}"
+        for name, method in done
+        if not _learned(made.get((name, method)), whole.get((name, method)))
+    ]
     verdict = f"These have not learned: {', '.join(failed)}." if failed else "All of these learn." if done else ""
     return f"{len(done)} of {len(pairs)} pairs of a recipe and a method were run so far. {verdict}".rstrip()
 
 
-def _learned(made: Mapping[tuple[str, str], SmokeRun], name: str, method: str) -> bool:
-    """Whether a smoke run has learned; what a whole training has learned its accuracy says."""
-    run = made.get((name, method))
-    return run is None or run.learned
+def _learned(run: SmokeRun | None, accuracy_pct: float | None) -> bool:
+    """Whether a smoke run and a whole training, as far as there are any, have learned."""
+    return (run is None or run.learned) and (accuracy_pct is None or accuracy_pct >= TRAINED_PCT)
 
 
 def _conditions(name: str, row: Sequence[SmokeRun | None]) -> str:
@@ -130,6 +135,8 @@ def _cell(run: SmokeRun | None, accuracy_pct: float | None) -> str:
     """Return a cross entropy, and an accuracy where the whole training is committed."""
     loss = "" if run is None else f"{run.cross_entropy:.2f}" if run.learned else f"**{run.cross_entropy:.2f}**"
     whole = "" if accuracy_pct is None else f"{accuracy_pct:.2f} %"
+    if accuracy_pct is not None and accuracy_pct < TRAINED_PCT:
+        whole = f"**{whole}**"
     return ", ".join(filter(None, (loss, whole))) or MISSING
 
 

@@ -107,6 +107,13 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
         bench.main(["smoke", "--keep", str(tmp_path / "runs.json")])
 
 
+def test_a_whole_training_that_has_learned_nothing_is_named() -> None:
+    text = smoke_page.render([], {("resnet20-fashion", "common"): 90.04, ("vit-tiny-fashion", "stimulative"): 49.99})
+    assert "These have not learned: vit-tiny-fashion with stimulative." in text
+    assert "| 90.04 % |" in text
+    assert "| **49.99 %** |" in text
+
+
 def test_the_page_has_a_cell_for_every_recipe_and_method() -> None:
     runs = [
         _made("resnet20-fashion", "common"),
