@@ -51,8 +51,20 @@ VARIANTS = (
 """Symbol, glyph and dash of several bundles of one method; they share its colour."""
 
 
-NAMED = {"stimulative-deletions": "Stimulative, any block"}
-"""Folder of a bundle -> label of a way to train that has a name of its own: sub-networks are drawn by deleting any blocks."""
+NAMED = {
+    "stimulative-deletions": "Stimulative, any block",
+    "stimulative-labels": "Stimulative, from labels",
+    "stimulative-sandwich": "Stimulative, with the smallest",
+    "stochastic_depth-0.5": "Stochastic depth (p = 0.5)",
+}
+"""Folder of a bundle -> label of a way to train that has a name of its own: sub-networks are drawn by deleting any blocks,
+learn from the labels instead of the main network, or have the smallest one beside them in every step; another last survival."""
+
+EXTRA = (
+    (re.compile(r"^lambda ?(?=[\d.])"), "λ = "),
+    (re.compile(r"^epochs(\d+)$"), r"\1 epochs"),
+)
+"""What the name of a folder adds to its method -> how a reader writes it: lambda and epochs."""
 
 
 def method_style(method: str, name: str = "") -> Style:
@@ -69,6 +81,8 @@ def method_style(method: str, name: str = "") -> Style:
         'my weights'
         >>> method_style("stimulative", "stimulative-deletions").label
         'Stimulative, any block'
+        >>> method_style("common", "common-epochs78").label, method_style("stochastic_depth", "stochastic_depth-0.5").label
+        ('Common training (78 epochs)', 'Stochastic depth (p = 0.5)')
     """
     name = name or method
     style = STYLES.get(method, OTHER)
@@ -77,7 +91,8 @@ def method_style(method: str, name: str = "") -> Style:
     if name == method and style.label:
         return style
     extra = name.removeprefix(method).strip("-_ ").replace("_", " ")
-    extra = re.sub(r"^lambda ?(?=[\d.])", "λ = ", extra)
+    for pattern, words in EXTRA:
+        extra = pattern.sub(words, extra)
     label = f"{style.label} ({extra})" if style.label and extra else style.label or name.replace("_", " ")
     return replace(style, label=label)
 

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from stimcore.analysis.networks import METHOD_ORDER
-from stimcore.figures.style import OTHER, STYLES, VARIANTS, method_style, variant
+from stimcore.figures.style import NAMED, OTHER, STYLES, VARIANTS, method_style, variant
+from stimcore.web.words import LANGUAGES, words_of
 
 
 def luminance(color: str) -> float:
@@ -36,12 +37,22 @@ def test_styles_stand_in_the_one_order_of_methods() -> None:
         ("common", "common", "Common training"),
         ("common", "", "Common training"),
         ("stimulative", "stimulative-lambda5", "Stimulative training (λ = 5)"),
+        ("stimulative", "stimulative-labels", "Stimulative, from labels"),
+        ("stochastic_depth", "stochastic_depth-0.5", "Stochastic depth (p = 0.5)"),
+        ("common", "common-epochs78", "Common training (78 epochs)"),
+        ("common", "common-epochs2-lambda0.5", "Common training (epochs2-lambda0.5)"),
         ("imported", "my_weights", "my weights"),
         ("my_own", "", "my own"),
     ],
 )
 def test_a_label_names_method_and_bundle(method: str, name: str, label: str) -> None:
     assert method_style(method, name).label == label
+
+
+@pytest.mark.parametrize("label", NAMED.values())
+@pytest.mark.parametrize("language", sorted(set(LANGUAGES) - {"en"}))
+def test_ways_to_train_have_a_name_in_every_language(label: str, language: str) -> None:
+    assert words_of(language).term(label) != label
 
 
 def test_bundles_of_one_method_share_its_color_alone() -> None:
