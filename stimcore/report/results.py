@@ -51,11 +51,11 @@ class NetworkResults(TrainedNetwork):
 
     @property
     def title(self) -> str:
-        """Name in tables: the method, and what distinguishes this network from others of the method."""
+        """Name in tables: the method, and what its folder's name adds to it."""
         if self.twin:
             return f"twin {self.short}"
         words = method_words(self.method)
-        return words if self.name == self.method else f"{words} ({self.name})"
+        return words if self.name == self.method else f"{words} ({self.name.removeprefix(f'{self.method}-')})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,9 +27,9 @@ def test_every_run_is_compared_with_common_training(made: Path, tmp_path: Path) 
     assert compared["common"]["main minus common's"] == ""
     assert float(compared["stimulative"]["main minus common's"]) == pytest.approx(1.0)
     assert float(compared["stimulative"]["all: mean minus common's"]) == pytest.approx(90.0 - 460 / 9)
-    assert float(compared["stimulative (stimulative-labels)"]["main minus common's"]) == pytest.approx(-1.0)
-    assert compared["stimulative (stimulative-labels)"]["all: mean minus common's"] == ""
-    assert compared["stimulative (stimulative-labels)"]["gap closed, %"] == ""
+    assert float(compared["stimulative (labels)"]["main minus common's"]) == pytest.approx(-1.0)
+    assert compared["stimulative (labels)"]["all: mean minus common's"] == ""
+    assert compared["stimulative (labels)"]["gap closed, %"] == ""
 
 
 def test_a_run_with_one_seed_is_compared_on_that_seed(made: Path, tmp_path: Path) -> None:
