@@ -10,7 +10,7 @@ from stimcore.analysis.estimates import Estimate
 from stimcore.analysis.seeds import compare, compare_all_ordered, gap_closed
 from stimcore.report.claims import CLAIMS, OURS, PAPERS, Claim, is_added, measured_claims
 from stimcore.report.report import ExperimentReport
-from stimcore.report.results import ExperimentResults
+from stimcore.report.results import ExperimentResults, NetworkResults
 from stimcore.report.section import MISSING, Section, Table, format_cell
 
 COMMAND = "python -m stimcore.report exported --markdown docs/results.md"
@@ -107,16 +107,23 @@ def _in_short(results: ExperimentResults) -> str:
     main, mean = compare(stimulative, common), compare_all_ordered(stimulative, common)
     if main is None or mean is None:
         return ""
-    closed = gap_closed(stimulative, common)
     return (
         f"stimulative minus common training: main network {_points(main)}, mean of all ordered sub-networks {_points(mean)} "
-        f"({', '.join(dict.fromkeys((main.basis_words, mean.basis_words)))})."
-        + (
-            ""
-            if closed is None
-            else f" Stimulative training closes {_percent(closed)} of the gap between the main network and this mean."
-        )
+        f"({', '.join(dict.fromkeys((main.basis_words, mean.basis_words)))})." + _closed_gaps(results, common, stimulative)
     )
+
+
+def _closed_gaps(results: ExperimentResults, common: NetworkResults, stimulative: NetworkResults) -> str:
+    """Return how much of common training's gap stimulative training and the other runs close; empty where that is unknown."""
+    if (own := gap_closed(stimulative, common)) is None:
+        return ""
+    others = [
+        f"{network.title} {_percent(closed)}"
+        for network in results.main_networks
+        if network not in (common, stimulative) and (closed := gap_closed(network, common)) is not None
+    ]
+    sentence = f" Stimulative training closes {_percent(own)} of the gap between the main network and this mean"
+    return f"{sentence}; other runs: {', '.join(others)}." if others else f"{sentence}."
 
 
 def _percent(value: Estimate | float) -> str:

@@ -8,7 +8,9 @@ import pytest
 from stimcore.errors import UsageError
 from stimcore.report import markdown
 from stimcore.report.__main__ import main
+from tests.analysis.made import FULL
 from tests.report import folders
+from tests.report.conftest import ORDERED
 
 
 def test_claims_and_tables_of_every_experiment(made: Path, tmp_path: Path) -> None:
@@ -31,6 +33,14 @@ def test_claims_and_tables_of_every_experiment(made: Path, tmp_path: Path) -> No
     )  # 10 of 1,000 remain of 3,500 / 9
     assert "### Which ingredient closes the gap" in parts["made"]
     assert "### Table r4" not in parts["made"]  # the report has it
+
+
+def test_the_summary_says_what_closes_the_gap(made: Path, tmp_path: Path) -> None:
+    folders.bundle(made, "stochastic_depth", 900, sweeps={"ordered": dict.fromkeys(ORDERED, 880) | {FULL: 900}})
+    target = tmp_path / "results.md"
+    main([str(made), "--markdown", str(target)])
+    # 160 / 9 of 1,000 remain of 3,500 / 9
+    assert "and this mean; other runs: stochastic depth 95.4%." in markdown.parts(target.read_text())["Summary"]
 
 
 def test_claims_are_listed_where_they_apply(made: Path, tmp_path: Path) -> None:
