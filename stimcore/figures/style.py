@@ -48,7 +48,10 @@ VARIANTS = (
     ("hexagon", "⬢", "longdash"),
     ("hexagon-open", "⬡", "longdashdot"),
 )
-"""Symbol, glyph and dash of several bundles of one method; they share its colour."""
+"""Symbol, glyph and dash of several bundles of a method that is drawn as circles; they share its colour."""
+
+SHAPES = {"diamond": "◇◈", "cross": "✛✜", "x": "✕✗", "triangle-up": "△◬", "square": "□▣", "star": "☆✪"}
+"""Symbol of another method -> glyphs of its second and third bundle: open, and open with a dot. Further ones are circles."""
 
 
 NAMED = {
@@ -103,11 +106,16 @@ def variant(style: Style, number: int) -> Style:
     Example:
         >>> variant(STYLES["stimulative"], 1).symbol
         'circle-open'
+        >>> variant(STYLES["stochastic_depth"], 1).symbol
+        'square-open'
     """
     if number == 0:
         return style
     symbol, glyph, dash = VARIANTS[number % len(VARIANTS)]
-    return replace(style, symbol=symbol, glyph=glyph, dash=dash)
+    glyphs = SHAPES.get(style.symbol, "")
+    if number <= len(glyphs):
+        symbol, glyph = f"{style.symbol}-open{'-dot' if number > 1 else ''}", glyphs[number - 1]
+    return replace(style, symbol=symbol, glyph=glyph, dash="solid" if dash == style.dash else dash)
 
 
 def tint(color: str, alpha: float) -> str:

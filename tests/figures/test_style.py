@@ -2,6 +2,7 @@
 
 import math
 
+import plotly.graph_objects as go
 import pytest
 
 from stimcore.analysis.networks import METHOD_ORDER
@@ -61,6 +62,15 @@ def test_bundles_of_one_method_share_its_color_alone() -> None:
     others = [variant(base, number) for number in range(1, len(VARIANTS))]
     assert {style.color for style in others} == {base.color}
     assert len({(style.symbol, style.dash) for style in [base, *others]}) == len(VARIANTS)
+
+
+def test_second_bundles_of_two_methods_are_apart_without_color() -> None:
+    """Of stimulative training on any block and stochastic depth with another survival, for example."""
+    seconds = [variant(style, number) for style in [*STYLES.values(), OTHER] for number in (0, 1, 2)]
+    assert len({style.symbol for style in seconds}) == len({style.glyph for style in seconds}) == len(seconds)
+    for style in [*STYLES.values(), OTHER]:
+        assert len({variant(style, number).dash for number in (0, 1, 2)}) == 3, style.label
+        go.Scatter(marker_symbol=[variant(style, number).symbol for number in range(8)])  # plotly refuses unknown symbols
 
 
 def test_unlisted_methods_share_one_style() -> None:
