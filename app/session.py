@@ -196,7 +196,8 @@ def reported(key: str) -> Callable[[], None]:
 
     With every message the browser reports the values of all widgets, as far as it knows them. A poll of a fragment that it sent
     before it heard of a newer value reports the older one, and must not bring that back. Neither must the next message for the
-    whole page, where the newer value was written while a fragment ran.
+    whole page, where the newer value was written while a fragment ran. A message may also report the widget together with
+    another one whose change makes the page forget it; then there is no value, and none is remembered.
 
     Args:
         key: Key of the widget.
@@ -206,7 +207,7 @@ def reported(key: str) -> Callable[[], None]:
         values, unseen = memory(Written).values, memory(Written).unseen
         if key in values and (key in unseen or _in_fragment()):
             st.session_state[key] = values[key]
-        else:
+        elif key in st.session_state:
             values[key] = st.session_state[key]
 
     return take

@@ -92,6 +92,16 @@ def test_an_edit_that_came_with_a_poll_outlives_the_next_message(
     assert state["spec"] == FULL
 
 
+def test_a_report_of_what_the_page_has_just_forgotten_is_let_go(state: dict[str, Any]) -> None:
+    """One message can bring another experiment and an edited spec: the first callback forgets what the second one reads."""
+    state["spec"] = session.shown("spec", FULL)
+    state["spec"] = "1-2.3"
+    session.forget_spec()
+    session.reported("spec")()
+    assert "spec" not in state
+    assert "spec" not in session.memory(session.Written).values
+
+
 class Bound(dict[str, str]):
     """Query parameters that belong to widgets, which Streamlit lets nobody delete."""
 
