@@ -1,4 +1,4 @@
-"""Compile the parts of a network for training, every shape of a part for itself."""
+"""Compile the parts of a network for training, however many shapes they have."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -13,15 +13,17 @@ from stimcore.nets.staged import StagedNet
 _KINDS_PER_PART = 4
 
 
-def compile_parts(net: StagedNet, *, backend: str | Callable[..., Any] = "inductor") -> None:
+def compile_parts(net: StagedNet, *, any_side: bool = False, backend: str | Callable[..., Any] = "inductor") -> None:
     """Run every whole part of a network in compiled form from now on.
 
     Blocks of one class share one function, and PyTorch keeps 8 compiled forms of a function; with the ninth it goes on
     uncompiled. Stimulative training of ResNet-20 needs 10 and DenseNet-121 one per layer, so the limit is raised to what the
-    network can need. Sizes are taken as fixed: programs for any size would be slower, and training knows all of its sizes.
+    network can need. Sizes are taken as fixed, which makes programs faster, unless the sides of images are drawn: each side would
+    get its own program then.
 
     Args:
         net: The network; its parameters stay shared with the compiled parts.
+        any_side: Whether the sides of the images differ from step to step.
         backend: What compiles, as for `torch.compile`.
 
     Example:
@@ -35,4 +37,4 @@ def compile_parts(net: StagedNet, *, backend: str | Callable[..., Any] = "induct
     needed = _KINDS_PER_PART * len(net.route(net.topology.full))
     config.recompile_limit = max(config.recompile_limit, needed)
     config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, needed)
-    net.compile_blocks(lambda part: cast(nn.Module, torch.compile(part, dynamic=False, backend=backend)))
+    net.compile_blocks(lambda part: cast(nn.Module, torch.compile(part, dynamic=None if any_side else False, backend=backend)))

@@ -72,10 +72,11 @@ class Trainer:
             self.auxiliary.to(device)
         separate = settings.compile_blocks or settings.synchronise_norms
         self.evaluator = Evaluator(net, dataset, recipe, subnets, separate=separate)
+        sides = SmallerSides(method, settings.seed, dataset.image_shape[1])
         if settings.synchronise_norms:
             net.replace(to_synchronised)
         if settings.compile_blocks:
-            compile_parts(net)
+            compile_parts(net, any_side=bool(sides(0)))
         self.parameters = [*net.parameters(), *(self.auxiliary.parameters() if self.auxiliary else [])]
         self.optimizer = make_optimizer(recipe, self.parameters)
         self.precision = Precision(recipe.precision, device)
@@ -84,7 +85,7 @@ class Trainer:
             augmentation=recipe.augmentation,
             device=device,
             world=settings.world,
-            sides=SmallerSides(method, settings.seed, dataset.image_shape[1]),
+            sides=sides,
         )
         self.loader = make_loader(dataset, config, settings.workers)
         self.start_memory_bytes = memory_bytes(device)

@@ -51,6 +51,22 @@ def test_stimulative_training_compiles_every_part_with_both_kinds_of_statistics(
     assert len(compiled) > PYTORCHS_LIMIT
 
 
+@pytest.mark.parametrize(("smallest_side", "dynamic"), [(1.0, False), (0.5, None)])
+def test_sizes_are_fixed_unless_sides_are_drawn(
+    smallest_side: float, dynamic: bool | None, trainer_for: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a program for each of many sides, training would mostly compile."""
+    asked: list[Any] = []
+
+    def compile_nothing(part: nn.Module, **options: Any) -> nn.Module:
+        asked.append(options["dynamic"])
+        return part
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    trainer_for("stimulative", options={"smallest_side": smallest_side}, compile_blocks=True)
+    assert set(asked) == {dynamic}
+
+
 def test_a_network_whose_parts_all_differ_is_compiled_whole(fresh_compiler: None) -> None:
     net = densenet((4, 4, 4), 6, input_shape=(3, 32, 32), num_classes=5)
     compiled: list[fx.GraphModule] = []
