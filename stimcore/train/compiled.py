@@ -18,8 +18,8 @@ def compile_parts(net: StagedNet, *, any_side: bool = False, backend: str | Call
 
     Blocks of one class share one function, and PyTorch keeps 8 compiled forms of a function; with the ninth it goes on
     uncompiled. Stimulative training of ResNet-20 needs 10 and DenseNet-121 one per layer, so the limit is raised to what the
-    network can need. Every size gets a program of its own, unless the sides of images are drawn: then PyTorch makes a program for
-    any size when it meets a second one.
+    network can need. Every size gets a program of its own, unless the sides of images are drawn: then PyTorch makes a program
+    for any size when it meets a second one.
 
     Args:
         net: The network; its parameters stay shared with the compiled parts.
