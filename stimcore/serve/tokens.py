@@ -39,7 +39,7 @@ def read_tokens(environment: Mapping[str, str]) -> Tokens:
         >>> read_tokens({"STIMCORE_TOKEN": "correct-horse-battery"})
         Tokens(admin='correct-horse-battery', read=None)
     """
-    admin, read = _read(environment, ADMIN_VARIABLE), _read(environment, READ_VARIABLE)
+    admin, read = read_token(environment, ADMIN_VARIABLE), read_token(environment, READ_VARIABLE)
     if read is not None and admin is None:
         raise UsageError(f"{READ_VARIABLE} without {ADMIN_VARIABLE}", allowed="both, or the latter alone")
     if read is not None and read == admin:
@@ -47,8 +47,25 @@ def read_tokens(environment: Mapping[str, str]) -> Tokens:
     return Tokens(admin, read)
 
 
-def _read(environment: Mapping[str, str], name: str) -> str | None:
-    """Return a token from its variable or from its file; None where neither is set."""
+def is_sendable(text: str) -> bool:
+    """Return whether a header can carry a text unchanged: it is printable ASCII without white space.
+
+    HTTP removes white space around a header, and a line break would end it.
+
+    Example:
+        >>> is_sendable("correct-horse-battery"), is_sendable("two words"), is_sendable("geheimniß")
+        (True, False, False)
+    """
+    return all(" " < character <= "~" for character in text)
+
+
+def read_token(environment: Mapping[str, str], name: str) -> str | None:
+    """Return a token from its variable or from its file; None where neither is set.
+
+    Raises:
+        UsageError: It is too short or too long, holds characters that no header can carry, is given twice, or its file can't be
+            read.
+    """
     file, token = environment.get(f"{name}_FILE", ""), environment.get(name, "")
     source = name
     if file:
@@ -65,7 +82,6 @@ def _read(environment: Mapping[str, str], name: str) -> str | None:
         return None
     if len(token) < MIN_TOKEN_CHARS or len(token) > MAX_TOKEN_CHARS:
         raise UsageError(f"{source} has {len(token)} characters", allowed=f"{MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS}")
-    # HTTP removes white space around a header, and a line break would end it: such a token would never match.
-    if not all(" " < character <= "~" for character in token):
+    if not is_sendable(token):
         raise UsageError(f"{source} holds white space or characters outside of ASCII", allowed="printable ASCII characters")
     return token

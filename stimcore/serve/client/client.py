@@ -1,6 +1,8 @@
 """The client of a model server: methods that return the API's types and raise `stimcore.errors`. Threads may share one."""
 
 import copy
+import json
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -8,40 +10,55 @@ from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from stimcore.analysis.result import Sweep
 from stimcore.bundle.hits import Hits
-from stimcore.errors import StimcoreError, Unavailable, UsageError
+from stimcore.errors import Unavailable, UsageError
 from stimcore.serve import types
-from stimcore.serve.errors import NotStored, error_from_code
+from stimcore.serve.answers import (
+    checked,
+    event_texts,
+    onnx_content,
+    parse,
+    parse_list,
+    parse_rows,
+    parse_stream,
+    parse_with,
+    strange_answer,
+)
+from stimcore.serve.errors import NotStored
 from stimcore.serve.tls import distrust_error, is_distrust, ssl_context
+from stimcore.serve.tokens import is_sendable
+from stimcore.serve.types.base import MAX_CLIENT_CHARS
 
 T = TypeVar("T", bound=BaseModel)
 MAX_CONNECTIONS = 128
 """Connections of a client and of all that share them: a classroom's event streams, and as many requests."""
-RETRY_S = 5.0
-"""Time for which a request is repeated after the server closed its connection: about as long as a server needs to restart."""
-MAX_BREAKS = 3
-"""Breaks of an event stream, without an event in between, after which it is given up."""
+RETRY_S = 10.0
+"""Time for which a request is repeated while a server that has answered before does not: longer than it needs to restart."""
 
 
 class Client:
     """Client of the routes under /v1.
 
     Every request can be repeated without harm: equal jobs share one evaluation, and everything else only reads. The client
-    therefore repeats a request whose connection breaks, and a restart of the server costs its callers a pause and no error.
+    therefore repeats a request for `RETRY_S` while a server that has answered it before can't be reached or breaks the
+    connection, so that a restart of the server costs its callers a pause and no error. An address that never answered is an
+    error at once.
 
     Args:
         base_url: Address of the server, as in `http://127.0.0.1:8000`.
         token: The server's token; None when it has none.
-        client_id: Name under which jobs are watched; a new random one when None. Clients with equal names count as one.
+        client_id: Name under which jobs are watched, at most `MAX_CLIENT_CHARS` printable ASCII characters; a new random one
+            when None. Clients with equal names count as one.
         timeout_s: Time for a single answer.
         forwarded_for: Address of the machine that the requests are made for; empty for this machine. It counts only at a server
             that trusts this machine (`--trusted-proxy`).
 
     Raises:
-        UsageError: `base_url` is no address, or the file that `SSL_CERT_FILE` names can't be used.
+        UsageError: `base_url` is no address, no header can carry the token or the name, or the file that `SSL_CERT_FILE` names
+            can't be used.
 
     Example:
         >>> from stimcore.serve.types import JobRequest
@@ -66,8 +83,11 @@ class Client:
         *,
         forwarded_for: str = "",
     ) -> None:
-        self.base_url, self.client_id = base_url.rstrip("/"), client_id or uuid.uuid4().hex
+        self.base_url, self.client_id = base_url.rstrip("/"), _checked_id(client_id or uuid.uuid4().hex)
         self.forwarded_for = forwarded_for
+        self._has_answered = threading.Event()
+        if token and not is_sendable(token):
+            raise UsageError("the token holds white space or characters outside of ASCII", allowed="printable ASCII characters")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if not base_url.startswith(("http://", "https://")):
             raise UsageError(f"the server's address is '{base_url[:80]}'", allowed="as in http://127.0.0.1:8000")
@@ -91,9 +111,12 @@ class Client:
         Args:
             client_id: The name.
             forwarded_for: Address of the machine that the requests are made for; empty for this machine.
+
+        Raises:
+            UsageError: No header can carry the name.
         """
         other = copy.copy(self)
-        other.client_id, other.forwarded_for = client_id, forwarded_for
+        other.client_id, other.forwarded_for = _checked_id(client_id), forwarded_for
         return other
 
     def close(self) -> None:
@@ -106,7 +129,7 @@ class Client:
 
     def rescan(self) -> types.Catalogue:
         """Make the server look at its folder again; return the new catalogue."""
-        return _parse(types.Catalogue, self._send("POST", "/v1/rescan"))
+        return parse(types.Catalogue, self._send("POST", "/v1/rescan"))
 
     def status(self) -> types.Status:
         """Return the state of the server and its limits for images."""
@@ -127,7 +150,7 @@ class Client:
             TooMany: This client has as many jobs in progress as the server allows.
             Busy: The queue is full, or the server is ending.
         """
-        return _parse(types.Job, self._send("POST", "/v1/jobs", content=request.model_dump_json()))
+        return parse(types.Job, self._send("POST", "/v1/jobs", content=request.model_dump_json()))
 
     def job(self, id: str) -> types.Job:
         """Return the current state of a job. A job that no client asks for within `lease_s` is dropped.
@@ -139,7 +162,7 @@ class Client:
 
     def jobs(self) -> list[types.JobLine]:
         """Return all jobs that the server remembers."""
-        return TypeAdapter(list[types.JobLine]).validate_json(self._send("GET", "/v1/jobs").content)
+        return parse_list(types.JobLine, self._send("GET", "/v1/jobs"))
 
     def cancel(self, id: str) -> types.Job:
         """Stop watching a job; the server ends it if no other client watches it.
@@ -147,7 +170,7 @@ class Client:
         Raises:
             NotFound: There is no such job, or it was forgotten.
         """
-        return _parse(types.Job, self._send("DELETE", f"/v1/jobs/{_segment(id)}"))
+        return parse(types.Job, self._send("DELETE", f"/v1/jobs/{_segment(id)}"))
 
     def wait(self, id: str, seconds: float = 600.0, every_s: float = 0.1) -> types.Job:
         """Poll a job until it has ended; return its final state.
@@ -174,27 +197,28 @@ class Client:
             NotFound: There is no such job.
             Unavailable: The server does not answer, or the stream ended before the job.
         """
-        last, breaks = last_event_id or 0, 0
+        last, until, pause = last_event_id or 0, 0.0, 0.1
         while True:
+            reason: httpx.RequestError | None = None
             try:
                 for event in self._stream(id, last):
-                    last, breaks = event.id, 0
+                    last, until, pause = event.id, 0.0, 0.1
                     yield event
                     if event.type == "done":
                         return
-            except httpx.TransportError as reason:
-                breaks += 1
-                if breaks > MAX_BREAKS:
-                    raise self._unavailable(reason) from reason
-            else:
-                breaks += 1
-                if breaks > MAX_BREAKS:
-                    raise Unavailable(f"the events of {id} end early", todo="Poll the evaluation instead.")
-            time.sleep(0.2 * breaks)
+            except httpx.RequestError as broken:
+                reason = broken
+            until = until or time.monotonic() + RETRY_S
+            if reason is not None and (time.monotonic() > until or not self._may_repeat(reason)):
+                raise self._unavailable(reason) from reason
+            if time.monotonic() > until:
+                raise Unavailable(f"the events of {id} end early", todo="Poll the evaluation instead.")
+            time.sleep(pause)
+            pause *= 2
 
     def training(self, experiment: str, method: str) -> list[dict[str, Any]]:
         """Return the records of the epochs of a bundle's training."""
-        return list(self._send("GET", _bundle_path(experiment, method, "training")).json())
+        return parse_rows(self._send("GET", _bundle_path(experiment, method, "training")))
 
     def sweep(self, experiment: str, method: str, kind: str) -> Sweep | None:
         """Return the stored accuracies of a family of sub-networks; None where none are stored."""
@@ -202,7 +226,7 @@ class Client:
             answer = self._send("GET", _bundle_path(experiment, method, f"sweeps/{_segment(kind)}"))
         except NotStored:
             return None
-        return Sweep.from_dict(answer.json())
+        return parse_with(lambda content: Sweep.from_dict(json.loads(content)), answer)
 
     def hits(self, experiment: str, method: str) -> Hits | None:
         """Return which evaluation images the stored sub-networks of a bundle classify correctly; None where none are stored."""
@@ -210,7 +234,7 @@ class Client:
             answer = self._send("GET", _bundle_path(experiment, method, "hits"))
         except NotStored:
             return None
-        return Hits.from_bytes(answer.content)
+        return parse_with(Hits.from_bytes, answer)
 
     def networks(self, experiment: str, method: str) -> types.Networks:
         """Return the listed ONNX files of a bundle."""
@@ -222,18 +246,16 @@ class Client:
         Raises:
             SpecError: The network does not have this sub-network.
         """
-        return self._send("GET", _bundle_path(experiment, method, "onnx"), {"spec": spec}).content
+        return onnx_content(self._send("GET", _bundle_path(experiment, method, "onnx"), {"spec": spec}))
 
     def samples(self, experiment: str, count: int, seed: int) -> list[types.Sample]:
         """Return `count` evaluation images, drawn with a seed."""
         params = {"count": str(count), "seed": str(seed)}
-        answer = self._send("GET", f"/v1/experiments/{_segment(experiment)}/samples", params)
-        return TypeAdapter(list[types.Sample]).validate_json(answer.content)
+        return parse_list(types.Sample, self._send("GET", f"/v1/experiments/{_segment(experiment)}/samples", params))
 
     def wall(self, experiment: str) -> list[types.Sample]:
         """Return the evaluation images of the picture wall, the same for all methods of an experiment."""
-        answer = self._send("GET", f"/v1/experiments/{_segment(experiment)}/wall")
-        return TypeAdapter(list[types.Sample]).validate_json(answer.content)
+        return parse_list(types.Sample, self._send("GET", f"/v1/experiments/{_segment(experiment)}/wall"))
 
     def wall_answers(self, experiment: str, method: str, spec: str, *, recalibrate: bool = True) -> types.WallAnswers:
         """Return the answers of a sub-network on the images of the picture wall.
@@ -252,11 +274,11 @@ class Client:
             TooLarge: The image is larger than `image_bytes` or `image_pixels` of `status`.
         """
         path = f"/v1/experiments/{_segment(experiment)}/classify"
-        return _parse(types.Classification, self._send("POST", path, content=request.model_dump_json()))
+        return parse(types.Classification, self._send("POST", path, content=request.model_dump_json()))
 
     def runs(self) -> list[types.RunInfo]:
         """Return the run folders on the server's machine, the one written last first."""
-        return TypeAdapter(list[types.RunInfo]).validate_json(self._send("GET", "/v1/runs").content)
+        return parse_list(types.RunInfo, self._send("GET", "/v1/runs"))
 
     def training_offer(self) -> types.TrainingOffer:
         """Return what the server trains on request."""
@@ -272,7 +294,7 @@ class Client:
             Busy: The queue is full.
             UsageError: Something in the request is not offered, or such a run has ended already.
         """
-        return _parse(types.RunInfo, self._send("POST", "/v1/runs", content=request.model_dump_json()))
+        return parse(types.RunInfo, self._send("POST", "/v1/runs", content=request.model_dump_json()))
 
     def run(self, name: str) -> types.RunInfo:
         """Return a run by its name, `EXPERIMENT/RUN`.
@@ -288,7 +310,7 @@ class Client:
         Raises:
             NotFound: No server made such a run.
         """
-        return _parse(types.RunInfo, self._send("DELETE", _run_path(name)))
+        return parse(types.RunInfo, self._send("DELETE", _run_path(name)))
 
     def continue_run(self, name: str) -> types.RunInfo:
         """Continue a run that was stopped or has failed; one that waits or trains already stays as it is.
@@ -296,7 +318,7 @@ class Client:
         Raises:
             NotFound: No server made such a run.
         """
-        return _parse(types.RunInfo, self._send("POST", f"{_run_path(name)}/continue", content=""))
+        return parse(types.RunInfo, self._send("POST", f"{_run_path(name)}/continue", content=""))
 
     def run_events(self, name: str, last_event_id: int = 0) -> Iterator[types.RunEvent]:
         """Yield the events of a run until it waits and trains no longer.
@@ -314,13 +336,12 @@ class Client:
             with self._http.stream("GET", f"{_run_path(name)}/events", headers=headers) as answer:
                 if answer.status_code != 200:
                     answer.read()
-                _raise_refusal(answer)
-                yield from map(types.RunEvent.model_validate_json, _event_texts(answer.iter_lines()))
-        except httpx.TransportError as reason:
+                yield from parse_stream(types.RunEvent, checked(answer))
+        except httpx.RequestError as reason:
             raise self._unavailable(reason) from reason
 
     def _get(self, kind: type[T], path: str, params: dict[str, str] | None = None) -> T:
-        return _parse(kind, self._send("GET", path, params))
+        return parse(kind, self._send("GET", path, params))
 
     def _send(self, method: str, path: str, params: dict[str, str] | None = None, content: str | None = None) -> httpx.Response:
         """Return the answer to a request, which is repeated while the server restarts.
@@ -333,29 +354,32 @@ class Client:
         while True:
             try:
                 answer = self._http.request(method, path, params=params, content=content, headers=self._named())
-            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as reason:
-                # The connection was open, so a process holds the socket: a server that is ending, or a parent that starts
-                # another one. A connection that can't be opened is an error at once.
+            except httpx.RequestError as reason:
                 # The time runs from the first break: a server that hung for a while before it was killed is starting now.
                 until = until or time.monotonic() + RETRY_S
-                if time.monotonic() > until:
+                if time.monotonic() > until or not self._may_repeat(reason):
                     raise self._unavailable(reason) from reason
-            except httpx.TransportError as reason:
-                raise self._unavailable(reason) from reason
-            except httpx.InvalidURL as reason:
-                raise UsageError(f"{path[:80]} is no path") from reason
+            except (httpx.InvalidURL, UnicodeError) as reason:
+                raise UsageError(f"{ascii(path[:80])[1:-1]} can't be asked for with this text") from reason
             else:
-                return _raise_refusal(answer)
+                self._has_answered.set()
+                return checked(answer)
             time.sleep(pause)
             pause *= 2
+
+    def _may_repeat(self, reason: httpx.RequestError) -> bool:
+        """Return whether a request that failed may succeed a little later: a server is ending, and another one starts."""
+        if isinstance(reason, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError):
+            return True  # the connection was open, so a process holds the socket
+        return isinstance(reason, httpx.ConnectError) and self._has_answered.is_set() and not is_distrust(reason)
 
     def _stream(self, id: str, last: int) -> Iterator[types.Event]:
         headers = {"Last-Event-ID": str(last), **self._named()}
         with self._http.stream("GET", f"/v1/jobs/{_segment(id)}/events", headers=headers) as answer:
+            self._has_answered.set()
             if answer.status_code != 200:
                 answer.read()
-            _raise_refusal(answer)
-            yield from parse_events(answer.iter_lines())
+            yield from parse_stream(types.Event, checked(answer))
 
     def _named(self) -> dict[str, str]:
         headers = {"X-Stimcore-Client": self.client_id}
@@ -364,6 +388,8 @@ class Client:
     def _unavailable(self, reason: Exception) -> Unavailable:
         if is_distrust(reason):
             return distrust_error(f"the model server at {self.base_url}")
+        if isinstance(reason, httpx.DecodingError):
+            return strange_answer(self.base_url)
         if isinstance(reason, httpx.TimeoutException) and not isinstance(reason, httpx.ConnectTimeout):
             return Unavailable(f"the model server at {self.base_url} did not answer in time", todo="Try again in a moment.")
         return Unavailable(
@@ -379,33 +405,36 @@ def parse_events(lines: Iterable[str]) -> Iterator[types.Event]:
         lines: Lines of the stream, without their ends. An empty line ends an event; a line that starts with a colon is a
             comment.
 
+    Raises:
+        ValueError: An event is none of a job.
+
     Example:
         >>> lines = ["id: 3", "event: done", 'data: {"state": "done", "source": "measured"}', "", ": still there", ""]
         >>> [(event.id, event.type, event.data["state"]) for event in parse_events(lines)]
         [(3, 'done', 'done')]
     """
-    yield from map(types.Event.model_validate_json, _event_texts(lines))
+    yield from map(types.Event.model_validate_json, event_texts(lines))
 
 
-def _event_texts(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the events of a server-sent event stream as JSON objects."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(": ")
-        if line and name in ("id", "event", "data"):
-            fields[name] = value
-        elif not line and fields:
-            yield f'{{"id": {fields["id"]}, "type": "{fields["event"]}", "data": {fields["data"]}}}'
-            fields = {}
+def _checked_id(client_id: str) -> str:
+    """Return a client's name, unless no header can carry it.
 
-
-def _parse(kind: type[T], answer: httpx.Response) -> T:
-    return kind.model_validate_json(answer.content)
+    Raises:
+        UsageError: It is too long, or holds white space or characters outside of ASCII.
+    """
+    if len(client_id) > MAX_CLIENT_CHARS or not is_sendable(client_id):
+        raise UsageError(
+            f"the client's name is {ascii(client_id[:80])}", allowed=f"at most {MAX_CLIENT_CHARS} printable ASCII characters"
+        )
+    return client_id
 
 
 def _segment(name: str) -> str:
-    """Return a name as one segment of a path. An empty name would change the path, so that `-` takes its place."""
-    return quote(name, safe="") or "-"
+    """Return a name as one segment of a path. An empty name would change the path, so that `-` takes its place.
+
+    Half a surrogate pair is in no name: a question mark takes its place, and the server finds no such name.
+    """
+    return quote(name, safe="", errors="replace") or "-"
 
 
 def _run_path(name: str) -> str:
@@ -415,18 +444,3 @@ def _run_path(name: str) -> str:
 
 def _bundle_path(experiment: str, method: str, what: str) -> str:
     return f"/v1/experiments/{_segment(experiment)}/methods/{_segment(method)}/{what}"
-
-
-def _raise_refusal(answer: httpx.Response) -> httpx.Response:
-    """Return the answer, unless it is a refusal.
-
-    Raises:
-        StimcoreError: The server refused the request; of the type that belongs to its code.
-    """
-    if answer.status_code < 400:
-        return answer
-    try:
-        refusal = types.Refusal.model_validate_json(answer.content)
-    except ValueError as reason:
-        raise StimcoreError(f"the server answered {answer.status_code} without saying why") from reason
-    raise error_from_code(refusal.code, refusal.error)

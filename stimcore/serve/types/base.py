@@ -9,6 +9,8 @@ from stimcore.analysis.result import Result
 from stimcore.errors import SpecError
 from stimcore.serve.limits import Limits
 
+MAX_CLIENT_CHARS = 64
+"""Characters of the name under which a client watches jobs."""
 RESULT_SCHEMA: dict[str, Any] = {
     "title": "Result",
     "description": "Counts of one sub-network, compared with its main network on the same images.",

@@ -11,9 +11,9 @@ from stimcore.serve.http.body import read_body
 from stimcore.serve.http.error_response import MAX_LISTED
 from stimcore.serve.parsing import parse_json
 from stimcore.serve.service import Service
+from stimcore.serve.types.base import MAX_CLIENT_CHARS
 
 T = TypeVar("T", bound=BaseModel)
-MAX_CLIENT_CHARS = 64
 ClientId = Annotated[
     str, Header(alias="X-Stimcore-Client", max_length=MAX_CLIENT_CHARS, description="name of the client that watches; any text")
 ]
