@@ -22,7 +22,7 @@ from stimcore.serve.limits import Limits
 from stimcore.serve.service import Service, ServiceConfig
 from stimcore.serve.tokens import MIN_TOKEN_CHARS, read_tokens
 from stimcore.serve.training.offer import TrainingConfig, check_config
-from stimcore.serve.workers.config import engine_url, read_niceness
+from stimcore.serve.workers.config import engine_token, engine_url, read_niceness
 
 __all__ = ["main", "parser"]
 
@@ -46,7 +46,8 @@ def main(argv: Sequence[str]) -> int:
         allowed=options.allow_training, folders=tuple(options.train_folder), networks=tuple(options.train_network)
     )
     check_config(training)
-    engine_url(options.engine)  # refuses an unknown engine before a socket is opened
+    engine_url(options.engine)  # an unknown engine, or a token that can't be sent, is refused before a socket is opened
+    engine_token(os.environ)
     sock = _listen(options.host, options.port, options.fd, tokens.admin)
     threads = options.threads if options.threads is not None else usable_cpus()
     if threads < 1:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from stimcore.engine.budget import Budget
 from stimcore.errors import UsageError
+from stimcore.serve.tokens import is_sendable
 
 LOCAL_ENGINE = "onnxruntime"
 """The engine that runs networks in the worker itself; any other engine is an inference server."""
@@ -21,6 +22,8 @@ UNIT_STEPS = 4
 A dropped job ends when the graph that runs has ended, and whatever comes next waits for that. Small graphs keep this short.
 """
 
+ENGINE_TOKEN_VARIABLE = "STIMCORE_ENGINE_TOKEN"
+"""Environment variable with the token of the inference server."""
 NICENESS_VARIABLE, NICENESS = "STIMCORE_WORKER_NICENESS", 10
 """Environment variable and default of what is added to the niceness of a worker: on a processor that networks keep busy, front
 and dashboard still answer at once."""
@@ -90,6 +93,23 @@ class WorkerConfig:
             sessions=3 * share // 8,
             unit_steps=UNIT_STEPS,
         )
+
+
+def engine_token(environment: Mapping[str, str]) -> str | None:
+    """Return the token of the inference server; None where it asks for none.
+
+    Args:
+        environment: Environment variables.
+
+    Raises:
+        UsageError: No header can carry it.
+    """
+    token = environment.get(ENGINE_TOKEN_VARIABLE) or None
+    if token and not is_sendable(token):
+        raise UsageError(
+            f"{ENGINE_TOKEN_VARIABLE} holds white space or characters outside of ASCII", allowed="printable ASCII characters"
+        )
+    return token
 
 
 def engine_url(engine: str) -> str | None:

@@ -13,10 +13,7 @@ from stimcore.engine.engine import Engine
 from stimcore.engine.inference import InferenceEngine
 from stimcore.errors import BundleError
 from stimcore.serve.repository.models import BundleRef
-from stimcore.serve.workers.config import WorkerConfig
-
-TOKEN_VARIABLE = "STIMCORE_ENGINE_TOKEN"
-"""Environment variable with the token of the remote inference server."""
+from stimcore.serve.workers.config import WorkerConfig, engine_token
 
 
 class EngineCache:
@@ -87,7 +84,7 @@ class EngineCache:
         # imported here: its HTTP client would double the time that a local worker takes to start
         from stimcore.serve.workers.remote_engine import RemoteEngine
 
-        return RemoteEngine(bundle, self._config.url, lambda: self._make_local(bundle), os.environ.get(TOKEN_VARIABLE) or None)
+        return RemoteEngine(bundle, self._config.url, lambda: self._make_local(bundle), engine_token(os.environ))
 
     def _make_local(self, bundle: Bundle) -> Engine:
         # the smallest share at first, so that memory is not exceeded before `_share_memory` has run

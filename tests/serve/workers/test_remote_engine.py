@@ -1,6 +1,10 @@
 """Inference on another server: a second stimcore server stands in for a Triton, because it has the same protocol."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,12 +17,13 @@ import pytest
 
 from stimcore.bundle import open_bundle
 from stimcore.engine.engine import Engine
-from stimcore.errors import Unavailable
+from stimcore.errors import BundleError, Unavailable
 from stimcore.export.triton import write_repository
 from stimcore.serve import oip_codec, types
 from stimcore.serve.repository.models import bundle_ref
-from stimcore.serve.workers.config import WorkerConfig
-from stimcore.serve.workers.engines import TOKEN_VARIABLE, EngineCache
+from stimcore.serve.workers.config import ENGINE_TOKEN_VARIABLE, WorkerConfig
+from stimcore.serve.workers.engines import EngineCache
+from stimcore.serve.workers.remote_engine import BUNDLE_HEADER, RemoteEngine
 from tests.serve.conftest import Start
 from tests.serve.evaluations import job_request
 from tests.serve.inference import URL, body
@@ -101,9 +106,9 @@ class Refusing(BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize("token", ["a-token-of-that-server", None])
 def test_the_other_server_gets_its_token(exported: Path, monkeypatch: pytest.MonkeyPatch, token: str | None) -> None:
-    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    monkeypatch.delenv(ENGINE_TOKEN_VARIABLE, raising=False)
     if token is not None:
-        monkeypatch.setenv(TOKEN_VARIABLE, token)
+        monkeypatch.setenv(ENGINE_TOKEN_VARIABLE, token)
     bundle = open_bundle(exported / "tiny" / "common")
     with HTTPServer(("127.0.0.1", 0), Refusing) as other:
         threading.Thread(target=other.handle_request).start()
@@ -112,3 +117,49 @@ def test_the_other_server_gets_its_token(exported: Path, monkeypatch: pytest.Mon
         with pytest.raises(Unavailable, match="refused 'tiny.common': status 401"):
             cache.open(bundle_ref(bundle)).logits(bundle.topology.full, np.zeros((1, 1, 12, 12), np.float32))
     assert Refusing.tokens[-1] == (token and f"Bearer {token}")
+
+
+@pytest.fixture
+def another(exported: Path, own_exported: Path, start: Start) -> Running:
+    """A server that has another training under the names of `exported`, as after an export on one of two machines."""
+    shutil.rmtree(own_exported / "tiny" / "common")
+    shutil.copytree(own_exported / "tiny" / "stimulative", own_exported / "tiny" / "common")
+    return start(own_exported)
+
+
+def test_another_export_on_the_other_server_is_refused(another: Running, start: Start) -> None:
+    front = start(words=["--engine", f"triton://127.0.0.1:{another.port}"])
+    assert another.http.post(URL, content=json.dumps(body())).status_code == 200
+    answer = front.http.post(URL, content=json.dumps(body()))
+    assert (answer.status_code, answer.json()["code"]) == (503, "broken_bundle")
+    assert "is not the network of" in answer.json()["error"]
+    job = front.client().wait(front.client().submit(job_request("common", "main", fresh=True)).id)
+    assert (job.state, job.error and job.error.code) == ("failed", "broken_bundle")
+
+
+@pytest.mark.parametrize("spec", ["main", "d1-1-1"])
+def test_a_server_that_names_no_bundle_is_compared_with_the_stored_answers(
+    server: Running, another: Running, exported: Path, spec: str
+) -> None:
+    bundle = open_bundle(exported / "tiny" / "common")
+    images = bundle.experiment.normalise(bundle.experiment.evaluation[0][:2])
+    for running, right in ((server, True), (another, False)):
+        config = WorkerConfig(device="cpu", threads=1, engines=1, keep_bytes=1 << 20, url=running.url)
+        engine = EngineCache(config).open(bundle_ref(bundle))
+        assert isinstance(engine, RemoteEngine)
+        # as a Triton server, which knows no bundles
+        engine._http.event_hooks["response"] = [lambda answer: answer.headers.pop(BUNDLE_HEADER, None)]
+        if right:
+            assert engine.logits(bundle.topology.parse(spec), images).shape == (2, 5)
+        else:
+            with pytest.raises(BundleError, match="is not the network of"):
+                engine.logits(bundle.topology.parse(spec), images)
+
+
+def test_a_token_that_no_header_carries_ends_the_start(exported: Path) -> None:
+    words = [sys.executable, "-m", "stimcore.serve", str(exported), "--port", "0", "--engine", "triton://127.0.0.1:9"]
+    environment = os.environ | {ENGINE_TOKEN_VARIABLE: "geheimni\u00df-und-lang"}
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"{ENGINE_TOKEN_VARIABLE} holds white space or characters outside of ASCII" in ended.stderr
+    assert "Traceback" not in ended.stderr
