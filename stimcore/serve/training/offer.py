@@ -90,8 +90,8 @@ def check_config(config: TrainingConfig) -> None:
     """Check what the operator has listed.
 
     Raises:
-        UsageError: Something is listed although no training is allowed, a folder is missing, two folders have one name, or a
-            network is no `MODULE:FUNCTION`.
+        UsageError: Something is listed although no training is allowed, a folder is missing, a network is no `MODULE:FUNCTION`,
+            or two folders or networks share a name, which is that of their run folders.
     """
     if (config.folders or config.networks) and not config.allowed:
         raise UsageError("--train-folder or --train-network without --allow-training", allowed="these options together")
@@ -102,9 +102,19 @@ def check_config(config: TrainingConfig) -> None:
     names = [folder_name(text) for text in config.folders]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"two folders to train on are called '{twice}'", allowed="different names")
+    if f"folder:{FASHION}" in names:
+        raise UsageError(f"a folder to train on is called '{FASHION}', as a data set is", allowed="another name")
     for network in config.networks:
         if not _OWN.match(network):
             raise UsageError(f"--train-network {network[:80]}", allowed="MODULE:FUNCTION")
+    # run folders are named after the functions
+    functions = [network.rpartition(":")[2] for network in config.networks]
+    if twice := next((name for name in functions if functions.count(name) > 1), None):
+        raise UsageError(f"two networks to train are called '{twice}'", allowed="different names of functions")
+    if known := next((name for name in functions if is_in_catalogue(name)), None):
+        raise UsageError(
+            f"a network to train is called '{known}', as one of the catalogue is", allowed="another name of the function"
+        )
 
 
 def split_folder(text: str) -> tuple[Path, int | None]:

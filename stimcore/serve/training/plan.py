@@ -75,6 +75,11 @@ class TrainingPlan:
         words += ["--name", request.method, "--run-dir", str(runs / self.experiment / self.run), "--quiet"]
         return words + (["--resume"] if resume else [])
 
+    def is_same(self, other: "TrainingPlan") -> bool:
+        """Return whether another plan makes the same run, though its request may say so in other words."""
+        here = Path()
+        return self.name == other.name and self.training(here, resume=False) == other.training(here, resume=False)
+
     def export(self, runs: Path, exported: Path) -> list[str]:
         """Return the words after `python -m` that write the finished run as a bundle."""
         words = ["stimcore.export", str(runs / self.experiment / self.run), "--out", str(exported / self.experiment)]
@@ -122,7 +127,7 @@ def make_plan(request: types.RunRequest, config: TrainingConfig, sources: Sequen
         if not (math.isfinite(request.weight) and 0 < request.weight <= MAX_WEIGHT):
             raise UsageError(f"lambda {request.weight}", allowed=f"more than 0, at most {MAX_WEIGHT:g}")
     base = base_name(request)
-    share = "all" if request.train_per_class in (None, source.per_class) else str(request.train_per_class)
+    share = "all" if request.train_per_class is None else str(request.train_per_class)
     data = source.name.removeprefix("folder:")
     epochs = f"{request.epochs}-epoch{'' if request.epochs == 1 else 's'}"
     experiment = _NO_NAME.sub("-", f"{request.network.rpartition(':')[2]}-{data}-{share}-per-class-{epochs}")
@@ -137,7 +142,8 @@ def make_plan(request: types.RunRequest, config: TrainingConfig, sources: Sequen
 
 def base_name(request: types.RunRequest) -> str:
     """Return the name of a run in its experiment, without the seed."""
-    return request.method if request.weight is None else f"{request.method}-lambda{request.weight:g}"
+    # all digits: two weights never share a folder
+    return request.method if request.weight is None else f"{request.method}-lambda{repr(request.weight).removesuffix('.0')}"
 
 
 def bundle_name(request: types.RunRequest) -> str:

@@ -104,11 +104,15 @@ class TrainingQueue:
         self._check_allowed()
         plan = make_plan(request, self.config, await self._data(), self.limits)
         if self._is_unfinished(plan.name):
+            if not plan.is_same(self._trainings[plan.name].plan):
+                raise _is_taken(plan, self._trainings[plan.name].plan.request)
             return plan
         if (folder := self.runs / plan.name).joinpath("run.json").exists():
             raise UsageError(
                 f"the run {plan.name} is there already", todo="Continue it, or change the seed, the epochs or the images."
             )
+        if (stored := read_request(folder)) is not None and stored.network != request.network:
+            raise _is_taken(plan, stored)
         self._check_space()
         folder.mkdir(parents=True, exist_ok=True)
         files.write_json(folder / REQUEST_FILE, request.model_dump(mode="json"))
@@ -303,6 +307,13 @@ class TrainingQueue:
             stopping.cancel()
         if process.returncode != 0:
             raise Unavailable(_reason(path, began, words[0]))
+
+
+def _is_taken(plan: TrainingPlan, other: types.RunRequest) -> UsageError:
+    """Return the error for a request whose run folder belongs to another request."""
+    return UsageError(
+        f"the run {plan.name} is one of the network {other.network}", todo="Change the seed, the epochs or the images."
+    )
 
 
 def _created(training: Training) -> types.RunInfo:

@@ -1,5 +1,6 @@
 """What may be trained: the names that the server repeats without torch are those of the training half."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from stimcore.serve.errors import TooLarge
 from stimcore.serve.limits import Limits
 from stimcore.serve.training import offer
 from stimcore.serve.training.offer import TrainingConfig, check_config, data_sources, is_in_catalogue, why_not
-from stimcore.serve.training.plan import make_plan
+from stimcore.serve.training.plan import TrainingPlan, make_plan
+from stimcore.serve.training.queue import TrainingQueue
 from stimcore.train.__main__ import parser
 from tests.serve.training_requests import make_pictures, run_request
 
@@ -85,11 +87,57 @@ def test_a_folder_is_offered_under_its_name_alone(tmp_path: Path) -> None:
         TrainingConfig(allowed=True, networks=("mine",)),
         TrainingConfig(allowed=True, networks=("mine:net; rm",)),
         TrainingConfig(allowed=True, folders=("tests", "./tests@32")),
+        TrainingConfig(allowed=True, networks=("mine:net", "theirs:net")),
+        TrainingConfig(allowed=True, networks=("mine:resnet8",)),
     ],
 )
 def test_a_wrong_list_ends_the_start(config: TrainingConfig) -> None:
     with pytest.raises(UsageError):
         check_config(config)
+
+
+def test_a_folder_is_not_called_like_a_data_set(tmp_path: Path) -> None:
+    folder = make_pictures(tmp_path / "fashion-mnist", per_class=3)
+    with pytest.raises(UsageError, match="'fashion-mnist', as a data set is"):
+        check_config(TrainingConfig(allowed=True, folders=(str(folder),)))
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({}, True),
+        ({"train_per_class": 6000}, False),  # as many as the smallest class has, which is fewer than all in other data
+        ({"weight": 0.12345699}, False),
+        ({"seed": 1}, False),
+        ({"epochs": 2}, False),
+    ],
+)
+def test_two_requests_are_one_run_only_if_they_train_the_same(change: dict[str, object], same: bool) -> None:
+    config = TrainingConfig(allowed=True)
+    sources = data_sources(config)
+    asked = {"dataset": "fashion-mnist", "method": "stimulative", "weight": 0.12345678}
+    plan = make_plan(run_request(**asked), config, sources, Limits())
+    other = make_plan(run_request(**(asked | change)), config, sources, Limits())
+    assert plan.is_same(other) == same
+    assert (plan.name == other.name) == same, "they would share a run folder"
+
+
+def test_a_folder_of_another_network_is_not_taken_over(tmp_path: Path) -> None:
+    async def submit(network: str, runs: Path) -> TrainingPlan:
+        async def exported() -> None:
+            """Nothing is exported here."""
+
+        config = TrainingConfig(allowed=True, networks=(network,))
+        queue = TrainingQueue(config, exported=tmp_path / "exported", runs=runs, limits=Limits(), on_export=exported)
+        plan = await queue.submit(run_request(network=network, dataset="fashion-mnist"))
+        queue.stop(plan.name)  # before it has begun
+        await queue.close()
+        return plan
+
+    first = asyncio.run(submit("mine:net", tmp_path / "runs"))
+    assert asyncio.run(submit("mine:net", tmp_path / "runs")) == first, "the same request finds its folder again"
+    with pytest.raises(UsageError, match=f"the run {first.name} is one of the network mine:net"):
+        asyncio.run(submit("theirs:net", tmp_path / "runs"))
 
 
 def test_without_torch_the_sentence_has_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
