@@ -14,12 +14,12 @@ from stimcore.serve.types import MethodInfo
 def cost_tables(here: Frame) -> None:
     """Draw both tables."""
     st.subheader("What it costs", anchor=False)
-    costs = [(m, cost_of(bundles.training(here.experiment.name, m))) for m in here.methods]
+    costs = [(m, cost_of(bundles.training(here.experiment.name, m), _device(m))) for m in here.methods]
     measured = [(method, cost) for method, cost in costs if cost is not None]
     common = next((cost for method, cost in measured if method.method == "common"), None)
     if measured:
         st.table([_row(here, method, cost, common) for method, cost in measured], border="horizontal")
-        machines = sorted({str(m.machine.get("device") or m.machine.get("processor") or "this machine") for m, _ in measured})
+        machines = sorted({_device(method) or "this machine" for method, _ in measured})
         st.caption(f"● measured here ({plain(', '.join(machines))}); median epoch, smallest to largest in brackets.")
     st.markdown("**○ printed in the paper (Table r4)**")
     st.table(
@@ -36,8 +36,14 @@ def cost_tables(here: Frame) -> None:
     )
 
 
+def _device(method: MethodInfo) -> str:
+    return str(method.machine.get("device") or method.machine.get("processor") or "")
+
+
 def _row(here: Frame, method: MethodInfo, cost: TrainingCost, common: TrainingCost | None) -> dict[str, str]:
-    ratio = f"{cost.time.value / common.time.value:.2f} × ({cost.time_words})" if common and common.time.value else "–"
+    # times of different processors say nothing about methods
+    compares = common is not None and common.time.value and cost.compares_with(common)
+    ratio = f"{cost.time.value / common.time.value:.2f} × ({cost.time_words})" if common and compares else "–"
     memory = cost.memory_mib if cost.method_mib is None else cost.method_mib
     return {
         "Method": plain(here.title(method)),

@@ -11,7 +11,7 @@ from stimcore.analysis.estimates import Estimate, accuracy
 from stimcore.analysis.loafing import find_ordered
 from stimcore.analysis.networks import BASE_METHODS, TrainedNetwork, find_base, find_method
 from stimcore.analysis.result import Result, Sweep
-from stimcore.analysis.seeds import Pick, measured, side_by_side
+from stimcore.analysis.seeds import Pick, measured, on_shared_seeds, side_by_side, training_settings
 from stimcore.subnets.topology import Topology
 
 # --- twins: the loafing gap ---
@@ -140,7 +140,8 @@ class NestedNetwork:
 def nested_family(networks: Sequence[TrainedNetwork], main_name: str) -> list[NestedNetwork]:
     """Return the networks that were each trained alone, by common training or imported, from the smallest to the main network.
 
-    Imported weights count like common training: Tables r5 and r6 only ask that each network was trained alone.
+    Imported weights count like common training: Tables r5 and r6 only ask that each network was trained alone. All have the
+    same seeds, those that they share, where they share any: the table compares them with each other.
 
     Args:
         networks: Networks of the experiment.
@@ -157,10 +158,9 @@ def nested_family(networks: Sequence[TrainedNetwork], main_name: str) -> list[Ne
     base = find_base(networks)
     twins = [network for network in networks if network.twin and network.method in BASE_METHODS]
     members = sorted(twins, key=lambda network: (sum(network.depths), network.name))
-    return [
-        NestedNetwork(main_name if network is base else network.short, network)
-        for network in (*members, *([base] if base is not None else []))
-    ]
+    whole = [base] if base is not None else []
+    names = [*(twin.short for twin in members), *(main_name for _ in whole)]
+    return [NestedNetwork(name, network) for name, network in zip(names, on_shared_seeds([*members, *whole]), strict=True)]
 
 
 def nested_table(members: Sequence[NestedNetwork]) -> dict[tuple[str, str], Estimate]:
@@ -220,6 +220,8 @@ class LambdaAblation:
 def lambda_ablation(networks: Sequence[TrainedNetwork]) -> LambdaAblation:
     """Return the runs over lambda that compare: those with the recipe of common training that differ in lambda alone.
 
+    All of them have the same seeds, those that they share, where they share any.
+
     Where common training is missing, they are the largest group of runs with one recipe. Of runs with other options, such as
     another sample space, those belong to it that have the options of the run that stands for stimulative training; where none
     does, the largest group with equal options.
@@ -240,12 +242,15 @@ def lambda_ablation(networks: Sequence[TrainedNetwork]) -> LambdaAblation:
     first = find_method(with_recipe, "stimulative")
     alike = [[run for run in with_recipe if _same_but_lambda(run, o)] for o in ([first] if first is not None else with_recipe)]
     chosen = max(alike, key=len, default=[])
-    return LambdaAblation(sorted(((run.lambda_weight or 0.0, run) for run in chosen), key=lambda point: point[0]), common)
+    shared = on_shared_seeds([*chosen, *([] if common is None else [common])])
+    points = sorted(((run.lambda_weight or 0.0, run) for run in shared[: len(chosen)]), key=lambda point: point[0])
+    return LambdaAblation(points, None if common is None else shared[-1])
 
 
 def _same_recipe(a: TrainedNetwork, b: TrainedNetwork) -> bool:
-    # Options belong to the method: lambda is one of them, and common training has none.
-    return {**a.recipe, "options": None} == {**b.recipe, "options": None}
+    # Options belong to the method: lambda is one of them, and common training has none. The label belongs to the whole request:
+    # a paper's recipe with another lambda has not the paper's settings any more, and is still the same recipe otherwise.
+    return {**training_settings(a.recipe), "options": None} == {**training_settings(b.recipe), "options": None}
 
 
 def _same_but_lambda(a: TrainedNetwork, b: TrainedNetwork) -> bool:

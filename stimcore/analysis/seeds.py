@@ -7,9 +7,9 @@ it. With several seeds the interval over seeds covers both, because every seed i
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +23,16 @@ from stimcore.analysis.result import Result
 Network = TypeVar("Network", bound=TrainedNetwork)
 Pick = Callable[[TrainedNetwork], Result | None]
 """Chooses the result of one sub-network from the results of a trained network; None where it has none."""
+NO_SETTINGS = ("name", "label", "experiment", "evaluate_every", "watch", "watch_every", "watch_images")
+"""Keys of a recipe that change neither the training nor its result."""
 
 
 def group_by_run(networks: Sequence[Network]) -> list[Network]:
     """Return one network for every run, with its repeats under other seeds in `repeats`.
 
-    Runs are the same when they have the same method, options, recipe and sub-network, and different seeds. The one with the
-    lowest seed stands for all of them; its place in the order is that of the first. Imported weights have no seed and never are
-    the same.
+    Runs are the same when they have the same method, options, recipe and sub-network, and different seeds; keys of the recipe
+    that change no training do not count, and 5 is 5.0. The one with the lowest seed stands for all of them; its place in the
+    order is that of the first. Imported weights have no seed and never are the same.
 
     Example:
         >>> from stimcore.subnets.spec import Spec
@@ -42,7 +44,8 @@ def group_by_run(networks: Sequence[Network]) -> list[Network]:
     """
     groups: list[tuple[str, list[Network]]] = []
     for network in networks:
-        same = (network.method, network.depths, network.twin, dict(network.options), dict(network.recipe))
+        trained = (_plain(dict(network.options)), training_settings(network.recipe))
+        same = (network.method, network.depths, network.twin, *trained)
         key = network.name if network.method == IMPORTED else json.dumps(same, sort_keys=True, default=str)
         open_ = [g for k, g in groups if k == key and network.seed not in {other.seed for other in g}]
         if open_:
@@ -51,6 +54,25 @@ def group_by_run(networks: Sequence[Network]) -> list[Network]:
             groups.append((key, [network]))
     ordered = [sorted(group, key=lambda network: (network.seed, network.name)) for _, group in groups]
     return [replace(first, repeats=tuple(rest)) for first, *rest in ordered]
+
+
+def training_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a recipe that change the training or its result, with whole numbers as floats.
+
+    Example:
+        >>> training_settings({"label": "reduced recipe", "epochs": 60, "watch": ["d1-1-1"]}) == {"epochs": 60.0}
+        True
+    """
+    return {key: _plain(value) for key, value in recipe.items() if key not in NO_SETTINGS}
+
+
+def _plain(value: Any) -> Any:
+    """Return a JSON value whose whole numbers are floats: options and files write both, and mean the same."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def runs_of(network: Network) -> list[Network]:
@@ -85,6 +107,45 @@ def on_shared_seeds(networks: Sequence[Network]) -> list[Network]:
         return list(networks)
     chosen = [[run for run in runs_of(network) if run.seed in shared] for network in networks]
     return [replace(first, repeats=tuple(rest)) for first, *rest in chosen]
+
+
+def seeds_words(network: TrainedNetwork) -> str:
+    """Return the seeds of a network's runs for a reader: `seed 0`, or `seeds 0, 1, 2`."""
+    seeds = [str(run.seed) for run in sorted(runs_of(network), key=lambda run: run.seed)]
+    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(seeds)}"
+
+
+def seed_groups(networks: Sequence[Network]) -> list[tuple[str, list[Network | None]]]:
+    """Return networks in groups within which means compare: all of a group have the same seeds.
+
+    Means over different seeds differ by the luck of these seeds as well, which can be more than what methods differ by.
+
+    Returns:
+        Words for the seeds, and for each network the same one with its runs of these seeds, None where it is not in the group.
+        The first group are the networks that have the most seeds, where there are several of them; the last is all networks
+        with the seeds that all have. One group without words where all have the same seeds, or none in common.
+
+    Example:
+        >>> from stimcore.subnets.spec import Spec
+        >>> main = Result.counted(Spec.from_text("1.2"), images=10, correct=9, lost=0, won=0)
+        >>> runs = [TrainedNetwork(name=f"{method}{seed}", method=method, depths=(1, 1), twin=False, main=main, seed=seed)
+        ...         for method, seed in (("common", 0), ("common", 1), ("stimulative", 0), ("stimulative", 1), ("mine", 0))]
+        >>> [(words, [each and each.name for each in group]) for words, group in seed_groups(group_by_run(runs))]
+        [('seeds 0, 1', ['common0', 'stimulative0', None]), ('seed 0', ['common0', 'stimulative0', 'mine0'])]
+    """
+    seeds = [{run.seed for run in runs_of(network)} for network in networks]
+    shared = set.intersection(*seeds) if seeds else set()
+    if not shared or all(each == shared for each in seeds):
+        return [("", list(networks))]
+    most = max(seeds, key=len)
+    inside = [own >= most for own in seeds]
+    full = on_shared_seeds([network for network, is_in in zip(networks, inside, strict=True) if is_in])
+    everything = on_shared_seeds(networks)
+    groups: list[tuple[str, list[Network | None]]] = [(seeds_words(everything[0]), list(everything))]
+    if len(full) > 1:
+        left = iter(full)
+        groups.insert(0, (seeds_words(full[0]), [next(left) if is_in else None for is_in in inside]))
+    return groups
 
 
 def over_seeds(values: Sequence[float]) -> Estimate:
@@ -157,7 +218,8 @@ def side_by_side(
 
     1. over seeds, paired by seed, where both networks were trained with two or more equal seeds;
     2. over seeds, of two independent groups, where both have several seeds but fewer than two in common;
-    3. paired over images, where both store which images they classify correctly (`hits.npz`);
+    3. paired over images, where both store which images they classify correctly (`hits.npz`), of one seed that both have
+       where there is one;
     4. of two independent counts, which is wider than need be.
 
     Args:
@@ -179,6 +241,7 @@ def side_by_side(
     if len(firsts) > 1 and len(seconds) > 1:
         own, others = ([_pct(result) for result in results.values()] for results in (firsts, seconds))
         return Comparison(over_seeds(own), over_seeds(others), _welch(own, others))
+    first, second = _one_run_each(first, second, firsts, seconds)
     a, b = of_first(first), of_second(second)
     if a is None or b is None:
         return None
@@ -189,6 +252,26 @@ def side_by_side(
         drop = paired_drop(int((hits & ~other_hits).sum()), int((other_hits & ~hits).sum()), len(hits))
         gap = Estimate(drop.drop_pct, *drop.interval_pct, Basis.PAIRED)
     return Comparison(accuracy(a), accuracy(b), gap)
+
+
+def _one_run_each(
+    first: TrainedNetwork, second: TrainedNetwork, firsts: Mapping[int, object], seconds: Mapping[int, object]
+) -> tuple[TrainedNetwork, TrainedNetwork]:
+    """Return the runs of two networks that are compared with each other: of a seed that both have, where there is one.
+
+    Args:
+        first: The network with its repeats.
+        second: The other one.
+        firsts: Seed -> what is compared, for the runs of `first` that have it.
+        seconds: Likewise.
+    """
+    shared = sorted(firsts.keys() & seconds.keys())
+    wanted = (shared[0], shared[0]) if shared else (min(firsts, default=None), min(seconds, default=None))
+    one, other = (
+        next((run for run in runs_of(network) if run.seed == seed), network)
+        for network, seed in zip((first, second), wanted, strict=True)
+    )
+    return one, other
 
 
 def compare_all_ordered(first: TrainedNetwork, second: TrainedNetwork) -> Estimate | None:
@@ -213,6 +296,7 @@ def compare_all_ordered(first: TrainedNetwork, second: TrainedNetwork) -> Estima
         return over_seeds([firsts[seed].value - seconds[seed].value for seed in shared])
     if len(firsts) > 1 and len(seconds) > 1:
         return _welch([mean.value for mean in firsts.values()], [mean.value for mean in seconds.values()])
+    first, second = _one_run_each(first, second, firsts, seconds)
     if "ordered" not in first.sweeps or "ordered" not in second.sweeps:
         return None
     own, other = _share_of_hits(first), _share_of_hits(second)

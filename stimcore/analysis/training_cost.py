@@ -21,6 +21,7 @@ class TrainingCost:
         method_mib: The part of it that came with the training steps: the peak minus what was in use before the first step
             (data set, libraries, weights). None in records of older versions, which do not hold the latter.
         device_type: `cpu` or `cuda`.
+        device: Name of the processor or GPU; empty where it is not known.
     """
 
     epochs: int
@@ -29,6 +30,7 @@ class TrainingCost:
     memory_mib: float
     method_mib: float | None = None
     device_type: str = "cpu"
+    device: str = ""
 
     @property
     def time(self) -> Estimate:
@@ -43,12 +45,17 @@ class TrainingCost:
         """What `time` is, in words."""
         return "processor time" if self.device_type == "cpu" else "wall clock"
 
+    def compares_with(self, other: "TrainingCost") -> bool:
+        """Return whether both were measured on the same kind of processor or GPU: their ratio says nothing otherwise."""
+        return (self.device_type, self.device) == (other.device_type, other.device)
 
-def training_cost(records: Sequence[Mapping[str, Any]]) -> TrainingCost | None:
+
+def training_cost(records: Sequence[Mapping[str, Any]], device: str = "") -> TrainingCost | None:
     """Return the cost of a training, None where it left no records.
 
     Args:
         records: Lines of `training.jsonl`.
+        device: Name of the processor or GPU; empty where it is not known.
 
     Example:
         >>> record = {"seconds": 12.0, "cpu_seconds": 10.0, "peak_memory_bytes": 2**30}
@@ -70,6 +77,7 @@ def training_cost(records: Sequence[Mapping[str, Any]]) -> TrainingCost | None:
         max(peaks) / 2**20,
         max(shares) / 2**20 if len(shares) == len(peaks) else None,
         str(records[-1].get("device_type", "cpu")),
+        device,
     )
 
 

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from stimcore.analysis.estimates import Estimate
-from stimcore.analysis.seeds import all_ordered, compare, compare_all_ordered, gap_closed, runs_of
+from stimcore.analysis.seeds import (
+    NO_SETTINGS,
+    all_ordered,
+    compare,
+    compare_all_ordered,
+    gap_closed,
+    on_shared_seeds,
+    runs_of,
+)
 from stimcore.report.results import ExperimentResults, NetworkResults
 from stimcore.report.section import Cell, Column, Section, Table
 
@@ -16,6 +24,7 @@ COLUMNS = (
     Column("all: mean minus common's"),
     Column("all: mean minus stimulative's"),
     Column("main minus its own mean"),
+    Column("common's, same seeds"),
     Column("gap closed, %", 1),
     Column("seeds", 0),
     Column("intervals"),
@@ -33,9 +42,6 @@ QUESTIONS: Mapping[str, str] = {
     "weight": "lambda {value}",
 }
 """Option of a method or key of a recipe, with its value where that matters -> what a run with it asks."""
-
-NO_INGREDIENTS = ("name", "label", "experiment", "evaluate_every", "watch", "watch_every", "watch_images")
-"""Keys of a recipe that change neither the training nor its result."""
 
 
 def comparison_section(results: ExperimentResults) -> list[Section]:
@@ -62,7 +68,8 @@ def comparison_section(results: ExperimentResults) -> list[Section]:
 def _row(
     network: NetworkResults, base: NetworkResults, stimulative: NetworkResults | None, results: ExperimentResults
 ) -> tuple[Cell, ...]:
-    everything = all_ordered(network)
+    shared = on_shared_seeds([network, base])
+    own, others = (all_ordered(each) for each in shared)
     gains: list[Estimate | None] = [None, None, None]
     if network is not base:
         gains[:2] = compare(network, base), compare_all_ordered(network, base)
@@ -73,9 +80,10 @@ def _row(
         network.title,
         what_it_asks(network, results.method(network.method)) or None,
         *gains,
-        None if everything is None else everything.gap,
+        None if own is None else own.gap,
+        None if network is base or others is None else others.gap,
         None if network is base else gap_closed(network, base),
-        len(runs_of(network)),
+        len(runs_of(shared[0])),
         ", ".join(words) or None,
     )
 
@@ -98,7 +106,7 @@ def what_it_asks(network: NetworkResults, own: NetworkResults | None) -> str:
 
 def _changed(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that differ; a key that only one of two versions of the program wrote tells nothing."""
-    keys = [key for key in values if key in own and key not in NO_INGREDIENTS and not isinstance(values[key], dict)]
+    keys = [key for key in values if key in own and key not in NO_SETTINGS and not isinstance(values[key], dict)]
     return {key: values[key] for key in keys if values[key] != own[key]}
 
 

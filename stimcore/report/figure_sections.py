@@ -8,7 +8,7 @@ from stimcore.analysis.estimates import accuracy, drop
 from stimcore.analysis.loafing import overall
 from stimcore.analysis.networks import METHOD_ORDER
 from stimcore.analysis.result import Sweep
-from stimcore.analysis.seeds import main_accuracy
+from stimcore.analysis.seeds import main_accuracy, seeds_words
 from stimcore.figures.ablation import lambda_figure
 from stimcore.figures.fan import fan_lines, fans, opening
 from stimcore.figures.layout import apply_print_theme
@@ -185,8 +185,12 @@ def figure_r3(results: ExperimentResults, lambda_results: ExperimentResults | No
     gaps = [] if measured else ["Not measured here: fewer than two lambdas were trained with one recipe."]
     if measured and ablation.common is None:
         gaps.append("Common training with the same recipe was not measured.")
+    seeds = [seeds_words(network) for _, network in ablation.points[:1]]
     table = Table(
-        "figure-r3", "Accuracy of the main network, measured here", (Column("lambda"), Column("main accuracy, %")), rows
+        "figure-r3",
+        f"Accuracy of the main network, measured here; {', '.join(seeds)}",
+        (Column("lambda"), Column("main accuracy, %")),
+        rows,
     )
     return Section(
         name="figure-r3",

@@ -23,8 +23,9 @@ was measured here, as one HTML page with CSV and SVG files. [experiments.md](exp
 Every accuracy was measured on all test images after the last epoch, with a 95% interval in brackets; *paper* marks what the
 appendix of Ye et al. (NeurIPS 2022) prints. Networks, data and budgets are far smaller than the paper's. Where a run was
 repeated with other seeds, numbers are means over seeds, and intervals cover the luck of a seed; with one seed they cover the
-choice of test images only. A verdict follows from the measured number; *clearly* means that its whole interval over several
-seeds confirms it, *one seed* that its interval confirms it for the only seed there is, *within noise* that it does not.
+choice of test images only. All rows of a table have the same seeds, or say how many they have; a claim whose numbers are not
+means over all seeds names their seed. A verdict follows from the measured number; *clearly* means that its whole interval over
+several seeds confirms it, *one seed* that its interval confirms it for the only seed there is, *within noise* that it does not.
 
 """
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)

@@ -1,8 +1,11 @@
 """Tables r5 and r6, and the gaps of twins: the same architecture alone and inside a larger network."""
 
+from collections.abc import Sequence
+
 from stimcore.analysis import paper
 from stimcore.analysis.comparisons import nested_family, nested_table, twin_gaps
-from stimcore.report.results import ExperimentResults, method_words
+from stimcore.analysis.seeds import seed_groups
+from stimcore.report.results import ExperimentResults, NetworkResults, method_words
 from stimcore.report.section import Cell, Column, Section, Table
 
 
@@ -51,28 +54,25 @@ def _paper_table(name: str, table: paper.Matrix) -> Table:
 
 def gaps_section(results: ExperimentResults) -> Section:
     """Return the loafing gaps of all twins in every method's main network."""
-    rows: list[tuple[Cell, ...]] = [
-        (
-            f"{gap.twin.short} in {method_words(method)}",
-            gap.alone,
-            gap.inside,
-            gap.points,
-            gap.points.basis_words,
-            gap.twin.label,
-        )
-        for method, network in results.methods.items()
-        for gap in twin_gaps(results.twins, network)
+    groups = [
+        (words, rows)
+        for words, networks in seed_groups(list(results.methods.values()))
+        if (rows := _gap_rows(results, [network for network in networks if network is not None]))
     ]
-    missing = [] if rows else ["No twin was trained alone here, or no main network was swept: there is no gap to show."]
-    table = Table(
-        "table-gaps",
-        "Loafing gap: accuracy of the twin minus that of the same sub-network inside, in points",
-        [
-            Column(title)
-            for title in ("sub-network in main network", "twin, alone", "inside", "gap, points", "interval", "label")
-        ],
-        rows,
-    )
+    missing = [] if groups else ["No twin was trained alone here, or no main network was swept: there is no gap to show."]
+    tables = [
+        Table(
+            "table-gaps" if number == len(groups) else "table-gaps-seeds",
+            "Loafing gap: accuracy of the twin minus that of the same sub-network inside, in points"
+            + (f"; {words}" if words else ""),
+            [
+                Column(title)
+                for title in ("sub-network in main network", "twin, alone", "inside", "gap, points", "interval", "label")
+            ],
+            rows,
+        )
+        for number, (words, rows) in enumerate(groups, start=1)
+    ]
     return Section(
         name="gaps",
         title="Loafing gaps",
@@ -81,6 +81,22 @@ def gaps_section(results: ExperimentResults) -> Section:
             "imported. The column 'interval' says what the interval of the gap covers: the choice of seeds, the choice of "
             "images of two networks that were compared image by image, or two independent counts, which is wider than need be.",
         ),
-        tables=(table,) if rows else (),
+        tables=tables,
         gaps=missing,
     )
+
+
+def _gap_rows(results: ExperimentResults, networks: Sequence[NetworkResults]) -> list[tuple[Cell, ...]]:
+    """Return a row for every twin in every main network."""
+    return [
+        (
+            f"{gap.twin.short} in {method_words(network.method)}",
+            gap.alone,
+            gap.inside,
+            gap.points,
+            gap.points.basis_words,
+            gap.twin.label,
+        )
+        for network in networks
+        for gap in twin_gaps(results.twins, network)
+    ]

@@ -1,11 +1,12 @@
 """Re-calibration on against off: how much of what sub-networks lose is only stale batch-norm statistics."""
 
+from dataclasses import replace
 from functools import partial
 
 from stimcore.analysis.estimates import Estimate, accuracy
 from stimcore.analysis.loafing import Overall, overall
 from stimcore.analysis.result import Sweep
-from stimcore.analysis.seeds import measured, runs_of
+from stimcore.analysis.seeds import measured, runs_of, seed_groups
 from stimcore.report.results import ExperimentResults, NetworkResults
 from stimcore.report.section import Cell, Column, Section, Table
 
@@ -24,9 +25,10 @@ COLUMNS = (
 
 def recalibration_section(results: ExperimentResults) -> list[Section]:
     """Return the section; nothing where no network was swept in both ways."""
-    networks = [network for network in results.networks if _runs(network)]
+    networks = [replace(runs[0], repeats=tuple(runs[1:])) for network in results.networks if (runs := _runs(network))]
     if not networks:
         return []
+    groups = seed_groups(networks)
     return [
         Section(
             name="table-recalibration",
@@ -37,14 +39,15 @@ def recalibration_section(results: ExperimentResults) -> list[Section]:
                 "the paper's authors do. Here the same networks also run with the statistics that training left. The share is "
                 "the part of the gap between the main network and the mean of its sub-networks that re-calibration removes.",
             ),
-            tables=(
+            tables=[
                 Table(
-                    "table-recalibration",
-                    "All ordered sub-networks, accuracy in %, gaps in points",
+                    "table-recalibration" if number == len(groups) else "table-recalibration-seeds",
+                    "All ordered sub-networks, accuracy in %, gaps in points" + (f"; {words}" if words else ""),
                     COLUMNS,
-                    [_row(network) for network in networks],
-                ),
-            ),
+                    [_row(network) for network in group if network is not None],
+                )
+                for number, (words, group) in enumerate(groups, start=1)
+            ],
         )
     ]
 

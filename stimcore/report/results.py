@@ -11,6 +11,7 @@ from typing import Any
 from stimcore.analysis.networks import TrainedNetwork, find_base, find_method, method_position
 from stimcore.analysis.result import Result, Sweep
 from stimcore.analysis.seeds import group_by_run
+from stimcore.analysis.training_cost import TrainingCost, training_cost
 from stimcore.bundle import Bundle, open_bundle, open_experiment
 from stimcore.bundle.bundle import AS_TRAINED
 from stimcore.errors import BundleError, StimcoreError, UsageError
@@ -56,6 +57,11 @@ class NetworkResults(TrainedNetwork):
             return f"twin {self.short}"
         words = method_words(self.method)
         return words if self.name == self.method else f"{words} ({self.name.removeprefix(f'{self.method}-')})"
+
+    @property
+    def cost(self) -> TrainingCost | None:
+        """What its training took; None where it left no records."""
+        return training_cost(self.records, str(self.machine.get("device") or self.machine.get("processor") or ""))
 
 
 @dataclass(frozen=True, kw_only=True)

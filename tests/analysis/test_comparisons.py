@@ -23,7 +23,9 @@ from stimcore.analysis.estimates import accuracy
 from stimcore.analysis.networks import METHOD_ORDER, TrainedNetwork, find_base, find_method, method_position
 from stimcore.analysis.result import Result, Sweep
 from stimcore.analysis.seeds import group_by_run, over_seeds
+from stimcore.recipes.catalogue import recipe
 from stimcore.subnets.spec import Spec
+from stimcore.train.request import with_true_label
 from tests.analysis.made import FULL, result, sweep
 
 
@@ -100,6 +102,17 @@ def test_cells_are_means_over_the_seeds_of_the_main_network() -> None:
     assert nested_table([small, NestedNetwork("large", large)])["small", "large"] == over_seeds([20.0, 24.0])
 
 
+def test_a_family_has_the_seeds_that_all_of_it_have() -> None:
+    """A cell that is a mean over more seeds than the one beside it would tell the luck of these seeds."""
+    twins = [network(f"twin-{seed}", "common", depths=(1, 1), twin=True, main=result("1.2", 800), seed=seed) for seed in (1, 2)]
+    mains = [network(f"common-{seed}", "common", 900 + seed, seed=seed) for seed in (0, 1)]
+    family = nested_family(group_by_run([*mains, *twins]), "six")
+    assert [(member.name, member.network.seed, member.network.repeats) for member in family] == [
+        ("d1-1", 1, ()),
+        ("six", 1, ()),
+    ]
+
+
 def test_table_leaves_out_what_is_not_nested_or_not_swept() -> None:
     tall = nested("tall", (1, 3), result("1.2-3-4", 800), sweep({"1.2": 1}, "1.2-3-4", 800))
     wide = nested("wide", (3, 1), result("1-2-3.4", 900), None)
@@ -140,7 +153,29 @@ def test_lambdas_have_one_recipe_and_are_sorted() -> None:
     runs = [stimulative(10.0, 4), stimulative(1.0, 4), stimulative(5.0, 500), stimulative(2.0, 4, twin=True)]
     ablation = lambda_ablation([*runs, common])
     assert [weight for weight, _ in ablation.points] == [1.0, 10.0]
-    assert ablation.common is common
+    assert ablation.common == common
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3-cifar100", "mobilenetv3-cifar10", "resnet50-cifar100", "resnet20-fashion"])
+def test_every_lambda_of_a_papers_recipe_belongs_to_its_figure(name: str) -> None:
+    """Another lambda changes the label of the recipe, and nothing else of it."""
+    base = recipe(name)
+    runs = [network("common", "common", recipe=with_true_label(base, "common", {}).to_dict())]
+    for weight in (0.5, 1.0, 5.0, 10.0):
+        options = {**base.options.get("stimulative", {}), "weight": weight}
+        label = with_true_label(base, "stimulative", options)
+        runs.append(network(f"lambda{weight:g}", "stimulative", options=options, recipe=label.to_dict()))
+    assert [weight for weight, _ in lambda_ablation(runs).points] == [0.5, 1.0, 5.0, 10.0]
+
+
+def test_lambdas_are_compared_on_the_seeds_that_all_have() -> None:
+    """A mean over three seeds beside one seed tells the luck of the other two."""
+    common = [network(f"common-{seed}", "common", recipe={"epochs": 4}, seed=seed) for seed in (0, 1, 2)]
+    runs = [stimulative(1.0, 4, seed=seed, main=result(FULL, 900 + seed)) for seed in (0, 1, 2)]
+    ablation = lambda_ablation(group_by_run([*common, *runs, stimulative(0.5, 4, seed=1)]))
+    assert ablation.common is not None
+    assert [run.seed for run in (ablation.common, *(run for _, run in ablation.points))] == [1, 1, 1]
+    assert [run.main.correct for _, run in ablation.points][1] == 901
 
 
 def test_lambdas_without_common_training_are_the_largest_group_of_one_recipe() -> None:

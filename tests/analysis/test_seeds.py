@@ -15,7 +15,15 @@ from stimcore.analysis.estimates import Basis, difference
 from stimcore.analysis.intervals import paired_drop, student_t
 from stimcore.analysis.networks import TrainedNetwork
 from stimcore.analysis.result import Result
-from stimcore.analysis.seeds import all_ordered, compare, compare_all_ordered, group_by_run, main_accuracy, over_seeds
+from stimcore.analysis.seeds import (
+    all_ordered,
+    compare,
+    compare_all_ordered,
+    group_by_run,
+    main_accuracy,
+    over_seeds,
+    seed_groups,
+)
 from stimcore.subnets.spec import Spec
 from tests.analysis.made import FULL, sweep
 
@@ -216,3 +224,62 @@ def test_means_over_ordered_sub_networks_are_paired_by_seed() -> None:
     assert swapped.value == pytest.approx(gain.value)
     assert swapped.high - swapped.low > 10 * (gain.high - gain.low)
     assert compare_all_ordered(second, first) == over_seeds([-gap for gap in gaps])
+
+
+def test_with_one_seed_in_common_that_seed_is_compared() -> None:
+    """Common training of seed 0 had luck; the run has seed 1 only, and is 10 of 1,000 better than common training of seed 1."""
+    common = repeated([900, 700, 900], sweeps={})
+    run = network("other", 710, seed=1, method="stimulative")
+    gain = compare(run, common)
+    assert gain is not None
+    assert gain.value == pytest.approx(1.0)
+    assert compare(common, run).value == pytest.approx(-1.0)  # type: ignore[union-attr]
+
+
+def test_with_one_swept_seed_in_common_that_seed_is_compared() -> None:
+    def swept(correct: int) -> dict[str, object]:
+        return {"ordered": sweep({"1.4": correct, FULL: 900}, FULL, 900)}
+
+    runs = [network(f"common-{seed}", 900, seed=seed, sweeps=swept(count)) for seed, count in enumerate((900, 300, 800))]
+    (common,) = group_by_run(runs)
+    other = network("other", 900, seed=1, method="stimulative", sweeps=swept(400))
+    gain = compare_all_ordered(other, common)
+    assert gain is not None
+    assert gain.value == pytest.approx(5.0)  # (400 - 300) / 2 of 1,000
+
+
+@pytest.mark.parametrize(
+    ("options", "recipes"),
+    [
+        (({"weight": 5}, {"weight": 5.0}), ({}, {})),
+        (({}, {}), ({"epochs": 60, "label": "paper's settings"}, {"epochs": 60.0, "label": "reduced recipe"})),
+        (({"max_skipped": [1, 2]}, {"max_skipped": (1.0, 2.0)}), ({"watch": ["d1-1"]}, {"watch": []})),
+    ],
+)
+def test_runs_are_repeats_however_their_numbers_were_written(
+    options: tuple[dict[str, Any], dict[str, Any]], recipes: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    runs = [network(f"run-{seed}", 900, seed=seed, options=options[seed], recipe=recipes[seed]) for seed in (0, 1)]
+    assert [[run.name, *(repeat.name for repeat in run.repeats)] for run in group_by_run(runs)] == [["run-0", "run-1"]]
+    other = network("other", 900, seed=1, options=options[0], recipe={**recipes[0], "epochs": 61})
+    assert len(group_by_run([runs[0], other])) == 2
+
+
+def test_truth_values_are_no_numbers() -> None:
+    runs = [network(f"run-{seed}", 900, seed=seed, options={"sandwich": value}) for seed, value in enumerate((True, 1))]
+    assert len(group_by_run(runs)) == 2
+
+
+def test_groups_of_equal_seeds() -> None:
+    common, alone = repeated([900, 910, 920]), network("alone", 930, method="stimulative")
+    two = group_by_run([network(f"two-{seed}", 900, seed=seed, method="stochastic_depth") for seed in (0, 1)])[0]
+    other = network("other", 900, seed=7, method="self_distillation")
+    assert [(words, [run and run.name for run in group]) for words, group in seed_groups([common, alone, two])] == [
+        ("seed 0", ["seed0", "alone", "two-0"])  # a table of one row with three seeds compares nothing
+    ]
+    more = replace(common, name="more")
+    words = [(words, [run and len(run.repeats) for run in group]) for words, group in seed_groups([common, alone, more])]
+    assert words == [("seeds 0, 1, 2", [2, None, 2]), ("seed 0", [0, 0, 0])]
+    assert [words for words, _ in seed_groups([common, more])] == [""]
+    assert [words for words, _ in seed_groups([common, other])] == [""]
+    assert seed_groups([]) == [("", [])]

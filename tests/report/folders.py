@@ -49,6 +49,7 @@ def bundle(
     records: Sequence[Mapping[str, Any]] = (),
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
+    device: str = "a machine",
 ) -> Path:
     """Make a bundle with counts per family and spec, and return its folder."""
     path = folder / name
@@ -87,7 +88,7 @@ def bundle(
         "hashes": hashes,
         "networks": {"main.onnx": entry},
         "images": IMAGES,
-        "machine": {"device": "a machine"},
+        "machine": {"device": device},
     }
     for kind, counts in (sweeps or {}).items():
         files.write_json(path / f"sweep-{kind}.json", sweep(counts, full, correct, kind=kind).to_dict())

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from stimcore.report.__main__ import main
 from stimcore.report.claims import CLAIMS, Claim, judge_claims
 from stimcore.report.results import read_experiment
 from stimcore.subnets.topology import Topology
-from tests.analysis.made import FULL
+from tests.analysis.made import FULL, record
 from tests.report import folders
 from tests.report.conftest import DELETED, ORDERED
 
@@ -65,7 +66,7 @@ def test_findings_hold_the_numbers(made: Path) -> None:
     assert "d1-1 -1.00 points" in measured["gap closed"]
     assert "against 78.00" in measured["gap closed"]
     assert "d1-1: 88.00, 30.00, 10.00; d2-2: 89.50, 50.00" in measured["deeper loafs more"]
-    assert "1.40 (epochs range over 1.40 to 1.40)" in measured["time"]
+    assert "1.40 (epochs of seed 0 range over 1.40 to 1.40)" in measured["time"]
     assert "wall clock 1.50" in measured["time"]
     assert measured["every sub-network"] == "9 of 9 are"
     assert "stimulative 0.50 points" in measured["one later block deleted"]
@@ -240,3 +241,30 @@ def test_the_best_of_six_is_named_over_several_seeds(tmp_path: Path) -> None:
     assert best.verdict == "does not hold"
     assert "self distillation 89.70, stimulative 88.80;" in best.finding.measured
     assert best.finding.measured.endswith("(means over 2 seeds)")
+
+
+def test_costs_are_compared_over_seeds_and_on_one_kind_of_processor(made: Path) -> None:
+    """Seed 1 took half as long again, seed 2 ran on two processors: its ratio says nothing about the methods."""
+    folders.bundle(made, "common-seed1", 900, method="common", seed=1, records=[record(1, 10, 10, 1000)])
+    folders.bundle(made, "common-seed2", 900, method="common", seed=2, records=[record(1, 10, 10, 1000)], device="a slow one")
+    options = {"weight": 1.0}
+    for seed, seconds in ((1, 15), (2, 90)):
+        rows = [record(1, seconds, seconds, 1100)]
+        folders.bundle(made, f"stimulative-seed{seed}", 910, method="stimulative", seed=seed, options=options, records=rows)
+    claims = claims_of(made)
+    assert "per epoch 1.45 (" in claims["time"].finding.measured  # the mean of 1.4 and 1.5
+    assert "over 2 seeds), of wall clock 1.50" in claims["time"].finding.measured
+    assert claims["time"].finding.seeds == 2
+    assert "means over 2 seeds" in claims["memory"].finding.measured
+    assert claims["bound"].finding.measured.startswith("seed 0: ")
+
+
+def test_costs_of_two_processors_are_not_compared(tmp_path: Path) -> None:
+    folder = folders.experiment(tmp_path / "exported" / "mixed")
+    for name, device in (("common", "one"), ("stimulative", "another")):
+        folders.bundle(folder, name, 900, records=[record(1, 10, 10, 1000)], device=device)
+    claims = claims_of(folder)
+    assert claims["time"].finding.measured == "missing: trainings on the same kind of processor or GPU"
+    main([str(folder), "--out", str(tmp_path / "out"), "--no-svg"])
+    costs = folders.rows(tmp_path / "out" / "mixed" / "table-r3-cost.csv")
+    assert {row["method"]: row["over common, here"] for row in costs}["stimulative"] == ""

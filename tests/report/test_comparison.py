@@ -52,6 +52,36 @@ def test_a_run_with_one_seed_is_compared_on_that_seed(made: Path, tmp_path: Path
     assert compared["stimulative"]["all: mean minus stimulative's"] == ""
 
 
+def test_no_table_mixes_means_over_other_seeds(made: Path, tmp_path: Path) -> None:
+    """Common training's seed 1 is 80 of 1,000 worse: its mean would make the run of seed 0 look better than common training."""
+    folders.bundle(made, "common-seed1", 820, method="common", seed=1, sweeps={"ordered": dict.fromkeys(ORDERED, 820)})
+    every = dict.fromkeys(ORDERED, 900)
+    folders.bundle(
+        made, "stimulative-seed1", 900, method="stimulative", seed=1, options={"weight": 1.0}, sweeps={"ordered": every}
+    )
+    folders.bundle(made, "stochastic_depth", 880, sweeps={"ordered": dict.fromkeys(ORDERED, 880)})
+    compared = compared_rows(made, tmp_path / "out")
+    alone = compared["stochastic depth"]
+    assert float(alone["common's, same seeds"]) == pytest.approx(350 / 9)
+    assert alone["seeds"] == "1"
+    folder = tmp_path / "out" / "made"
+    mains = {
+        name: {row["method"]: float(row["main, here"]) for row in rows(folder / f"{name}.csv") if row["main, here"]}
+        for name in ("table-r3-accuracy", "table-r3-accuracy-seeds")
+    }
+    of_one_seed = mains["table-r3-accuracy"]
+    assert (of_one_seed["common"], of_one_seed["stimulative"], of_one_seed["stochastic depth"]) == (90.0, 91.0, 88.0)
+    assert mains["table-r3-accuracy-seeds"] == {"common": 86.0, "stimulative": 90.5}
+    inside = {
+        name: [row["sub-network in main network"] for row in rows(folder / f"{name}.csv")]
+        for name in ("table-gaps", "table-gaps-seeds")
+    }
+    assert "d1-1 in stochastic depth" in inside["table-gaps"]
+    assert inside["table-gaps-seeds"] == [
+        f"{twin} in {method}" for method in ("common", "stimulative") for twin in ("d1-1", "d2-2")
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "recipe_keys", "asks"),
     [

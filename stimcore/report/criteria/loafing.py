@@ -65,10 +65,11 @@ def bounded(results: ExperimentResults) -> Finding:
     network = results.method("stimulative")
     swept = network is not None and "ordered" in network.sweeps
     bound = measure_bound(network.sweeps["ordered"], results.num_classes) if network is not None and swept else None
-    if bound is None:
+    if bound is None or network is None:
         return missing("the ordered sub-networks of stimulative training with their cross entropies")
     return Finding(
-        f"gap {bound.gap:.4f} nats, bound {bound.limit:.3g} nats (eps1 {bound.eps1:.2f}, eps2 {bound.eps2:.4f}); the bound is "
-        f"never below log {bound.num_classes} = {bound.floor:.2f} nats, so it says little about a gap this small",
+        f"seed {network.seed}: gap {bound.gap:.4f} nats, bound {bound.limit:.3g} nats (eps1 {bound.eps1:.2f}, eps2 "
+        f"{bound.eps2:.4f}); the bound is never below log {bound.num_classes} = {bound.floor:.2f} nats, so it says little "
+        "about a gap this small",
         bound.gap <= bound.limit,
     )

@@ -3,7 +3,7 @@
 from stimcore.analysis import paper
 from stimcore.analysis.comparisons import count_agreeing_pairs, lambda_ablation, ranking
 from stimcore.analysis.loafing import Overall
-from stimcore.analysis.seeds import all_ordered, compare_all_ordered, on_shared_seeds, runs_of, with_sweep
+from stimcore.analysis.seeds import all_ordered, compare_all_ordered, on_shared_seeds, runs_of, seeds_words, with_sweep
 from stimcore.analysis.seeds import main_accuracy as main_accuracy_of
 from stimcore.report.criteria.finding import Finding, all_positive, basis_of, compare_mains, in_pct, in_points, missing
 from stimcore.report.results import ExperimentResults, NetworkResults, method_words
@@ -73,6 +73,6 @@ def every_lambda(results: ExperimentResults) -> Finding:
     listed = ", ".join(f"lambda {weight:g} {in_points(gain)}" for weight, gain in gains)
     return Finding(
         f"stimulative minus common ({in_pct(main_accuracy_of(ablation.common))}): {listed} "
-        f"({basis_of([gain for _, gain in gains])})",
+        f"({basis_of([gain for _, gain in gains])}; {seeds_words(ablation.common)})",
         *all_positive([gain for _, gain in gains]),
     )
