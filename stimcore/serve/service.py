@@ -286,6 +286,10 @@ class Service:
         self.draining.set()
         self.jobs.end_all()
 
+    def refuse_calls(self) -> None:
+        """Refuse the calls that have no answer yet: the time of `drain_s` is over."""
+        self.pool.refuse_all()
+
     async def stop(self) -> None:
         """End the workers."""
         self.drain()

@@ -218,9 +218,43 @@ def test_the_end_waits_neither_for_a_stuck_worker_nor_for_a_busy_connection(star
         assert time.monotonic() - began < 10
         stop.set()
         busy.result()
-        with contextlib.suppress(httpx.TransportError):  # its connection was closed
-            assert stuck.result().status_code in (500, 503)
+        assert (stuck.result().status_code, stuck.result().json()) == (503, ENDING)
     assert psutil.wait_procs([worker], timeout=5)[1] == []
+
+
+ENDING = {"error": "the server is ending. Try again in a moment.", "code": "busy"}
+
+
+def assert_log_has_no_traceback(server: Running) -> None:
+    lines = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines()]
+    assert [line for line in lines if "traceback" in line] == []
+
+
+def test_whatever_the_end_cuts_short_is_refused_as_any_other_request(start: Start) -> None:
+    """Calls at a worker, calls in the queue, and a body that has not arrived yet: the last one waits for no worker."""
+    server = start(limits=["drain_s=1", "hang_s=60"])
+    (worker,) = server.workers()
+    worker.send_signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(4) as threads, socket.create_connection(("127.0.0.1", server.port), timeout=30) as uploading:
+        calls = [threads.submit(httpx.post, server.url + URL, timeout=60, content=json.dumps(body())) for _ in range(4)]
+        server.until(lambda: server.metric("stim_calls_at_workers") + server.metric("stim_waiting_calls") == 4)
+        head = f"POST {URL} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+        uploading.sendall(head.encode())
+        assert uploading.recv(1000).startswith(b"HTTP/1.1 100 ")
+        uploading.sendall(b"{")
+        assert server.stop() == 0
+        received = b""
+        while piece := uploading.recv(1000):
+            received += piece
+        answers = [future.result() for future in calls]
+    assert [(answer.status_code, answer.json(), answer.headers["Retry-After"]) for answer in answers] == [
+        (503, ENDING, "1")
+    ] * 4
+    assert received.startswith(b"HTTP/1.1 503 ")
+    assert json.loads(received.partition(b"\r\n\r\n")[2]) == ENDING
+    assert_log_has_no_traceback(server)
+    logged = [line for line in server.lines() if line.get("route") == "/v2/models/{name}/infer"]
+    assert [(line["status"], line["code"]) for line in logged] == [(503, "busy")] * 5
 
 
 def test_the_end_while_starting(start: Start, own_exported: Path) -> None:
@@ -251,8 +285,8 @@ def test_the_end_while_loading(start: Start, own_exported: Path) -> None:
         began = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - began < 10
-        with contextlib.suppress(httpx.TransportError):
-            assert loading.result().status_code in (500, 503)
+        assert (loading.result().status_code, loading.result().json()) == (503, ENDING)
+    assert_log_has_no_traceback(server)
 
 
 def test_ready_means_that_the_next_request_is_answered(start: Start) -> None:

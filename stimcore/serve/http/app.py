@@ -85,7 +85,7 @@ def application(service: Service, options: HttpOptions | None = None) -> FastAPI
             Middleware(AddressMiddleware, options.trusted_proxies),
             Middleware(LogMiddleware, service.metrics),
             Middleware(RequestIdMiddleware, options.frame_ancestors),
-            Middleware(ErrorMiddleware),
+            Middleware(ErrorMiddleware, service.draining),
             Middleware(AccessMiddleware, Tokens(service.token, options.read_token)),
             Middleware(BudgetMiddleware, service.limits, service.metrics),
         ],

@@ -7,6 +7,7 @@ They are plain ASGI rather than starlette's `BaseHTTPMiddleware`, which runs the
 disconnects from an event stream would be noticed late.
 """
 
+import asyncio
 import hmac
 import logging
 import re
@@ -163,12 +164,16 @@ class RequestIdMiddleware:
 class ErrorMiddleware:
     """Answers exceptions that no exception handler caught: errors of middleware, and defects of the server.
 
+    Also requests that uvicorn cancels because they took longer than `drain_s` when the server ends are answered here: uvicorn
+    itself would answer with a text of its own, and log a traceback for each.
+
     Args:
         app: The inner application.
+        draining: Set when the server begins to end.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, draining: asyncio.Event) -> None:
+        self.app, self.draining = app, draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -184,13 +189,20 @@ class ErrorMiddleware:
 
         try:
             await self.app(scope, receive, send_noting_start)
-        except StimcoreError as reason:
-            await _send_error(reason, scope, send)
-        except Exception:
-            request_id = scope["state"]["request_id"]
-            log.exception("failed", extra={"fields": {"request": request_id}})
+        except asyncio.CancelledError:
+            if not self.draining.is_set():
+                raise
+            # The task ends here in any case. Where the response has begun, uvicorn closes the connection; see below.
+            if not response_started:
+                await _send_error(Busy("the server is ending", todo="Try again in a moment."), scope, send)
+        except Exception as reason:
             # After the response has begun there is no other status to send: uvicorn closes the connection, which the client
             # sees as an incomplete response.
+            if isinstance(reason, StimcoreError) and not response_started:
+                await _send_error(reason, scope, send)
+                return
+            request_id = scope["state"]["request_id"]
+            log.exception("failed", extra={"fields": {"request": request_id}})
             if not response_started:
                 await _send_error(StimcoreError(f"the server failed; its log has the reason under {request_id}"), scope, send)
 

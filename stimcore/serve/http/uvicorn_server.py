@@ -29,6 +29,10 @@ SEND_BUFFER_BYTES = 128 << 10
 """Bytes that the system buffers for a connection. With buffers of megabytes, the server would see no progress for minutes while
 a slow client reads."""
 
+REFUSE_S = 0.5
+"""Time at the end of `drain_s`, at most a quarter of it, in which calls without an answer are refused: before uvicorn cancels
+their requests."""
+
 
 class ChunkCountingConnection(h11.Connection):
     """HTTP/1.1 parser that counts the chunks in which a body arrives, and refuses requests with two lengths.
@@ -217,8 +221,9 @@ async def run(
 
     The end has an order. First the service takes no new work and ends jobs and event streams, while connections are still
     accepted: without that, uvicorn would wait for streams that last as long as their jobs. Then uvicorn accepts no connections
-    and waits up to `drain_s` for requests in flight. The lifespan of the application stops the workers last, because those
-    requests need them.
+    and waits up to `drain_s` for requests in flight. Shortly before that time is over, calls that no worker has answered are
+    refused; what goes on even then is cancelled by uvicorn and answered by `ErrorMiddleware`. The lifespan of the application
+    stops the workers last, because those requests need them.
 
     Args:
         service: The service.
@@ -238,6 +243,8 @@ async def run(
     def end() -> None:
         service.drain()
         server.should_exit = True
+        drain_s = service.limits.drain_s
+        asyncio.get_running_loop().call_later(drain_s - min(REFUSE_S, drain_s / 4), service.refuse_calls)
 
     def rescan() -> None:
         tasks.add(task := asyncio.create_task(service.rescan()))

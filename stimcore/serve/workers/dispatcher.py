@@ -64,6 +64,7 @@ class Dispatcher:
         self._numbers = itertools.count(1)
         self._crashes_by_bundle: dict[str, CircuitBreaker] = {}
         self._logged_notes: set[str] = set()
+        self._ending = False
 
     @property
     def num_waiting(self) -> int:
@@ -79,11 +80,13 @@ class Dispatcher:
             priority: Calls of priority 1 go before those of priority 2.
 
         Raises:
-            Busy: The queue is full, the workers keep ending, or those that opened this bundle do.
+            Busy: The queue is full, the server ends, the workers keep ending, or those that opened this bundle do.
             Late: The call was not done by the deadline.
             WorkerCrashed: The call ended two workers.
             StimcoreError: The worker refused the call.
         """
+        if self._ending:
+            raise _ending_error()
         if self._breaker.open:
             raise Busy("the worker process keeps ending", todo="Try again in a minute; the server's log has the reason.")
         if sum(other.priority == priority for other in self._waiting) >= self._limits.calls:
@@ -288,10 +291,15 @@ class Dispatcher:
             self._waiting.appendleft(pending)
 
     def refuse_all(self) -> None:
-        """Refuse every call that has no answer, because the server ends."""
+        """Refuse every call that has no answer, and those that are still to come, because the server ends."""
+        self._ending = True
         for pending in [*self._waiting, *(call for worker in self._workers for call in worker.calls.values())]:
             if not pending.answer.done():
-                pending.answer.set_exception(Busy("the server is ending"))
+                pending.answer.set_exception(_ending_error())
+
+
+def _ending_error() -> Busy:
+    return Busy("the server is ending", todo="Try again in a moment.")
 
 
 def _begin(job: Job) -> Begin:

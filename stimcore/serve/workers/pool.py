@@ -107,6 +107,10 @@ class WorkerPool:
         """Send a call to a worker and return the answer; see `Dispatcher.call`."""
         return await self._dispatcher.call(make, seconds, priority)
 
+    def refuse_all(self) -> None:
+        """Refuse every call that has no answer, and those that are still to come; see `Dispatcher.refuse_all`."""
+        self._dispatcher.refuse_all()
+
     def broadcast(self, make: Callable[[int], Call]) -> None:
         """Send a call to every worker; see `Dispatcher.broadcast`."""
         self._dispatcher.broadcast(make)

@@ -1,5 +1,6 @@
 """Middleware: who gets in, what a request leaves in the log, and what a client sees of a defect of the server."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -9,10 +10,12 @@ from typing import Any
 import httpx
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from stimcore.serve.client.client import Client
 from stimcore.serve.errors import Denied, Forbidden
 from stimcore.serve.http.app import application
+from stimcore.serve.http.middleware import ErrorMiddleware
 from stimcore.serve.service import Service, ServiceConfig
 from tests.serve.conftest import Start
 from tests.serve.inference import URL, body, tensor
@@ -213,3 +216,42 @@ def test_a_defect_of_the_server_is_a_json_error_with_the_request_id(tmp_path: Pa
     (failed,) = [record for record in caplog.records if record.getMessage() == "failed"]
     assert failed.exc_info is not None
     assert failed.exc_info[0] is ZeroDivisionError
+
+
+async def end_of_request(error: BaseException, *, started: bool, draining: bool) -> list[Message]:
+    """Return what is sent for a request that ends with an error, before or after its response has begun."""
+    sent: list[Message] = []
+    ending = asyncio.Event()
+    if draining:
+        ending.set()
+
+    async def inner(_scope: Scope, _receive: Receive, send: Send) -> None:
+        if started:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise error
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await ErrorMiddleware(inner, ending)({"type": "http", "method": "GET", "state": {"request_id": "x"}}, receive, send)
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(asyncio.CancelledError(), 503), (Forbidden("not for you"), 403), (RuntimeError("a defect"), 500)],
+)
+def test_a_request_has_one_head_however_it_ends(error: BaseException, status: int) -> None:
+    before = asyncio.run(end_of_request(error, started=False, draining=True))
+    assert [message.get("status") for message in before] == [status, None]
+    after = asyncio.run(end_of_request(error, started=True, draining=True))
+    assert [message.get("status") for message in after] == [200], "uvicorn closes the connection of such a response"
+
+
+def test_only_the_end_of_the_server_turns_a_cancellation_into_a_refusal() -> None:
+    for started in (False, True):
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(end_of_request(asyncio.CancelledError(), started=started, draining=False))

@@ -158,6 +158,8 @@ def test_priority_deadline_and_a_full_queue(exported: Path) -> None:
         front.dispatcher.refuse_all()
         with pytest.raises(Busy, match="the server is ending"):
             await later
+        with pytest.raises(Busy, match="the server is ending"):
+            await front.call()
 
     run(exported, scenario, Limits(calls=2))
 
