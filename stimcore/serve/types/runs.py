@@ -65,7 +65,8 @@ class RunEvent(ApiModel):
     """One server-sent event of a run.
 
     Attributes:
-        id: Number of finished epochs that the stream has sent. A client that reconnects sends the last one as `Last-Event-ID`.
+        id: The last finished epoch that the stream has sent; 0 before the first. A client that reconnects sends the last id
+            that it has seen as `Last-Event-ID`, and misses no epoch.
         type: `state` (with state, message), `epoch` (a record of `RunInfo.rows`) or `done` (with state, message, bundle), the
             last.
         data: The values listed above.

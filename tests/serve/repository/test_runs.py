@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from stimcore.serve.http.v1 import runs as runs_of_v1
 from stimcore.serve.repository.runs import runs_under
 from stimcore.serve.service import Service, ServiceConfig
-from stimcore.serve.types import RunInfo
+from stimcore.serve.types import RunEvent, RunInfo
 from tests.serve.conftest import Start
+from tests.serve.processes import Running
 
 
 def run(folder: Path, seconds: list[float], age_s: float) -> Path:
@@ -122,3 +124,61 @@ def test_who_asks_for_runs_gets_them_as_they_are_now(tmp_path: Path) -> None:
     assert asyncio.run(service.runs()) == []
     run(tmp_path / "runs" / "experiment" / "common-0", [1.0], 0)
     assert [info.name for info in asyncio.run(service.runs())] == ["experiment/common-0"]
+
+
+@pytest.fixture
+def watched(start: Start, tmp_path: Path) -> Running:
+    """A server whose runs lie in `tmp_path/runs`; `experiment/common-0` is in progress and has three epochs."""
+    run(tmp_path / "runs" / "experiment" / "common-0", [1.0, 1.0, 1.0], 0)
+    return start(words=["--runs", str(tmp_path / "runs")])
+
+
+def first_events(server: Running, count: int, last: int = 0) -> list[RunEvent]:
+    events = server.client().run_events("experiment/common-0", last)
+    return [next(events) for _ in range(count)]
+
+
+def test_a_client_that_reconnects_misses_no_epoch_whatever_it_saw_last(watched: Running) -> None:
+    events = first_events(watched, 4)
+    assert [(event.id, event.type) for event in events] == [(0, "state"), (1, "epoch"), (2, "epoch"), (3, "epoch")]
+    for seen in range(1, 4):
+        again = first_events(watched, 5 - seen, last=events[seen - 1].id)
+        assert [event.data.get("epoch") for event in again[1:]] == list(range(seen, 4)), "each epoch once"
+        ids = [event.id for event in again]
+        assert ids == sorted(ids), "ids never go backwards"
+
+
+def test_a_stream_ends_in_order_when_the_folder_of_its_run_is_deleted(watched: Running, tmp_path: Path) -> None:
+    events = watched.client().run_events("experiment/common-0")
+    assert next(events).type == "state"
+    shutil.rmtree(tmp_path / "runs" / "experiment")
+    *_, done = events  # an end without its last chunk would be an error here
+    assert (done.id, done.type) == (3, "done")
+    assert done.data == {"state": "failed", "message": "The folder of the run is gone.", "bundle": ""}
+    lines = [json.loads(line) for line in watched.log.read_text(encoding="utf-8").splitlines()]
+    assert not any("traceback" in line or line["event"] == "failed" for line in lines)
+
+
+def test_a_stream_goes_on_when_its_run_is_away_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path / "runs" / "experiment" / "common-0", [1.0, 1.0], 0)
+    service = Service(ServiceConfig(folder=tmp_path, runs=tmp_path / "runs", devices=("cpu",)))
+    (info,) = service.repository.runs()
+    looks = iter([[info], [], [info.model_copy(update={"state": "stopped"})]])  # as while its files are written anew
+    monkeypatch.setattr(service.repository, "runs", lambda: next(looks))
+    monkeypatch.setattr(runs_of_v1, "RUN_POLL_S", 0.0)
+
+    async def read() -> list[bytes]:
+        return [event.split(b"\n")[1] async for event in runs_of_v1.run_stream(service, info.name, 0)]
+
+    assert asyncio.run(read()) == [b"event: state", b"event: epoch", b"event: epoch", b"event: done"]
+
+
+def test_epochs_of_odd_records_have_ids_that_grow() -> None:
+    def ids(*epochs: object) -> list[int]:
+        rows = [{"epoch": epoch} for epoch in epochs]
+        info = RunInfo(name="a/b", method="common", epochs=9000, rows=rows, active=True)
+        return [number for number, _ in runs_of_v1.numbered(info)]
+
+    assert ids(1, 2, 3) == [1, 2, 3]
+    assert ids(8001, 8002) == [8001, 8002], "the first records of a long run are not read"
+    assert ids(2, 2, 3, None, "x", -5, 10**30) == [2, 3, 4, 5, 6, 7, 8]

@@ -1,15 +1,17 @@
 """Routes of runs: trainings that are started, watched, stopped and continued, and their events."""
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
 from stimcore.serve import types
+from stimcore.serve.errors import NotFound
 from stimcore.serve.http.addresses import AddressCounter
 from stimcore.serve.http.responses import CountedStream
 from stimcore.serve.http.v1.requests import body_schema, read_model
@@ -18,6 +20,8 @@ from stimcore.serve.service import Service
 
 RUN_POLL_S = 1.0
 """Seconds between two looks at a run whose events are sent: its epochs take longer."""
+LOOKS_WITHOUT = 2
+"""Looks in a row that do not find a run after which its folder counts as gone."""
 
 
 def add_run_routes(router: APIRouter, service: Service, streams: AddressCounter) -> None:
@@ -69,28 +73,41 @@ def add_run_routes(router: APIRouter, service: Service, streams: AddressCounter)
         name, number = f"{experiment}/{run}", event_number(last)
         await service.run(name)
         check_streams(service, streams)
-        return CountedStream(
-            _run_stream(service, name, number), streams, media_type="text/event-stream", headers=STREAM_HEADERS
-        )
+        return CountedStream(run_stream(service, name, number), streams, media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
-async def _run_stream(service: Service, name: str, last: int) -> AsyncIterator[bytes]:
-    """Yield a run's events after `last` finished epochs, until it waits and trains no longer or the server ends."""
-    state, silent_since = "", time.monotonic()
+async def run_stream(service: Service, name: str, last: int) -> AsyncIterator[bytes]:
+    """Yield a run's events after the epoch `last`, until it waits and trains no longer or the server ends.
+
+    The id of an event is the last epoch that a client has got with it: a client that reconnects with it misses none.
+    """
+    state, silent_since, looks_without = "", time.monotonic(), 0
     while not service.draining.is_set():
-        info = await service.run(name, within_s=RUN_POLL_S / 2)
-        events: list[tuple[str, Any]] = []
+        try:
+            info = await service.run(name, within_s=RUN_POLL_S / 2)
+        except NotFound:
+            # A folder that is being replaced is not there for a moment. After the head of the response there is no other way to
+            # say that it has gone than an event.
+            looks_without += 1
+            if looks_without >= LOOKS_WITHOUT:
+                yield _event(last, "done", {"state": "failed", "message": "The folder of the run is gone.", "bundle": ""})
+                return
+            await _pause(service)
+            continue
+        looks_without = 0
         finished = info.state not in ("queued", "training", "exporting")
-        rows, last = info.rows[last:], max(last, len(info.rows))
-        events += [("epoch", row) for row in rows]
+        events: list[bytes] = []
         if info.state != state and not finished:
-            events.insert(0, ("state", {"state": info.state, "message": info.message}))
+            events.append(_event(last, "state", {"state": info.state, "message": info.message}))
             state = info.state
+        for number, row in numbered(info):
+            if number > last:
+                events.append(_event(number, "epoch", row))
+                last = number
         if finished:
-            events.append(("done", {"state": info.state, "message": info.message, "bundle": info.bundle}))
-        for kind, data in events:
-            number = data["epoch"] if kind == "epoch" and isinstance(data.get("epoch"), int) else last
-            yield b"id: %d\nevent: %s\ndata: %s\n\n" % (number, kind.encode(), json.dumps(data).encode())
+            events.append(_event(last, "done", {"state": info.state, "message": info.message, "bundle": info.bundle}))
+        for event in events:
+            yield event
         if finished:
             return
         if events:
@@ -98,4 +115,27 @@ async def _run_stream(service: Service, name: str, last: int) -> AsyncIterator[b
         elif time.monotonic() - silent_since > service.limits.heartbeat_s:
             silent_since = time.monotonic()
             yield b": still there\n\n"
-        await asyncio.sleep(RUN_POLL_S)
+        await _pause(service)
+
+
+def numbered(info: types.RunInfo) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the records of a run with their epochs; of a long run only the last records are there.
+
+    The numbers grow from record to record, also where a file holds odd ones: they are ids of events.
+    """
+    number = 0
+    for row in info.rows:
+        epoch = row.get("epoch")
+        number = epoch if isinstance(epoch, int) and number < epoch <= info.epochs else number + 1
+        yield number, row
+
+
+def _event(number: int, kind: str, data: Mapping[str, Any]) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (number, kind.encode(), json.dumps(data).encode())
+
+
+async def _pause(service: Service) -> None:
+    """Wait until the next look at a run, or until the server ends."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(RUN_POLL_S):
+            await service.draining.wait()
