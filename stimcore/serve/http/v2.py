@@ -20,6 +20,7 @@ from stimcore.serve.http.addresses import AddressCounter
 from stimcore.serve.http.body import read_body
 from stimcore.serve.http.error_response import ERROR_RESPONSES
 from stimcore.serve.http.responses import PiecewiseResponse
+from stimcore.serve.metrics import OTHER
 from stimcore.serve.oip_codec import LENGTH_HEADER, decode_request, encode_response
 from stimcore.serve.parsing import parse_json
 from stimcore.serve.repository.models import Model
@@ -128,7 +129,7 @@ def routes(service: Service, by_model: dict[str, ModelStatistics]) -> APIRouter:
 
     Args:
         service: The service.
-        by_model: Statistics by the label of the model.
+        by_model: Statistics by the name of the model, never by an alias of it.
     """
     router = APIRouter(prefix="/v2", responses=ERROR_RESPONSES)
     _add_health_routes(router, service)
@@ -143,7 +144,7 @@ def inference_routes(service: Service, by_model: dict[str, ModelStatistics], cal
 
     Args:
         service: The service.
-        by_model: Statistics by the label of the model, which inferences are added to.
+        by_model: Statistics by the name of the model, which inferences are added to.
         calls: Counts the inferences of each address.
     """
     router = APIRouter(prefix="/v2", responses=ERROR_RESPONSES, route_class=DirectRoute)
@@ -176,17 +177,26 @@ def _not_ready(service: Service) -> JSONResponse:
 
 
 def _model(service: Service, name: str, version: str = VERSION) -> Model:
-    """Return a loaded model.
+    """Return a loaded model by its name or alias.
 
     Raises:
         NotFound: There is no such model, it does not have this version, or it was unloaded.
     """
     model = service.repository.model(name)
+    _check_loaded(service, model, name, version)
+    return model
+
+
+def _check_loaded(service: Service, model: Model, name: str, version: str) -> None:
+    """Refuse a model that does not have a version or was unloaded.
+
+    Raises:
+        NotFound: That is so.
+    """
     if version != VERSION:
         raise NotFound(f"'{name}' has no version '{version[:40]}'", allowed=VERSION)
     if model.name in service.unloaded:
         raise NotFound(f"'{name}' was unloaded", todo=f"POST /v2/repository/models/{name}/load loads it.")
-    return model
 
 
 def _add_model_routes(router: APIRouter, service: Service) -> None:
@@ -257,10 +267,13 @@ def _add_inference_route(
     @router.post("/models/{name}/versions/{version}/infer", include_in_schema=False)
     async def infer(name: str, request: Request, version: str = VERSION) -> Response:
         started, metrics = time.perf_counter_ns(), service.metrics
-        label = metrics.model(name)  # bounded: clients can make up any number of names
-        statistics = by_model.setdefault(label, ModelStatistics())
+        # Clients can make up any number of names: nothing is kept for one that is not served.
+        label, statistics = OTHER, ModelStatistics()
         try:
-            inference = await _infer(service, _model(service, name, version), request, calls)
+            model = service.repository.model(name)
+            label, statistics = metrics.model(model.name), by_model.setdefault(model.name, statistics)
+            _check_loaded(service, model, name, version)
+            inference = await _infer(service, model, name, request, calls)
         except StimcoreError:
             statistics.add_failure(time.perf_counter_ns() - started)
             metrics.inferences.labels(label, "refused").inc()
@@ -273,8 +286,16 @@ def _add_inference_route(
         return inference.response
 
 
-async def _infer(service: Service, model: Model, request: Request, calls: AddressCounter) -> Inference:
-    """Run the network that a request names on its images."""
+async def _infer(service: Service, model: Model, name: str, request: Request, calls: AddressCounter) -> Inference:
+    """Run the network that a request names on its images.
+
+    Args:
+        service: The service.
+        model: The model.
+        name: The name or alias by which the request asks for it: clients expect the same one in the response.
+        request: The request, whose body was not read yet.
+        calls: Counts the inferences of each address.
+    """
     service.must_take_work()
     request.scope["state"]["bundle"] = model.bundle.fingerprint
     # Without the length of its JSON, a body is nothing but JSON. It is bounded as such before it is in memory: a few kilobytes
@@ -286,9 +307,7 @@ async def _infer(service: Service, model: Model, request: Request, calls: Addres
     experiment, topology = model.bundle.experiment, model.bundle.topology
     asked = decode_request(body, request.headers.get(LENGTH_HEADER), tuple(experiment.image_shape), service.limits)
     if model.spec is not None and asked.spec is not None:
-        raise UsageError(
-            f"'{model.name}' with the parameter spec", allowed=f"spec with '{experiment.name}.{model.bundle.method}'"
-        )
+        raise UsageError(f"'{name}' with the parameter spec", allowed=f"spec with '{experiment.name}.{model.bundle.method}'")
     spec = model.spec or topology.parse(asked.spec or "main")
     ref, images = model.ref, asked.images
     # The body may have 64 MiB, of which images that were sent as bytes are a view, and which others need no more: one copy is
@@ -303,7 +322,7 @@ async def _infer(service: Service, model: Model, request: Request, calls: Addres
             asked.timeout_s or service.limits.call_s,
             asked.priority,
         )
-    content, json_length = encode_response(asked, model.name, str(spec), logits)
+    content, json_length = encode_response(asked, name, str(spec), logits)
     if json_length is None:
         response = PiecewiseResponse(content, media_type="application/json")
     else:
@@ -312,19 +331,18 @@ async def _infer(service: Service, model: Model, request: Request, calls: Addres
 
 
 def _add_statistics_routes(router: APIRouter, service: Service, by_model: dict[str, ModelStatistics]) -> None:
-    def of_model(name: str) -> dict[str, Any]:
-        return by_model.get(name, ModelStatistics()).to_dict(name)
+    def of_model(model: Model, name: str) -> dict[str, Any]:
+        return by_model.get(model.name, ModelStatistics()).to_dict(name)
 
     @router.get("/models/stats", summary="Statistics of all models")
     async def all_statistics() -> dict[str, Any]:
-        loaded = [name for name in service.repository.snapshot.models if name not in service.unloaded]
-        return {"model_stats": [of_model(name) for name in loaded]}
+        loaded = [model for name, model in service.repository.snapshot.models.items() if name not in service.unloaded]
+        return {"model_stats": [of_model(model, model.name) for model in loaded]}
 
     @router.get("/models/{name}/stats", summary="Statistics of a model")
     @router.get("/models/{name}/versions/{version}/stats", include_in_schema=False)
     async def statistics(name: str, version: str = VERSION) -> dict[str, Any]:
-        _model(service, name, version)
-        return {"model_stats": [of_model(name)]}
+        return {"model_stats": [of_model(_model(service, name, version), name)]}
 
 
 def _add_repository_routes(router: APIRouter, service: Service) -> None:

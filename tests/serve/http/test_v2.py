@@ -134,6 +134,35 @@ def test_statistics_count(client: Any, images: NDArray[np.float32]) -> None:
     assert {row["name"] for row in everything} >= {COMMON, f"{COMMON}.main", "tiny.stimulative"}
 
 
+def counts(client: Any, name: str) -> tuple[int, int, int]:
+    """Return the images that a model has inferred, its inferences that succeeded, and those that failed."""
+    (stats,) = client.get_inference_statistics(name)["model_stats"]
+    assert stats["name"] == name
+    return stats["inference_count"], stats["execution_count"], stats["inference_stats"]["fail"]["count"]
+
+
+def test_every_name_of_a_model_leads_to_the_same_statistics(start: Start, images: NDArray[np.float32]) -> None:
+    """The limit is on labels in the metrics: which models have statistics does not depend on it."""
+    server = start(limits=["model_labels=1"])
+    names = [f"{COMMON}.subnet-d1-1-1", f"{COMMON}.d1-1-1"]  # the second as in a Triton repository
+    others = ["tiny.stimulative", f"{COMMON}.main"]
+    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        for name in (*names, *others):
+            assert client.infer(name, [asked(images)]).get_response()["model_name"] == name
+        with pytest.raises(triton.InferenceServerException, match=f"'{names[1]}' with the parameter spec"):
+            client.infer(names[1], [asked(images)], parameters={"spec": "main"})
+        with pytest.raises(triton.InferenceServerException, match="unknown model"):
+            client.infer("tiny.unheard-of", [asked(images)])
+        assert [counts(client, name) for name in names] == [(14, 2, 1)] * 2
+        assert [counts(client, name) for name in others] == [(7, 1, 0)] * 2
+        rows = {row["name"]: row["inference_count"] for row in client.get_inference_statistics()["model_stats"]}
+        assert {name: count for name, count in rows.items() if count} == {names[0]: 14, others[0]: 7, others[1]: 7}
+    text = server.http.get("/metrics").text
+    assert f'stim_inferences_total{{model="{names[0]}",result="done"}} 2.0' in text
+    assert 'stim_inferences_total{model="other",result="done"} 2.0' in text
+    assert 'stim_inferences_total{model="other",result="refused"} 1.0' in text
+
+
 def test_priority_and_timeout_of_tritonclient(client: Any, images: NDArray[np.float32], expected: Any) -> None:
     for words in ({"priority": 1}, {"priority": 2}, {"timeout": 9_000_000}, {"priority": 2, "timeout": 30_000_000}):
         np.testing.assert_allclose(
