@@ -372,9 +372,8 @@ def _add_repository_routes(router: APIRouter, service: Service) -> None:
             )
         service.must_take_work()
         await service.rescan()  # a load promises that the files have been checked now, so that everything is hashed again
-        for problem in service.repository.snapshot.problems:
-            if name == (broken := problem.path.replace("/", ".")) or name.startswith(broken + "."):
-                raise BundleError(f"failed to load '{name[:80]}': {problem.message}")
+        if (problem := service.repository.problem(name)) is not None:
+            raise BundleError(f"failed to load '{name[:80]}': {problem.message}")
         service.unloaded.discard(service.repository.model(name).name)
         return Response(status_code=200)
 

@@ -192,6 +192,21 @@ class ModelRepository:
             )
         return model
 
+    def problem(self, name: str) -> types.Problem | None:
+        """Return what is wrong with the bundle of a model, by the name or alias of the model; None where nothing is.
+
+        The bundle of a model that is served is known. That of any other name is guessed: the longest broken one whose name the
+        name begins with, as the models of `a/b` have names that begin with `a.b`. Names of folders hold dots too, so that
+        `a.b.5` may be a model of `a/b` as well as the bundle `a/b.5`.
+        """
+        model = self.snapshot.models.get(name) or self.snapshot.aliases.get(name)
+        if model is not None:
+            path = next("/".join(key) for key, bundle in self.snapshot.bundles.items() if bundle is model.bundle)
+            return next((problem for problem in self.snapshot.problems if problem.path == path), None)
+        broken = {problem.path.replace("/", "."): problem for problem in self.snapshot.problems}
+        fitting = [start for start in broken if name == start or name.startswith(start + ".")]
+        return broken[max(fitting, key=len)] if fitting else None
+
     def runs(self) -> list[types.RunInfo]:
         """Return the run folders, in progress or finished."""
         return self._run_reader.runs()

@@ -183,3 +183,32 @@ def test_a_sweep_of_other_networks_is_refused_and_its_bundle_served(own_exported
             with pytest.raises(StaleSweep, match="was measured with other networks"):
                 stored_sweep(bundle, "ordered")
         assert (read_stored([bundle]) == {}) is not fits
+
+
+def test_a_problem_belongs_to_the_models_of_its_bundle_alone(exported: Path, tmp_path: Path) -> None:
+    """Names of models have dots where those of folders and files end, and within them."""
+    folder = tmp_path / "exported"
+    for name in ("depth-0", "depth-0.5", "depth", "wide.3"):
+        shutil.copytree(exported / "tiny" / "common", folder / "tiny" / name)
+    for path in (exported / "tiny").iterdir():
+        if path.is_file():
+            shutil.copy(path, folder / "tiny")
+    models = ModelRepository(folder, folder)
+    models.put(models.scan())
+    served = [name for name in models.snapshot.models if name.startswith("tiny.depth-0.5")]
+    for name in ("depth-0", "wide.3"):
+        (folder / "tiny" / name / "manifest.json").write_text("{}")
+    later = ModelRepository(folder, folder)  # a server that has never opened the broken bundles
+    later.put(later.scan())
+
+    def path(repository_: ModelRepository, name: str) -> str:
+        problem = repository_.problem(name)
+        return "" if problem is None else problem.path
+
+    models.put(models.scan())
+    assert {problem.path for problem in models.snapshot.problems} == {"tiny/depth-0", "tiny/wide.3"}
+    for each in (models, later):
+        assert len(served) > 2
+        assert {path(each, name) for name in (*served, "tiny.depth-0.5.d1-1-1", "tiny.depth", "tiny.nothing")} == {""}
+        assert {path(each, f"tiny.depth-0{end}") for end in ("", ".main", ".d1-1-1", ".unheard-of")} == {"tiny/depth-0"}
+        assert {path(each, f"tiny.wide.3{end}") for end in ("", ".main")} == {"tiny/wide.3"}
