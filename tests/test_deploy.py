@@ -39,7 +39,6 @@ def exposed() -> dict[str, set[str]]:
         jobs={},
         known_results=0,
         known_hits=0,
-        streams=0,
         worker_restarts=0,
         engine_caches=dict.fromkeys(CACHES, 1.0),
         ready=True,

@@ -24,7 +24,6 @@ class GaugeValues:
         jobs: State -> number of jobs; states without a job may be absent.
         known_results: Measured results in the result cache.
         known_hits: Jobs that were answered without measuring.
-        streams: Open event streams.
         worker_restarts: Workers that ended and were replaced.
         engine_caches: `CACHE_WHAT` -> value, summed over the workers: bytes, hits and misses of what the engines keep.
         ready: Whether the server accepts work.
@@ -35,7 +34,6 @@ class GaugeValues:
     jobs: Mapping[JobState, int]
     known_results: int
     known_hits: int
-    streams: int
     worker_restarts: int
     engine_caches: Mapping[str, float]
     ready: bool
@@ -72,7 +70,7 @@ class Metrics:
         self._jobs = Gauge("stim_jobs", "Evaluations that are remembered, by state.", ["state"], registry=registry)
         self._known_results = Gauge("stim_known_results", "Measured results that are remembered.", registry=registry)
         self._known_hits = Gauge("stim_known_hits", "Evaluations that were answered without measuring.", registry=registry)
-        self._streams = Gauge("stim_streams", "Open event streams.", registry=registry)
+        self.streams = Gauge("stim_streams", "Open event streams.", registry=registry)
         self._restarts = Gauge("stim_worker_restarts", "Workers that ended and were replaced.", registry=registry)
         self._caches = Gauge(
             "stim_engine_cache", "What engines keep: bytes, hits, misses.", ["cache", "what"], registry=registry
@@ -106,7 +104,6 @@ class Metrics:
             self._jobs.labels(state).set(values.jobs.get(state, 0))
         self._known_results.set(values.known_results)
         self._known_hits.set(values.known_hits)
-        self._streams.set(values.streams)
         self._restarts.set(values.worker_restarts)
         for name, value in values.engine_caches.items():
             self._caches.labels(*name.rsplit("_", 1)).set(value)

@@ -153,7 +153,6 @@ class Service:
             jobs=Counter(job.state for job in jobs),
             known_results=len(self.results),
             known_hits=self.results.hits,
-            streams=sum(len(job.streams) for job in jobs),
             worker_restarts=self.pool.restarts,
             engine_caches=caches,
             ready=self.ready,

@@ -92,6 +92,16 @@ def test_hits_are_those_of_the_bundle_and_add_up_to_its_counts(client: Client, e
     assert [method.hits for method in client.catalogue().experiments[0].methods] == [True, True]
 
 
+def test_every_response_of_a_bundle_names_it(server: Running, client: Client) -> None:
+    method = next(each for each in client.catalogue().experiments[0].methods if each.name == "stimulative")
+    paths = [path for path in server.http.get("/openapi.json").json()["paths"] if "{method}" in path]
+    assert len(paths) >= 6
+    for path in paths:
+        filled = path.format(experiment="tiny", method=method.name, kind="ordered")
+        answer = server.http.get(filled, params={"spec": "d1-1-1"})
+        assert (answer.status_code, answer.headers.get("X-Stimcore-Bundle")) == (200, method.fingerprint), path
+
+
 def test_a_bundle_of_version_1_has_no_hits(start: Start, tmp_path: Path) -> None:
     folder = report_folders.experiment(tmp_path / "old" / "made")
     report_folders.bundle(folder, "common", 900)

@@ -14,6 +14,7 @@ from stimcore.serve.repository.runs import runs_under
 from stimcore.serve.service import Service, ServiceConfig
 from stimcore.serve.types import RunEvent, RunInfo
 from tests.serve.conftest import Start
+from tests.serve.evaluations import submit_long
 from tests.serve.processes import Running
 
 
@@ -131,6 +132,17 @@ def watched(start: Start, tmp_path: Path) -> Running:
     """A server whose runs lie in `tmp_path/runs`; `experiment/common-0` is in progress and has three epochs."""
     run(tmp_path / "runs" / "experiment" / "common-0", [1.0, 1.0, 1.0], 0)
     return start(words=["--runs", str(tmp_path / "runs")])
+
+
+def test_streams_of_runs_and_of_jobs_are_counted_alike(watched: Running) -> None:
+    client = watched.client()
+    of_run, of_job = client.run_events("experiment/common-0"), client.events(submit_long(client).id)
+    for number, events in ((1.0, of_run), (2.0, of_job)):
+        next(events)
+        assert watched.metric("stim_streams") == number
+    for events in (of_run, of_job):
+        events.close()  # type: ignore[attr-defined]  # both are generators
+    watched.until(lambda: watched.metric("stim_streams") == 0)
 
 
 def first_events(server: Running, count: int, last: int = 0) -> list[RunEvent]:

@@ -29,6 +29,7 @@ def routes(service: Service, calls: AddressCounter) -> APIRouter:
     router = APIRouter(prefix="/v1", responses=ERROR_RESPONSES)
     add_server_routes(router, service)
     streams = AddressCounter(service.limits.streams_per_address, "event streams")
+    service.metrics.streams.set_function(lambda: streams.total)
     add_job_routes(router, service, streams)
     add_run_routes(router, service, streams)
     add_bundle_routes(router, service, calls)

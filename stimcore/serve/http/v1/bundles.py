@@ -46,8 +46,8 @@ def add_bundle_routes(router: APIRouter, service: Service, calls: AddressCounter
         },
         summary="Which evaluation images the stored sub-networks classify correctly",
     )
-    async def stored_hits(experiment: str, method: str) -> Response:
-        bundle = service.repository.bundle(experiment, method)
+    async def stored_hits(experiment: str, method: str, request: Request) -> Response:
+        bundle = named_bundle(service, request, experiment, method)
         if not bundle.has(hits.FILE):
             raise NotStored(
                 f"{experiment}/{method} has no stored hits",
