@@ -1,5 +1,6 @@
 """All limits of the server with their defaults; `--limit NAME=VALUE` sets one."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
@@ -115,8 +116,8 @@ class Limits:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if not value > 0:
-                raise UsageError(f"limit {item.name}={value}", allowed="more than 0")
+            if not 0 < value < math.inf:  # false for NaN, too
+                raise UsageError(f"limit {item.name}={value}", allowed="a finite number above 0")
         for name in ("in_flight_bytes", "in_flight_bytes_per_address"):
             if getattr(self, name) < self.body_bytes:  # a body of the largest size would never be accepted
                 raise UsageError(f"limit {name}={getattr(self, name)}", allowed=f"at least body_bytes, {self.body_bytes}")
@@ -128,7 +129,7 @@ class Limits:
         """Return these limits with changes that are written as `NAME=VALUE`.
 
         Raises:
-            UsageError: There is no such limit, or the value is not a number above 0.
+            UsageError: There is no such limit, or the value is not a finite number above 0.
 
         Example:
             >>> Limits().with_texts(["jobs=3", "lease_s=0.5"]) == Limits(jobs=3, lease_s=0.5)
@@ -143,5 +144,5 @@ class Limits:
             try:
                 changes[name] = float(value) if name.endswith("_s") else int(value)
             except ValueError as reason:
-                raise UsageError(f"limit {name}={value}", allowed="a number above 0") from reason
+                raise UsageError(f"limit {name}={value}", allowed="a finite number above 0") from reason
         return replace(self, **changes)  # type: ignore[arg-type]  # each value has the type of its field

@@ -56,6 +56,16 @@ def test_limits_are_checked_on_the_command_line() -> None:
             Limits().with_texts([bad])
 
 
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "0", "-0.5", "x"])
+def test_only_finite_numbers_above_0_are_limits(value: str) -> None:
+    for field in dataclasses.fields(Limits):
+        with pytest.raises(UsageError, match=rf"limit {field.name}={value}(\.0)?; allowed: a finite number above 0\."):
+            Limits().with_texts([f"{field.name}={value}"])
+    for number in (float("inf"), float("nan")):
+        with pytest.raises(UsageError, match="a finite number above 0"):
+            Limits(drain_s=number)
+
+
 def test_sizes(start: Start) -> None:
     server = start(
         limits=["batch=4", "body_bytes=21000", "json_bytes=20000", "json_depth=5", "specs=3", "samples=2", "classify_specs=1"]

@@ -193,8 +193,9 @@ class ServerConfig(uvicorn.Config):
             access_log=False,
             server_header=False,
             proxy_headers=False,  # uvicorn would believe every X-Forwarded-For that comes from this machine
-            timeout_keep_alive=int(limits.keep_alive_s),
-            timeout_graceful_shutdown=max(1, int(limits.drain_s)),
+            # uvicorn hands both to asyncio, which takes fractions of a second
+            timeout_keep_alive=limits.keep_alive_s,  # type: ignore[arg-type]
+            timeout_graceful_shutdown=limits.drain_s,  # type: ignore[arg-type]
         )
         self.limits = limits
         self.connections = ConnectionTable(limits, options.trusted_proxies)

@@ -5,11 +5,16 @@ import json
 import socket
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
+from stimcore.serve.http.app import HttpOptions, application
+from stimcore.serve.http.uvicorn_server import ServerConfig
+from stimcore.serve.limits import Limits
+from stimcore.serve.service import Service, ServiceConfig
 from tests.serve.conftest import Start
 from tests.serve.inference import URL, body
 from tests.serve.processes import Running
@@ -55,6 +60,14 @@ def test_slow_heads_bodies_and_idle_connections_are_ended(start: Start) -> None:
         for connection in (silent, trickling, idle, second_is_slow):
             assert closed_after(connection) < 5
     assert server.live()
+
+
+def test_fractions_of_a_second_hold_as_they_are() -> None:
+    """As whole seconds, 0.9 would be 0: an idle connection would be closed before a client can use it again."""
+    for seconds in (0.2, 0.9, 1.5, 20):
+        limits = Limits(keep_alive_s=seconds, drain_s=seconds)
+        config = ServerConfig(application(Service(ServiceConfig(folder=Path()))), limits, HttpOptions())
+        assert (config.timeout_keep_alive, config.timeout_graceful_shutdown) == (seconds, seconds)
 
 
 def test_one_byte_a_second_blocks_nobody(start: Start) -> None:
