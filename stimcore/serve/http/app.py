@@ -17,6 +17,7 @@ from stimcore.serve.http.middleware import (
     AccessMiddleware,
     AddressMiddleware,
     ErrorMiddleware,
+    HeadMiddleware,
     LogMiddleware,
     RequestIdMiddleware,
 )
@@ -88,6 +89,7 @@ def application(service: Service, options: HttpOptions | None = None) -> FastAPI
             Middleware(ErrorMiddleware, service.draining),
             Middleware(AccessMiddleware, Tokens(service.token, options.read_token)),
             Middleware(BudgetMiddleware, service.limits, service.metrics),
+            Middleware(HeadMiddleware),
         ],
     )
     add_error_handlers(app)
@@ -106,7 +108,8 @@ def application(service: Service, options: HttpOptions | None = None) -> FastAPI
 
 def metrics_application(service: Service) -> FastAPI:
     """Return an application that serves `/metrics` alone, for a port of its own that needs no token."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    middleware = [Middleware(HeadMiddleware)]
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, middleware=middleware)
     add_error_handlers(app)
 
     @app.get("/metrics")

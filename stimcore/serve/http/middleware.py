@@ -246,7 +246,8 @@ class AccessMiddleware:
         await self.app(scope, receive, send)
 
     def _check_token(self, authorization: str, path: str, admin: str) -> None:
-        given = authorization.removeprefix("Bearer ").strip().encode()
+        scheme, _, credentials = authorization.partition(" ")
+        given = credentials.strip().encode() if scheme.casefold() == "bearer" else b""  # names of schemes have no case
         # compare_digest takes the same time wherever the texts differ, so that answers don't reveal a token byte by byte.
         if hmac.compare_digest(given, admin.encode()):
             return
@@ -258,6 +259,37 @@ class AccessMiddleware:
     def _check_loopback(self, name: str, url: str) -> None:
         if url and _host(url) not in LOOPBACK:
             raise Denied(f"{name} is {url.lstrip('/')[:80]}", allowed="localhost, unless the server has a token")
+
+
+class HeadMiddleware:
+    """Lets every route that answers GET answer HEAD as well, with the same head and no body: monitors of uptime ask so.
+
+    Event streams are left out: they have no end that a HEAD could wait for.
+
+    Args:
+        app: The inner application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].endswith("/events"):
+            await self.app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        as_get = {**scope, "method": "GET"}
+        try:
+            await self.app(as_get, receive, send_without_body)
+        finally:
+            if "route" in as_get:  # the router notes it, and the log names it
+                scope["route"] = as_get["route"]
 
 
 def _header(scope: Scope, name: bytes) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -34,12 +35,18 @@ REFUSE_S = 0.5
 their requests."""
 
 
+_ABSOLUTE_TARGET = re.compile(rb"(?i:https?)://(?P<host>[^/?#]+)(?P<path>.*)", re.DOTALL)
+
+
 class ChunkCountingConnection(h11.Connection):
-    """HTTP/1.1 parser that counts the chunks in which a body arrives, and refuses requests with two lengths.
+    """HTTP/1.1 parser that counts the chunks of a body, refuses requests with two lengths, and reads absolute targets.
 
     uvicorn joins what has arrived before the application reads it, so that only the parser sees the chunks. Content-Length
     next to Transfer-Encoding is refused, because a proxy in front of the server may follow the other one of the two, and would
     then take a part of the body for the next request.
+
+    A request may name its target as a whole URL, as requests to a proxy do (RFC 9112, 3.2.2). uvicorn gets it as a path, with
+    the host of the URL as `Host`, which takes the place of the header: access control checks it like any other.
     """
 
     chunks = 0
@@ -55,6 +62,10 @@ class ChunkCountingConnection(h11.Connection):
             self.chunks = 0
             if {b"content-length", b"transfer-encoding"} <= {name for name, _ in event.headers}:
                 raise h11.RemoteProtocolError("Content-Length next to Transfer-Encoding")
+            if (url := _ABSOLUTE_TARGET.match(event.target)) is not None:
+                headers = [(b"host", url["host"]), *((name, value) for name, value in event.headers if name != b"host")]
+                path = url["path"] if url["path"].startswith(b"/") else b"/" + url["path"]
+                event = h11.Request(method=event.method, target=path, headers=headers, http_version=event.http_version)
         elif isinstance(event, h11.Data):
             self.chunks += event.chunk_start
         return event

@@ -42,6 +42,42 @@ def test_a_token_opens_everything_but_health_is_open(start: Start) -> None:
     assert token not in server.log.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "Bearer  "])
+def test_the_name_of_the_scheme_has_no_case(guarded: Running, scheme: str) -> None:
+    for token, status in ((ADMIN, 200), (READER, 200), (ADMIN + "x", 401)):
+        answer = httpx.get(f"{guarded.url}/v1/catalogue", headers={"Authorization": scheme + token})
+        assert answer.status_code == status
+
+
+@pytest.mark.parametrize("start_", ["", "Basic ", "Bearer", "Bearerx ", "Token ", "Bearer: "])
+def test_a_token_without_its_scheme_opens_nothing(guarded: Running, start_: str) -> None:
+    for token in (ADMIN, READER):
+        assert httpx.get(f"{guarded.url}/v1/catalogue", headers={"Authorization": start_ + token}).status_code == 401
+
+
+def test_head_answers_as_get_does_without_a_body(server: Running, guarded: Running) -> None:
+    places = {"name": "tiny.common", "version": "1", "experiment": "tiny", "method": "stimulative", "kind": "ordered"}
+    asked = {"spec": "d1-1-1", "text": "d1-1-1"}
+    paths = [path for path, routes in server.http.get("/openapi.json").json()["paths"].items() if "get" in routes]
+    for path in (*paths, "/openapi.json", "/v2/models/{name}/versions/{version}", "/nothing"):
+        url = path.format(**places, id="nobody", run="nobody")
+        got, head = (server.http.request(method, url, params=asked) for method in ("GET", "HEAD"))
+        assert head.content == b""
+        if path.endswith("/events"):
+            assert head.status_code == 405
+            continue
+        assert head.status_code == got.status_code, path
+        names = ("content-type", "x-stimcore-bundle", "content-security-policy")
+        assert [head.headers.get(name) for name in names] == [got.headers.get(name) for name in names]
+        if path not in ("/metrics", "/v2/models/stats"):  # which change from one moment to the next
+            assert head.headers["content-length"] == got.headers["content-length"], path
+    assert server.http.head(URL).status_code == 405
+    assert httpx.head(guarded.metrics_url).status_code == 200
+    assert httpx.head(f"{guarded.url}/v1/catalogue").status_code == 401
+    lines = [line for line in server.lines() if line.get("method") == "HEAD"]
+    assert "/v2/health/live" in {line["route"] for line in lines}
+
+
 def test_without_a_token_no_page_in_a_browser_gets_in(server: Running) -> None:
     for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Host": "127.0.0.1.evil.example:80"}):
         assert server.http.get("/v1/catalogue", headers=headers).status_code == 401

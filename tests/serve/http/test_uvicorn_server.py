@@ -203,6 +203,30 @@ def test_large_responses_are_sent_piece_by_piece(start: Start) -> None:
     server.until(lambda: server.metric("stim_in_flight_bytes") == 0)
 
 
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://localhost/v2/health/live", 200),
+        ("HTTP://127.0.0.1:80/v1/experiments/tiny/spec?text=main", 200),
+        ("https://localhost/v2", 200),
+        ("http://localhost", 404),
+        ("http://localhost?text=main", 404),
+        ("http://localhost/v2/nothing", 404),
+        ("http://evil.example/v1/catalogue", 401),
+        ("http:///v1/catalogue", 404),
+        ("ftp://localhost/v2", 404),
+    ],
+)
+def test_a_target_may_be_a_whole_url(server: Running, target: str, status: int) -> None:
+    """The host of the URL counts and not the header, which access control would otherwise be deceived by."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+
+
 def test_two_lengths_are_refused(server: Running) -> None:
     text = json.dumps(body()).encode()
     chunk = f"{len(text):x}\r\n".encode() + text + b"\r\n0\r\n\r\n"
