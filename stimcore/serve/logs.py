@@ -3,8 +3,12 @@
 import json
 import logging
 import sys
+import threading
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import TracebackType
+
+log = logging.getLogger("stimcore.serve")
 
 TRACEPARENT: ContextVar[str] = ContextVar("traceparent", default="")
 """`traceparent` of the request that is being answered (W3C Trace Context); empty where it has none."""
@@ -33,15 +37,24 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Send the records of the server and of uvicorn to standard error.
+    """Send all records of this process to standard error, and with them warnings and exceptions that nobody catches.
 
     Args:
         level: Lowest level of the server's records: `debug`, `info`, `warning` or `error`.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    # uvicorn logs at level info what the server logs as well: start, end, every request.
-    for name, lowest in (("stimcore.serve", level.upper()), ("uvicorn.error", "WARNING")):
+    # uvicorn logs below the level of errors what the server logs as well: its start, its end, and what clients send.
+    for name, lowest in (("", "WARNING"), ("stimcore.serve", level.upper()), ("uvicorn.error", "ERROR")):
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
+        logger.handlers = [] if name else [handler]
         logger.setLevel(lowest)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.unraisablehook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _log_uncaught(kind: type[BaseException], value: BaseException | None, trace: TracebackType | None) -> None:
+    if issubclass(kind, Exception):  # not Ctrl-C, and not a thread that ends itself
+        log.error("uncaught", exc_info=(kind, value or Exception(kind.__name__), trace))

@@ -59,6 +59,8 @@ def test_a_killed_worker_is_a_pause_not_an_error(start: Start) -> None:
     again = client.wait(client.submit(job_request("common", *done.request.specs[:5], fresh=True)).id)
     assert list(again.results) == list(done.results[:5])
     assert server.metric("stim_worker_restarts") == 1
+    lines = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines()]
+    assert [line["code"] for line in lines if line["event"] == "worker ended"] == [-9]
 
 
 def test_an_inference_whose_worker_is_killed_is_done_by_the_next(start: Start) -> None:

@@ -13,7 +13,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +33,8 @@ OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
 ADMIN_PATHS = re.compile(r"/v1/rescan|/v1/runs(/.*)?|/v2/repository/models/.*", re.DOTALL)
 """Paths for which the read-only token is not enough: they change what is served, or show, start and stop runs of this
 machine."""
+UNKNOWN_ROUTE = "unknown"
+"""Route of requests for what is not there, in the log and in labels."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CLIENT_CLOSED = 499
 """Logged as the status of a request whose client disconnected before the response began, as nginx does."""
@@ -91,8 +93,7 @@ class LogMiddleware:
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's pattern, never the path: names that clients make up must not become labels.
-        route = getattr(scope.get("route"), "path", None) or "unknown"
-        self.metrics.requests.labels(route, str(status)).inc()
+        route = getattr(scope.get("route"), "path", None) or UNKNOWN_ROUTE
         if not route.endswith("/events"):  # a stream is open as long as its job runs, which is no time to answer
             self.metrics.seconds.labels(route).observe(seconds)
         fields: dict[str, Any] = {
@@ -106,10 +107,23 @@ class LogMiddleware:
         if traceparent := scope["state"].get("traceparent"):
             fields["traceparent"] = traceparent
         if code := scope["state"].get("error_code"):
-            self.metrics.refused.labels(code).inc()
             fields["code"] = code
-        # 503 is normal operation (a full queue, a start or an end); other statuses from 500 are failures of the server.
-        log.log(logging.ERROR if status >= 500 and status != 503 else logging.INFO, "request", extra={"fields": fields})
+        record_request(self.metrics, fields)
+
+
+def record_request(metrics: Metrics, fields: Mapping[str, Any]) -> None:
+    """Count a request in the metrics, and write its log line.
+
+    Args:
+        metrics: Metrics to count in.
+        fields: Fields of the line. `route` and `status` are counted, and `code` where the request was refused.
+    """
+    status = fields["status"]
+    metrics.requests.labels(fields["route"], str(status)).inc()
+    if "code" in fields:
+        metrics.refused.labels(fields["code"]).inc()
+    # 503 is normal operation (a full queue, a start or an end); other statuses from 500 are failures of the server.
+    log.log(logging.ERROR if status >= 500 and status != 503 else logging.INFO, "request", extra={"fields": fields})
 
 
 class RequestIdMiddleware:

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,7 +22,9 @@ from stimcore.serve.http.addresses import UNKNOWN
 from stimcore.serve.http.app import HttpOptions, application, metrics_application
 from stimcore.serve.http.connections import RESERVE_HEADER_S, ConnectionTable
 from stimcore.serve.http.error_response import encode_error
+from stimcore.serve.http.middleware import UNKNOWN_ROUTE, record_request
 from stimcore.serve.limits import Limits
+from stimcore.serve.metrics import Metrics
 from stimcore.serve.service import Service
 
 ENDING = ("SIGTERM", "SIGINT", "SIGBREAK")
@@ -93,7 +96,7 @@ class LimitedProtocol(H11Protocol):
 
     def __init__(self, config: "ServerConfig", **state: Any) -> None:
         super().__init__(config, **state)
-        self._limits, self._table = config.limits, config.connections
+        self._limits, self._table, self._metrics = config.limits, config.connections, config.metrics
         self._reserved = False
         self.conn = self._counting = ChunkCountingConnection(h11.SERVER)
         self._head_timer: asyncio.TimerHandle | None = None
@@ -132,14 +135,20 @@ class LimitedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that is not HTTP/1.1, in the form of all other refusals, and close the connection."""
+        status, headers, body = encode_error(UsageError(msg))
+        headers |= {"content-length": str(len(body)), "connection": "close"}
         if self.cycle is not None and not self.cycle.response_complete:
-            # It was the body that turned out not to be HTTP: the application that waits for it must not answer as well.
+            # It was the body that turned out not to be HTTP: the application that waits for it must not answer as well. It logs
+            # and counts the request.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        _, headers, body = encode_error(UsageError(msg))
-        headers |= {"content-length": str(len(body)), "connection": "close"}
+        else:  # no middleware ever sees this request
+            headers["x-request-id"] = request_id = uuid.uuid4().hex
+            fields = {"request": request_id, "address": self.client[0] if self.client else UNKNOWN, "method": ""}
+            fields |= {"route": UNKNOWN_ROUTE, "status": status, "ms": 0.0, "code": UsageError.code}
+            record_request(self._metrics, fields)
         head = [(name.encode(), value.encode()) for name, value in headers.items()]
-        for event in (h11.Response(status_code=400, headers=head), h11.Data(data=body), h11.EndOfMessage()):
+        for event in (h11.Response(status_code=status, headers=head), h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event))
         self.transport.close()
 
@@ -191,10 +200,11 @@ class ServerConfig(uvicorn.Config):
         app: The application.
         limits: Limits of the server.
         options: `trusted_proxies` applies.
+        metrics: Counts requests that are not HTTP, which the application does not get.
         lifespan: Whether the application has a lifespan that starts it.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, options: HttpOptions, *, lifespan: bool = True) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, options: HttpOptions, metrics: Metrics, *, lifespan: bool = True) -> None:
         super().__init__(
             app,
             http=LimitedProtocol,
@@ -208,7 +218,7 @@ class ServerConfig(uvicorn.Config):
             timeout_keep_alive=limits.keep_alive_s,  # type: ignore[arg-type]
             timeout_graceful_shutdown=limits.drain_s,  # type: ignore[arg-type]
         )
-        self.limits = limits
+        self.limits, self.metrics = limits, metrics
         self.connections = ConnectionTable(limits, options.trusted_proxies)
 
 
@@ -248,14 +258,15 @@ async def run(
         Why the server could not go on; None when it was asked to end.
     """
     options = options or HttpOptions()
-    server = UvicornServer(ServerConfig(application(service, options), service.limits, options))
-    metrics = UvicornServer(ServerConfig(metrics_application(service), service.limits, options, lifespan=False))
+    limits, metrics = service.limits, service.metrics
+    server = UvicornServer(ServerConfig(application(service, options), limits, options, metrics))
+    scraped = UvicornServer(ServerConfig(metrics_application(service), limits, options, metrics, lifespan=False))
     tasks: set[asyncio.Task[Any]] = set()  # the event loop itself keeps only weak references to tasks
 
     def end() -> None:
         service.drain()
         server.should_exit = True
-        drain_s = service.limits.drain_s
+        drain_s = limits.drain_s
         asyncio.get_running_loop().call_later(drain_s - min(REFUSE_S, drain_s / 4), service.refuse_calls)
 
     def rescan() -> None:
@@ -274,10 +285,10 @@ async def run(
     if watch_input:
         tasks.add(asyncio.create_task(end_after_input()))
     with _handling({name: end for name in ENDING} | {"SIGHUP": rescan}):
-        scrapes = None if metrics_sock is None else asyncio.create_task(metrics.serve(sockets=[metrics_sock]))
+        scrapes = None if metrics_sock is None else asyncio.create_task(scraped.serve(sockets=[metrics_sock]))
         await server.serve(sockets=[sock])
         if scrapes is not None:
-            metrics.should_exit = True
+            scraped.should_exit = True
             await scrapes
     for task in list(tasks):
         task.cancel()

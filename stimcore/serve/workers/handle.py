@@ -21,6 +21,8 @@ LOW_PRIORITY = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
 """How Windows starts a worker; elsewhere a worker lowers its own priority (`WorkerConfig.niceness`)."""
 EXIT_S = 2.0
 """Time for a worker to end by itself before it is killed."""
+DYING_S = 0.5
+"""The same for one whose output has closed: it has ended, or is about to."""
 
 
 @dataclass(eq=False)
@@ -131,10 +133,10 @@ class WorkerHandle:
         """End the process, if there is one, and wait until it is gone.
 
         Args:
-            kill: Kill it at once. Otherwise it is killed only when it does not end within `EXIT_S` after its input closed.
+            kill: Kill it when it does not end within `DYING_S` after its input closed, instead of `EXIT_S`.
 
         Returns:
-            The exit code; None when there was no process.
+            The exit code, negative for a signal; None when there was no process.
         """
         process, self.process, self.hello = self.process, None, None
         self.warmed_up.clear()
@@ -142,11 +144,10 @@ class WorkerHandle:
             return None
         assert process.stdin is not None
         process.stdin.close()
-        if kill:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+        # Not killed before its end was waited for: to kill a process that has ended takes its exit code away from asyncio,
+        # which then reports 255 and complains about an unknown child.
         try:
-            async with asyncio.timeout(EXIT_S):
+            async with asyncio.timeout(DYING_S if kill else EXIT_S):
                 return await process.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):

@@ -156,8 +156,8 @@ class WorkerPool:
 
     async def _clean_up(self, worker: WorkerHandle) -> None:
         """Make sure that a process is gone, and put its work back into the queues."""
-        # A process that closed its output by itself is broken or dying: it is killed at once, so that the next one finds the
-        # memory of the GPU free. At the server's end its input closes first, so that it can end by itself.
+        # A process that closed its output by itself is broken or dying: it is killed soon, so that the next one finds the
+        # memory of the GPU free. At the server's end it gets more time to end by itself.
         code = await worker.close(kill=not self._ending)
         if self._ending:
             return

@@ -13,13 +13,12 @@ Calls go first: between two graphs a job waits for running calls, but never for 
 calls slows a job down and does not stop it.
 """
 
-import contextlib
+import logging
 import math
 import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from stimcore.engine.cuda import is_memory_full
 from stimcore.engine.inference import Progress
 from stimcore.engine.provider import pick
 from stimcore.errors import StimcoreError, Unavailable
+from stimcore.serve import logs
 from stimcore.serve.errors import Late
 from stimcore.serve.logs import TRACEPARENT
 from stimcore.serve.repository.models import BundleRef
@@ -59,6 +59,7 @@ from stimcore.serve.workers.messages import (
     WarmupDone,
 )
 
+log = logging.getLogger("stimcore.serve")
 BROKEN = 70
 """Exit code after an error of a GPU: within a process, a CUDA context does not recover from it."""
 DEVICE_ERRORS = (
@@ -188,7 +189,7 @@ class Worker:
         except StimcoreError as reason:
             self._send(CallFailure(call.id, reason))
         except Exception as reason:  # onnxruntime raises many types, and no call may end the worker
-            self._send(CallFailure(call.id, _unexpected(reason)))
+            self._send(CallFailure(call.id, _unexpected("call failed", reason)))
             self._end_if_broken(reason)
         finally:
             with self._counts:
@@ -216,7 +217,7 @@ class Worker:
             self._send(JobFailure(message.id, reason))
         except Exception as reason:  # see `_call`
             self._close_job(message.id)
-            self._send(JobFailure(message.id, _unexpected(reason)))
+            self._send(JobFailure(message.id, _unexpected("job failed", reason)))
             self._end_if_broken(reason)
         else:
             if report.finished:
@@ -277,8 +278,7 @@ class Worker:
             self._engines.open(ref).warm_up(should_stop)
             self._send(WarmupDone(self._engines.metrics()))
         except Exception:  # nobody waits for a warm-up; the first request for this bundle gets the error
-            with contextlib.suppress(OSError):
-                traceback.print_exc()
+            log.exception("warm-up failed")
 
     def _wait_for_calls(self) -> None:
         """Wait until no call runs, but at most `PATIENCE_S`; the engine calls this between two graphs."""
@@ -302,12 +302,10 @@ def is_device_error(reason: Exception) -> bool:
     return any(words in text for words in DEVICE_ERRORS) and not is_memory_full(reason)
 
 
-def _unexpected(reason: Exception) -> StimcoreError:
+def _unexpected(event: str, reason: Exception) -> StimcoreError:
     """Log an error that is not one of ours, and return what clients get instead of it."""
-    with contextlib.suppress(OSError):  # a log on a full disk must not keep the client from its answer
-        if traceparent := TRACEPARENT.get():
-            print(f"in the call of traceparent {traceparent}:", file=sys.stderr)
-        traceback.print_exception(reason)
+    traceparent = TRACEPARENT.get()
+    log.error(event, exc_info=reason, extra={"fields": {"traceparent": traceparent} if traceparent else {}})
     full = is_memory_full(reason) or any(words in str(reason) for words in FULL_CPU_MEMORY)
     if isinstance(reason, MemoryError) or full:
         return Unavailable("the worker has not enough memory for this", todo="Ask for fewer images or sub-networks at once.")
@@ -331,6 +329,7 @@ def main(arguments: Sequence[str]) -> None:
     # the front decides when this process ends, also after Ctrl-C, which the terminal sends to the whole group
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    logs.configure("info")
     config = WorkerConfig.from_json(arguments[0])
     if hasattr(os, "nice"):  # on Windows the front starts workers with a lower priority
         os.nice(config.niceness)

@@ -307,6 +307,26 @@ def test_http_that_is_broken(server: Running) -> None:
     assert server.live()
 
 
+def test_a_request_that_is_not_http_is_logged_and_counted_as_any_other(start: Start) -> None:
+    server = start()
+    second = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\nNOT HTTP\r\n\r\n"
+    broken_body = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n"
+    for text in (b"NOT HTTP AT ALL\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n", second, broken_body):
+        assert b" 400 " in raw(server, text, until=b"usage")
+    server.until(lambda: sum(line.get("status") == 400 for line in server.lines()) == 4)
+    refused_lines = [line for line in server.lines() if line.get("status") == 400]
+    assert {line["address"] for line in refused_lines} == {"127.0.0.1"}
+    assert {line["code"] for line in refused_lines} == {"usage"}
+    assert [line["route"] for line in refused_lines] == ["unknown"] * 3 + ["/v1/jobs"]
+    answer = raw(server, b"NOT HTTP\r\n\r\n", until=b"usage").decode()
+    id_ = answer.partition("x-request-id: ")[2].partition("\r\n")[0]
+    server.until(lambda: any(line.get("request") == id_ for line in server.lines()))
+    text_ = server.http.get("/metrics").text
+    assert 'stim_requests_total{route="unknown",status="400"} 4.0' in text_
+    assert 'stim_refused_total{code="usage"} 5.0' in text_
+    assert not any("Invalid HTTP" in line["event"] for line in server.lines()), "one line for a request, not two"
+
+
 def test_content_type_decides_nothing(server: Running) -> None:
     for kind in ("application/json", "text/plain", "application/octet-stream", "multipart/form-data; boundary=x", "nonsense"):
         answer = server.http.post(URL, content=json.dumps(body()), headers={"Content-Type": kind})

@@ -14,6 +14,7 @@ import pytest
 from stimcore.serve.http.app import HttpOptions, application
 from stimcore.serve.http.uvicorn_server import ServerConfig
 from stimcore.serve.limits import Limits
+from stimcore.serve.metrics import Metrics
 from stimcore.serve.service import Service, ServiceConfig
 from tests.serve.conftest import Start
 from tests.serve.inference import URL, body
@@ -66,7 +67,7 @@ def test_fractions_of_a_second_hold_as_they_are() -> None:
     """As whole seconds, 0.9 would be 0: an idle connection would be closed before a client can use it again."""
     for seconds in (0.2, 0.9, 1.5, 20):
         limits = Limits(keep_alive_s=seconds, drain_s=seconds)
-        config = ServerConfig(application(Service(ServiceConfig(folder=Path()))), limits, HttpOptions())
+        config = ServerConfig(application(Service(ServiceConfig(folder=Path()))), limits, HttpOptions(), Metrics(1))
         assert (config.timeout_keep_alive, config.timeout_graceful_shutdown) == (seconds, seconds)
 
 

@@ -2,10 +2,13 @@
 
 import contextlib
 import io
+import json
+import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, TypeVar, cast
 
 import numpy as np
 import pytest
@@ -13,15 +16,29 @@ import pytest
 from stimcore.engine.provider import Provider
 from stimcore.errors import SpecError
 from stimcore.serve.errors import Late
+from stimcore.serve.logs import JsonFormatter
 from stimcore.serve.repository.models import BundleRef
 from stimcore.serve.workers import messages, process
 from stimcore.serve.workers.calls import answer_call
 from stimcore.serve.workers.config import WorkerConfig
 from stimcore.serve.workers.engines import EngineCache
-from stimcore.serve.workers.messages import Abandon, Answer, CallFailure, Classify, Forget, Hello, Ping, Pong
+from stimcore.serve.workers.messages import (
+    Abandon,
+    Advance,
+    Answer,
+    Begin,
+    CallFailure,
+    Classify,
+    Forget,
+    Hello,
+    Ping,
+    Pong,
+    Warmup,
+)
 from stimcore.serve.workers.process import BROKEN, Worker, is_device_error
 from stimcore.subnets.spec import Spec
 
+TextStream = TypeVar("TextStream", bound=TextIO)
 REF = BundleRef("/nowhere", "0")
 CONFIG = WorkerConfig(device="cpu", threads=1, engines=1, keep_bytes=1 << 20)
 
@@ -90,6 +107,19 @@ def work(monkeypatch: pytest.MonkeyPatch, *given: object, error: Exception | Non
     return [message for message in received(out) if not isinstance(message, Hello)] + [max(codes)]
 
 
+@contextlib.contextmanager
+def logged_to(stream: TextStream) -> Iterator[TextStream]:
+    """Write the log of a worker to a stream."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    log = logging.getLogger("stimcore.serve")
+    log.addHandler(handler)
+    try:
+        yield stream
+    finally:
+        log.removeHandler(handler)
+
+
 @pytest.mark.parametrize(
     "text", ["CUDA failure 700: an illegal memory access was encountered", "required argument is not an integer"]
 )
@@ -124,11 +154,37 @@ def test_an_error_is_answered_also_when_it_cant_be_logged(monkeypatch: pytest.Mo
     """The log may lie on a disk that is full, which /dev/full always is."""
     with Path("/dev/full").open("w", buffering=1, encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stderr", full)
-        failure, _ = work(monkeypatch, Forget(7, REF), error=RuntimeError("anything"))
+        with logged_to(full):
+            failure, _ = work(monkeypatch, Forget(7, REF), error=RuntimeError("anything"))
         monkeypatch.undo()
         with contextlib.suppress(OSError):
             full.close()
     assert str(failure.error) == "the network could not be run (RuntimeError)."
+
+
+def test_unexpected_errors_are_lines_of_the_log_with_their_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Any:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(EngineCache, "open", fail)
+    monkeypatch.setattr(EngineCache, "fits", lambda *_: True)
+    spec = Spec(((1,), (2,)))
+    begin, warmup = Begin(3, REF, (spec,), True, None, 100), Warmup(REF)
+    for given, event, more in (
+        ((Forget(1, REF, traceparent="00-trace"),), "call failed", {"traceparent": "00-trace"}),
+        ((Forget(2, REF),), "call failed", {}),
+        ((begin, Advance(3)), "job failed", {}),
+        ((warmup,), "warm-up failed", {}),
+    ):
+        with logged_to(io.StringIO()) as log:
+            work(monkeypatch, *given, error=RuntimeError("two\nlines"))
+        (line,) = [json.loads(text) for text in log.getvalue().splitlines()]
+        assert line["traceback"].endswith("RuntimeError: two\nlines")
+        assert {key: line[key] for key in line if key not in ("time", "traceback")} == {
+            "level": "error",
+            "event": event,
+            **more,
+        }
 
 
 def test_refusals_end_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
