@@ -144,9 +144,16 @@ class LimitedProtocol(H11Protocol):
             self.cycle.message_event.set()
         else:  # no middleware ever sees this request
             headers["x-request-id"] = request_id = uuid.uuid4().hex
-            fields = {"request": request_id, "address": self.client[0] if self.client else UNKNOWN, "method": ""}
-            fields |= {"route": UNKNOWN_ROUTE, "status": status, "ms": 0.0, "code": UsageError.code}
-            record_request(self._metrics, fields)
+            address = self.client[0] if self.client else UNKNOWN
+            fields = {
+                "request": request_id,
+                "address": address,
+                "method": "",
+                "route": UNKNOWN_ROUTE,
+                "status": status,
+                "ms": 0.0,
+            }
+            record_request(self._metrics, {**fields, "code": UsageError.code})
         head = [(name.encode(), value.encode()) for name, value in headers.items()]
         for event in (h11.Response(status_code=status, headers=head), h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event))

@@ -201,7 +201,7 @@ def test_a_problem_belongs_to_the_models_of_its_bundle_alone(exported: Path, tmp
     later = ModelRepository(folder, folder)  # a server that has never opened the broken bundles
     later.put(later.scan())
 
-    def path(repository_: ModelRepository, name: str) -> str:
+    def blamed(repository_: ModelRepository, name: str) -> str:
         problem = repository_.problem(name)
         return "" if problem is None else problem.path
 
@@ -209,6 +209,6 @@ def test_a_problem_belongs_to_the_models_of_its_bundle_alone(exported: Path, tmp
     assert {problem.path for problem in models.snapshot.problems} == {"tiny/depth-0", "tiny/wide.3"}
     for each in (models, later):
         assert len(served) > 2
-        assert {path(each, name) for name in (*served, "tiny.depth-0.5.d1-1-1", "tiny.depth", "tiny.nothing")} == {""}
-        assert {path(each, f"tiny.depth-0{end}") for end in ("", ".main", ".d1-1-1", ".unheard-of")} == {"tiny/depth-0"}
-        assert {path(each, f"tiny.wide.3{end}") for end in ("", ".main")} == {"tiny/wide.3"}
+        assert {blamed(each, name) for name in (*served, "tiny.depth-0.5.d1-1-1", "tiny.depth", "tiny.nothing")} == {""}
+        assert {blamed(each, f"tiny.depth-0{end}") for end in ("", ".main", ".d1-1-1", ".unheard-of")} == {"tiny/depth-0"}
+        assert {blamed(each, f"tiny.wide.3{end}") for end in ("", ".main")} == {"tiny/wide.3"}

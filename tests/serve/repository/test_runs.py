@@ -141,7 +141,7 @@ def test_streams_of_runs_and_of_jobs_are_counted_alike(watched: Running) -> None
         next(events)
         assert watched.metric("stim_streams") == number
     for events in (of_run, of_job):
-        events.close()  # type: ignore[attr-defined]  # both are generators
+        events.close()  # type: ignore[union-attr]  # both are generators
     watched.until(lambda: watched.metric("stim_streams") == 0)
 
 
