@@ -8,7 +8,7 @@ import io
 import json
 import runpy
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,6 +41,8 @@ MODULES = {"app": "dashboard"}
 """Command -> its module in this package, where that has another name."""
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: done; something that was checked does not hold; wrong use; stopped by Ctrl-C."""
+MAX_SEED = 2**63 - 1
+"""The largest seed: what is stored of a run keeps its seed as a whole number of 64 bits, from 0."""
 
 
 class Parser(ArgumentParser):
@@ -175,6 +177,22 @@ def add_json(line: ArgumentParser, what: str) -> None:
         what: What the command does, for the help text: `write the results as JSON`.
     """
     line.add_argument("--json", metavar="FILE", help=f"{what} ('-' for standard output)")
+
+
+def seed(text: str) -> int:
+    """Return the seed that a text names, as the type of an option.
+
+    Raises:
+        ArgumentTypeError: The text is no whole number from 0 to `MAX_SEED`.
+
+    Example:
+        >>> seed("7")
+        7
+    """
+    # the number of digits is limited before Python converts them, which it refuses for thousands
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_SEED)) and int(text) <= MAX_SEED):
+        raise ArgumentTypeError(f"'{text[:40]}' is not a seed; allowed: 0 to {MAX_SEED}")
+    return int(text)
 
 
 def add_quiet(line: ArgumentParser) -> None:

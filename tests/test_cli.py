@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from argparse import ArgumentError
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import stimcore
 from stimcore import cli
 from stimcore.errors import BundleError, SpecError
+from tests.test_help import MODULES, parsers
 
 ROOT = Path(__file__).parents[1]
 
@@ -113,3 +115,14 @@ def test_reports_go_where_json_says(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out) == {"a": 1}
     cli.write_report(str(tmp_path / "out.json"), {"a": 1})
     assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "", "one", "9223372036854775808", "1" * 5000, "\N{SUPERSCRIPT TWO}"])
+@pytest.mark.parametrize("command", MODULES)
+def test_every_seed_is_refused_that_no_bundle_can_name(command: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module = pytest.importorskip(MODULES[command], reason="needs a package that is not installed", exc_type=ImportError)
+    for _, parser in parsers(command, module.parser()):
+        for option in (action for action in parser._actions if {"--seed", "--seeds"} & set(action.option_strings)):
+            with pytest.raises(ArgumentError, match="is not a seed; allowed: 0 to 9223372036854775807"):
+                parser._get_value(option, text)
+            assert [parser._get_value(option, seed) for seed in ("0", "9223372036854775807")] == [0, 2**63 - 1]

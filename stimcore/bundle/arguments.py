@@ -19,7 +19,7 @@ def parser() -> cli.Parser:
         type=Path,
         help="exported/EXPERIMENT/METHOD (verify only), exported/EXPERIMENT or exported; from-onnx: the ONNX file",
     )
-    line.add_argument("--seed", type=int, help="verify: of which network is run (default: another one every time)")
+    line.add_argument("--seed", type=cli.seed, help="verify: of which network is run (default: another one every time)")
     line.add_argument(
         "--out",
         type=Path,

@@ -4,6 +4,7 @@ Everything is written into the hidden folder `.NAME.part` and moved into place w
 goes on with the files that it had finished, and the bundle ends up the same, byte for byte.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +27,7 @@ from stimcore.bundle.opening import open_folder
 from stimcore.bundle.store import recover, writing
 from stimcore.engine.provider import file_session
 from stimcore.engine.walls import refresh_walls, wall_images
-from stimcore.errors import BundleError, ParityError
+from stimcore.errors import BundleError, ParityError, SpecError
 from stimcore.export.choices import GraphExporter
 from stimcore.export.networks import CheckPlan, NetworkWriter, SharedFiles, file_name, write_shared_files
 from stimcore.export.parity import FLOAT32, Parity
@@ -89,6 +90,7 @@ class Exporter:
 
         Raises:
             ParityError: The main network failed its parity check.
+            BundleError: The run has a value that no manifest can hold; nothing was published.
         """
         full = self._net.topology.full
         wanted = [full, *(spec for spec in dict.fromkeys(specs) if spec != full)]
@@ -212,7 +214,16 @@ class Exporter:
                 temporary.write_bytes(content)
         hashes = {**manifest.hashes, **{name: files.sha256(part.path / name) for name in contents}}
         exits = [entry for entry in self._exits_before() if entry.file in contents]
-        files.write_json(part.path / "manifest.json", replace(manifest, hashes=hashes, exits=exits).to_dict())
+        text = files.json_text(replace(manifest, hashes=hashes, exits=exits).to_dict())
+        try:
+            Manifest.from_dict(json.loads(text))
+        except (ValueError, SpecError) as reason:
+            # what nobody could open must not replace a bundle that opens
+            raise BundleError(
+                f"the bundle {self.target} is not written, as it could not be opened: {str(reason).rstrip('.')}",
+                todo=f"Correct that in {self.trained.folder / 'run.json'}, or train the run again.",
+            ) from reason
+        files.write_text(part.path / "manifest.json", text)
         part.publish(self.target)
 
     def _listed_answers(

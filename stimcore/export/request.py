@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from stimcore.cli import MAX_SEED
 from stimcore.data.normalise import Normalisation
 from stimcore.data.subset import stratified
 from stimcore.engine.cpus import usable_cpus
@@ -81,6 +82,12 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
     """
     trained = open_run(request.run_dir, trust_code=request.trust_code)
     run, topology = trained.run, trained.net.topology
+    if not 0 <= run.seed <= MAX_SEED:  # older versions trained with any seed
+        raise UsageError(
+            f"{request.run_dir} was trained with the seed {run.seed}, which no bundle can name",
+            allowed=f"0 to {MAX_SEED}",
+            todo="Train it again with another --seed.",
+        )
     if request.exits:
         trained_exits(trained)  # a run without exits is refused before anything is written
     twin = request.twin or run.spec

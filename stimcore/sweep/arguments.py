@@ -12,7 +12,7 @@ def parser() -> cli.Parser:
     line.add_argument("bundle", metavar="BUNDLE", type=Path, help="exported/EXPERIMENT/METHOD")
     line.add_argument("--kind", required=True, choices=KINDS, help="ordered sub-networks, deletions or permutations")
     line.add_argument("--limit", type=int, metavar="N", help="evaluate a random sample of N instead of the whole family")
-    line.add_argument("--seed", type=int, default=0, help="seed of the sample (default: %(default)s)")
+    line.add_argument("--seed", type=cli.seed, default=0, help="seed of the sample (default: %(default)s)")
     line.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: %(default)s)")
     line.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="use a dask scheduler whose workers see the same files")
     cli.add_device(line)

@@ -46,7 +46,7 @@ def parser() -> cli.Parser:
         "torchvision:IMAGENET1K_V2; a head for other classes is made new",
     )
     line.add_argument("--ema", action="store_true", help="with --init: the average of the weights, which the file also has")
-    line.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
+    line.add_argument("--seed", type=cli.seed, default=0, help="seed of everything random (default: %(default)s)")
     line.add_argument(
         "--name", help="name of the run in its experiment (default: the method and everything that differs from the recipe)"
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from stimcore.cli import MAX_SEED
 from stimcore.data.images import Dataset
 from stimcore.errors import UsageError
 from stimcore.methods.base import Method
@@ -16,7 +17,7 @@ class Settings:
     """Everything that a run needs besides network, method, recipe and data.
 
     Attributes:
-        seed: Seed of everything random.
+        seed: Seed of everything random, from 0 to `MAX_SEED`.
         device: Device to train on.
         world: The processes that share the work.
         progress: Whether to draw a progress bar.
@@ -48,6 +49,8 @@ class Settings:
         Raises:
             UsageError: They don't; the message names what is allowed.
         """
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UsageError(f"a seed of {self.seed}", allowed=f"0 to {MAX_SEED}")
         if len(dataset.train) < recipe.batch_size:
             raise UsageError(f"{len(dataset.train)} training images", allowed=f"at least one batch of {recipe.batch_size}")
         if recipe.batch_size % self.world.size:

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,14 +20,16 @@ import pytest
 import torch
 
 from stimcore import cli
-from stimcore.bundle import Bundle, check_hashes, open_bundle, open_experiment
-from stimcore.errors import BundleError
+from stimcore.bundle import Bundle, Manifest, check_hashes, open_bundle, open_experiment
+from stimcore.errors import BundleError, UsageError
 from stimcore.export import __main__ as export_command
+from stimcore.export.exporter import Exporter
+from stimcore.export.request import ExportRequest, prepare
 from stimcore.reference.calibrate import recalibrated
 from stimcore.reference.prefix_tree import reference_logits
 from stimcore.runs.trained_run import open_run
 from stimcore.subnets.families import ordered
-from tests.bundles import QUICKLY, reference_inputs
+from tests.bundles import GRAPHS, QUICKLY, reference_inputs
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,6 +93,45 @@ def test_a_stranger_with_onnxruntime_alone_gets_the_manifests_accuracy(small: li
             [sys.executable, str(script), str(bundle.path), name], capture_output=True, text=True, check=True, cwd=tmp_path
         )
         assert int(done.stdout) == bundle.manifest.networks[name].correct
+
+
+def changed_run(bundle: Bundle, folder: Path, **values: object) -> Path:
+    """A copy of the run of a bundle whose `run.json` has other values."""
+    shutil.copytree(run_dir(bundle), folder)
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    (folder / "run.json").write_text(json.dumps(run | values), encoding="utf-8")
+    return folder
+
+
+def test_a_run_with_a_seed_that_no_bundle_can_name_is_refused_before_anything_is_written(
+    small: list[Bundle], tmp_path: Path
+) -> None:
+    run = changed_run(small[0], tmp_path / "run", seed=-1)
+    with pytest.raises(UsageError, match=r"was trained with the seed -1, .*; allowed: 0 to 9223372036854775807\. Train it"):
+        prepare(ExportRequest(run_dir=run, out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [({"seed": -1}, "'seed' of manifest.json is -1, a negative number"), ({"label": 5}, "'label' of manifest.json is 5")],
+)
+def test_a_manifest_that_would_not_open_is_never_published(
+    values: dict[str, object], sentence: str, small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = Exporter._complete
+
+    def spoilt(exporter: Exporter, part: Any, manifest: Manifest, listed: Any) -> None:
+        complete(exporter, part, replace(manifest, **values), listed)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Exporter, "_complete", spoilt)
+    exporter, _ = prepare(ExportRequest(run_dir=run_dir(small[0]), out=tmp_path / "out", graphs=GRAPHS, check_images=8))
+    with pytest.raises(BundleError, match=sentence):
+        exporter.export([])
+    assert not exporter.target.exists()
+    monkeypatch.undo()
+    assert exporter.export([]) == []
+    assert open_bundle(exporter.target).manifest.seed == 0
 
 
 @pytest.mark.slow  # `test_two_exports_at_once_take_turns` has the same proof: it exports anew, and finds a finished bundle

@@ -40,6 +40,7 @@ def run(command: Callable[[Sequence[str]], int], *argv: str) -> int:
         (["no-such-recipe"], "there is no recipe 'no-such-recipe'; allowed: resnet20-fashion, "),
         (["resnet20-fashion", "--no-such-option"], "unrecognized arguments"),
         (["resnet20-fashion", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
+        (["resnet20-fashion", "--seed", "-1"], "argument --seed: '-1' is not a seed; allowed: 0 to 9223372036854775807."),
         (["resnet20-fashion", "--epochs", "0"], "epochs 0 in recipe resnet20-fashion; allowed: 1 and more"),
         (["resnet20-fashion", "--device", "tpu"], "there is no device 'tpu'; allowed: auto, cpu"),
         (["resnet20-fashion", "--method", "comon"], "there is no method 'comon'; allowed: common, "),
