@@ -63,7 +63,9 @@ def json_text(value: Any) -> str:
     Raises:
         ValueError: The value holds NaN or an infinity, for which JSON has no number.
     """
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Names of files that are not UTF-8 reach Python as lone surrogates, which no text file may hold. Escaped they are JSON.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def write_json(target: Path, value: Any) -> None:

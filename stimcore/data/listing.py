@@ -102,9 +102,10 @@ def list_folder(root: Path) -> Listing:
 
     Raises:
         DataMissing: There is no such folder; there are fewer than two classes; a class has no pictures in a part; a part is
-            there twice, or without its counterpart.
+            there twice, or without its counterpart; the name of the folder or of a class is no text.
     """
     root = root.expanduser()
+    _refuse_bytes(root)
     if not root.is_dir():
         raise DataMissing(f"there is no folder {root}", todo="Give a folder that has one folder of images per class.")
     walk = _Walk()
@@ -260,14 +261,32 @@ def _parts(root: Path, folders: Sequence[Path], walk: _Walk) -> tuple[Path | Non
     return train, test[0] if test else None
 
 
+def _refuse_bytes(folder: Path) -> None:
+    """Refuse a folder whose name is stored with a run or a bundle and can't be: bytes that are not UTF-8.
+
+    Archives from Windows often have such names. Python reads them with escapes that no file of text may hold.
+
+    Raises:
+        DataMissing: The path is of this kind.
+    """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as reason:
+        raise DataMissing(
+            f"the folder {ascii(str(folder))} has a name that is no text in UTF-8",
+            todo="Rename the folder: it was probably unpacked from an archive of a system that writes names otherwise.",
+        ) from reason
+
+
 def _list_classes(folder: Path, folders: Iterable[Path], walk: _Walk) -> tuple[list[Item], tuple[str, ...]]:
     """Return the pictures of the class folders in a folder, and the class names in order.
 
     Raises:
-        DataMissing: There are fewer than two classes, or a class has no pictures.
+        DataMissing: There are fewer than two classes, a class has no pictures, or a name is no text.
     """
     by_class: dict[str, list[Path]] = {}
     for path in folders:
+        _refuse_bytes(path)
         by_class.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
         # before any of them is walked through, so that a link inside one class never takes the pictures of another
         if (earlier := walk.claim(path)) is not None:

@@ -1,6 +1,7 @@
 """Strangers' folders: each is read completely, or what is not read is said, and broken files are refused in one list."""
 
 import json
+import os
 import shutil
 import unicodedata
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from stimcore import cli
 from stimcore.data.__main__ import main
 from stimcore.data.folder import folder_and_size, image_folder, plan_folder
 from stimcore.data.listing import MOST_NAMED, PARTS, list_folder
@@ -209,6 +211,51 @@ def test_class_names_are_compared_in_one_unicode_form(tmp_path: Path) -> None:
 
 
 # --- pictures ---
+
+
+def escaped_folder(parent: Path) -> Path:
+    """A folder with a picture whose name is not UTF-8, as an archive from Windows leaves it."""
+    folder = parent / os.fsdecode(b"caf\xe9")
+    try:
+        folder.mkdir(parents=True)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system has no names that are not UTF-8")
+    picture(folder / "0.png")
+    picture(folder / "1.png")
+    return folder
+
+
+@pytest.mark.parametrize("parts", [(), ("train",), ("train", "test")])
+def test_a_class_whose_name_is_no_text_is_refused(
+    parts: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in parts or ("",):
+        classes(tmp_path / part, "b")
+        escaped_folder(tmp_path / part)
+    with pytest.raises(SystemExit) as ended:
+        cli.run(main, ["inspect", str(tmp_path), "--json", "-"])
+    printed = capsys.readouterr()
+    assert ended.value.code == 2
+    assert "caf\\udce9' has a name that is no text in UTF-8. Rename the folder" in printed.err
+    assert printed.out == ""
+    with pytest.raises(DataMissing, match="Rename the folder"):
+        image_folder(tmp_path)
+
+
+def test_a_folder_of_classes_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataMissing, match=r"caf\\udce9' has a name that is no text"):
+        list_folder(classes(escaped_folder(tmp_path)))
+
+
+def test_other_files_whose_names_are_no_text_are_named_in_the_report(tmp_path: Path) -> None:
+    folder = escaped_folder(classes(tmp_path / "pictures") / "a")
+    (folder / os.fsdecode(b"t\xe9.txt")).write_text("no picture")
+    (folder / os.fsdecode(b"t\xe9.png")).write_text("damaged")
+    target = tmp_path / "report.json"
+    assert main(["inspect", str(tmp_path / "pictures"), "--json", str(target)]) == 1
+    report = json.loads(target.read_text(encoding="utf-8"))
+    assert report["not_read"] == ["a/caf\udce9/t\udce9.txt"]
+    assert list(report["broken"]) == ["a/caf\udce9/t\udce9.png"]
 
 
 def test_grey_pictures_among_colour_ones_make_no_grey_data_set(tmp_path: Path) -> None:
