@@ -8,7 +8,7 @@ import io
 import json
 import runpy
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,8 +45,46 @@ MAX_SEED = 2**63 - 1
 """The largest seed: what is stored of a run keeps its seed as a whole number of 64 bits, from 0."""
 
 
+class _StoreOnce(Action):
+    """Stores the value of an option, and refuses another one: the first would be ignored without a word.
+
+    `argparse` itself takes the last value. A `Parser` has this action in the place of `store`.
+    """
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None) -> None:
+        """Store the value."""
+        if isinstance(parser, Parser) and self.option_strings:
+            first = parser.given.setdefault(id(self), values)
+            if first != values:
+                several = f", or all values after one {option_string}" if self.nargs in ("+", "*") else ""
+                parser.error(
+                    f"argument {'/'.join(self.option_strings)}: given twice, as {_in_words(first)} and {_in_words(values)}; "
+                    f"allowed: once{several}"
+                )
+        setattr(namespace, self.dest, values)
+
+
+def _in_words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 class Parser(ArgumentParser):
-    """An argument parser that refuses in the same form as all other errors."""
+    """An argument parser that refuses in the same form as all other errors, and an option that is given two values.
+
+    Attributes:
+        given: Number of the action of every option that this command line has so far -> its value.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.given: dict[int, Any] = {}
+        for name in (None, "store"):
+            self.register("action", name, _StoreOnce)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return the options, and the words that belong to none of them; as `ArgumentParser` does."""
+        self.given.clear()  # a parser can read several command lines
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """End the process with exit code 2 and one sentence."""

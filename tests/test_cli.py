@@ -82,6 +82,37 @@ def test_wrong_use_ends_with_a_sentence(arguments: list[str], text: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--seed", "1", "--seed", "2"], "argument --seed: given twice, as 1 and 2; allowed: once."),
+        (["--json", "a.json", "--json=b.json"], "argument --json: given twice, as a.json and b.json; allowed: once."),
+        (
+            ["--spec", "A", "B", "--spec", "C"],
+            "argument --spec: given twice, as A B and C; allowed: once, or all values after one --spec.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_option_with_two_values_is_refused(
+    arguments: list[str], sentence: str, nested: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = cli.Parser(prog="example")
+    line = whole.add_subparsers().add_parser("inner") if nested else whole
+    line.add_argument("--seed", type=cli.seed, action="store")
+    line.add_argument("--spec", nargs="+")
+    line.add_argument("--option", action="append")
+    cli.add_json(line, "write")
+    words = ["inner"] if nested else []
+    with pytest.raises(SystemExit) as end:
+        whole.parse_args([*words, *arguments])
+    assert end.value.code == 2
+    assert f"error: {sentence}" in capsys.readouterr().err
+    for seed in ("3", "4"):  # the same value twice is no contradiction, and the next command line begins anew
+        options = whole.parse_args([*words, "--seed", seed, "--option", "a", f"--seed={seed}", "--option", "b"])
+        assert (options.seed, options.option) == (int(seed), ["a", "b"])
+
+
+@pytest.mark.parametrize(
     ("error", "code", "text"),
     [
         (SpecError("block 4 can't be deleted"), 2, "error: block 4 can't be deleted.\n"),

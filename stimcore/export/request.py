@@ -29,7 +29,7 @@ class ExportRequest:
         run_dir: The run folder.
         out: `exported/EXPERIMENT`.
         name: Folder of the bundle in the experiment; None for the default of `bundle_name`.
-        subnets: `ordered`, `main`, or specs: the networks that are listed.
+        subnets: `ordered`, `main` and specs, in any combination: the networks that are listed.
         twin: The sub-network of the experiment's network that this network equals; None for the one that the run names.
         data_root: Folder of the data set, where it is another one than during the run.
         jobs: Threads that compute references and run files; all usable processors when None.
@@ -127,11 +127,12 @@ def bundle_name(run_name: str, seed: int) -> str:
 
 
 def listed_specs(topology: Topology, wanted: Sequence[str]) -> list[Spec]:
-    """Return the sub-networks to list: all ordered ones, or those of the given specs.
+    """Return the sub-networks to list, each once: all ordered ones where `ordered` is wanted, and those of the given specs.
 
     Raises:
         UsageError: There are more than `MOST_FILES` ordered ones, or the network has no such sub-network.
     """
+    named = [topology.parse(text) for text in wanted if text != "ordered"]
     if "ordered" in wanted:
         if (number := count_ordered(topology)) > MOST_FILES:
             raise UsageError(
@@ -139,5 +140,5 @@ def listed_specs(topology: Topology, wanted: Sequence[str]) -> list[Spec]:
                 allowed=f"at most {MOST_FILES:,} files",
                 todo="Name those that you want: --subnets main d1-1-1-1. Any other can be built from the bundle later.",
             )
-        return list(ordered(topology))
-    return [topology.parse(text) for text in wanted]
+        named = [*ordered(topology), *named]
+    return list(dict.fromkeys(named))

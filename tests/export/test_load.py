@@ -18,6 +18,7 @@ from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import recalibrated
 from stimcore.runs.bundles import bundle_network
 from stimcore.runs.trained_run import open_run
+from stimcore.subnets.families import ordered
 from stimcore.subnets.topology import Topology
 from tests.bundles import export_run, random_net, reference_inputs, write_pictures, write_run
 
@@ -123,3 +124,16 @@ def test_nothing_runs_where_there_is_no_batch_norm(monkeypatch: pytest.MonkeyPat
 def test_more_files_than_anybody_wants_are_refused() -> None:
     with pytest.raises(UsageError, match="110,592 ordered sub-networks of densenet201, a file for each; allowed: at most"):
         listed_specs(Topology.of("densenet201", (6, 12, 48, 32), ordered_only=True), ["ordered"])
+
+
+def test_every_wanted_network_is_listed_once_and_every_other_word_refused() -> None:
+    topology = Topology.of("resnet20", (3, 3, 3), ordered_only=False)
+    all_ordered = list(ordered(topology))
+    for more in (["1-3.4-6.7-9"], ["main", "1-3.4-6.7-9", "d1-2-3", "1-3.4-6.7-9"]):
+        for wanted in (["ordered", *more], [*more, "ordered"]):
+            assert listed_specs(topology, wanted) == [*all_ordered, topology.parse("1-3.4-6.7-9")]
+    assert listed_specs(topology, ["ordered"]) == all_ordered
+    assert listed_specs(topology, ["main", "d3-3-3", "1.4.7"]) == [topology.full, topology.parse("1.4.7")]
+    for wanted in (["ordered", "mian"], ["d9-9-9", "ordered"], ["mian"]):
+        with pytest.raises(SpecError):
+            listed_specs(topology, wanted)
