@@ -6,6 +6,7 @@
 
 import io
 import json
+import os
 import runpy
 import sys
 from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
@@ -214,7 +215,33 @@ def add_json(line: ArgumentParser, what: str) -> None:
         line: The command line.
         what: What the command does, for the help text: `write the results as JSON`.
     """
-    line.add_argument("--json", metavar="FILE", help=f"{what} ('-' for standard output)")
+    line.add_argument("--json", type=_json_target, metavar="FILE", help=f"{what} ('-' for standard output)")
+
+
+def _json_target(text: str) -> str:
+    return text if text == "-" else str(output_file(text))
+
+
+def output_file(text: str) -> Path:
+    """Return the file that a text names, as the type of an option: what can't be written is noticed before the work.
+
+    Folders that are missing are no error: whatever writes the file makes them.
+
+    Raises:
+        ArgumentTypeError: It is a folder, or lies in what is no folder or may not be written into.
+    """
+    path = Path(text)
+    try:
+        if path.is_dir():
+            raise ArgumentTypeError(f"'{text}' is a folder; allowed: the name of a file")
+        nearest = next(folder for folder in path.absolute().parents if folder.exists())
+        if not nearest.is_dir():
+            raise ArgumentTypeError(f"'{text}' can't be written: {nearest} is no folder")
+        if not os.access(nearest, os.W_OK):
+            raise ArgumentTypeError(f"'{text}' can't be written: the folder {nearest} is not writable")
+    except OSError as reason:
+        raise ArgumentTypeError(f"'{text[:100]}' can't be written: {reason.strerror}") from reason
+    return path
 
 
 def seed(text: str) -> int:
@@ -248,6 +275,7 @@ def write_report(target: str | None, value: Any) -> None:
     if target == "-":
         print(json.dumps(value, indent=1, allow_nan=False))
     elif target is not None:
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
         files.write_json(Path(target), value)
 
 

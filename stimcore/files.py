@@ -26,7 +26,7 @@ def replacing(target: Path) -> Iterator[Path]:
     """
     temporary = _temporary(target)
     try:
-        with _naming(target):
+        with _naming(target, hidden=temporary):
             yield temporary
             _sync_and_move(temporary, target)
     finally:
@@ -41,12 +41,17 @@ def _sync_and_move(temporary: Path, target: Path) -> None:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Name a file in errors of the system that name none: those of writing, such as a full disk."""
+def _naming(path: Path, hidden: Path | None = None) -> Iterator[None]:
+    """Name a file in errors of the system that name none, as those of a full disk, or that name a file which nobody asked for.
+
+    Args:
+        path: The file to name.
+        hidden: A file that stands for it while it is written.
+    """
     try:
         yield
     except OSError as reason:
-        if reason.errno is None or reason.filename is not None:
+        if reason.errno is None or reason.filename not in (None, hidden and str(hidden)):
             raise
         raise OSError(reason.errno, reason.strerror, str(path)) from reason
 

@@ -1,10 +1,11 @@
 """The console script: the same commands as `python -m stimcore.COMMAND`, and a help text that imports nothing heavy."""
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
-from argparse import ArgumentError
+from argparse import ArgumentError, ArgumentTypeError
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,34 @@ def test_a_defect_keeps_its_traceback() -> None:
         cli.run(command, [])
 
 
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [("there", "'there' is a folder; allowed: the name of a file"), ("file/a/b.json", "{here}/file is no folder")],
+)
+@pytest.mark.parametrize("command", MODULES)
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    command: str, target: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = pytest.importorskip(MODULES[command], reason="needs a package that is not installed", exc_type=ImportError)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for _, parser in parsers(command, module.parser()):
+        for option in (action for action in parser._actions if {"--json", "--to", "--keep"} & set(action.option_strings)):
+            with pytest.raises(ArgumentError) as refused:
+                parser._get_value(option, target)
+            assert sentence.format(here=tmp_path) in str(refused.value)
+            assert [str(parser._get_value(option, name)) for name in ("a.pt", "new/a.pt")] == ["a.pt", str(Path("new/a.pt"))]
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="an administrator may write anywhere")
+def test_a_folder_that_is_not_writable_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(ArgumentTypeError, match="is not writable"):
+        cli.output_file(str(tmp_path / "new" / "a.json"))
+
+
 def test_reports_go_where_json_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.write_report(None, {"a": 1})
     assert capsys.readouterr().out == ""
@@ -146,6 +175,8 @@ def test_reports_go_where_json_says(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out) == {"a": 1}
     cli.write_report(str(tmp_path / "out.json"), {"a": 1})
     assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == {"a": 1}
+    cli.write_report(str(tmp_path / "new" / "inner" / "out.json"), {"a": 1})
+    assert (tmp_path / "new" / "inner" / "out.json").exists()
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "", "one", "9223372036854775808", "1" * 5000, "\N{SUPERSCRIPT TWO}"])

@@ -162,3 +162,22 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
     (tmp_path / ".folder.part").mkdir()
     remove_unfinished(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".folder.part", ".hidden", "checkpoint-0001.pt", "notes.part"]
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_errors_name_the_file_that_was_asked_for(missing: bool, tmp_path: Path) -> None:
+    target = tmp_path / "name.json"
+    if missing:
+        target = tmp_path / "nowhere" / "name.json"
+    else:
+        target.mkdir()  # which no file can replace
+    with pytest.raises(OSError, match="name.json") as refused:
+        write_json(target, {})
+    assert refused.value.filename == str(target)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_errors_of_other_files_keep_their_names(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as refused, replacing(tmp_path / "a.json"):
+        (tmp_path / "other.json").read_bytes()
+    assert refused.value.filename == str(tmp_path / "other.json")

@@ -50,7 +50,7 @@ def parser(wanted: str | None = None) -> cli.Parser:
         one = benches.add_parser(name, help=summary, description=summary)
         if wanted in (None, name):
             ADD_ARGUMENTS[name](one)
-        one.add_argument("--json", metavar="FILE", help="write the numbers as JSON ('-' for standard output)")
+        cli.add_json(one, "write the numbers as JSON")
     return line
 
 

@@ -101,7 +101,10 @@ def _add_smoke(line: argparse.ArgumentParser) -> None:
     line.add_argument("--methods", nargs="+", choices=list(METHOD_CLASSES), default=["common", "stimulative"], metavar="METHOD")
     line.add_argument("--steps", type=int, default=SMOKE_STEPS, metavar="N", help="steps of each run (default: %(default)s)")
     line.add_argument(
-        "--keep", type=Path, metavar="FILE", help="add every finished run to this file, and don't repeat those that it holds"
+        "--keep",
+        type=cli.output_file,
+        metavar="FILE",
+        help="add every finished run to this file, and don't repeat those that it holds",
     )
 
 
@@ -112,7 +115,7 @@ def _add_gpu(line: argparse.ArgumentParser) -> None:
     line.add_argument(
         "--exported", type=Path, default=Path("exported"), metavar="DIR", help="committed experiments (default: %(default)s)"
     )
-    line.add_argument("--markdown", type=Path, metavar="FILE", help="also write the page that docs/gpu.md is")
+    line.add_argument("--markdown", type=cli.output_file, metavar="FILE", help="also write the page that docs/gpu.md is")
     names = ", ".join(name for name, *_ in GPU_PARTS)
     line.add_argument("--only", nargs="+", metavar="PART", help=f"run these parts: {names}")
 

@@ -36,6 +36,7 @@ from stimcore.nets.catalogue import build
 from stimcore.nets.cost import Costs
 from stimcore.nets.cut import cut
 from stimcore.nets.staged import StagedNet
+from stimcore.runs import checkpoint
 from stimcore.runs.machine import describe
 from stimcore.subnets.families import ordered
 from stimcore.train.seeds import layers_seeded
@@ -257,8 +258,7 @@ class _Bench:
         def prune(asked: Sequence[tuple[float, int]]) -> list[dict[str, Any]]:
             folder.mkdir(parents=True, exist_ok=True)
             state = self._work.opened(common).net.module.state_dict()
-            with files.replacing(weights) as temporary:
-                torch.save(with_convolved_shortcuts(state), temporary)
+            checkpoint.write(weights, with_convolved_shortcuts(state))
             assert self._settings.torch_pruning is not None
             return prune_outside(self._settings.torch_pruning, weights, folder, self._shape, asked)
 

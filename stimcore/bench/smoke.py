@@ -53,6 +53,7 @@ def run(settings: Settings) -> dict[str, Any]:
                 done = {**asdict(smoke_run(recipe(name), method, steps=settings.steps)), "machine": machine}
                 if settings.keep:
                     # read again: another process may have finished a run meanwhile
+                    settings.keep.parent.mkdir(parents=True, exist_ok=True)
                     files.write_json(settings.keep, {"bench": "smoke", "runs": [*read_runs(settings.keep), done]})
             runs.append(done)
             print(smoke_table([as_run(done)]).splitlines()[-1], file=sys.stderr, flush=True)

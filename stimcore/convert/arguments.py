@@ -25,7 +25,10 @@ def parser() -> cli.Parser:
         "--ema", action="store_true", help="take the average of the weights over the steps, which the file also has"
     )
     line.add_argument(
-        "--to", type=Path, metavar="FILE", help="write the newest weights of a run folder as FILE.safetensors or FILE.pt"
+        "--to",
+        type=cli.output_file,
+        metavar="FILE",
+        help="write the newest weights of a run folder as FILE.safetensors or FILE.pt",
     )
     line.add_argument(
         "--dataset", metavar="DATA", help="images to evaluate on, folder:PATH[@PIXELS] for your own (CIFAR ResNets: cifar10)"

@@ -58,14 +58,23 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
         "optimizer": dict(checkpoint.optimizer),
         "scaler": dict(checkpoint.scaler),
     }
-    # torch.save into a file reports a full disk as an internal error of torch; into memory it can't fail that way
-    packed = io.BytesIO()
-    torch.save(state, packed)
-    with files.replacing(target) as temporary:
-        temporary.write_bytes(packed.getbuffer())
+    write(target, state)
     for old in list_paths(folder)[:-KEEP]:
         old.unlink(missing_ok=True)
     return target
+
+
+def write(target: Path, value: Mapping[str, Any]) -> None:
+    """Write tensors and plain values as a file that `torch.load` reads, whole or not at all.
+
+    Raises:
+        OSError: The file could not be written; the error names it.
+    """
+    # torch.save into a file reports a full disk as an internal error of torch; into memory it can't fail that way
+    packed = io.BytesIO()
+    torch.save(dict(value), packed)
+    with files.replacing(target) as temporary:
+        temporary.write_bytes(packed.getbuffer())
 
 
 def check_format(path: Path, number: object, known: int) -> None:

@@ -190,6 +190,7 @@ def write_weights(folder: Path, target: Path) -> None:
     Raises:
         CheckpointError: The folder is not a run folder or has no readable checkpoint.
         UsageError: The file exists, or its name ends otherwise.
+        OSError: The file could not be written; the error names it.
     """
     if target.suffix not in (".safetensors", ".pt", ".pth"):
         raise UsageError(f"--to {target}", allowed="a name that ends with .safetensors, .pt or .pth")
@@ -215,11 +216,11 @@ def write_weights(folder: Path, target: Path) -> None:
         "std": ",".join(f"{value:g}" for value in run.std),
         "checkpoint_sha256": files.sha256(path),
     }
+    target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".safetensors":
         write_safetensors(tensors, target, description)
-        return
-    with files.replacing(target) as temporary:
-        torch.save(tensors, temporary)
+    else:
+        checkpoint.write(target, tensors)
 
 
 def _download(name: str, network: str) -> Mapping[str, Tensor]:

@@ -73,6 +73,7 @@ def run(settings: Settings) -> dict[str, Any]:
         "parts": parts,
     }
     if settings.markdown is not None:
+        settings.markdown.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(settings.markdown, render(report))
     return report
 
