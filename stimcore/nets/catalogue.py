@@ -1,5 +1,6 @@
 """The catalogue: every network that has a name."""
 
+import inspect
 import re
 from collections.abc import Callable
 from functools import partial
@@ -59,7 +60,7 @@ def build(name: str, *, input_shape: tuple[int, int, int], num_classes: int) -> 
         num_classes: Width of the logits.
 
     Raises:
-        UsageError: There is no such network.
+        UsageError: There is no such network, or the name is that of something else than a function which builds one.
 
     Example:
         >>> net = build("resnet20", input_shape=(1, 28, 28), num_classes=10)
@@ -78,13 +79,38 @@ def build(name: str, *, input_shape: tuple[int, int, int], num_classes: int) -> 
     if adapters.NAME.match(name):
         return adapters.build_named(name, input_shape=input_shape, num_classes=num_classes)
     if OWN_NAME.match(name):
-        net = import_own("network", name)(input_shape=input_shape, num_classes=num_classes)
+        builder = import_own("network", name)
+        _check_builder(name, builder)
+        net = builder(input_shape=input_shape, num_classes=num_classes)
         if not isinstance(net, StagedNet):
             raise UsageError(
                 f"{name} returned a {type(net).__name__}", allowed="a network that stimcore.nets.own.staged returned"
             )
         return net
     raise UsageError(f"there is no network '{name}'", allowed=", ".join(NETWORKS) + "; " + PATTERNS)
+
+
+def _check_builder(name: str, builder: object) -> None:
+    """Check that a definition of the user can be called as a builder is, before it is called.
+
+    An error inside of it keeps its traceback, which shows the user where in their code it is.
+
+    Raises:
+        UsageError: It is no function, or one of other arguments.
+    """
+    found = f"the {type(builder).__name__} {name}"
+    if callable(builder):
+        try:
+            signature = inspect.signature(builder)
+            found = f"{name}{signature}"
+            signature.bind(input_shape=(), num_classes=0)
+        except (TypeError, ValueError):  # ValueError: a function in C that does not say what it takes
+            pass
+        else:
+            return
+    raise UsageError(
+        f"{found} as a network", allowed=f"a function of input_shape and num_classes: {name}(*, input_shape, num_classes)"
+    )
 
 
 def is_own(name: str) -> bool:

@@ -18,7 +18,7 @@ from stimcore.runs import checkpoint
 from stimcore.runs.machine import describe
 from stimcore.runs.run import IMPORTED, Run
 from stimcore.runs.trained_run import TrainedRun, check_numbers, load_weights
-from stimcore.runs.weights import Weights, read_file, rename, write_safetensors
+from stimcore.runs.weights import Weights, check_plain, read_file, rename, write_safetensors
 
 TORCHVISION = "torchvision:"
 """What may stand in front of torchvision's name of weights."""
@@ -201,6 +201,8 @@ def write_weights(folder: Path, target: Path) -> None:
     if newest is None:
         raise CheckpointError(f"{folder} has no checkpoint yet", todo="Train at least one epoch first.")
     path, state, _ = newest
+    for key, value in state.network.items():
+        check_plain(value, key, str(path))
     # the network is not built for this, which would import the code of an own one
     check_numbers(state.network, state.network, f"{path} is of no use")
     tensors = {key: value.contiguous() for key, value in state.network.items()}

@@ -14,6 +14,7 @@ from stimcore.nets.catalogue import is_own
 from stimcore.nets.staged import StagedNet
 from stimcore.runs import checkpoint
 from stimcore.runs.run import Run, dataset_of
+from stimcore.runs.weights import check_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,8 @@ def load_weights(net: StagedNet, state: Mapping[str, Any], source: str) -> None:
         CheckpointError: Keys, shapes or kinds of numbers differ, or numbers are not finite; the message names the keys.
     """
     expected = net.module.state_dict()
+    for key, value in state.items():
+        check_plain(value, key, source)
     other_shape = [
         f"{key} is {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
         for key in sorted(set(expected) & set(state))

@@ -122,7 +122,7 @@ def rename(tensors: Mapping[str, Tensor], expected: Collection[str], name: str) 
         name: The origin of the weights, for the error message.
 
     Raises:
-        CheckpointError: Two keys with different tensors become the same key.
+        CheckpointError: Two keys with different tensors become the same key, or a tensor of the network is not plain numbers.
 
     Example:
         >>> weights = {"_orig_mod.module.fc.weight": torch.ones(1), "model.fc.bias": torch.ones(1)}
@@ -139,6 +139,7 @@ def rename(tensors: Mapping[str, Tensor], expected: Collection[str], name: str) 
         if fitting is None:
             rest[key] = candidates[-1]
             continue
+        check_plain(tensors[key], key, name)
         if fitting in renamed and not _equal(renamed[fitting], tensors[key]):
             raise CheckpointError(
                 f"{name} holds {fitting} twice, as {origin[fitting]} and {key}, with different values",
@@ -151,6 +152,32 @@ def rename(tensors: Mapping[str, Tensor], expected: Collection[str], name: str) 
         if key not in outside:
             renamed.setdefault(short, tensors[key])
     return Renamed(renamed, outside)
+
+
+def check_plain(tensor: Tensor, key: str, name: str) -> None:
+    """Check that a tensor holds its numbers one by one: torch can neither compare nor copy all others as weights.
+
+    Args:
+        tensor: The tensor.
+        key: Its key.
+        name: The origin of the weights, for the error message.
+
+    Raises:
+        CheckpointError: It is sparse, nested or quantised, or it has a shape and no numbers (torch's device `meta`).
+    """
+    if tensor.is_nested:
+        kind = "nested"
+    elif tensor.layout is not torch.strided:
+        kind = str(tensor.layout).removeprefix("torch.")
+    elif tensor.is_meta:
+        kind = "without numbers (on the device 'meta')"
+    elif tensor.is_quantized:
+        kind = "quantised"
+    else:
+        return
+    raise CheckpointError(
+        f"{name} holds {key} as a tensor that is {kind}", allowed="dense tensors", todo="Save the weights of a plain network."
+    )
 
 
 def _candidates(key: str) -> list[str]:

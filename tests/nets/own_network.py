@@ -29,3 +29,8 @@ def residual(*, input_shape: tuple[int, int, int], num_classes: int) -> StagedNe
     """Return three blocks in two stages."""
     net = plain(input_shape=input_shape, num_classes=num_classes)
     return staged(net, stem=net[0], stages=[[net[1]], [net[2], net[3]]], head=net[4], input_shape=input_shape, name="residual")
+
+
+def of_classes_alone(num_classes: int = 2) -> nn.Module:
+    """Something that does not take the shape of the images."""
+    return nn.Linear(2, num_classes)

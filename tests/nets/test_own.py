@@ -118,5 +118,8 @@ def test_your_own_network_by_name() -> None:
         build("nowhere_at_all:build", input_shape=(3, 8, 8), num_classes=7)
     with pytest.raises(UsageError, match="no network 'tests.nets.own_network:nothing'"):
         build("tests.nets.own_network:nothing", input_shape=(3, 8, 8), num_classes=7)
+    for other in ("os:getcwd", "math:pi", "json:JSONDecoder", "builtins:int", "tests.nets.own_network:of_classes_alone"):
+        with pytest.raises(UsageError, match=rf"{other}.* as a network; allowed: a function of input_shape and num_classes"):
+            build(other, input_shape=(3, 8, 8), num_classes=7)
     with pytest.raises(UsageError, match="own_network:plain returned a Sequential"):
         build("tests.nets.own_network:plain", input_shape=(3, 8, 8), num_classes=7)

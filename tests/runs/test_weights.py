@@ -3,7 +3,9 @@
 import argparse
 import itertools
 import json
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from stimcore import cli
 from stimcore.bench.curves import striped_images as pictures
 from stimcore.convert import __main__ as convert
 from stimcore.errors import CheckpointError, UsageError
 from stimcore.nets.catalogue import build
+from stimcore.runs import checkpoint
 from stimcore.runs.convert import read_weights
 from stimcore.runs.trained_run import TrainedRun, open_run
 from stimcore.runs.weights import AVERAGES, CONTAINERS, PREFIXES, rename
@@ -208,6 +212,62 @@ def test_weights_are_written_for_other_programs(tmp_path: Path, images: Path, ca
         convert.main([str(tmp_path), "--to", str(tmp_path / "new.pt")])
     with pytest.raises(UsageError, match="--to with --network or --run-dir"):
         convert.main([str(tmp_path / "run"), "--to", str(tmp_path / "new.pt"), "--network", NETWORK])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limits on the size of files")
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
+def test_weights_that_cannot_be_written_end_in_one_sentence(
+    suffix: str, tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A limit on the size of this process's files stands for the full disk."""
+    import resource
+
+    converted(tmp_path, images, weights())
+    target = tmp_path / "new" / f"mine{suffix}"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    capsys.readouterr()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.run(convert.main, [str(tmp_path / "run"), "--to", str(target)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == f"error: File too large ({target}).\n"
+    assert list(target.parent.iterdir()) == []
+    assert convert.main([str(tmp_path / "run"), "--to", str(target)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda tensor: tensor.to_sparse(), "sparse_coo"),
+        (lambda tensor: tensor.reshape(len(tensor), -1).to_sparse_csr(), "sparse_csr"),
+        (lambda tensor: tensor.to("meta"), "without numbers"),
+        (lambda tensor: torch.nested.nested_tensor([tensor, tensor]), "nested"),
+        (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "quantised"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_tensors_that_are_not_plain_numbers_are_refused(
+    change: Callable[[Tensor], Tensor], kind: str, tmp_path: Path, images: Path
+) -> None:
+    state = weights()
+    key = next(key for key, value in state.items() if value.dim() > 1)
+    odd = state | {key: change(state[key])}
+    try:
+        torch.save(odd, tmp_path / "probe.pt")
+    except (RuntimeError, NotImplementedError):
+        pytest.skip("this torch can't save such a tensor")
+    message = rf"holds {key} as a tensor that is {kind}|can't be read as weights"  # by torch, where it refuses them itself
+    with pytest.raises(CheckpointError, match=message):
+        converted(tmp_path, images, odd)
+    assert not (tmp_path / "run").exists()
+    converted(tmp_path, images, state)
+    (path,) = checkpoint.list_paths(tmp_path / "run")
+    checkpoint.save(tmp_path / "run", replace(checkpoint.load(path), network=odd))
+    with pytest.raises(CheckpointError, match=rf"holds {key} as a tensor that is {kind}|can't be read as"):
+        open_run(tmp_path / "run", trust_code=True)
 
 
 @pytest.mark.parametrize(
