@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 
 from stimcore.errors import UsageError
 
+LEAST_STD, LARGEST_STD = 1e-4, 10.0
+"""Standard deviations that the command line takes. 1/255 = 0.0039 leaves pixels from 0 to 255 as they are; the least that is ever
+measured is 1e-4. Pixels in [0, 1] deviate by 0.5 at most, but 1 and more may be meant as a scale; deviations of pixels from 0 to
+255 are tens."""
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -58,7 +63,7 @@ def channel_statistics(pixels: NDArray[np.uint8]) -> Normalisation:
     """
     values = [pixels[:, channel].astype(np.float64) / 255 for channel in range(pixels.shape[1])]
     mean = tuple(round(float(v.mean()), 4) for v in values)
-    return Normalisation(mean, tuple(max(round(float(v.std()), 4), 1e-4) for v in values))
+    return Normalisation(mean, tuple(max(round(float(v.std()), 4), LEAST_STD) for v in values))
 
 
 def per_channel(option: str, text: str | None, default: Sequence[float], channels: int) -> tuple[float, ...]:
@@ -71,7 +76,8 @@ def per_channel(option: str, text: str | None, default: Sequence[float], channel
         channels: Number of channels.
 
     Raises:
-        UsageError: There is not one finite number per channel, or a standard deviation is not above 0.
+        UsageError: There is not one number per channel, a mean is not in [0, 1], or a standard deviation not in
+            `[LEAST_STD, LARGEST_STD]`.
 
     Example:
         >>> per_channel("--mean", "0.5,0.4,0.3", IMAGENET.mean, 3)
@@ -81,11 +87,14 @@ def per_channel(option: str, text: str | None, default: Sequence[float], channel
         values = tuple(default) if text is None else tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
+    least, largest = (LEAST_STD, LARGEST_STD) if option == "--std" else (0.0, 1.0)
     # comparisons with NaN are false, so that NaN is refused here too
-    if len(values) != channels or not all(abs(v) < 1e6 for v in values) or (option == "--std" and not min(values) > 0):
+    if len(values) != channels or not all(least <= v <= largest for v in values):
+        of_bytes = len(values) == channels and all(0 <= v <= 255 for v in values) and max(values) > largest
         raise UsageError(
             f"{option} {text or 'not given'} for images of {channels} channels",
-            allowed=f"{channels} numbers between commas" + (", each more than 0" if option == "--std" else ""),
+            allowed=f"{channels} numbers between commas, each from {least:g} to {largest:g}",
+            todo="These look like numbers for pixels from 0 to 255: divide both --mean and --std by 255." if of_bytes else "",
         )
     return values
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from stimcore.data import normalise
-from stimcore.data.normalise import Normalisation, channel_statistics
+from stimcore.data.normalise import Normalisation, channel_statistics, per_channel
+from stimcore.errors import UsageError
 
 
 @pytest.mark.parametrize("name", ["IMAGENET", "CIFAR10", "CIFAR100", "FASHION_MNIST"])
@@ -28,3 +29,37 @@ def test_normalised_images_have_mean_zero_and_deviation_one() -> None:
 def test_a_channel_of_one_value_can_be_divided_by() -> None:
     statistics = channel_statistics(np.full((3, 1, 2, 2), 51, np.uint8))
     assert (statistics.mean, statistics.std) == ((0.2,), (1e-4,))
+
+
+BYTES = "These look like numbers for pixels from 0 to 255: divide both --mean and --std by 255."
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "todo"),
+    [
+        ("--mean", "123.7,116.3,103.5", BYTES),
+        ("--std", "58.4,57.1,57.4", BYTES),
+        ("--mean", "0.5,0.5,103.5", BYTES),
+        ("--mean", "0.5,0.5,1000", ""),
+        ("--mean", "0.5,0.5,-0.5", ""),
+        ("--mean", "0.5,0.5,nan", ""),
+        ("--std", "0.5,0.5,1e-50", ""),
+        ("--std", "0.5,0.5,0", ""),
+        ("--std", "0.5,0.5,inf", ""),
+        ("--std", "0.5,0.5", ""),
+    ],
+)
+def test_numbers_that_pixels_from_0_to_1_cannot_have_are_refused(option: str, text: str, todo: str) -> None:
+    with pytest.raises(UsageError, match=f"{option} {text} for images of 3 channels; allowed: 3 numbers between") as refused:
+        per_channel(option, text, (), 3)
+    assert refused.value.todo == todo
+
+
+def test_every_usual_normalisation_is_taken() -> None:
+    for mean, std in (
+        ("0,0,0", "0.00392156862745098,1,1"),
+        ("0.485,0.456,0.406", "0.229,0.224,0.225"),
+        ("1,0.5,0", "2,0.5,0.0001"),
+    ):
+        for option, text in (("--mean", mean), ("--std", std)):
+            assert per_channel(option, text, (), 3) == tuple(map(float, text.split(",")))

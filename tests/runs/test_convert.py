@@ -264,7 +264,7 @@ def test_wrong_use_is_refused_in_one_sentence(tmp_path: Path, pictures: Path) ->
         convert.main([*argv, "--network", "resnet21"])
     with pytest.raises(UsageError, match="--mean 1,2 for images of 3 channels; allowed: 3 numbers"):
         convert.main([*argv, "--network", "resnet20", "--mean", "1,2"])
-    with pytest.raises(UsageError, match="--std 0,1,1 .*each more than 0"):
+    with pytest.raises(UsageError, match="--std 0,1,1 .*each from 0.0001 to 10"):
         convert.main([*argv, "--network", "resnet20", "--std", "0,1,1"])
     with pytest.raises(UsageError, match="no --dataset for resnet50"):
         convert.main([*argv[:3], "--network", "resnet50"])
