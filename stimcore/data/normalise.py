@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from stimcore.errors import UsageError
 
 LEAST_STD, LARGEST_STD = 1e-4, 10.0
-"""Standard deviations that the command line takes. 1/255 = 0.0039 leaves pixels from 0 to 255 as they are; the least that is ever
-measured is 1e-4. Pixels in [0, 1] deviate by 0.5 at most, but 1 and more may be meant as a scale; deviations of pixels from 0 to
-255 are tens."""
+"""Standard deviations that the command line takes. 1/255 = 0.0039 leaves pixels from 0 to 255 as they are, and the least that
+is ever measured is 1e-4. Pixels in [0, 1] deviate by 0.5 at most, but 1 and more may be meant as a scale. Deviations of pixels
+from 0 to 255 are tens."""
 
 
 @dataclass(frozen=True)

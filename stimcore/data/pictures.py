@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from stimcore.data.preprocessing import SIXTEEN_BIT_FORMATS, Preprocessing, as_pixels, unknown_range
+from stimcore.data.preprocessing import SIXTEEN_BIT_FORMATS, Preprocessing, as_pixels, sample_range, unknown_range
 from stimcore.errors import DataMissing, StimcoreError
 
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "QOI", "PCX", "SGI", "TGA")
@@ -118,7 +118,8 @@ def _conversions(image: Image.Image) -> Iterator[str]:
     tile = getattr(image, "tile", None)  # how the decoder of a file unpacks it; images made in memory have none
     raw_mode = str(tile[0][3]) if tile else ""
     if image.mode.startswith("I;16") or image.format in SIXTEEN_BIT_FORMATS and ("16" in raw_mode or image.mode == "I"):
-        yield "16 bits, scaled to 8"
+        bits = max(sample_range(image)).bit_length() if image.mode.startswith("I") else 16
+        yield f"{bits} bits, scaled to 8"
     if image.mode in ("P", "PA"):
         yield "palette, looked up"
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:

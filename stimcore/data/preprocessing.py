@@ -48,7 +48,8 @@ class Preprocessing:
 
     Attributes:
         exif_orientation: Whether a picture is turned as its EXIF orientation demands.
-        bit_depth: What happens to samples of 16 bits: `scale` maps 0 .. 65535 to 0 .. 255, `clip` cuts them off at 255.
+        bit_depth: What happens to samples of 12 and 16 bits: `scale` maps black .. white to 0 .. 255, `clip` cuts the numbers
+            off at 255.
         mode: Pillow's colour mode: `L` (grey, one channel) or `RGB`. Transparency is dropped.
         resize: How the picture is resized. With None it is resized (bilinear) until it just covers the crop.
         crop: Height and width in pixels of the centre that is cut out: the size of the network's input.
@@ -116,13 +117,16 @@ class Preprocessing:
                 32 bits.
         """
         if (reason := unknown_range(image)) is not None:
-            raise UsageError(f"a picture of {reason}", allowed="whole numbers of 1, 8 or 16 bits")
+            raise UsageError(f"a picture of {reason}", allowed="whole numbers of up to 16 bits")
+        black, white = sample_range(image)  # a picture that was turned has no tags
         if self.exif_orientation:
             image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16-bit grey files, as `I;16` or `I`
+        if image.mode.startswith("I"):  # grey files of 12 or 16 bits, as `I;16` or `I`
             samples = np.asarray(image).astype(np.int64)
-            samples = (samples * 255 + 32767) // 65535 if self.bit_depth == "scale" else samples.clip(0, 255)
-            image = Image.fromarray(samples.astype(np.uint8))
+            if self.bit_depth == "scale":
+                most = max(black, white)
+                samples = (abs(samples - black) * 255 + most // 2) // most
+            image = Image.fromarray(samples.clip(0, 255).astype(np.uint8))
         return image.convert(self.mode)
 
     def _fit_image(self, image: Image.Image) -> Image.Image:
@@ -219,6 +223,21 @@ def as_pixels(image: Image.Image) -> NDArray[np.uint8]:
     """Return a picture of mode `L` or `RGB` as a writable array, uint8 `[C, H, W]`."""
     values = np.array(image, np.uint8)
     return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def sample_range(image: Image.Image) -> tuple[int, int]:
+    """Return the numbers that stand for black and for white in an opened picture of one of the modes that begin with `I`.
+
+    Pillow gives samples of 12 bits as they are, in a mode of 16 bits, and inverts TIFF files in which white is zero only where
+    they have 8 bits or less. All other files reach us with white as 65535.
+
+    Example:
+        >>> sample_range(Image.new("I;16", (2, 2)))
+        (0, 65535)
+    """
+    tags = getattr(image, "tag_v2", {})  # of TIFF files: 258 is the number of bits, and 262 is 0 where white is zero
+    most: int = 2 ** tags.get(258, (16,))[0] - 1
+    return (most, 0) if tags.get(262) == 0 else (0, most)
 
 
 def unknown_range(image: Image.Image) -> str | None:

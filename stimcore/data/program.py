@@ -30,7 +30,7 @@ def prepare(path):
     image = Image.open(path)
     if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         sys.exit(f"{{path}}: samples of unknown range")
-{turn}    if image.mode.startswith("I"):  # 16 bits
+{tags}{turn}    if image.mode.startswith("I"):  # 12 or 16 bits
         samples = np.asarray(image).astype(np.int64)
         image = Image.fromarray({to_8_bits}.astype(np.uint8))
     image = image.convert("{mode}")
@@ -60,6 +60,11 @@ for path in paths:
 if total:
     print(f"{{right}} of {{total}} right: {{right / total:.4f}}")
 '''
+_TAGS = """\
+    tags = getattr(image, "tag_v2", {})  # of TIFF files
+    most = 2 ** tags.get(258, (16,))[0] - 1
+    black = most if tags.get(262) == 0 else 0
+"""
 
 
 def folder_name(class_name: str) -> str:
@@ -98,7 +103,10 @@ def classify_program(preprocessing: Preprocessing, classes: Sequence[str], model
         width=width,
         height=height,
         turn="    image = ImageOps.exif_transpose(image)\n" if preprocessing.exif_orientation else "",
-        to_8_bits="((samples * 255 + 32767) // 65535)" if preprocessing.bit_depth == "scale" else "samples.clip(0, 255)",
+        tags=_TAGS if preprocessing.bit_depth == "scale" else "",
+        to_8_bits="((abs(samples - black) * 255 + most // 2) // most)"
+        if preprocessing.bit_depth == "scale"
+        else "samples.clip(0, 255)",
         mode=preprocessing.mode,
         scale=just_cover if preprocessing.resize is None else f"{resize.shorter} / min(image.size)",
         filter=resize.filter.upper(),

@@ -1,6 +1,7 @@
 """The steps from a picture to the input of a network, and their JSON form."""
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from PIL import Image
 
 from stimcore.data import preprocessing
 from stimcore.data.normalise import IMAGENET, Normalisation
+from stimcore.data.pictures import FilePixels, read_header
 from stimcore.data.preprocessing import Preprocessing, Resize
+from stimcore.data.program import classify_program
 from stimcore.errors import UsageError
 
 GREY = Normalisation((0.5,), (0.25,))
@@ -149,3 +152,43 @@ def test_other_values_are_refused(key: str, value: object) -> None:
         Preprocessing.from_dict({**good, key: value})
     with pytest.raises(ValueError, match=words):
         Preprocessing.from_dict({name: item for name, item in good.items() if name != key})
+
+
+def tiff(samples: list[int], *, bits: int, white_is_zero: bool, order: str, orientation: int = 1) -> bytes:
+    """A TIFF file of one row of grey samples, uncompressed."""
+    packed = "".join(f"{sample:0{bits}b}" for sample in samples)
+    data = int(packed, 2).to_bytes(len(packed) // 8)
+    if bits == 16 and order == "<":
+        data = np.frombuffer(data, ">u2").astype("<u2").tobytes()
+    shorts = {256: len(samples), 257: 1, 258: bits, 259: 1, 262: 0 if white_is_zero else 1, 274: orientation, 277: 1, 278: 1}
+    longs = {273: 8, 279: len(data)}
+    entries = [struct.pack(f"{order}HHIHH", tag, 3, 1, value, 0) for tag, value in shorts.items()]
+    entries += [struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in longs.items()]
+    entries.sort(key=lambda entry: struct.unpack(f"{order}H", entry[:2]))
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8 + len(data))
+    return head + data + struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
+
+
+@pytest.mark.parametrize("orientation", [1, 2])
+@pytest.mark.parametrize(
+    ("bits", "white_is_zero", "order"),
+    [(8, False, "<"), (8, True, "<"), (8, True, ">"), (12, False, "<"), (16, False, "<"), (16, False, ">"), (16, True, "<")],
+)
+def test_grey_tiff_files_are_read_as_their_twin_of_8_bits(
+    bits: int, white_is_zero: bool, order: str, orientation: int, tmp_path: Path
+) -> None:
+    """Pillow neither scales samples of 12 bits nor inverts those of 16; the program that is shown reads the same pixels."""
+    grey = [0, 4, 16, 128, 250, 255]
+    most = 2**bits - 1
+    samples = [round(value / 255 * most) for value in grey]
+    path = tmp_path / "grey.tif"
+    stored = [most - sample for sample in samples] if white_is_zero else samples
+    path.write_bytes(tiff(stored, bits=bits, white_is_zero=white_is_zero, order=order, orientation=orientation))
+    expected = grey if orientation == 1 else grey[::-1]
+    steps = Preprocessing.without_resize((1, 1, 6), Normalisation((0.5,), (0.25,)))
+    assert FilePixels([path], steps)[0].tolist() == [[expected]]
+    words = [words for words in read_header(path).conversions if "bits" in words]
+    assert words == ([] if bits == 8 else [f"{bits} bits, scaled to 8"])
+    names: dict[str, Any] = {}
+    exec(classify_program(steps, ["a", "b"], "net.onnx").partition("\npaths = []")[0], names)
+    np.testing.assert_array_equal(names["prepare"](path), steps.normalisation(np.array([[[expected]]], np.uint8)))
