@@ -25,6 +25,7 @@ from stimcore.bundle import Bundle
 from stimcore.data.images import Images
 from stimcore.data.normalise import Normalisation
 from stimcore.engine.budget import Budget
+from stimcore.engine.cpus import check_threads
 from stimcore.engine.engine import Engine
 from stimcore.engine.prefix_tree import nodes_below, prefix_tree
 from stimcore.nets.catalogue import build
@@ -61,7 +62,8 @@ def run(settings: Settings) -> dict[str, Any]:
     Raises:
         UsageError: A number is out of range.
     """
-    at_least(settings, pixels=1, images=1, calibration=1, rounds=1, sample=1, threads=1, unit_steps=1)
+    at_least(settings, pixels=1, images=1, calibration=1, rounds=1, sample=1, unit_steps=1)
+    check_threads(settings.threads)
     torch.set_num_threads(settings.threads)
     with layers_seeded("bench weights"):
         net = build(settings.network, input_shape=(3, settings.pixels, settings.pixels), num_classes=10).eval()

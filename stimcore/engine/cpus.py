@@ -11,6 +11,8 @@ import os
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from stimcore.errors import UsageError
+
 
 def usable_cpus(root: Path = Path("/")) -> int:
     """Return the number of processors that this process may use, at least 1.
@@ -25,6 +27,17 @@ def usable_cpus(root: Path = Path("/")) -> int:
     quotas = [*_quotas_v2(root), *_quotas_v1(root)]
     # half a processor more than a whole one still carries a second thread half of the time
     return max(1, min([_affinity(), *(math.ceil(quota) for quota in quotas)]))
+
+
+def check_threads(threads: int) -> None:
+    """Check a number of threads from the command line: many times more than there are processors would only take turns.
+
+    Raises:
+        UsageError: It is below 1, or above `usable_cpus`.
+    """
+    usable = usable_cpus()
+    if not 1 <= threads <= usable:
+        raise UsageError(f"--threads {threads}", allowed=f"1 to {usable}, the processors that this process may use")
 
 
 def session_threads(threads: int) -> int:

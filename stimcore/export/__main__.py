@@ -21,6 +21,7 @@ if not cli.has_torch():
 import torch
 
 from stimcore.bundle import Bundle, open_bundle
+from stimcore.engine.cpus import check_threads
 from stimcore.errors import UsageError
 from stimcore.export import latency
 from stimcore.export.elastic import write_elastic
@@ -48,9 +49,9 @@ _ADDED = ("standalone", "fp16", "with_preprocessing", "int8", "elastic", "triton
 def main(argv: Sequence[str]) -> int:
     """Export, and return the exit code: 1 when a network failed its parity check and is therefore not listed."""
     options = parser().parse_args(argv)
-    for name in ("jobs", "threads"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise UsageError(f"--{name} {getattr(options, name)}", allowed="1 and more")
+    check_threads(options.threads)
+    if options.jobs is not None and options.jobs < 1:
+        raise UsageError(f"--jobs {options.jobs}", allowed="1 and more")
     if options.min_accuracy is not None and not (options.int8 and 0 <= options.min_accuracy <= 100):
         raise UsageError(f"--min-accuracy {options.min_accuracy:g}", allowed="0 to 100 percent, with --int8")
     limit = None if options.best_under is None else Limit.parse(options.best_under)

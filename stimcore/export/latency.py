@@ -4,6 +4,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,19 @@ def _options(bundle: Bundle, latency_ms: Mapping[str, Mapping[str, float]]) -> l
     return [Option(name, networks[name].accuracy_pct, times["batch1_p50"]) for name, times in latency_ms.items()]
 
 
+def rounded_up(value: float) -> str:
+    """Return a number above 0 with four digits that is not below another: a limit that is offered has to suffice.
+
+    Example:
+        >>> rounded_up(0.69641), rounded_up(12345.6), rounded_up(2.0)
+        ('0.6965', '12350', '2')
+    """
+    exact = Decimal(repr(value))
+    number = exact.quantize(Decimal(1).scaleb(exact.adjusted() - 3), ROUND_CEILING)
+    text = format(number, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def write(bundle: Bundle, measured: Mapping[str, Any]) -> None:
     """Store what `measure` returned as `latency.json` in the bundle.
 
@@ -182,6 +196,6 @@ def best_under(bundle: Bundle, measured: Mapping[str, Any], budget_ms: float) ->
         fastest = min(options, key=lambda option: option.cost)
         raise UsageError(
             f"no listed network answers within {budget_ms:g} ms",
-            allowed=f"{fastest.cost:.3g} ms and more, which {fastest.name} takes here",
+            allowed=f"{rounded_up(fastest.cost)} ms and more, which {fastest.name} takes here",
         )
     return max(affordable, key=lambda option: (option.accuracy_pct, -option.cost)).name

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
@@ -81,7 +82,18 @@ class Limit:
                 f"--best-under '{text}'", allowed="more than nothing, as in 2ms, 500us, 0.1s, 800kB, 1.2MB, 20MMACs or 1.5GMACs"
             )
         kind, factor = _UNITS[match[2]]
-        return cls(kind, value * factor)
+        # in decimals: as floats, 0.0011 million MACs would be a little less than the 1,100 of a network
+        return cls(kind, float(Decimal(match[1]) * Decimal(str(factor))))
+
+    def at_least(self) -> str:
+        """Return a limit that `parse` reads and that is not below this one, to four digits.
+
+        Example:
+            >>> Limit("MB", 0.696412).at_least(), Limit("MACs", 1234567.0).at_least()
+            ('0.6965 MB', '1.235 MMACs')
+        """
+        unit, factor = ("MMACs", 1e6) if self.kind == "MACs" else (self.kind, 1.0)
+        return f"{latency.rounded_up(self.value / factor)} {unit}"
 
     def __str__(self) -> str:
         return f"{self.value:,.0f} MACs" if self.kind == "MACs" else f"{self.value:.4g} {self.kind}"
@@ -247,7 +259,7 @@ class Search:
         cost = Limit(self._limit.kind, cheapest[0])
         raise UsageError(
             f"no network of {self._bundle.path} is within {self._limit}",
-            allowed=f"{cost} and more, which {self._bundle.topology.short(cheapest[1])} takes",
+            allowed=f"{cost.at_least()} and more, which {self._bundle.topology.short(cheapest[1])} takes",
         )
 
     def _is_deletion(self, correct: Iterable[Spec]) -> bool:

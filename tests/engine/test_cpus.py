@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from stimcore.engine.cpus import session_threads, usable_cpus
+from stimcore.engine import cpus
+from stimcore.engine.cpus import check_threads, session_threads, usable_cpus
+from stimcore.errors import UsageError
 
 MANY = 64
 
@@ -71,3 +73,11 @@ def test_a_session_gets_threads_of_its_own_only_where_something_restricts_it(mon
     assert session_threads(0) == usable_cpus() < 10_000
     monkeypatch.setattr("stimcore.engine.cpus.usable_cpus", lambda: 10_000)
     assert session_threads(0) == 0
+
+
+@pytest.mark.parametrize("threads", [-1, 0, 4, 100_000])
+def test_more_threads_than_processors_are_refused(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpus, "usable_cpus", lambda: 3)
+    with pytest.raises(UsageError, match=f"--threads {threads}; allowed: 1 to 3, the processors that this process may use"):
+        check_threads(threads)
+    check_threads(3)

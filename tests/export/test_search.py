@@ -1,6 +1,8 @@
 """The best network under a limit: what is chosen, that its file says what another program measures, and what is refused."""
 
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -122,6 +124,43 @@ def test_what_is_no_limit_is_refused(text: str) -> None:
         Limit.parse(text)
 
 
+@pytest.mark.parametrize("kind", ["ms", "MB", "MACs"])
+def test_an_offered_limit_suffices(kind: Any) -> None:
+    for value in (
+        1e-5,
+        0.00012344,
+        0.696412,
+        0.9999999,
+        1.0,
+        2.0,
+        12.345678,
+        1234.5,
+        1100.0,
+        281200.0,
+        281201.0,
+        1234567.0,
+        8.1e9,
+    ):
+        offered = Limit.parse(Limit(kind, value).at_least())
+        assert offered.kind == kind
+        assert value <= offered.value <= value * 1.0011
+
+
+@pytest.mark.parametrize("unit", ["kMACs", "MMACs", "GMACs"])
+def test_a_limit_of_macs_is_a_whole_number(unit: str) -> None:
+    factor = {"kMACs": 1000, "MMACs": 10**6, "GMACs": 10**9}[unit]
+    for macs in (1100, 281200, 1234567, 299, 4 * 10**9 + 7):
+        assert Limit.parse(f"{Decimal(macs) / factor:f}{unit}").value == macs
+
+
+@pytest.mark.parametrize("unit", ["MB", "MMACs"])
+def test_the_limit_in_the_refusal_finds_the_cheapest_network(bundle: Bundle, unit: str) -> None:
+    with pytest.raises(UsageError, match="is within") as refused:
+        Search(bundle, Limit.parse(f"0.0001{unit}")).among_listed()
+    offered, _, _ = refused.value.allowed.partition(" and more")
+    assert Search(bundle, Limit.parse(offered)).among_listed().spec is not None
+
+
 def test_a_limit_that_nothing_meets(bundle: Bundle) -> None:
-    with pytest.raises(UsageError, match=r"no network of .* is within 1,000 MACs; allowed: [0-9,]+ MACs and more"):
+    with pytest.raises(UsageError, match=r"no network of .* is within 1,000 MACs; allowed: [0-9.]+ MMACs and more"):
         Search(bundle, Limit("MACs", 1000.0)).among_deletions()
