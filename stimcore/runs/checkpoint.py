@@ -114,7 +114,8 @@ def load(path: Path) -> Checkpoint:
     """Read a checkpoint; unknown keys are ignored.
 
     Raises:
-        CheckpointError: The file is truncated, of a newer format, lacks a key, or holds more than tensors and numbers.
+        CheckpointError: The file is truncated, of a newer format, lacks a key, has a value of another type, or holds more than
+            tensors and numbers.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -126,6 +127,14 @@ def load(path: Path) -> Checkpoint:
     keys = [field.name for field in fields(Checkpoint)]
     if missing := set(keys) - set(state):
         raise CheckpointError(f"{path} has no '{min(missing)}'")
+    if type(state["epoch"]) is not int or state["epoch"] < 0:
+        raise CheckpointError(f"{path} has the epoch {str(state['epoch'])[:60]}", allowed="whole numbers from 0")
+    for key in ("network", "auxiliary", "optimizer", "scaler"):
+        if not isinstance(state[key], Mapping):
+            raise CheckpointError(f"{path} has a {type(state[key]).__name__} as '{key}'", allowed="names with values")
+    for name, value in state["network"].items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(f"{path} has a {type(value).__name__} as {name} of 'network'", allowed="tensors")
     return Checkpoint(**{key: state[key] for key in keys})
 
 

@@ -7,6 +7,7 @@ RUN/writer.pid           the process that trains in this folder, while it does
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from stimcore import files
+from stimcore.bundle.fields import Fields
 from stimcore.data.images import Dataset
 from stimcore.data.pictures import FilePixels
 from stimcore.data.sources import load
@@ -24,6 +26,7 @@ from stimcore.methods.table import is_method, restore
 from stimcore.nets.catalogue import build
 from stimcore.nets.cut import cut
 from stimcore.nets.staged import StagedNet
+from stimcore.recipes.recipe import Recipe
 from stimcore.runs.checkpoint import check_format
 
 FORMAT = 1
@@ -105,7 +108,8 @@ class Run:
         """Read `run.json`; unknown keys are ignored.
 
         Raises:
-            CheckpointError: The folder is not a run folder, or its `run.json` is broken, lacks a key or is of a newer version.
+            CheckpointError: The folder is not a run folder, or its `run.json` is broken, is of a newer version, lacks a key, or
+                has a value of another type than `write` gives it.
         """
         path = folder / "run.json"
         if not path.exists():
@@ -125,11 +129,75 @@ class Run:
         if missing := required - set(value):
             raise CheckpointError(f"{path} can't be read: it has no '{min(missing)}'")
         try:
-            value |= {key: tuple(value[key]) for key in ("input_shape", "mean", "std")}
-            value["extended"] = tuple(value.get("extended", ()))
-        except TypeError as reason:
-            raise CheckpointError(f"{path} can't be read: {reason}") from reason
+            _check_types(value)
+        except ValueError as reason:
+            raise CheckpointError(
+                f"{path} can't be read: {reason}", todo="Was it changed by hand? Restore it, or train the run again."
+            ) from reason
+        value |= {key: tuple(value[key]) for key in ("input_shape", "mean", "std")}
+        value["extended"] = tuple(value.get("extended", ()))
         return cls(**{key: value[key] for key in known if key in value})
+
+
+def _check_types(value: dict[str, Any]) -> None:
+    """Check that the values of `run.json` are of the types that the attributes of `Run` have.
+
+    A seed may be negative here: older versions trained with any.
+
+    Raises:
+        ValueError: One is not; the message names its key.
+    """
+    read = Fields(value, "run.json")
+    for key in ("network", "method", "dataset"):
+        read.text(key)
+    for key in ("source", "name", "started"):
+        read.text(key, "")
+    for key in ("spec", "data_root"):
+        read.text_or_none(key)
+    for key in ("options", "recipe", "machine"):
+        read.mapping(key)
+    for key in ("images", "init"):
+        read.mapping(key, {})
+    for step in read.items("extended", []):
+        for key in ("before", "after"):
+            Fields(step, "a step in 'extended' of run.json").whole(key)
+    if type(value["seed"]) is not int:
+        raise ValueError(f"'seed' of run.json is {_cut(value['seed'])}, not a whole number")
+    if not isinstance(value.get("holdout", False), bool):
+        raise ValueError(f"'holdout' of run.json is {_cut(value['holdout'])}, neither true nor false")
+    shape = read.items("input_shape")
+    if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
+        raise ValueError(f"'input_shape' of run.json is {_cut(shape)}, not three whole numbers from 1")
+    if read.whole("num_classes") < 1:
+        raise ValueError("'num_classes' of run.json is 0, not a whole number from 1")
+    for key in ("mean", "std"):
+        numbers = read.items(key)
+        fits = len(numbers) == shape[0] and all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+        if not fits or (key == "std" and not all(number > 0 for number in numbers)):
+            above = " above 0" if key == "std" else ""
+            raise ValueError(f"'{key}' of run.json is {_cut(numbers)}, not a number{above} for each of {shape[0]} channels")
+    _check_recipe(value["recipe"])
+
+
+def _check_recipe(recipe: dict[str, Any]) -> None:
+    """Check the values of a recipe, which is empty for converted weights; keys of another version don't matter.
+
+    Raises:
+        ValueError: One is of another type.
+    """
+    read = Fields(recipe, "'recipe' of run.json")
+    read.text("label", "")
+    read.whole_or_none("train_per_class")
+    try:
+        Recipe.from_dict(recipe)
+    except UsageError:
+        pass  # written by another version: whoever needs all of it says so
+    except (TypeError, ValueError, AttributeError) as reason:
+        raise ValueError(f"'recipe' of run.json has a value of a wrong type ({reason})") from reason
+
+
+def _cut(value: object) -> str:
+    return str(value)[:60]
 
 
 def dataset_of(run: Run, data_root: Path | None = None) -> Dataset:

@@ -154,6 +154,8 @@ def _start_or_resume(
                 allowed="target=frozen with --init WEIGHTS",
             )
         if world.rank == 0:
+            if request.resume:  # plans of experiments resume whatever is there; a wrong name of a folder is noticed here
+                listener.note(f"nothing to resume in {folder}: a new run starts")
             files.remove_unfinished(folder)
             trim_records(folder, 0)
             run.write(folder)

@@ -97,6 +97,69 @@ def test_unknown_keys_are_ignored_and_required_ones_asked_for(run: Run, tmp_path
             assert Run.read(tmp_path) == run
 
 
+WRONG = {
+    "network": [3, None, []],
+    "spec": [5, []],
+    "input_shape": [None, 3, "3x8x8", [3, 8], ["1", 12, 12], [1, 0, 12], [1, 12, 12.5], [True, 12, 12]],
+    "num_classes": ["2", 0, -1, None, 2.0, True],
+    "method": [7, None],
+    "options": [None, [], 5],
+    "recipe": [None, [], "resnet20", {"train_per_class": "x"}, {"train_per_class": -3}, {"label": 5}],
+    "seed": ["x", None, 1.5, True],
+    "dataset": [5, None],
+    "data_root": [5, {}],
+    "mean": [None, 0.3, [], ["a"], [0.1, 0.2], [float("nan")], [None], "0"],
+    "std": [None, [0], [-1], ["0.3"], [float("inf")], [0.1, 0.2, 0.3]],
+    "source": [5, None],
+    "machine": [None, "a"],
+    "name": [5, None],
+    "holdout": ["no", 0, None],
+    "images": [None, [], 3],
+    "started": [5],
+    "init": [None, []],
+    "extended": [5, None, "12", [1], [{}], [{"before": "1", "after": 2}]],
+}
+
+
+def test_every_value_of_a_wrong_type_is_refused_in_one_sentence(run: Run, tmp_path: Path) -> None:
+    value = json.loads(json.dumps(dataclasses.asdict(run)))
+    assert set(WRONG) == set(value) - {"format"}
+    for key, wrong in [(name, each) for name in WRONG for each in WRONG[name]]:
+        (tmp_path / "run.json").write_text(json.dumps(value | {key: wrong}))
+        with pytest.raises(CheckpointError, match=rf"run.json can't be read: .*{key}.*\. Was it changed by hand\? Restore it"):
+            Run.read(tmp_path)
+    for key in ("epochs", "learning_rate", "betas", "name", "train_per_class"):
+        (tmp_path / "run.json").write_text(json.dumps(value | {"recipe": value["recipe"] | {key: ["a"]}}))
+        with pytest.raises(CheckpointError, match=r"run.json can't be read: .*recipe"):
+            Run.read(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(value | {"seed": -1, "spec": None, "data_root": None, "recipe": {}}))
+    assert Run.read(tmp_path).seed == -1  # of an older version
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        ("epoch", "x"),
+        ("epoch", -1),
+        ("epoch", None),
+        ("network", [1]),
+        ("network", None),
+        ("network", {"conv1.weight": 1}),
+        ("auxiliary", None),
+        ("optimizer", 5),
+        ("scaler", None),
+    ],
+)
+def test_checkpoints_with_values_of_a_wrong_type_are_skipped(run: Run, key: str, wrong: object, tmp_path: Path) -> None:
+    older, path = save(tmp_path, run, 1), save(tmp_path, run, 2)
+    torch.save(torch.load(path, weights_only=True) | {key: wrong}, path)
+    with pytest.raises(CheckpointError, match=key):
+        checkpoint.load(path)
+    newest = checkpoint.newest(tmp_path)
+    assert newest is not None
+    assert (newest[0], len(newest[2])) == (older, 1)
+
+
 def test_checkpoints_follow_the_same_rules(run: Run, tmp_path: Path) -> None:
     path = save(tmp_path, run, 1)
     state = torch.load(path, weights_only=True)

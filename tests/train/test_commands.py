@@ -133,11 +133,14 @@ def test_a_twin_is_the_subnet_alone(folder: Path, tmp_path: Path, capsys: pytest
         "cpu",
     ]
     argv = ["resnet20-fashion", *where, "--method", "common", "--epochs", "1", "--batch-size", "16", "--spec", "d1-2-1"]
-    assert run(train.main, *argv) == 0, capsys.readouterr().err
+    nothing = f"nothing to resume in {tmp_path / 'twin'}: a new run starts\n"
+    assert run(train.main, *argv, "--resume") == 0
+    assert nothing in capsys.readouterr().out
     trained_run = open_run(tmp_path / "twin")
     assert trained_run.run.spec == "1.4-5.7"
     assert trained_run.net.topology.sizes == (1, 2, 1)
     assert run(train.main, *argv, "--resume") == 0  # nothing is left to do
+    assert nothing not in capsys.readouterr().out
 
 
 def test_the_head_of_a_run_with_normalised_ce_comes_back_with_its_weights(
