@@ -1,6 +1,6 @@
 """The frame around every page: its head, the choice of experiment and methods, problems, and where the numbers come from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from app.components import copy_link
 from app.language import keep_language, language_links, words
 from app.networks import one_per_run
 from app.sources import server
+from app.story import story
 from app.text import plain
 from stimcore.analysis.networks import method_position
 from stimcore.errors import StimcoreError
@@ -215,12 +216,19 @@ def _experiment(catalogue: Catalogue) -> ExperimentInfo:
         index=list(by_name).index(first),
         key="experiment",
         bind="query-params",
-        on_change=session.forget_spec,
+        on_change=_open_story,
+        args=(by_name,),
         label_visibility="collapsed",
         width=260,
         help=words().say("page.experiment_help"),
     )
     return by_name[name or first]
+
+
+def _open_story(by_name: Mapping[str, ExperimentInfo]) -> None:
+    """Let Break it open on the story of the experiment that was just chosen, whose network has other blocks."""
+    chosen = by_name.get(session.chosen_experiment())
+    session.forget_spec(story(chosen, Topology.from_dict(chosen.topology)) if chosen else "")
 
 
 def _instructive(experiment: ExperimentInfo) -> tuple[bool, bool, int]:

@@ -244,14 +244,22 @@ def undo_spec(topology: Topology) -> None:
             return
 
 
-def forget_spec() -> None:
-    """Forget the spec and its history: another experiment was chosen, whose network has other blocks."""
+def forget_spec(opening: str = "") -> None:
+    """Forget the spec and its history: another experiment was chosen, whose network has other blocks.
+
+    Args:
+        opening: What the field with the code shows from now on. Without it the field would take the spec from the address
+            again: as long as it is on the page, the parameter belongs to it, and nobody else may delete it.
+    """
     memory(EditHistory).undo.clear()
+    if opening:
+        write(SPEC, opening)
+        return
     memory(Written).values.pop(SPEC, None)
     memory(Written).unseen.discard(SPEC)
     st.session_state.pop(SPEC, None)
     if SPEC in st.query_params:
-        # while the field with the code is on the page, Streamlit refuses this and takes the parameter from the field instead
+        # while the field with the code is on the page, Streamlit refuses this
         with contextlib.suppress(StreamlitAPIException):
             del st.query_params[SPEC]
 
@@ -303,6 +311,11 @@ def guesses_first() -> bool:
 def upload() -> UploadedFile | None:
     """Return the picture that the visitor has uploaded."""
     return cast(UploadedFile | None, st.session_state.get("own"))
+
+
+def chosen_experiment() -> str:
+    """Return the name of the experiment that is chosen at the head of the page; empty before the first choice."""
+    return st.session_state.get("experiment") or ""
 
 
 def choose_experiment(name: str) -> None:

@@ -102,6 +102,14 @@ def test_a_report_of_what_the_page_has_just_forgotten_is_let_go(state: dict[str,
     assert "spec" not in session.memory(session.Written).values
 
 
+def test_another_experiment_replaces_the_code_and_what_polls_report(state: dict[str, Any]) -> None:
+    """The field would take the text in the address again if it were only emptied."""
+    session.write_spec(RESNET20, "d1-1-1")
+    session.forget_spec("1.2")
+    assert state["spec"] == session.memory(session.Written).values["spec"] == "1.2"
+    assert session.memory(session.EditHistory).undo == []
+
+
 class Bound(dict[str, str]):
     """Query parameters that belong to widgets, which Streamlit lets nobody delete."""
 

@@ -269,6 +269,11 @@ def test_own_experiments_appear_by_name(small: list[Bundle], tmp_path: Path, mon
     at.selectbox(key="experiment").set_value("other").run()
     assert not at.exception
     assert at.text_input(key="spec").value == FULL
+    at.query_params["spec"] = "d1-1-1"
+    at.run()
+    at.selectbox(key="experiment").set_value("mine").run()
+    assert at.text_input(key="spec").value == FULL
+    assert "spec" not in at.query_params
 
 
 def test_turning_to_another_state_ends_the_old_work(fashion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
