@@ -21,17 +21,19 @@ def guess_panel(here: Frame, arrangement: Arrangement) -> None:
     """Draw a slider per method and the button that reveals the answers."""
     with st.container(key="guess", border=True):
         st.markdown(words().say("guess.question"))
-        for column, method in zip(st.columns(len(here.methods)), here.methods, strict=True):
-            column.slider(
-                plain(here.label(method)),
-                0,
-                100,
-                value=50,
-                key=f"guess {method.name}",
-                format=words().say("guess.value"),
-                on_change=_tell_class if here.classroom else None,
-                args=(here, arrangement, method.name),
-            )
+        # The style sheet puts as many into a row as have room for their values: columns would divide one row among all of them.
+        with st.container(horizontal=True, key="guess_sliders"):
+            for method in here.methods:
+                st.slider(
+                    plain(here.label(method)),
+                    0,
+                    100,
+                    value=50,
+                    key=f"guess {method.name}",
+                    format=words().say("guess.value"),
+                    on_change=_tell_class if here.classroom else None,
+                    args=(here, arrangement, method.name),
+                )
         st.button(words().say("guess.reveal"), type="primary", key="reveal", on_click=_reveal, args=(here, arrangement))
 
 

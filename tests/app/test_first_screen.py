@@ -121,6 +121,22 @@ def test_six_methods_fit_a_small_desktop(turn: Turn) -> None:
         page = first_screen(turn, f"/?experiment=resnet20-fashion&{SIX}{view}", 1366, 768)
         expect(page.locator(".lane")).to_have_count(6)
         check_desktop(page, 1366, 768, 6)
+    check_guesses(first_screen(turn, f"/?experiment=resnet20-fashion&{SIX}&view=class&lang=de", 1280, 720), 1280, 720)
+
+
+def check_guesses(page: Page, width: int, height: int) -> None:
+    """Check that no guess covers another one, and that the button under them is on the screen."""
+    values = page.locator(".st-key-guess [data-testid=stSliderThumbValue]")
+    expect(values).to_have_count(6)
+    placed = [box_of(value) for value in values.all()]
+    for i, one in enumerate(placed):
+        for other in placed[:i]:
+            beside = min(one["x"] + one["width"], other["x"] + other["width"]) <= max(one["x"], other["x"])
+            below = min(one["y"] + one["height"], other["y"] + other["height"]) <= max(one["y"], other["y"])
+            assert beside or below, (one, other)
+    for box in (*placed, box_of(page.locator(".st-key-reveal"))):
+        assert box["x"] + box["width"] <= width
+        assert box["y"] + box["height"] <= height
 
 
 @pytest.mark.parametrize(("experiment", "width", "height"), screens(PHONES))
