@@ -73,10 +73,12 @@ def picture_wall(
     _wall(key=key, data=web_wall.payload(pictures, methods, classes, tinted=tinted, words=words()))
 
 
-def copy_link(experiment: str) -> None:
+def copy_link(experiment: str, spec: str) -> None:
     """Draw the button that copies the page's address.
 
     Args:
         experiment: Put into every copied link, so that it opens the same one on a server that lists others first.
+        spec: Put into the page's address in place, where that lacks the network that the page shows; usually empty.
     """
-    _link(key="copy_link", data={"experiment": experiment, "address": shared_address(), "words": words().section("link")})
+    data = {"experiment": experiment, "spec": spec, "address": shared_address(), "words": words().section("link")}
+    _link(key="copy_link", data=data)

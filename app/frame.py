@@ -31,12 +31,14 @@ class Frame:
         methods: The chosen main networks, in the order of Table r3.
         twins: Sub-networks of the experiment that were trained alone.
         classroom: Whether the page is projected: large, with answers covered first.
+        returned: What Break it shows instead of the story, because the browser's button Back led to it; usually empty.
     """
 
     experiment: ExperimentInfo
     methods: tuple[MethodInfo, ...]
     twins: tuple[MethodInfo, ...]
     classroom: bool
+    returned: str = ""
 
     @cached_property
     def topology(self) -> Topology:
@@ -98,6 +100,7 @@ def frame(
         runs = one_per_run(experiment)
         main_networks = tuple(m for m in runs if m.spec is None)
         methods = _methods(main_networks) if several and len(main_networks) > 2 else main_networks
+    returned = session.returned_spec(experiment.name)
     with head, st.container(horizontal=True, vertical_alignment="center", width="content", key="head_controls", gap="small"):
         if extra and not classroom:
             with st.container(width="content", key="more"):
@@ -106,7 +109,7 @@ def frame(
             in_class()
         _view_button(classroom)
         with st.container(width="content", key="link"):
-            copy_link(experiment.name)
+            copy_link(experiment.name, returned)
     if asked_experiment not in ("", *(e.name for e in catalogue.experiments)):
         st.warning(say("page.no_experiment", name=plain(experiment.name)))
     elif len(main_networks) > 2 and set(asked_methods) - {"", *(method_style(m.method, m.name).label for m in main_networks)}:
@@ -115,7 +118,7 @@ def frame(
     if not methods:
         st.info(say("page.none_chosen"))
         st.stop()
-    return Frame(experiment, methods, tuple(m for m in runs if m.spec is not None), classroom)
+    return Frame(experiment, methods, tuple(m for m in runs if m.spec is not None), classroom, returned)
 
 
 def footer(here: Frame) -> None:

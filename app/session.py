@@ -52,6 +52,23 @@ class Written:
 
 
 @dataclass
+class Visit:
+    """Where the visitor is, for the browser's buttons Back and Forward.
+
+    Attributes:
+        page: The page that ran last.
+        spec_page: The page with the code of the network.
+        experiment: The experiment whose network that page showed last.
+        returned: What that page shows while its address has no spec, because Back or Forward led to it again; else empty.
+    """
+
+    page: str = ""
+    spec_page: str = ""
+    experiment: str = ""
+    returned: str = ""
+
+
+@dataclass
 class LessonProgress:
     """Progress in the lesson.
 
@@ -172,6 +189,8 @@ def write(key: str, value: Any) -> None:
     """
     written = memory(Written)
     st.session_state[key] = written.values[key] = value
+    if key == SPEC:
+        memory(Visit).returned = ""
     # a poll may bring an edit of the picture before the message that the edit is worth: the widget is drawn after that one
     if _in_fragment():
         written.unseen.add(key)
@@ -209,6 +228,8 @@ def reported(key: str) -> Callable[[], None]:
             st.session_state[key] = values[key]
         elif key in st.session_state:
             values[key] = st.session_state[key]
+            if key == SPEC:
+                memory(Visit).returned = ""
 
     return take
 
@@ -252,9 +273,11 @@ def forget_spec(opening: str = "") -> None:
             again: as long as it is on the page, the parameter belongs to it, and nobody else may delete it.
     """
     memory(EditHistory).undo.clear()
+    memory(Visit).experiment = ""
     if opening:
         write(SPEC, opening)
         return
+    memory(Visit).returned = ""
     memory(Written).values.pop(SPEC, None)
     memory(Written).unseen.discard(SPEC)
     st.session_state.pop(SPEC, None)
@@ -262,6 +285,34 @@ def forget_spec(opening: str = "") -> None:
         # while the field with the code is on the page, Streamlit refuses this
         with contextlib.suppress(StreamlitAPIException):
             del st.query_params[SPEC]
+
+
+def returned_spec(experiment: str) -> str:
+    """Return what the network was when the visitor left Break it, where Back or Forward leads there again; else nothing.
+
+    When a visitor turns to another page, Streamlit first takes the spec out of the address of the one that is left, as another
+    entry of the browser's history. Back leads to that entry, whose bare address would open the story. A bare address that was
+    there before an edit on the same page does open the story. Called once in every run of a page.
+
+    Args:
+        experiment: Name of the experiment that the page shows.
+    """
+    context, visit = get_script_run_ctx(), memory(Visit)
+    if context is None:
+        return ""
+    before, visit.page = visit.page, context.page_script_hash
+    if visit.page != visit.spec_page:
+        return ""
+    if context.is_history_navigation:
+        again = before != visit.page and experiment == visit.experiment and SPEC not in st.query_params
+        visit.returned = memory(Written).values.get(SPEC, "") if again else ""
+    return visit.returned
+
+
+def remember_place(experiment: str) -> None:
+    """Remember that this page has the field with the code, and whose network is in it."""
+    visit = memory(Visit)
+    visit.spec_page, visit.experiment = visit.page, experiment
 
 
 def take_refusal() -> str:

@@ -165,8 +165,11 @@ def page() -> None:
     with st.container(key="body", horizontal=True):
         answer_slot = st.container(key="answers")
         text, recalibrate = settings(
-            story(here.experiment, topology), here.classroom, batch_norms=any(m.batch_norms for m in here.methods)
+            here.returned or story(here.experiment, topology),
+            here.classroom,
+            batch_norms=any(m.batch_norms for m in here.methods),
         )
+        session.remember_place(here.experiment.name)
         side_slot = st.container(key="side")
     shown, reason = arrangement.read_or_full(topology, text)
     is_covered = covered(here, shown)

@@ -7,6 +7,12 @@ export default function ({ data, parentElement }) {
   button.textContent ||= words.copy; // called again while it says that the link is copied
   label.querySelector('span').textContent = words.label;
   input.setAttribute('aria-label', words.name);
+  // The browser's button Back led to an address that has lost its network. In place, so that Forward stays possible.
+  const here = new URL(location.href);
+  if (data.spec && !here.searchParams.has('spec')) {
+    here.searchParams.set('spec', data.spec);
+    history.replaceState(history.state, '', here);
+  }
   const address = () => {
     const url = new URL(location.href);
     url.searchParams.set('experiment', data.experiment);

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from stimcore.analysis.contrast import clearest, contrasts
 from stimcore.bundle import open_bundle
-from tests.app.browsing import FULL, ROOT, Dashboard, Turn, block, box_of, code, done, drawn, lane, opened, tab
+from tests.app.browsing import FULL, ROOT, Dashboard, Turn, at_rest, block, box_of, code, done, drawn, lane, opened, tab
 from tests.app.test_story import sweeps
 
 EXPERIMENT = ROOT / "exported" / "resnet20-fashion"
@@ -97,6 +97,51 @@ def test_delete_undo_back_and_share(whole: Page, served: Dashboard, browser: Bro
     expect(code(page)).to_have_value(FULL.replace("5", "x5"))
     page.get_by_role("button", name="Put everything back").click()
     expect(code(page)).to_have_value(FULL)
+
+
+def test_back_and_forward_lead_to_the_network_that_was_left(turn: Turn) -> None:
+    page = turn("/")
+    opening, edit = code(page).input_value(), re.compile(f"spec={FULL.replace('9', 'x9')}")
+    page.get_by_role("button", name="Put everything back").click()
+    block(page, 9).click()
+    expect(page).to_have_url(edit)
+    page.get_by_role("link", name="Damage", exact=True).click()
+    expect(page.get_by_role("heading", name="Damage", level=1)).to_be_visible()
+    at_rest(page)
+    for _ in range(2):
+        page.go_back()
+        expect(code(page)).to_have_value(FULL.replace("9", "x9"))
+        expect(page).to_have_url(edit)
+        at_rest(page)
+        page.go_forward()
+        expect(page.get_by_role("heading", name="Damage", level=1)).to_be_visible()
+        at_rest(page)
+    for text in ("1-2-3.4-5-6.7-8-x9", "1-2-3.4-5-6.7-8-x9", FULL, opening):
+        page.go_back()
+        expect(code(page)).to_have_value(text)
+        at_rest(page)
+    assert "spec=" not in page.url  # a bare address on the same page is the story
+
+
+def test_another_experiment_opens_on_its_own_story(whole: Page) -> None:
+    """After every kind of edit: the code of the old network must not stay in the field, nor in the address."""
+    page, experiment = whole, whole.get_by_role("combobox", name="Experiment")
+    for name, edit in (
+        ("mobilenetv3-fashion", block(page, 5)),
+        ("vit-tiny-fashion", page.get_by_role("button", name=PRESET).first),
+        ("resnet20-fashion", page.get_by_role("button", name="One per stage")),
+    ):
+        edit.click()
+        expect(page).to_have_url(re.compile("spec="))
+        before = code(page).input_value()
+        experiment.click()
+        experiment.fill(name)
+        experiment.press("Enter")
+        expect(code(page)).not_to_have_value(before)
+        expect(page).not_to_have_url(re.compile("spec="))
+        expect(page.get_by_text(re.compile(r"^\d of \d+ blocks are gone\."))).to_be_visible()
+        expect(page.get_by_test_id("stAlert")).to_have_count(0)
+        expect(page.get_by_role("button", name="Undo")).to_be_disabled()
 
 
 def test_locked_block_says_why(whole: Page) -> None:
