@@ -65,10 +65,16 @@ def delete_one(here: Frame, damaged: Damaged) -> None:
         blocks = ", ".join(map(str, sorted(topology.fixed)))
         st.caption(f"🔒 Blocks {blocks} have no skip path around them and can't be deleted.")
     if firsts := first_blocks(topology):
-        st.caption(
-            f"Hatched: block {', '.join(map(str, firsts))}, the first of its stage. The paper's methods never skip it, "
-            "so that their networks never practised without it. The paper's own network can't lose such a block."
-        )
+        st.caption(first_blocks_note(firsts))
+
+
+def first_blocks_note(firsts: Sequence[int]) -> str:
+    """Return where the figure has the first blocks of stages, and why: methods are hatched too, so that hatching names none."""
+    blocks = ", ".join(map(str, firsts))
+    return (
+        f"At the right, cross-hatched and with an axis of its own: block {blocks}, the first of its stage. The paper's methods "
+        "never skip it, so that their networks never practised without it. The paper's own network can't lose such a block."
+    )
 
 
 def numbers_of_block(here: Frame, methods: Sequence[MethodInfo], series: Sequence[figures.MethodDamage], block: int) -> None:

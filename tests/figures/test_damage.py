@@ -2,15 +2,18 @@
 
 import csv
 import io
+import re
 from typing import Any
 
 import pytest
 
+from app.views.damage import first_blocks_note
 from stimcore.analysis.spreads import Spread, deletion_curve, permutation_curve, single_deletions
 from stimcore.figures import damage
 from stimcore.figures.damage import MethodDamage
 from stimcore.figures.layout import figure_csv
 from stimcore.figures.style import STYLES
+from stimcore.web.words import LANGUAGES, words_of
 from tests.analysis.made import FULL, SIX, result, sweep
 
 DELETE = sweep({"1-3.4-5-6": 850, "1-2.4-5-6": 800, "1.4-5-6": 500}, FULL, 900, kind="delete")
@@ -52,6 +55,15 @@ def test_first_blocks_stand_apart_and_hatched() -> None:
     assert list(first.customdata) == [2]
     assert [trace.showlegend for trace in figure.data] == [None, None, False, False]
     assert {row["x"] for row in rows_of(figure)} == {"2", "3"}
+
+
+def test_the_note_on_first_blocks_says_what_only_they_have() -> None:
+    """Bars of other blocks are hatched where their method has a dashed line: place and axis tell first blocks from them."""
+    figure = damage.single_deletions_figure([made("common"), made("stimulative")], 6, locked=[4], firsts=[2])
+    assert any(bars.marker.pattern.shape for bars in figure.data if bars.yaxis == "y")
+    assert re.match("At the right, cross-hatched and with an axis of its own: block 2, ", first_blocks_note([2]))
+    texts = [words_of(code).say("damage.hatched", blocks="2") for code in LANGUAGES]
+    assert [text for text in texts if re.match("Hatched|Schraffiert|Hachuré|Rayado|斜线", text)] == []
 
 
 def test_curves_show_median_and_range() -> None:
