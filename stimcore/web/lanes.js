@@ -54,7 +54,11 @@ function update(lane, row, words) {
 function axis(words) {
   const box = make('div', 'axis'), ticks = make('div', 'ticks'), legend = make('div', 'legend');
   for (const value of [0, 25, 50, 75, 100]) ticks.append(Object.assign(make('span', '', value === 100 ? '100 %' : String(value)), { style: `left:${value}%` }));
-  legend.append(make('b', ''), words.legend_full, make('u', ''), words.legend_sure);
+  for (const [mark, text] of [['b', words.legend_full], ['u', words.legend_sure], ['s', words.legend_guess]]) {
+    const entry = make('span', mark === 's' ? 'guesses' : '');
+    entry.append(make(mark, ''), text);
+    legend.append(entry);
+  }
   box.append(ticks, legend);
   return box;
 }
@@ -69,6 +73,7 @@ export default function ({ data, parentElement }) {
   box.style.setProperty('--longest', `${Math.min(13, 0.6 * longest + 1.2)}em`);
   box.classList.toggle('large', data.large);
   box.classList.toggle('many', data.rows.length > MANY);
+  box.querySelector('.guesses').hidden = data.rows.every((row) => row.guess_pct === null);
   data.rows.forEach((row, i) => update(box.querySelectorAll('.lane')[i], row, data.words));
   box.setAttribute('aria-label', data.label);
   // The live region changes only when the numbers are final: a screen reader would read out every poll.
