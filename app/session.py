@@ -85,11 +85,13 @@ class Guesses:
 
     Attributes:
         revealed: Text of the arrangement whose answers were revealed.
-        percentages: Method -> guess in [0, 100].
+        percentages: Method -> guess in [0, 100]; only of sliders that were moved.
+        moved: Method -> what its slider reported last, since answers were revealed last.
     """
 
     revealed: str = ""
     percentages: dict[str, int] = field(default_factory=dict)
+    moved: dict[str, int | None] = field(default_factory=dict)
 
 
 @dataclass

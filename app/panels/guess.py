@@ -9,6 +9,9 @@ from app.panels.together import record_guess
 from app.text import plain
 from stimcore.web.arrangement import Arrangement
 
+START = 50
+"""Where a slider stands before a visitor moves it."""
+
 
 def covered(here: Frame, arrangement: Arrangement) -> bool:
     """Whether the answers for an arrangement are hidden: guessing is on, something was changed, and nothing is revealed yet."""
@@ -28,22 +31,31 @@ def guess_panel(here: Frame, arrangement: Arrangement) -> None:
                     plain(here.label(method)),
                     0,
                     100,
-                    value=50,
+                    value=START,
                     key=f"guess {method.name}",
                     format=words().say("guess.value"),
-                    on_change=_tell_class if here.classroom else None,
+                    on_change=_note,
                     args=(here, arrangement, method.name),
                 )
         st.button(words().say("guess.reveal"), type="primary", key="reveal", on_click=_reveal, args=(here, arrangement))
 
 
-def _tell_class(here: Frame, arrangement: Arrangement, method: str) -> None:
-    """Count what was guessed among the guesses of the class; a slider that nobody moved is no guess."""
-    record_guess(here, arrangement, method, session.guess(method))
+def _note(here: Frame, arrangement: Arrangement, method: str) -> None:
+    """Remember that the visitor guessed, and count it for the class; a slider that nobody moved is no guess."""
+    value = session.guess(method)
+    session.memory(session.Guesses).moved[method] = value
+    if here.classroom:
+        record_guess(here, arrangement, method, value)
 
 
 def _reveal(here: Frame, arrangement: Arrangement) -> None:
     """Uncover the answers and keep the guesses, since the values of the sliders go with the sliders."""
     guesses = session.memory(session.Guesses)
     guesses.revealed = str(arrangement)
-    guesses.percentages = {m.name: value for m in here.methods if (value := session.guess(m.name)) is not None}
+    guesses.percentages = {}
+    for method in here.methods:
+        value = session.guess(method.name)
+        # The button may come in one message with the last slider, and before it.
+        if value is not None and (value != START or guesses.moved.get(method.name) == START):
+            guesses.percentages[method.name] = value
+    guesses.moved = {}

@@ -44,6 +44,7 @@ def whole(turn: Turn) -> Page:
 
 def test_opens_with_both_methods_whole(whole: Page) -> None:
     page = whole
+    expect(page.locator(".axis .legend")).not_to_contain_text("your guess", use_inner_text=True)
     for method in ("common", "stimulative"):
         expected = open_bundle(EXPERIMENT / method, verify=False).main
         assert accuracy(page, method) == round(expected.accuracy_pct, 1)
@@ -103,6 +104,8 @@ def test_back_and_forward_lead_to_the_network_that_was_left(turn: Turn) -> None:
     page = turn("/")
     opening, edit = code(page).input_value(), re.compile(f"spec={FULL.replace('9', 'x9')}")
     page.get_by_role("button", name="Put everything back").click()
+    expect(code(page)).to_have_value(FULL)
+    drawn(page)
     block(page, 9).click()
     expect(page).to_have_url(edit)
     page.get_by_role("link", name="Damage", exact=True).click()
@@ -268,6 +271,8 @@ def test_guess_then_reveal(page: Page, served: Dashboard) -> None:
     page.get_by_role("button", name="Reveal").click()
     expect(page.locator(".accuracy").first).to_have_text(re.compile(r"^\d+\.\d %$"), timeout=120_000)
     expect(page.locator(".guess").first).to_be_visible()
+    expect(page.locator(".guess").last).to_be_hidden()  # nobody moved that slider
+    expect(page.locator(".axis .legend")).to_contain_text("your guess")
 
 
 def test_lesson_drives_the_controls(whole: Page) -> None:

@@ -141,7 +141,12 @@ def test_teacher_view_hides_and_reveals(at: AppTest) -> None:
     finished(at)
     rows = component(at, "lanes")["rows"]
     assert not any(r["hidden"] for r in rows)
-    assert [r["guess_pct"] for r in rows] == [30, 50]
+    assert [r["guess_pct"] for r in rows] == [30, None], "nobody moved the second slider"
+    at.text_input(key="spec").set_value("1-2-3.4-x5-x6.7-8-9").run()
+    at.slider(key="guess common").set_value(49).run()
+    at.slider(key="guess common").set_value(50).run()
+    at.button(key="reveal").click().run()
+    assert [r["guess_pct"] for r in component(at, "lanes")["rows"]] == [50, None], "moved, and back"
 
 
 def test_recalibration_can_be_switched_off(at: AppTest) -> None:
