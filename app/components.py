@@ -4,19 +4,21 @@ Streamlit registers a component once per process, when this module is imported, 
 """
 
 from collections.abc import Callable, Sequence
+from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
 from app import session
 from app.access import shared_address
-from app.language import words
+from app.language import speak, words
 from stimcore.subnets.topology import Topology
 from stimcore.web import diagram as web_diagram
 from stimcore.web import lanes as web_lanes
 from stimcore.web import wall as web_wall
 from stimcore.web.arrangement import Arrangement
 from stimcore.web.component import Component
+from stimcore.web.words import LANGUAGES, words_of
 
 
 def _register(name: str) -> ComponentRenderer:
@@ -24,7 +26,7 @@ def _register(name: str) -> ComponentRenderer:
     return st.components.v2.component(f"stimcore_{name}", html=component.html, css=component.css, js=component.js)
 
 
-_diagram, _lanes, _link, _wall = map(_register, ("diagram", "lanes", "link", "wall"))
+_diagram, _lanes, _languages, _link, _wall = map(_register, ("diagram", "lanes", "languages", "link", "wall"))
 
 
 def diagram(topology: Topology, arrangement: Arrangement, *, large: bool, key: str, on_edit: Callable[[], None]) -> None:
@@ -82,3 +84,15 @@ def copy_link(experiment: str, spec: str) -> None:
     """
     data = {"experiment": experiment, "spec": spec, "address": shared_address(), "words": words().section("link")}
     _link(key="copy_link", data=data)
+
+
+def language_links() -> None:
+    """Draw a link to this page in every language; a click changes the language of this visit, which goes on as it is."""
+    here, links = words(), []
+    for code in LANGUAGES:
+        # a name may stand several times in the address: a method each
+        query = urlencode({**{key: st.query_params.get_all(key) for key in st.query_params}, "lang": code}, doseq=True)
+        name = words_of(code).say("language.name")
+        links.append({"code": code, "name": name, "address": f"?{query}", "current": code == here.code})
+    data = {"label": here.say("page.language"), "links": links}
+    _languages(key="languages", data=data, on_language_change=lambda: speak(session.clicked_language("languages")))

@@ -8,8 +8,8 @@ from pathlib import Path
 import streamlit as st
 
 from app import session, watch
-from app.components import copy_link
-from app.language import keep_language, language_links, words
+from app.components import copy_link, language_links
+from app.language import keep_language, words
 from app.networks import one_per_run
 from app.sources import server
 from app.story import story

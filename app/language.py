@@ -1,12 +1,9 @@
 """The language of a visitor: the one in the address (`?lang=de`), which holds from page to page, else the browser's."""
 
-import html
-from urllib.parse import urlencode
-
 import streamlit as st
 
 from app import session
-from stimcore.web.words import LANGUAGES, Words, choose, words_of
+from stimcore.web.words import Words, choose, words_of
 
 
 def words() -> Words:
@@ -24,14 +21,7 @@ def keep_language() -> None:
         st.query_params["lang"] = asked
 
 
-def language_links() -> None:
-    """Draw a link to this page in every language."""
-    here, links = words(), []
-    for code in LANGUAGES:
-        name = words_of(code).say("language.name")
-        # a name may stand several times in the address: a method each
-        query = urlencode({**{key: st.query_params.get_all(key) for key in st.query_params}, "lang": code}, doseq=True)
-        current = ' aria-current="true"' if code == here.code else ""
-        links.append(f'<a href="?{html.escape(query)}" lang="{code}" target="_self"{current}>{name}</a>')
-    label = html.escape(here.say("page.language"))
-    st.html(f'<nav class="languages" aria-label="{label}">{" ".join(links)}</nav>')
+def speak(code: str) -> None:
+    """Show the pages in a language from now on; the address has it too."""
+    session.memory(session.Language).asked = code
+    st.query_params["lang"] = code

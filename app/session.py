@@ -346,6 +346,11 @@ def edit(key: str) -> Edit:
     return Edit(int(sent["number"]), str(sent["text"])) if sent else Edit()
 
 
+def clicked_language(key: str) -> str:
+    """Return the code of the language whose link was just clicked, in the component with this key."""
+    return str(getattr(st.session_state.get(key), "language", None) or "")
+
+
 def selection(key: str) -> Any:
     """Return what is selected in the figure with this key, in the form of `st.plotly_chart`; None before it was drawn."""
     return st.session_state.get(key)

@@ -24,6 +24,15 @@ def test_the_browser_s_language_and_the_address_s(browser: Browser, served: Dash
         page.get_by_role("link", name="Français").click()
         expect(page.get_by_text(re.compile(r"^Le bloc 5 manque\. Entraînement ordinaire"))).to_be_visible()
         expect(page).to_have_url(re.compile("lang=fr"))
+        # the visit goes on: what no address holds is still there
+        expect(page.get_by_role("heading", name="1 sur 5")).to_be_visible()
+        page.get_by_role("button", name="Suivant").click()
+        page.get_by_role("button", name="Un par étage").first.click()
+        expect(page).to_have_url(re.compile("spec=1-x2-x3"))
+        page.get_by_role("link", name="English").click()
+        expect(page.get_by_role("heading", name="2 of 5")).to_be_visible()
+        page.get_by_role("button", name="Undo").click()
+        expect(page).to_have_url(re.compile("spec=1-2-3.4-x5-6.7-8-9.*lang=en|lang=en.*spec=1-2-3.4-x5-6.7-8-9"))
         methods = ["Common training", "Stage supervision", "Layer supervision"]
         turn(f"/?lang=fr&{urlencode({'methods': methods}, doseq=True)}")
         link = page.get_by_role("link", name="Español")
