@@ -6,7 +6,8 @@ import pandas  # noqa: F401  # whole, before a figure is made: plotly fails on o
 import plotly.graph_objects as go
 import streamlit as st
 
-from stimcore.figures.layout import CONFIG, figure_csv
+from stimcore.figures.layout import CONFIG
+from stimcore.figures.numbers import figure_csv
 
 
 def chart(figure: go.Figure, key: str, alt: str, **options: Any) -> None:

@@ -9,6 +9,7 @@ from plotly.subplots import make_subplots
 from stimcore.analysis.result import Result
 from stimcore.analysis.spreads import Spread
 from stimcore.figures.layout import GREY, apply_layout, error_bars
+from stimcore.figures.numbers import RANGE
 from stimcore.figures.style import Style, tint
 
 MAX_BANDS = 3
@@ -105,6 +106,7 @@ def damage_curve(curves: Sequence[tuple[Style, Sequence[Spread]]], x: str) -> go
         for trace in _curve(style, spreads, banded=len(curves) <= MAX_BANDS):
             figure.add_trace(trace)
     apply_layout(figure, x=x, y=DROP, height=400)
+    figure.update_layout(meta={"ends": RANGE})
     figure.update_xaxes(dtick=_step([spreads for _, spreads in curves]))
     return figure
 

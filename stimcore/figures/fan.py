@@ -124,13 +124,12 @@ def _add(lines: dict[str, list[Point]], name: str, epoch: int, value: Any) -> No
 
 
 def _line(style: Style, name: str, points: Sequence[Point], *, main: bool) -> go.Scatter:
-    depth = [
-        f"{sum(len(stage.split('-')) for stage in p.spec.split('.'))} blocks, {p.spec}<br>" if p.spec else "" for p in points
-    ]
+    depth = [f"{sum(len(stage.split('-')) for stage in p.spec.split('.'))} blocks, {p.spec}" if p.spec else "" for p in points]
     return go.Scatter(
         x=[point.epoch for point in points],
         y=[point.accuracy_pct for point in points],
-        customdata=[[text, f"{point.images:,}"] for text, point in zip(depth, points, strict=True)],
+        customdata=[[f"{text}<br>" if text else "", f"{p.images:,}"] for text, p in zip(depth, points, strict=True)],
+        text=[", ".join(filter(None, (text, f"{p.images:,} images"))) for text, p in zip(depth, points, strict=True)],
         mode="lines+markers",
         name=name,
         line={"color": style.color, "width": 3.5 if main else 1.2, "dash": "solid" if main else "dot"},

@@ -1,7 +1,5 @@
-"""What all figures share: layout, error bars, the theme of the printed report, and the plotted numbers as CSV."""
+"""What all figures share: layout, error bars, and the theme of the printed report."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,7 +81,7 @@ def error_bars(values: Sequence[float], intervals: Sequence[tuple[float, float]]
     Args:
         values: Plotted values.
         intervals: Low and high end per value.
-        visible: Whether bars are drawn; `figure_csv` writes the intervals in both cases.
+        visible: Whether bars are drawn; `stimcore.figures.numbers` writes the intervals in both cases.
 
     Example:
         >>> bars = error_bars([5.0], [(4.0, 7.0)])
@@ -99,30 +97,6 @@ def error_bars(values: Sequence[float], intervals: Sequence[tuple[float, float]]
         "thickness": 1.4,
         "width": 3,
     }
-
-
-def figure_csv(figure: go.Figure) -> str:
-    """Return every plotted point as CSV with the columns series, x, y, label, low, high.
-
-    `low` and `high` are the ends of the interval, empty where a point has none.
-
-    Example:
-        >>> print(figure_csv(go.Figure(go.Scatter(name="common", x=[1], y=[90.5], text=["d1-1"]))), end="")
-        series,x,y,label,low,high
-        common,1,90.5,d1-1,,
-    """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["series", "x", "y", "label", "low", "high"])
-    for trace in figure.data:
-        if trace.type == "heatmap":
-            for row, values in zip(trace.y, trace.z, strict=True):
-                for column, value in zip(trace.x, values, strict=True):
-                    if value is not None:
-                        writer.writerow([*map(csv_cell, (trace.name or "", column, row, value)), "", ""])
-        elif trace.hoverinfo != "skip":  # bands, boxes and rings only repeat points that other traces have
-            writer.writerows([csv_cell(value) for value in row] for row in _point_rows(trace))
-    return out.getvalue()
 
 
 def csv_cell(value: Any) -> Any:
@@ -144,27 +118,6 @@ def csv_cell(value: Any) -> Any:
     except ValueError:
         return f"'{value}"
     return value
-
-
-def _point_rows(trace: Any) -> list[list[Any]]:
-    xs, ys = _values(trace.x), _values(trace.y)
-    xs = xs or [trace.name] * len(ys)
-    labels = _values(trace.customdata) or _values(trace.text) or [""] * len(ys)
-    bars = trace.error_y if trace.type in ("scatter", "scattergl", "bar") else None
-    up = _values(bars.array) if bars is not None else []
-    down = _values(bars.arrayminus) if bars is not None else []
-    rows = []
-    for i, (x, y) in enumerate(zip(xs, ys, strict=True)):
-        low = y - down[i] if i < len(down) and y is not None else ""
-        high = y + up[i] if i < len(up) and y is not None else ""
-        label = labels[i] if isinstance(labels[i], str | int) else " ".join(map(str, labels[i]))
-        rows.append([trace.name or "", x, "" if y is None else y, label, low, high])
-    return rows
-
-
-def _values(values: Any) -> list[Any]:
-    # plotly keeps an unset array as None and a constant as text.
-    return [] if values is None or isinstance(values, str) else list(values)
 
 
 def clicked_spec(event: Any) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from stimcore.figures import method_sweep, nested_matrix, scatter, strip
-from stimcore.figures.layout import clicked_spec, figure_csv
+from stimcore.figures.layout import clicked_spec
 from stimcore.figures.method_sweep import MethodSweep
+from stimcore.figures.numbers import INTERVAL, figure_csv
 from stimcore.figures.style import STYLES
 from stimcore.subnets.spec import Spec
 from tests.analysis.made import FULL, result, sweep
@@ -34,7 +35,8 @@ def test_strips_draw_every_sub_network_once_with_their_mean_and_ring_the_chosen_
     assert points.text[:2] == ("d1-1", "1-2.4")
     assert list(star.y) == [90.0]
     assert list(ring.y) == [70.0]
-    assert [(row["label"], row["y"]) for row in rows_of(figure)] == [
+    assert list(rows_of(figure)[0]) == ["series", "accuracy in %", "label", *INTERVAL], "places in a strip are no numbers"
+    assert [(row["label"], row["accuracy in %"]) for row in rows_of(figure)] == [
         ("1.4", "70.0"),
         ("1-2.4", "80.0"),
         (FULL, "90.0"),
@@ -67,7 +69,7 @@ def test_scatter_of_many_hides_bars_and_keeps_them_in_the_csv() -> None:
     many = MethodSweep(STYLES["common"], sweep({f"{i}": 500 for i in range(1, scatter.MAX_BARS + 2)}, "1", 500))
     figure = scatter.accuracy_over_cost([many], {})
     assert figure.data[0].error_y.visible is False
-    assert all(float(row["low"]) < 50 < float(row["high"]) for row in rows_of(figure))
+    assert all(float(row[INTERVAL[0]]) < 50 < float(row[INTERVAL[1]]) for row in rows_of(figure))
 
 
 def test_matrix_leaves_the_lower_left_blank_and_prints_numbers() -> None:
@@ -76,7 +78,7 @@ def test_matrix_leaves_the_lower_left_blank_and_prints_numbers() -> None:
     assert figure.data[0].z[1][0] is None
     assert [each.text for each in figure.layout.annotations] == ["70.0", "20.5", "80.0"]
     assert figure.layout.yaxis.autorange == "reversed"
-    assert [(row["x"], row["y"], row["label"]) for row in rows_of(figure)] == [
+    assert [(row["main network it sits in"], row["sub-network"], row["accuracy in %"]) for row in rows_of(figure)] == [
         ("a", "a", "70.0"),
         ("b", "a", "20.5"),
         ("b", "b", "80.0"),

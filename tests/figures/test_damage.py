@@ -11,7 +11,7 @@ from app.views.damage import first_blocks_note
 from stimcore.analysis.spreads import Spread, deletion_curve, permutation_curve, single_deletions
 from stimcore.figures import damage
 from stimcore.figures.damage import MethodDamage
-from stimcore.figures.layout import figure_csv
+from stimcore.figures.numbers import INTERVAL, figure_csv
 from stimcore.figures.style import STYLES
 from stimcore.web.words import LANGUAGES, words_of
 from tests.analysis.made import FULL, SIX, result, sweep
@@ -41,8 +41,8 @@ def test_single_deletions_have_intervals_locks_and_an_outline() -> None:
     assert figure.layout.xaxis.ticktext[3] == "4 🔒"
     assert list(bars.marker.line.width) == [0, 3]
     low, high = result("1", 850, main=900).drop_interval_pct
-    assert float(rows_of(figure)[0]["low"]) == pytest.approx(low)
-    assert float(rows_of(figure)[0]["high"]) == pytest.approx(high)
+    assert list(rows_of(figure)[0]) == ["series", "deleted block", "points lost", *INTERVAL]
+    assert [rows_of(figure)[0][end] for end in INTERVAL] == [f"{low:.6g}", f"{high:.6g}"], "without the noise of floating point"
 
 
 def test_first_blocks_stand_apart_and_hatched() -> None:
@@ -54,7 +54,7 @@ def test_first_blocks_stand_apart_and_hatched() -> None:
     assert (first.marker.pattern.shape, first.marker.pattern.fgcolor) == ("x", STYLES["common"].color)
     assert list(first.customdata) == [2]
     assert [trace.showlegend for trace in figure.data] == [None, None, False, False]
-    assert {row["x"] for row in rows_of(figure)} == {"2", "3"}
+    assert {row["deleted block"] for row in rows_of(figure)} == {"2", "3"}
 
 
 def test_the_note_on_first_blocks_says_what_only_they_have() -> None:
@@ -72,7 +72,7 @@ def test_curves_show_median_and_range() -> None:
     band, line = figure.data
     assert list(band.y) == [5.0, 7.0, 7.0, 0.0]
     assert list(line.y) == [2.0, 7.0]
-    assert [(row["low"], row["high"]) for row in rows_of(figure)] == [("0.0", "5.0"), ("7.0", "7.0")]
+    assert [(row["smallest"], row["largest"]) for row in rows_of(figure)] == [("0.0", "5.0"), ("7.0", "7.0")]
 
 
 def test_many_methods_have_no_bands() -> None:

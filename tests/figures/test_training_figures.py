@@ -8,7 +8,7 @@ import pytest
 from stimcore.analysis.comparisons import LambdaAblation, Option
 from stimcore.analysis.networks import TrainedNetwork
 from stimcore.figures.ablation import lambda_figure
-from stimcore.figures.layout import figure_csv
+from stimcore.figures.numbers import figure_csv
 from stimcore.figures.pareto import describe_timing, pareto_figure
 from stimcore.figures.style import STYLES
 from stimcore.figures.trajectory import Trajectory, trajectories
