@@ -164,7 +164,7 @@ def _download(here: Frame, offer: Offer, option: Option) -> None:
     file_name = f"{here.experiment.name}-{method.name}-{option.name}.onnx"
     st.download_button(
         "Download ONNX",
-        data=lambda: bundles.onnx(here.experiment.name, method.name, option.spec),
+        data=bundles.onnx(here.experiment.name, method.name, option.spec),
         file_name=file_name,
         mime="application/onnx",
         on_click="ignore",

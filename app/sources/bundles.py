@@ -1,6 +1,7 @@
 """What belongs to a bundle: stored accuracies and hits, listed files, records of its training, evaluation images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import streamlit as st
@@ -77,6 +78,10 @@ def samples(experiment: ExperimentInfo, count: int = 8) -> list[Sample]:
     return _samples(BundleKey(experiment.name, first.name, first.fingerprint), count)
 
 
-def onnx(experiment: str, method: str, spec: str) -> bytes:
-    """Return a sub-network as one self-contained ONNX file."""
-    return connection.visitor_client().onnx(experiment, method, spec)
+def onnx(experiment: str, method: str, spec: str) -> Callable[[], bytes]:
+    """Return what fetches a sub-network as one self-contained ONNX file.
+
+    Streamlit fetches a download in another thread, where there is no visitor: the client, which the server knows the visitor
+    by, is looked up here.
+    """
+    return partial(connection.visitor_client().onnx, experiment, method, spec)

@@ -5,7 +5,8 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,31 @@ def test_use_it_offers_the_best_within_the_budget(at: AppTest, small: list[Bundl
     assert "images" in code
     assert "logits" in code
     assert sum("sub-networks agree" in m.value for m in at.markdown) == 2
+
+
+def test_a_download_is_fetched_as_the_visitor_in_another_thread(
+    at: AppTest, small: list[Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streamlit fetches downloads where there is no visitor: the server would not know whom it serves."""
+    fetches: list[Callable[[], bytes]] = []
+    button = st.download_button
+
+    def drawn(label: str, data: Any, *args: Any, **options: Any) -> bool:
+        if callable(data):
+            fetches.append(data)
+        return button(label, data, *args, **options)
+
+    monkeypatch.setattr(st, "download_button", drawn)
+    at.run()
+    at.switch_page("views/use_it.py").run()
+    assert not at.exception
+    visitor = at.session_state[session.memory_key(connection.Connection)]
+    asked: list[str] = []
+    monkeypatch.setattr(visitor.client, "onnx", lambda *names: asked.append("/".join(names)) or b"file")
+    at.slider(key="budget").set_value(at.slider(key="budget").max).run()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(fetches[-1]).result() == b"file"
+    assert [name.split("/")[0] for name in asked] == [small[0].path.parent.name]
 
 
 def test_own_image(at: AppTest) -> None:
