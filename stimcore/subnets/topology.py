@@ -202,7 +202,7 @@ class Topology:
             for token in tokens:
                 if not _BLOCK.match(token):
                     raise SpecError(
-                        f"'{token[:40]}' in stage {number} is no block",
+                        _not_a_block(part, token, number),
                         allowed=f"numbers such as 4, or x4 for a deleted block, as in {self._example()}",
                     )
             stages.append(tuple(int(token) for token in tokens if not token.startswith("x")))
@@ -243,7 +243,7 @@ class Topology:
         """Raise unless every block exists, runs at most once and runs in its stage."""
         if len(spec.stages) != len(self.stages):
             raise SpecError(
-                f"{len(spec.stages)} stages were given",
+                "1 stage was given" if len(spec.stages) == 1 else f"{len(spec.stages)} stages were given",
                 allowed=f"{len(self.stages)} for {self.network}, as in {self._example()}",
             )
         seen: set[int] = set()
@@ -317,3 +317,10 @@ class Topology:
             ordered_only=bool(value["ordered_only"]),
             channels=None if channels is None else Channels(stem=channels["stem"], growth=channels["growth"]),
         )
+
+
+def _not_a_block(part: str, token: str, number: int) -> str:
+    """Return why the part of a text that describes a stage is refused: it has something else than a block, or nothing."""
+    if token.strip():
+        return f"'{token[:40]}' in stage {number} is no block"
+    return f"a block is missing in stage {number}" if part.strip() else f"stage {number} is empty"

@@ -84,7 +84,7 @@ def test_a_stage_without_blocks_prints_as_x() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1-2", "1 stages were given; allowed: 5 for mobilenetv3"),
+        ("1-2", "1 stage was given; allowed: 5 for mobilenetv3"),
         ("1-2.3-4-5.6-7-8-9.10-11.12-13-15", "mobilenetv3 has no block 15; allowed: 1 to 14"),
         ("1-2.3-4-5.6-7-8-9.10-11.12-13-0", "'0' in stage 5 is no block"),
         ("2-1.3-4-5.6-7-8-9.10-11.12-13-14", f"block 1 in stage 1 can't be moved: {RES}"),
@@ -96,7 +96,11 @@ def test_a_stage_without_blocks_prints_as_x() -> None:
         ("d2-3-4-2", "d2-3-4-2 is no ordered sub-network of mobilenetv3; allowed: 5 depths, each from 1 up to 2-3-4-2-3"),
         ("d2-3-4-2-4", "is no ordered sub-network"),
         ("d0-3-4-2-3", "is no block"),
-        ("", "'' in stage 1 is no block"),
+        ("1-2.3", "2 stages were given; allowed: 5 for mobilenetv3"),
+        ("", "stage 1 is empty; allowed: numbers such as 4"),
+        ("1-2.3-4-5.6-7-8-9.10-11.12-13-14.", "stage 6 is empty; allowed: numbers such as 4"),
+        ("1-2. .6-7-8-9.10-11.12-13-14", "stage 2 is empty; allowed: numbers such as 4"),
+        ("1-2-.3-4-5.6-7-8-9.10-11.12-13-14", "a block is missing in stage 1; allowed: numbers such as 4"),
         ("1" * (MAX_SPEC_CHARS + 1), "a spec of 16,385 characters"),
     ],
 )

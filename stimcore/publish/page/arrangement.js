@@ -10,6 +10,12 @@ export const kept = (shown) => shown.stages.map((stage) => stage.filter((b) => !
 export const spec = (shown) => kept(shown).map((stage) => stage.join('-') || 'x').join('.');
 export const numBlocks = (topology) => topology.stages.reduce((n, stage) => n + stage.length, 0);
 export const route = (shown) => ['stem', ...kept(shown).flat().map((block) => `block${block}`), 'head'];
+// Why the part of a text that describes a stage is refused: it has something else than a block, or nothing.
+function notABlock(part, token, number) {
+  if (token.trim()) return `'${token.slice(0, 40)}' in stage ${number} is no block`;
+  return part.trim() ? `a block is missing in stage ${number}` : `stage ${number} is empty`;
+}
+
 export const short = (topology, text) => {
   const stages = text.split('.').map((stage) => (stage === 'x' ? [] : stage.split('-').map(Number)));
   return isOrdered(topology, stages) ? 'd' + stages.map((stage) => stage.length).join('-') : text;
@@ -30,13 +36,13 @@ function parse(topology, text) {
   const stages = text.split('.').map((part, s) => {
     const tokens = part === 'x' ? [] : part.split('-');
     const wrong = tokens.find((token) => !BLOCK.test(token));
-    if (wrong !== undefined) throw new Error(`'${wrong.slice(0, 40)}' in stage ${s + 1} is no block; allowed: numbers such as 4, or x4 for a deleted block.`);
+    if (wrong !== undefined) throw new Error(`${notABlock(part, wrong, s + 1)}; allowed: numbers such as 4, or x4 for a deleted block.`);
     const running = tokens.filter((token) => token[0] !== 'x').map(Number);
     const both = tokens.find((token) => token[0] === 'x' && running.includes(Number(token.slice(1))));
     if (both) throw new Error(`block ${both.slice(1)} is both deleted and running in stage ${s + 1}.`);
     return running;
   });
-  if (stages.length !== topology.stages.length) throw new Error(`${stages.length} stages were given; allowed: ${topology.stages.length} for ${topology.network}.`);
+  if (stages.length !== topology.stages.length) throw new Error(`${stages.length === 1 ? '1 stage was' : `${stages.length} stages were`} given; allowed: ${topology.stages.length} for ${topology.network}.`);
   return stages;
 }
 
