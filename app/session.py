@@ -229,9 +229,11 @@ def reported(key: str) -> Callable[[], None]:
         if key in values and (key in unseen or _in_fragment()):
             st.session_state[key] = values[key]
         elif key in st.session_state:
-            values[key] = st.session_state[key]
+            before, values[key] = values.get(key), st.session_state[key]
             if key == SPEC:
                 memory(Visit).returned = ""
+                if before and before != values[key]:
+                    memory(EditHistory).undo.append(before)
 
     return take
 

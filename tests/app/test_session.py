@@ -110,6 +110,18 @@ def test_another_experiment_replaces_the_code_and_what_polls_report(state: dict[
     assert session.memory(session.EditHistory).undo == []
 
 
+def test_a_code_typed_by_hand_can_be_undone(state: dict[str, Any]) -> None:
+    session.shown("spec", FULL)
+    for typed in ("d1-1-1", "d1-1-1", "no code", "d2-2-2"):
+        state["spec"] = typed
+        session.reported("spec")()
+        session.shown("spec", typed)
+    assert session.memory(session.EditHistory).undo == [FULL, "d1-1-1", "no code"]
+    for text in ("d1-1-1", FULL):
+        session.undo_spec(RESNET20)
+        assert state["spec"] == text
+
+
 class Bound(dict[str, str]):
     """Query parameters that belong to widgets, which Streamlit lets nobody delete."""
 
