@@ -52,8 +52,9 @@ class Costs:
 
     def __init__(self, net: StagedNet) -> None:
         # float32 because the image of `parts` is; evaluation mode because batch norms refuse a single value per channel in
-        # training mode
-        self.net = copy.deepcopy(net).float().to("meta").eval()
+        # training mode; without gradients because torch's counter fails where a module inside a part reads a view of a
+        # parameter, as the class tokens of CaiT do
+        self.net = copy.deepcopy(net).float().to("meta").eval().requires_grad_(False)
         self._parts: dict[PartName, Cost] = {}
         self._outputs: dict[PartName, Tensor] = {}
 

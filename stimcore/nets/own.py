@@ -21,8 +21,8 @@ from stimcore.subnets.topology import Topology
 
 OWN_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
 """Names of definitions that a user wrote: `MODULE:NAME`."""
-FAILURES = (RuntimeError, TypeError, ValueError, AssertionError, IndexError)
-"""What modules raise for a tensor of a shape that they don't accept."""
+FAILURES = (RuntimeError, TypeError, ValueError, AssertionError, LookupError, AttributeError, ArithmeticError)
+"""What foreign modules raise for a tensor of a shape that they don't accept, or where they lack something that they use."""
 
 
 def import_own(what: str, name: str) -> Any:

@@ -20,7 +20,7 @@ class Piece(nn.Module):
         whole: The module; left as it is.
         children: Names of the children that the step uses.
         run: The step.
-        parameters: Whether the step uses parameters of the module itself, such as a class token.
+        parameters: Names of the module's own parameters that the step uses, such as a class token.
 
     Example:
         >>> import torch
@@ -32,12 +32,12 @@ class Piece(nn.Module):
         torch.Size([3, 2])
     """
 
-    def __init__(self, whole: nn.Module, children: Collection[str], run: Run, *, parameters: bool = False) -> None:
+    def __init__(self, whole: nn.Module, children: Collection[str], run: Run, *, parameters: Collection[str] = ()) -> None:
         super().__init__()
         piece = copy.copy(whole)
         # only the dictionaries are new: what they hold is shared
         piece._modules = {name: child for name, child in whole._modules.items() if name in children}
-        piece._parameters = dict(whole._parameters) if parameters else {}
+        piece._parameters = {name: value for name, value in whole._parameters.items() if name in parameters}
         piece._buffers = dict(whole._buffers)
         self.piece, self._run = piece, run
 
@@ -46,15 +46,29 @@ class Piece(nn.Module):
         return self._run(self.piece, x)
 
     @classmethod
-    def before(cls, whole: nn.Module, body: Collection[str], run: Run) -> Self:
-        """Return the piece with the children that are registered before those named in `body`, and with the parameters."""
+    def before(cls, whole: nn.Module, body: Collection[str], run: Run, *, without: Collection[str] = ()) -> Self:
+        """Return the piece with the children that are registered before those named in `body`, and with the parameters.
+
+        Args:
+            whole: The module.
+            body: Names of the children that hold the blocks.
+            run: The step.
+            without: Names of the module's own parameters that another piece has: each parameter belongs to one part.
+        """
         names = list(whole._modules)
         first = min(names.index(name) for name in body)
-        return cls(whole, names[:first], run, parameters=True)
+        return cls(whole, names[:first], run, parameters=[name for name in whole._parameters if name not in without])
 
     @classmethod
-    def after(cls, whole: nn.Module, body: Collection[str], run: Run) -> Self:
-        """Return the piece with the children that are registered after those named in `body`."""
+    def after(cls, whole: nn.Module, body: Collection[str], run: Run, *, parameters: Collection[str] = ()) -> Self:
+        """Return the piece with the children that are registered after those named in `body`.
+
+        Args:
+            whole: The module.
+            body: Names of the children that hold the blocks.
+            run: The step.
+            parameters: Names of the module's own parameters that the step uses.
+        """
         names = list(whole._modules)
         last = max(names.index(name) for name in body)
-        return cls(whole, names[last + 1 :], run)
+        return cls(whole, names[last + 1 :], run, parameters=parameters)

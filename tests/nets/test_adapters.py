@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import io
 import random
+import re
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -145,7 +146,6 @@ SLOW = {
     "timm-resnet10t",
     "timm-densenet121",
     "timm-beit_base_patch16_224",
-    "timm-cait_xxs24_224",
     "timm-inception_next_atto",
 }
 """Networks whose families another one of the list stands for in the default suite."""
@@ -192,6 +192,15 @@ def test_every_adapter_has_a_network_here() -> None:
     assert missing == ["MNASNet", "MaxVit"]
     missing = [kind for kind in TIMM if (True, kind) not in tested]
     assert missing == ["EfficientNet", "SwinTransformerV2", "MetaFormer", "MlpMixer"]
+
+
+def test_the_docs_call_no_family_refused_that_has_an_adapter() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
+    refused = re.search(r"their\s+family\s+had\s+no\s+adapter\s+\(([^;]+);", text)
+    assert refused is not None
+    names = set(re.findall(r"\w+", refused[1])) - {"and", "others"}
+    assert len(names) >= 5
+    assert not {name.lower() for name in names} & {name.lower() for name in TIMM}
 
 
 def test_a_stage_begins_where_the_shape_changes_and_a_transformer_has_four() -> None:
@@ -281,15 +290,51 @@ def test_the_command_shows_a_network_of_a_library() -> None:
     assert out.getvalue().splitlines()[:2] == ["timm:convnext_atto: images 3x64x64, 10 classes", "4 stages with 2-3-7-3 blocks"]
 
 
-def test_weights_of_a_module_and_of_its_pieces_stay_one(images: Callable[[int], Tensor]) -> None:
-    """A class token belongs to the network and is used in the stem, also on another device and in another precision."""
-    net = adapt(TINY["tv-vit"](), name="vit", input_shape=(3, SIDE, SIDE), num_classes=CLASSES)
-    token: Any = net.module.get_parameter("class_token")
-    assert net.stem.get_parameter("class_token") is token
+@pytest.mark.parametrize(
+    ("name", "part", "key", "inside"),
+    [
+        ("tv-vit", "stem", "class_token", "class_token"),
+        ("timm-cait_xxs24_224", "head", "cls_token", "piece.cls_token"),
+        ("timm-cait_xxs24_224", "stem", "pos_embed", "piece.pos_embed"),
+    ],
+)
+def test_weights_of_a_module_and_of_its_pieces_stay_one(name: str, part: str, key: str, inside: str) -> None:
+    """A class token belongs to the network and is used in stem or head, also on another device and in another precision."""
+
+    def same(net: StagedNet) -> bool:
+        own: Any = net.module.get_parameter(key)
+        return getattr(net, part).get_parameter(inside) is own
+
+    net = adapt(TINY[name](), name=name, input_shape=(3, SIDE, SIDE), num_classes=CLASSES)
+    assert same(net)
     double = net.double()
-    assert double.stem.get_parameter("class_token").dtype == torch.float64
+    assert getattr(double, part).get_parameter(inside).dtype == torch.float64
+    assert same(double)
     meta = double.to("meta")
     assert {parameter.device.type for part in meta.route(meta.topology.full) for parameter in part.module.parameters()} == {
         "meta"
     }
-    assert meta.stem.get_parameter("class_token") is meta.module.get_parameter("class_token")
+    assert same(meta)
+
+
+def test_a_class_token_that_joins_in_the_head_belongs_to_no_other_part() -> None:
+    """CaiT's does; with `--init` for other classes, the weights of the head are those that may not fit."""
+    net = _built("timm-cait_xxs24_224")
+    assert [key for key, _ in net.stem.named_parameters() if "token" in key] == []
+    assert [key for key, _ in net.head.named_parameters() if key.count(".") == 1] == ["piece.cls_token"]
+
+
+def test_a_network_that_lacks_what_its_family_has_is_refused_in_one_sentence() -> None:
+    """A class derived from a family's, or another version of a library, may name its children or parameters anew."""
+    without_child: Any = timm.create_model("resnet10t", num_classes=CLASSES, **SMALL["resnet10t"])
+    del without_child.bn1
+    without_token: Any = TINY["timm-cait_xxs24_224"]()
+    del without_token.cls_token
+    without_blocks: Any = TINY["timm-deit_tiny_distilled_patch16_224"]()
+    del without_blocks.blocks
+    without_pool: Any = TINY["tv-resnext"]()
+    del without_pool.avgpool
+    for module in (without_child, without_token, without_blocks, without_pool):
+        with pytest.raises(UsageError, match="mine.*(does not accept|lacks what its family has)") as refused:
+            adapt(module, name="mine", input_shape=(3, SIDE, SIDE), num_classes=CLASSES)
+        assert "\n" not in str(refused.value)

@@ -109,6 +109,35 @@ def test_parts_make_up_the_module() -> None:
         staged(body, stem=body[0], stages=[[body[1]]], head=body[2], input_shape=(3, 8, 8))
 
 
+class Fails(nn.Module):
+    """Raises whatever a foreign module may raise when it runs."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise self.error("something is missing")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError, TypeError, ValueError, AssertionError, IndexError, KeyError, AttributeError, ZeroDivisionError]
+)
+@pytest.mark.parametrize(("place", "what"), [(-1, "the network"), (0, "the stem"), (2, "block 2"), (3, "the head")])
+def test_whatever_a_foreign_module_raises_becomes_one_sentence(error: type[Exception], place: int, what: str) -> None:
+    head = nn.Sequential(Mean(), nn.Linear(4, 5))
+    parts: list[nn.Module] = [nn.Conv2d(3, 4, 3, padding=1), Residual(4), Residual(4), head]
+    module: nn.Module = nn.Sequential(*parts)
+    if place < 0:
+        module = nn.Sequential(*parts, Fails(error))
+    else:
+        parts[place] = nn.Sequential(parts[place], Fails(error))  # the module itself computes
+    stem, *blocks, head = parts  # type: ignore[assignment]
+    with pytest.raises(UsageError, match=f"{what} does not accept .*something is missing") as refused:
+        staged(module, stem=stem, stages=[blocks], head=head, input_shape=(3, 8, 8))
+    assert "\n" not in str(refused.value)
+
+
 def test_your_own_network_by_name() -> None:
     """`MODULE:FUNCTION` names it wherever the command line takes a network."""
     net = build("tests.nets.own_network:residual", input_shape=(3, 8, 8), num_classes=7)

@@ -77,7 +77,15 @@ def adapt(module: nn.Module, *, name: str, input_shape: tuple[int, int, int], nu
             + (", others with stem, stages and head" if families is timm.TIMM else ""),
             todo="Wrap it with stimcore.nets.own.staged: docs/networks.md, 'Your own network'.",
         )
-    parts = adapter(module)
+    try:
+        parts = adapter(module)
+    except (
+        FAILURES
+    ) as reason:  # another version of the library, or a class derived from the family's, may name its children anew
+        raise UsageError(
+            f"{name} is a {type(module).__name__}, which lacks what its family has: {first_line(reason)}",
+            todo="Wrap it with stimcore.nets.own.staged: docs/networks.md, 'Your own network'.",
+        ) from reason
     try:
         stages = stages_by_shape(parts, input_shape)
         return staged(

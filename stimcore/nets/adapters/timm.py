@@ -1,7 +1,7 @@
 """Adapters of timm's families. timm is optional: nothing else needs it."""
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import reduce
 from typing import Any, cast
 
@@ -58,7 +58,9 @@ def _flat(module: nn.Module) -> Iterator[nn.Module]:
 Step = Callable[[Any, Tensor], Tensor]
 
 
-def _family(body: Sequence[str], stem: Step, head: Step, *, channels_last: bool = False) -> Callable[[Any], Parts]:
+def _family(
+    body: Sequence[str], stem: Step, head: Step, *, channels_last: bool = False, head_parameters: Collection[str] = ()
+) -> Callable[[Any], Parts]:
     """Return the adapter of a family.
 
     Args:
@@ -66,14 +68,15 @@ def _family(body: Sequence[str], stem: Step, head: Step, *, channels_last: bool 
         stem: What the network's forward does before them.
         head: What it does after them.
         channels_last: Whether blocks exchange maps `[B, H, W, C]`.
+        head_parameters: Names of the network's own parameters that the head uses; the stem has all others.
     """
 
     def adapter(module: Any) -> Parts:
         present = [name for name in body if hasattr(module, name)]
         return Parts(
-            stem=Piece.before(module, present, stem),
+            stem=Piece.before(module, present, stem, without=head_parameters),
             blocks=[block for name in present for block in _flat(getattr(module, name))],
-            head=Piece.after(module, present, head),
+            head=Piece.after(module, present, head, parameters=head_parameters),
             channels_last=channels_last,
         )
 
@@ -148,6 +151,7 @@ TIMM: dict[str, Callable[[Any], Parts]] = {
         ["blocks"],
         lambda m, x: cast(Tensor, m.pos_drop(m.patch_embed(x) + m.pos_embed)),
         lambda m, x: cast(Tensor, m.forward_head(m.norm(m.forward_cls(x)))),
+        head_parameters=["cls_token"],  # the class token joins the patches after the last block
     ),
     "MetaFormer": _family(["stages"], lambda m, x: cast(Tensor, m.stem(x)), lambda m, x: cast(Tensor, m.forward_head(x))),
     "MlpMixer": _family(["blocks"], lambda m, x: cast(Tensor, m.stem(x)), lambda m, x: cast(Tensor, m.forward_head(m.norm(x)))),
