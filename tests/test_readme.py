@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stimcore.analysis.intervals import mean_std
-from tests.golden import REWRITE
+from tests.golden import golden_sentences
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "README.md"
@@ -31,14 +31,6 @@ def overall(experiment: str, method: str) -> tuple[str, str, str]:
     mean, std = mean_std([row["accuracy_pct"] for row in sweep["results"]])
     smallest = min(sweep["results"], key=lambda row: len(row["spec"]))
     return f"{sweep['main']['accuracy_pct']:.2f}%", f"{mean:.2f}% ± {std:.2f}", f"{smallest['accuracy_pct']:.2f}%"
-
-
-def filled(text: str, sentence: str) -> str:
-    """Return the sentence with the line breaks of the text where both have equally many words."""
-    words, gaps = sentence.split(), re.findall(r"\s+", text)
-    if len(gaps) != len(words) - 1:
-        return sentence
-    return "".join(word + gap for word, gap in zip(words, [*gaps, ""], strict=True))
 
 
 def promises() -> Iterator[tuple[str, str]]:
@@ -86,13 +78,8 @@ def promises() -> Iterator[tuple[str, str]]:
 @pytest.mark.golden
 def test_every_number_is_what_was_measured() -> None:
     """That the program prints its line is tested in tests/data/test_program.py."""
-    corrected = README
-    for pattern, sentence in promises():
-        (match,) = re.finditer(pattern.replace(" ", r"\s+"), README)
-        corrected = corrected.replace(match[0], filled(match[0], sentence))
-    if REWRITE:
-        PAGE.write_text(corrected, encoding="utf-8")
-    assert corrected == PAGE.read_text(encoding="utf-8")
+    corrected, committed = golden_sentences(PAGE, promises())
+    assert corrected == committed
 
 
 def test_mobilenetv3_has_as_many_sub_networks_as_the_page_says() -> None:
