@@ -6,6 +6,7 @@ import pytest
 
 from stimcore.report.__main__ import main
 from stimcore.report.claims import CLAIMS, Claim, judge_claims
+from stimcore.report.markdown import MOST_CHARACTERS, shortened
 from stimcore.report.results import read_experiment
 from stimcore.subnets.topology import Topology
 from tests.analysis.made import FULL, record
@@ -105,6 +106,51 @@ def test_a_loss_does_not_hold(tmp_path: Path) -> None:
     assert claims["one block deleted"].clarity == "one seed"
     assert claims["deviation"].verdict == "not measured"  # common's own deviation is 0: there is no ratio
     assert claims["time"].finding.measured == "missing: records of the epochs"
+
+
+def test_what_contradicts_a_claim_comes_first_however_long_the_list(tmp_path: Path) -> None:
+    """docs/results.md cuts long texts at their ends: a verdict must not stand beside numbers that all confirm the claim."""
+    topology = Topology.of("deep", [12])
+    ordered = {topology.ordered([depth]): depth for depth in range(1, 13)}
+    deep = folders.experiment(tmp_path / "deep", topology)
+    for name, last, step in (("common", 400, 30), ("stimulative", 300, 1)):
+        # all counts confirm the claims, except for the last number of blocks or operations and the smallest sub-network
+        worth = {amount: last if amount == 11 else 900 - step * amount for amount in range(12)}
+        folders.bundle(
+            deep,
+            name,
+            900,
+            topology=topology,
+            options={"weight": 1.0} if name == "stimulative" else None,
+            sweeps={
+                "ordered": {str(spec): worth[12 - depth] for spec, depth in ordered.items()},
+                "delete": {"-".join(map(str, range(gone + 1, 13))): worth[gone] for gone in range(1, 12)},
+                "permute": {
+                    "-".join(map(str, [*range(2, moved + 2), 1, *range(moved + 2, 13)])): worth[moved] for moved in range(1, 12)
+                },
+            },
+        )
+    for spec, depth in ordered.items():
+        small, correct = Topology.of("deep", [depth]), 399 if depth == 1 else 890
+        folders.bundle(deep, f"twin-d{depth}", correct, method="common", topology=small, spec=str(spec))
+    claims = claims_of(deep)
+    exceptions = {
+        "every sub-network": "11 of 12 are; not: d1 (30.00 against 40.00)",
+        "blocks deleted": "10 of 11 are; not: 11 deleted (60.00 against 50.00)",
+        "blocks permuted": "10 of 11 are; not: 11 operations (60.00 against 50.00)",
+        "loafing": "not: d1 -0.10 points",
+        "gap closed": "not: d1 9.90 points",
+    }
+    assert {name for name in exceptions if claims[name].finding.holds is False} == set(exceptions)
+    for name, exception in exceptions.items():
+        assert len(claims[name].finding.measured) > MOST_CHARACTERS or name == "every sub-network"
+        assert exception in shortened(claims[name].finding.measured), name
+
+
+def test_every_failing_row_of_the_results_says_what_fails() -> None:
+    rows = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    cut = [row for row in rows if "**does not hold" in row and "; ... |" in row]
+    assert [row for row in cut if " are; not: " not in row] == []
 
 
 def test_training_on_any_deletions_stands_beside_that_on_ordered_sub_networks(tmp_path: Path) -> None:

@@ -6,15 +6,13 @@ from stimcore.analysis.estimates import Estimate, ratio
 from stimcore.analysis.loafing import Overall, overall
 from stimcore.analysis.seeds import all_ordered, compare_all_ordered, over_seeds, runs_of
 from stimcore.analysis.seeds import main_accuracy as main_accuracy_of
-from stimcore.report.criteria.finding import Finding, compare_mains, in_pct, in_points, missing
+from stimcore.report.criteria.finding import Finding, compare_mains, count_confirming, in_pct, in_points, missing
 from stimcore.report.results import ExperimentResults, NetworkResults
 from stimcore.subnets.spec import Spec
 
 NEAR_POINTS = 2.0
 ALMOST_POINTS = 1.0
 STEADY_FRAC = 0.1
-MAX_LISTED = 5
-"""Sub-networks that a finding lists by name."""
 
 
 def main_accuracy(results: ExperimentResults) -> Finding:
@@ -127,11 +125,9 @@ def every_subnet(results: ExperimentResults) -> Finding:
         for spec in shared
         if stimulative[spec] < common[spec]
     ]
-    more = f" and {len(worse) - MAX_LISTED} more" if len(worse) > MAX_LISTED else ""
-    exceptions = f"; not: {', '.join(worse[:MAX_LISTED])}{more}" if worse else ""
     seeds = min(sum("ordered" in run.sweeps for run in runs_of(network)) for network in pair)
     over = f" (means over {seeds} seeds)" if seeds > 1 else ""
-    return Finding(f"{len(shared) - len(worse)} of {len(shared)} are{over}{exceptions}", not worse)
+    return Finding(count_confirming(len(shared), worse, over), not worse)
 
 
 def _mean_correct(network: NetworkResults) -> dict[Spec, Fraction]:

@@ -7,6 +7,9 @@ from stimcore.analysis.estimates import Estimate
 from stimcore.analysis.networks import TrainedNetwork
 from stimcore.analysis.seeds import compare
 
+MAX_LISTED = 5
+"""Exceptions that a finding lists by name."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -33,6 +36,27 @@ def missing(*what: str) -> Finding:
         'missing: common training'
     """
     return Finding("missing: " + ", ".join(what), None)
+
+
+def count_confirming(num: int, exceptions: Sequence[str], basis: str = "") -> str:
+    """Return how many comparisons confirm a claim about all of them, and which do not.
+
+    It begins a finding, because long ones are cut at their ends: what contradicts a claim must stay.
+
+    Args:
+        num: Number of comparisons.
+        exceptions: Those that contradict the claim, in words; the first `MAX_LISTED` are named.
+        basis: What the comparisons rest on, in words with a space before them.
+
+    Example:
+        >>> count_confirming(9, ["7 deleted (65.05 against 64.59)"])
+        '8 of 9 are; not: 7 deleted (65.05 against 64.59)'
+        >>> count_confirming(9, []), count_confirming(9, ["one"], " (means over 3 seeds)")
+        ('9 of 9 are', '8 of 9 are (means over 3 seeds); not: one')
+    """
+    more = f" and {len(exceptions) - MAX_LISTED} more" if len(exceptions) > MAX_LISTED else ""
+    listed = f"; not: {', '.join(exceptions[:MAX_LISTED])}{more}" if exceptions else ""
+    return f"{num - len(exceptions)} of {num} are{basis}{listed}"
 
 
 def in_points(value: Estimate) -> str:

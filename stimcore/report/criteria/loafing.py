@@ -1,11 +1,12 @@
 """Claims about loafing: sub-networks that do worse inside a network than alone, and the bound of Appendix B."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from stimcore.analysis.bound import measure_bound
 from stimcore.analysis.comparisons import nested_family, nested_table, ordered, twin_gaps
 from stimcore.analysis.seeds import compare
-from stimcore.report.criteria.finding import Finding, all_positive, basis_of, in_points, missing
+from stimcore.report.criteria.finding import Finding, all_positive, basis_of, count_confirming, in_points, missing
 from stimcore.report.results import ExperimentResults
 
 
@@ -15,8 +16,12 @@ def common_loafs(results: ExperimentResults) -> Finding:
     if not gaps:
         return missing("twins, or the ordered sub-networks of common training")
     points = [gap.points for gap in gaps]
-    listed = ", ".join(f"{gap.twin.short} {in_points(gap.points)}" for gap in gaps)
-    return Finding(f"gap (twin minus inside, {basis_of(points)}): {listed}", *all_positive(points))
+    words = [f"{gap.twin.short} {in_points(gap.points)}" for gap in gaps]
+    exceptions = [text for text, gap in zip(words, gaps, strict=True) if gap.points.value <= 0]
+    return Finding(
+        f"{_exceptions_first(len(gaps), exceptions)}gap (twin minus inside, {basis_of(points)}): {', '.join(words)}",
+        *all_positive(points),
+    )
 
 
 def stimulative_closes(results: ExperimentResults) -> Finding:
@@ -30,12 +35,18 @@ def stimulative_closes(results: ExperimentResults) -> Finding:
         return missing("twins")
     listed = ", ".join(f"{new.twin.short} {in_points(new.points)} against {old.points.value:.2f}" for old, new in shared)
     picks = [ordered(old.twin.depths) for old, _ in shared]
-    closed = [
-        gain
+    gains = [
+        (f"{new.twin.short} {in_points(new.points)} against {old.points.value:.2f}", gain)
         for (old, new), pick in zip(shared, picks, strict=True)
         if (gain := compare(new.main, old.main, pick, pick)) is not None
     ]
-    return Finding(f"gap (twin minus inside, {basis_of(closed)}), stimulative against common: {listed}", *all_positive(closed))
+    closed = [gain for _, gain in gains]
+    exceptions = [words for words, gain in gains if gain.value <= 0]
+    return Finding(
+        f"{_exceptions_first(len(closed), exceptions)}gap (twin minus inside, {basis_of(closed)}), stimulative against common: "
+        f"{listed}",
+        *all_positive(closed),
+    )
 
 
 def deeper_loafs(results: ExperimentResults) -> Finding:
@@ -48,14 +59,21 @@ def deeper_loafs(results: ExperimentResults) -> Finding:
     if not rows:
         return missing("at least two nested networks, trained alone and swept")
     listed = "; ".join(f"{name}: " + ", ".join(f"{cell.value:.2f}" for cell in row) for name, row in rows.items())
-    steps = [
-        step
+    compared = [
+        (
+            f"{member.name} in {after.name} ({cells[member.name, after.name].value:.2f} against "
+            f"{cells[member.name, before.name].value:.2f})",
+            step,
+        )
         for member in members
         for before, after in pairwise([column for column in members if (member.name, column.name) in cells])
         if (step := compare(before.network, after.network, *2 * (ordered(member.depths),))) is not None
     ]
+    steps = [step for _, step in compared]
+    exceptions = [words for words, step in compared if step.value <= 0]
     return Finding(
-        f"accuracy in percent, alone first, then inside ever deeper networks ({basis_of(steps)}): {listed}",
+        f"{_exceptions_first(len(steps), exceptions)}accuracy in percent, alone first, then inside ever deeper networks "
+        f"({basis_of(steps)}): {listed}",
         *all_positive(steps),
     )
 
@@ -73,3 +91,8 @@ def bounded(results: ExperimentResults) -> Finding:
         "about a gap this small",
         bound.gap <= bound.limit,
     )
+
+
+def _exceptions_first(num: int, exceptions: Sequence[str]) -> str:
+    """Return what contradicts a claim about several comparisons, as the beginning of a finding; empty where nothing does."""
+    return f"{count_confirming(num, exceptions)}; " if exceptions else ""
