@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from stimcore.recipes.catalogue import RECIPES, recipe
+
 ROOT = Path(__file__).parents[1]
 NOTATION = {"y", "z", "z_m", "z_s", "f", "x", "x4", "eps1", "eps2", "true", "false"}
 """Symbols of formulas, marks of the spec grammar and values of options: no names of code."""
@@ -67,6 +69,32 @@ def test_the_code_that_the_definitions_name_exists() -> None:
     names = code_names((ROOT / "docs/semantics.md").read_text(encoding="utf-8"))
     assert {"max_skipped", "reset_running_stats", "experiment.json", "layer1", "BatchNormalization"} <= names
     assert sorted(names - names_in_code()) == []
+
+
+def test_no_page_calls_heads_unexported_that_an_option_exports() -> None:
+    """Heads of exits and their adapters leave the run folder with `--exits`, and only so."""
+    methods = ROOT / "stimcore" / "methods"
+    texts = {path: path.read_text(encoding="utf-8") for path in (*(ROOT / "docs").glob("*.md"), *methods.glob("*.md"))}
+    never = re.compile(
+        r"(heads?|adapters?|exits?)\b[^.|]*\b(never|not) +exported|exists? (in|during) training only", re.IGNORECASE
+    )
+    assert [path.name for path, text in texts.items() if never.search(" ".join(text.split()))] == []
+    for name in ("layer_supervision", "stage_supervision", "self_distillation"):
+        assert "exported only by `--exits`" in texts[methods / f"{name}.md"], name
+    rows = {row.split(" | ")[0].removeprefix("| "): row for row in glossary_rows()}
+    assert "exported only by `--exits`" in rows["adapter"]
+    assert "exported only by `--exits`" in rows["exit"]
+
+
+def test_the_row_about_the_authors_imagenet_script_is_that_of_the_recipes() -> None:
+    text = (ROOT / "docs/semantics.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| ImageNet training \|.*$", text, re.MULTILINE)
+    named = {name for name in _CODE.findall(row) if "*" not in name}
+    assert named == {name for name in RECIPES if name.endswith("-script")}
+    for name in named:
+        made = recipe(name)
+        assert f"{made.epochs} epochs, batch {made.batch_size}, peak rate {made.learning_rate:g}, colour jitter" in row
+        assert (made.warmup_epochs, made.augmentation) == (0.0, "imagenet_colour")
 
 
 @pytest.mark.parametrize(

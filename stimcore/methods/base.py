@@ -78,7 +78,7 @@ class Method(ABC):
         return False
 
     def make_auxiliary(self, net: StagedNet) -> nn.Module | None:
-        """Return the heads and adapters that exist in training only, with random weights; None if the method has none.
+        """Return the heads and adapters of a training, with random weights; None if the method has none.
 
         They are trained with the network and are no part of it; `exits` returns those that can be exported beside it. The
         trainer calls this once, before the first step, so a method also refuses a network here that it can't train.

@@ -31,7 +31,7 @@ class Checkpoint:
     Attributes:
         epoch: Number of finished epochs; 0 before the first.
         network: State dict of the wrapped module, with the keys of `StagedNet.module`.
-        auxiliary: State dict of the method's heads; empty if it has none. It is never exported.
+        auxiliary: State dict of the method's heads; empty if it has none. Exported only by `--exits`.
         optimizer: State dict of the optimiser; empty in a converted checkpoint.
         scaler: State dict of the loss scaler; empty without fp16.
     """
