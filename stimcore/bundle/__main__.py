@@ -66,7 +66,7 @@ def _from_onnx(options: Namespace) -> int:
     dataset = load_for(file, options.dataset, options.data_root)
     normalisation, origin = normalisation_for(file, dataset, options.mean, options.std)
     network = import_network(file, file.image_shape(dataset.image_shape[1]))
-    for note in (*dataset.notes, origin):
+    for note in (*dataset.notes, *file.notes, origin):
         print(f"note: {note}")
     bundle = write_bundle(network, dataset, normalisation, options.out, name=name, report=print)
     for line in in_words(network):

@@ -57,6 +57,7 @@ def card(experiment: Experiment, bundles: Sequence[Bundle]) -> str:
         "chosen by it. *Parity* is the largest difference of logits between torch and onnxruntime over all listed networks, "
         "divided by the largest logit.",
         *_checks(bundles),
+        *_notes(bundles),
         *_quantised(bundles),
         *_exits(bundles),
         "## Use",
@@ -94,6 +95,11 @@ def _checks(bundles: Sequence[Bundle]) -> list[str]:
         f"of the evaluation images, and counts on all images come from one walk over that tree: {counts}. The files of all "
         "other folders were *verified* on all images."
     ]
+
+
+def _notes(bundles: Sequence[Bundle]) -> list[str]:
+    """Return what the manifests say about how networks were made; nothing where they say nothing."""
+    return [f"`{bundle.method}`: {_escape(note)}." for bundle in bundles for note in bundle.manifest.notes]
 
 
 def _quantised(bundles: Sequence[Bundle]) -> list[str]:

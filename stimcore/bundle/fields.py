@@ -66,9 +66,9 @@ class Fields:
         value: list[Any] = self._read(key, list, "a list", default)
         return value
 
-    def texts(self, key: str) -> tuple[str, ...]:
+    def texts(self, key: str, default: Any = MISSING) -> tuple[str, ...]:
         """Return an array of texts."""
-        return tuple(_checked(item, str, f"'{key}' of {self._name}", "a list of texts") for item in self.items(key))
+        return tuple(_checked(item, str, f"'{key}' of {self._name}", "a list of texts") for item in self.items(key, default))
 
     def texts_by_key(self, key: str) -> dict[str, str]:
         """Return an object whose values are texts."""

@@ -205,6 +205,7 @@ class Manifest:
         experiment_sha256: `Experiment.sha256` of the experiment that the networks were exported into; None in version 1.
         exits: Early exits in the order of their blocks; none where no file of exits was written.
         machine: The machine of the training.
+        notes: What a user has to know about how the networks were made, a sentence each.
         version: Version of the schema.
     """
 
@@ -227,6 +228,7 @@ class Manifest:
     exporter: str | None = None
     exits: Sequence[ExitEntry] = ()
     machine: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
     version: int = VERSION
 
     @property
@@ -245,8 +247,8 @@ class Manifest:
         return {**self.hashes, **{name: entry.sha256 for name, entry in self.networks.items()}}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the content of `manifest.json`, in version 2."""
-        return {
+        """Return the content of `manifest.json`, in version 2. The key `notes` is present only where there are any."""
+        value = {
             "version": VERSION,
             "name": self.name,
             "method": self.method,
@@ -268,6 +270,7 @@ class Manifest:
             "exits": [asdict(entry) for entry in self.exits],
             "hashes": dict(sorted(self.hashes.items())),
         }
+        return value | {"notes": list(self.notes)} if self.notes else value
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
@@ -312,6 +315,7 @@ class Manifest:
             exporter=fields.text_or_none("exporter"),
             exits=[ExitEntry.from_dict(entry, topology) for entry in fields.items("exits", [])],
             machine=fields.mapping("machine", {}),
+            notes=fields.texts("notes", ()),
             version=version,
         )
 

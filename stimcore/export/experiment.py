@@ -9,11 +9,12 @@ import numpy as np
 
 from stimcore import files
 from stimcore.bundle import VERSION, Experiment, open_experiment
+from stimcore.bundle.experiment import IMAGE_FILES
 from stimcore.bundle.store import recover, writing
 from stimcore.data.images import Dataset, Images, calibration_subset
 from stimcore.data.normalise import Normalisation
 from stimcore.data.preprocessing import Preprocessing
-from stimcore.errors import UsageError
+from stimcore.errors import BundleError, UsageError
 from stimcore.subnets.topology import Topology
 
 
@@ -21,6 +22,8 @@ def shared_experiment(
     folder: Path, dataset: Dataset, topology: Topology, normalisation: Normalisation, *, twin: bool
 ) -> Experiment:
     """Write what all methods of an experiment share, or make sure that what is there is the same.
+
+    An experiment without any method, which an export that failed or was stopped has left, is replaced.
 
     Args:
         folder: `exported/EXPERIMENT`.
@@ -51,7 +54,8 @@ def shared_experiment(
     # two exports may find an empty folder at the same moment
     with writing(folder):
         recover(folder)
-        if (folder / "experiment.json").exists():
+        # a twin needs the network that is there, finished or not
+        if (folder / "experiment.json").exists() and (twin or _is_used(folder)):
             present = open_experiment(folder)
             _refuse_differences(present, wanted, images, twin=twin)
             return present
@@ -62,6 +66,38 @@ def shared_experiment(
         experiment = dataclasses.replace(wanted, hashes={name: files.sha256(folder / name) for name in images})
         files.write_json(folder / "experiment.json", experiment.to_dict())
         return experiment
+
+
+def check_unchanged(experiment: Experiment) -> None:
+    """Make sure that an experiment is still the one on the disk. The caller holds the experiment.
+
+    Until its first method is there, another export may replace it or remove it while this one waits.
+
+    Raises:
+        UsageError: It is not.
+    """
+    try:
+        same = open_experiment(experiment.path).sha256 == experiment.sha256
+    except BundleError:
+        same = False
+    if not same:
+        raise UsageError(
+            f"the experiment in {experiment.path} was replaced or removed by another export meanwhile",
+            todo="Start this export again.",
+        )
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove the files of an experiment that has no method. The caller holds the experiment."""
+    if not _is_used(folder):
+        # experiment.json first: images that are left behind when the process is killed here are replaced by the next export
+        for name in ("experiment.json", *IMAGE_FILES):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _is_used(folder: Path) -> bool:
+    """Return whether an experiment has a method; one that is being moved into its place under a hidden name counts."""
+    return next(folder.glob("*/manifest.json"), None) is not None
 
 
 def _refuse_differences(present: Experiment, wanted: Experiment, images: Mapping[str, Images], *, twin: bool) -> None:

@@ -29,6 +29,7 @@ from stimcore.engine.provider import file_session
 from stimcore.engine.walls import refresh_walls, wall_images
 from stimcore.errors import BundleError, ParityError, SpecError
 from stimcore.export.choices import GraphExporter
+from stimcore.export.experiment import check_unchanged, remove_unused
 from stimcore.export.networks import CheckPlan, NetworkWriter, SharedFiles, file_name, write_shared_files
 from stimcore.export.parity import FLOAT32, Parity
 from stimcore.export.unfinished import CheckedNetwork, UnfinishedBundle
@@ -89,13 +90,15 @@ class Exporter:
             A sentence for every network that failed its parity check and is therefore not listed.
 
         Raises:
-            ParityError: The main network failed its parity check.
+            ParityError: The main network failed its parity check; what was written for it is removed.
             BundleError: The run has a value that no manifest can hold; nothing was published.
+            UsageError: The experiment was replaced since it was opened.
         """
         full = self._net.topology.full
         wanted = [full, *(spec for spec in dict.fromkeys(specs) if spec != full)]
         folder = self._experiment.path
         with writing(folder, lambda: on_progress(0, len(wanted), f"waits for another export into {folder}")):
+            check_unchanged(self._experiment)
             recover(self.target)
             complaints = self._export(wanted, on_progress)
             # also when nothing was written: an export that was stopped here left both as they were
@@ -127,7 +130,13 @@ class Exporter:
             if network.note:
                 self.notes.append(network.note)
             on_progress(len(finished), len(wanted), line)
-        complaints = _remove_failed(part, finished)
+        try:
+            complaints = _remove_failed(part, finished)
+        except ParityError:
+            # the same run would fail again, and another one has no use for these files
+            part.discard()
+            remove_unused(self._experiment.path)
+            raise
         listed = {names[name]: finished[name] for name in names if name in finished}
         networks = {file_name(self._net.topology, spec): network.entry for spec, network in listed.items()}
         self._complete(part, replace(manifest, networks=networks), listed)

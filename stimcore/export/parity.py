@@ -72,7 +72,12 @@ class Parity:
             name: Name of the file.
             tolerance: The allowed difference.
         """
-        # a comparison with NaN is false: written this way round, logits that are not numbers are refused
+        if not np.isfinite(self.error):
+            return (
+                f"{name} can't be compared with its reference: logits are not finite (NaN or infinity), or all logits of the "
+                "reference are 0"
+            )
+        # a comparison with NaN is false: written this way round, an agreement that is no number is refused
         if not self.error <= tolerance.error:
             return (
                 f"{name} differs from its reference by {self.error:.1e} of the largest logit (allowed: {tolerance.error:.0e})"

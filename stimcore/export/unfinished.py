@@ -142,6 +142,10 @@ class UnfinishedBundle:
         else:
             self.path.rename(target)
 
+    def discard(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def _is_whole(self, row: Mapping[str, Any]) -> bool:
         path = self.path / row["file"]
         return path.exists() and files.sha256(path) == str(row["entry"]["sha256"])

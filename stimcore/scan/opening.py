@@ -58,7 +58,7 @@ def _of_onnx(source: ScanSource, report: Callable[[str], None]) -> Bundle:
         dataset = replace(dataset, test=stratified(dataset.test, source.images))
     normalisation, origin = normalisation_for(file, dataset, source.mean, source.std)
     network = import_network(file, file.image_shape(dataset.image_shape[1]))
-    for line in (*_notes(dataset.notes), f"note: {origin}", *in_words(network)):
+    for line in (*_notes((*dataset.notes, *file.notes, origin)), *in_words(network)):
         report(line)
     source.folder.mkdir(parents=True, exist_ok=True)
     return write_bundle(network, dataset, normalisation, source.folder / NETWORK, report=report)

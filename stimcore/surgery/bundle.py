@@ -1,7 +1,7 @@
 """Writes the bundle of an ONNX file: the network that it holds, divided into blocks, with the images of a data set."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +32,7 @@ from stimcore.engine.metadata import Measured, add_metadata
 from stimcore.engine.provider import session_options
 from stimcore.engine.walls import refresh_walls, wall_images
 from stimcore.errors import BundleError, ParityError, UsageError
-from stimcore.export.experiment import shared_experiment
+from stimcore.export.experiment import check_unchanged, remove_unused, shared_experiment
 from stimcore.export.parity import FLOAT32, Floats, Parity, evaluation_logits
 from stimcore.export.unfinished import CheckedNetwork, UnfinishedBundle
 from stimcore.surgery.blocks import FoundNetwork, find_blocks
@@ -41,8 +41,10 @@ from stimcore.surgery.divide import DividedGraph, divided_graph
 from stimcore.surgery.plain import plain_graph
 from stimcore.surgery.reading import OnnxFile
 
-IMPORTER = 1
+IMPORTER = 2
 """Raised whenever the same file would give other bytes."""
+SUM_SLACK = 1e-3
+"""How far the sum of an image's probabilities may be from 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +132,14 @@ def write_bundle(
         report: Gets a line about every step.
 
     Raises:
-        UsageError: The images are of another size, or have other classes.
-        ParityError: The divided graph gives other logits than the file.
+        UsageError: The images are of another size, or have other classes, or the outputs of the file are no logits.
+        ParityError: The divided graph gives other logits than the file. What was written is removed after either error.
     """
     _check_fit(network, dataset)
     experiment = shared_experiment(out, dataset, network.structure.topology, normalisation, twin=False)
     target = out / name
     with writing(out, lambda: report(f"waits for another export into {out}")):
+        check_unchanged(experiment)
         recover(target)
         sources = {
             "importer": IMPORTER,
@@ -145,11 +148,17 @@ def write_bundle(
             "program": _program(),
             "versions": _versions(),
         }
-        if (present := _present(target, sources)) is not None:
+        if (present := _present(target, sources, network.file.notes)) is not None:
             report(f"{target} is there already, from the same file")
             return present
         part = UnfinishedBundle(target.with_name(f".{name}.part"), sources, images=len(experiment.evaluation[1]))
-        _Writer(network, experiment, part, name, report).write(target)
+        try:
+            _Writer(network, experiment, part, name, report).write(target)
+        except BaseException:
+            # nothing in it is used again, and the experiment would refuse the same file with other options
+            part.discard()
+            remove_unused(out)
+            raise
         refresh_walls(experiment)
         write_card(out)
     return open_bundle(target)
@@ -173,7 +182,7 @@ def _check_fit(network: ImportedNetwork, dataset: Dataset) -> None:
         )
 
 
-def _present(target: Path, sources: Mapping[str, object]) -> Bundle | None:
+def _present(target: Path, sources: Mapping[str, object], notes: Sequence[str]) -> Bundle | None:
     """Return the bundle that is there, when it was made of the same file and is whole."""
     try:
         bundle = open_bundle(target)
@@ -181,7 +190,9 @@ def _present(target: Path, sources: Mapping[str, object]) -> Bundle | None:
         return None
     manifest = bundle.manifest
     here = {"file": manifest.checkpoint_sha256, "program": manifest.exporter, "versions": manifest.versions}
-    return bundle if all(sources[key] == value for key, value in here.items()) else None
+    same = all(sources[key] == value for key, value in here.items())
+    # a bundle without the note on its Softmax was made when Softmaxes were left in
+    return bundle if same and tuple(manifest.notes) == tuple(notes) else None
 
 
 class _Writer:
@@ -200,6 +211,7 @@ class _Writer:
 
     def write(self, target: Path) -> None:
         """Write, check and publish the bundle."""
+        self._check_images()
         self._part.resume()
         folder = self._part.path
         model = onnx.ModelProto()
@@ -251,6 +263,7 @@ class _Writer:
             networks={},
             images=len(self._experiment.evaluation[1]),
             experiment_sha256=self._experiment.sha256,
+            notes=self._network.file.notes,
         )
 
     def _checked(
@@ -263,6 +276,7 @@ class _Writer:
 
         Raises:
             ParityError: It gives other logits than the file, with the statistics of the file or with re-calibrated ones.
+            UsageError: The outputs of the file are not finite, or are probabilities.
         """
         folder, full = self._part.path, manifest.topology.full
         path, labels = folder / MAIN, self._experiment.evaluation[1]
@@ -270,6 +284,7 @@ class _Writer:
         engine = Engine(Bundle(path=folder, experiment=self._experiment, manifest=temporary, fingerprint=""), device="cpu")
         self._report("compares the divided graph with the file")
         given = self._reference({})
+        self._check_outputs(given)
         parity = Parity.of(
             evaluation_logits(lambda images: engine.logits(full, images, recalibrate=False), self._experiment), given
         )
@@ -308,6 +323,48 @@ class _Writer:
         cost = costs.of(manifest.topology.route(full))
         checked = CheckedNetwork.of(path, full, cost, hits=hits, parity=parity, reference=reference, labels=labels)
         return checked, logits
+
+    def _check_images(self) -> None:
+        """Refuse a deviation with which normalised images are not finite.
+
+        Raises:
+            UsageError: They are not.
+        """
+        experiment = self._experiment
+        with np.errstate(all="ignore"):  # numpy would warn in its own words
+            finite = evaluation_logits(lambda images: np.isfinite(images).all((1, 2, 3)), experiment)
+        if not finite.all():
+            mean, std = (",".join(f"{value:g}" for value in values) for values in (experiment.mean, experiment.std))
+            raise UsageError(
+                f"images normalised with the mean {mean} and the deviation {std} are not finite (NaN or infinity)",
+                allowed="the mean and deviation that the network was trained with",
+                todo="Give them with --mean and --std.",
+            )
+
+    def _check_outputs(self, outputs: Floats) -> None:
+        """Refuse outputs of the file that can't be logits.
+
+        Args:
+            outputs: float32 `[N, classes]`, of the evaluation images.
+
+        Raises:
+            UsageError: They are not finite, and the message says whether a weight is not; or all of them are probabilities,
+                which a graph may compute without any Softmax node.
+        """
+        file = self._network.file
+        if not np.isfinite(outputs).all():
+            values = ((tensor.name, numpy_helper.to_array(tensor)) for tensor in file.model.graph.initializer)
+            wrong = [name for name, value in values if value.dtype.kind == "f" and np.isnan(value).any()]
+            what = f"the weights '{wrong[0]}' of {file.path}" if wrong else f"the outputs of {file.path} for these images"
+            raise UsageError(
+                f"{what} are not finite (NaN or infinity)", allowed="a network that has finite weights and outputs"
+            )
+        if (outputs >= 0).all() and np.abs(outputs.sum(1) - 1).max() < SUM_SLACK and file.softmax is None:
+            raise UsageError(
+                f"the outputs of {file.path} are probabilities: none is negative, and those of every image sum to 1",
+                allowed="logits [N, classes], or a Softmax node behind them",
+                todo="Export the network without its last step.",
+            )
 
     def _reference(self, statistics: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]) -> Floats:
         """Return the logits of the file itself in plain onnxruntime, with other batch-norm statistics where they are given."""

@@ -20,7 +20,7 @@ from stimcore.engine.cuda import CPU
 from stimcore.engine.graph.compose import IR_VERSION
 from stimcore.engine.provider import session_options
 from stimcore.errors import UsageError
-from stimcore.surgery.reading import OnnxFile
+from stimcore.surgery.reading import FATAL_ONLY, OnnxFile, in_short, node_name
 
 PROBES = (2, 3, 5)
 """Numbers of images with which a graph runs once, to see what depends on the number of images: a straight line needs two."""
@@ -86,7 +86,8 @@ def plain_graph(file: OnnxFile, image_shape: tuple[int, int, int]) -> PlainGraph
     Raises:
         UsageError: The graph does not take any number of images, has branches that depend on values, or is random.
     """
-    nodes, constants, output = _cleaned(file)
+    nodes, constants, aliases = _cleaned(file)
+    output = aliases.get(file.output, file.output)
     work = _Work(file, image_shape, nodes, constants, output)
     work.fold_constants()
     work.probe()
@@ -96,6 +97,9 @@ def plain_graph(file: OnnxFile, image_shape: tuple[int, int, int]) -> PlainGraph
     if shapes[output] is None or len(shapes[output] or ()) != 1:
         sizes = "another number of axes" if shapes[output] is None else f"[N, {', '.join(map(str, shapes[output] or ()))}]"
         raise UsageError(f"the output of {file.path} is {sizes}", allowed="logits [N, classes]")
+    if file.softmax is not None:
+        entering = file.softmax.input[0]
+        _check_classes(file, file.softmax, work.image_sizes(aliases.get(entering, entering)))
     return PlainGraph(
         input=file.input,
         output=output,
@@ -109,8 +113,34 @@ def plain_graph(file: OnnxFile, image_shape: tuple[int, int, int]) -> PlainGraph
     )
 
 
-def _cleaned(file: OnnxFile) -> tuple[list[NodeProto], dict[str, TensorProto], str]:
-    """Return the nodes that lead to the output, without copies and fusions, the constants, and the name of the output."""
+def _check_classes(file: OnnxFile, softmax: NodeProto, sizes: tuple[int, ...] | None) -> None:
+    """Make sure that the Softmax which was taken out of a file goes over the classes, so that its input are the logits.
+
+    Args:
+        file: The file.
+        softmax: The node, as it was.
+        sizes: Sizes of one image in what enters it; None where the first axis is not the images.
+
+    Raises:
+        UsageError: It goes over something else.
+    """
+    axis = next((attribute.i for attribute in softmax.attribute if attribute.name == "axis"), -1)
+    place = axis if axis >= 0 or sizes is None else axis + len(sizes) + 1
+    # [N, classes], or the same with axes of size 1: [N, classes, 1, 1] in front of a Flatten
+    if sizes is None or place < 1 or int(np.prod(sizes)) != sizes[place - 1]:
+        shape = "something else than images" if sizes is None else f"[N, {', '.join(map(str, sizes))}]"
+        raise UsageError(
+            f"{file.path} ends in the {softmax.op_type} {node_name(softmax)} over axis {axis} of {shape}, which are not its "
+            "classes: the logits can't be found",
+            allowed="logits [N, classes], or a Softmax over their classes",
+        )
+
+
+def _cleaned(file: OnnxFile) -> tuple[list[NodeProto], dict[str, TensorProto], dict[str, str]]:
+    """Return the nodes that lead to the output, without copies and fusions, the constants, and the tensors that were copies.
+
+    The last maps the name of a copy to what it is a copy of.
+    """
     graph = file.model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     aliases: dict[str, str] = {}
@@ -139,7 +169,7 @@ def _cleaned(file: OnnxFile) -> tuple[list[NodeProto], dict[str, TensorProto], s
             needed |= set(node.input)
             kept.append(node)
     kept.reverse()
-    return kept, constants, output
+    return kept, constants, aliases
 
 
 def _constant(node: NodeProto) -> TensorProto:
@@ -237,7 +267,7 @@ class _Work:
             except Exception as reason:  # onnxruntime raises one type of error per status code
                 raise UsageError(
                     f"{self.file.path} does not run with {number} images of {'x'.join(map(str, self.image_shape))} "
-                    f"({str(reason).splitlines()[0][:160]})",
+                    f"({in_short(reason)})",
                     todo="Was it exported for one fixed number or another size of images? Export it with a dynamic batch axis.",
                 ) from reason
             for name, value in zip(wanted, outputs, strict=True):
@@ -272,6 +302,7 @@ class _Work:
         options = session_options(1)
         # as written: what is measured here is put into other graphs
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = FATAL_ONLY
         outputs: list[NDArray[Any]] = ort.InferenceSession(model.SerializeToString(), options, providers=[CPU]).run(
             list(wanted), dict(feeds)
         )
