@@ -16,11 +16,13 @@ import numpy as np
 from stimcore.bundle import Bundle, check_hashes, open_bundle
 from stimcore.bundle.experiment import Experiment
 from stimcore.bundle.integrity import files_below
+from stimcore.bundle.manifest import MAIN
 from stimcore.bundle.opening import bundle_folders, open_experiment
 from stimcore.bundle.pictures import write_pictures
 from stimcore.engine.spotcheck import SLACK, spot_check
-from stimcore.errors import BundleError, UsageError
+from stimcore.errors import BundleError, SpecError, UsageError
 from stimcore.export.migrate import migrate_experiment
+from stimcore.subnets.spec import Spec
 from stimcore.surgery.bundle import import_network, in_words, plain_name, write_bundle
 from stimcore.surgery.dataset import load_for, normalisation_for
 from stimcore.surgery.reading import read_onnx
@@ -29,6 +31,9 @@ __all__ = ["main", "parser"]
 
 IMPORTING = ("dataset", "data-root", "mean", "std", "name")
 """Options that only from-onnx has."""
+ROUNDED_PCT = 0.005 + 1e-9
+"""How far an accuracy may be from its count: two decimals are what the oldest manifests may have."""
+AGAIN = "Export the run again."
 
 
 def main(argv: Sequence[str]) -> int:
@@ -91,7 +96,9 @@ def _verify(folder: Path, seed: int | None) -> int:
         if path.parent not in checked:
             _check_experiment(bundle.experiment)
             checked.add(path.parent)
+        _check_manifest(bundle)
         _check_hits(bundle)
+        _ = bundle.wall, bundle.trained_statistics()  # reading them refuses what has the right hash and is something else
         name = rng.choice(sorted(bundle.manifest.networks))
         correct = spot_check(bundle, name)
         line = (
@@ -134,20 +141,51 @@ def _unlisted(path: Path) -> BundleError:
 
 
 def _check_hits(bundle: Bundle) -> None:
-    """Compare the stored hits of listed and swept networks with their stored counts.
+    """Compare the stored hits of listed and swept networks with the counts in the manifest and in every sweep.
 
     Raises:
-        BundleError: They differ by more than two images.
+        BundleError: They differ by more than two images, or a sweep is not one.
     """
-    counts = {entry.spec: entry.correct for entry in bundle.manifest.networks.values()}
+    counts = {"manifest.json": {Spec.from_text(entry.spec): entry.correct for entry in bundle.manifest.networks.values()}}
     for kind in bundle.sweeps:
-        counts |= {row["spec"]: row["correct"] for row in (bundle.sweep(kind) or {})["results"]}
+        if (sweep := bundle.results(kind)) is not None:
+            counts[f"sweep-{kind}.json"] = {result.spec: result.correct for result in (sweep.main, *sweep.results)}
     stored = {} if bundle.all_hits is None else bundle.all_hits.packed
-    for spec, packed in stored.items():
-        hits = int(np.unpackbits(packed).sum())
-        if abs(hits - counts.get(str(spec), hits)) > SLACK:
+    hits = {spec: int(np.unpackbits(packed).sum()) for spec, packed in stored.items()}
+    # one table after the other: the main network is in the manifest and in every sweep, and each of them may be wrong
+    for file, by_spec in counts.items():
+        for spec, correct in by_spec.items():
+            if abs(hits.get(spec, correct) - correct) > SLACK:
+                raise BundleError(
+                    f"{bundle.path / 'hits.npz'} has {hits[spec]:,} hits of {spec}, {file} says {correct:,}", todo=AGAIN
+                )
+
+
+def _check_manifest(bundle: Bundle) -> None:
+    """Compare what a manifest says about its networks and exits with itself: it holds the hashes, and nothing hashes it.
+
+    Raises:
+        BundleError: A listed network is none of this network's, the main network is not the whole, or a count is not that of an
+            accuracy.
+    """
+    path, images = bundle.path / "manifest.json", bundle.manifest.images
+    for name, entry in bundle.manifest.networks.items():
+        try:
+            spec = bundle.topology.parse(entry.spec)
+        except SpecError as reason:
             raise BundleError(
-                f"{bundle.path / 'hits.npz'} has {hits:,} hits of {spec}, {counts[str(spec)]:,} are stored elsewhere"
+                f"{path} lists {name} as '{entry.spec}', which this network does not have", todo=AGAIN
+            ) from reason
+        if str(spec) != entry.spec or (name == MAIN and spec != bundle.topology.full):
+            wanted = bundle.topology.full if name == MAIN else spec
+            raise BundleError(f"{path} lists {name} as '{entry.spec}'", allowed=f"'{wanted}'", todo=AGAIN)
+    counted = [(name, entry.accuracy_pct, entry.correct) for name, entry in bundle.manifest.networks.items()]
+    counted += [(f"exit {entry.block}", entry.accuracy_pct, entry.correct) for entry in bundle.manifest.exits]
+    for name, accuracy_pct, correct in counted:
+        if correct > images or abs(accuracy_pct - 100 * correct / max(1, images)) > ROUNDED_PCT:
+            raise BundleError(
+                f"{path} says {accuracy_pct:g}% for {name}, and {correct:,} of {images:,} images right: one of them is wrong",
+                todo=AGAIN,
             )
 
 

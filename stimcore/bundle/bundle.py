@@ -12,13 +12,14 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from stimcore.analysis.result import Sweep
 from stimcore.bundle import hits, wall
 from stimcore.bundle.experiment import Experiment
 from stimcore.bundle.hits import Hits
 from stimcore.bundle.integrity import files_below, read_file, read_listed
 from stimcore.bundle.manifest import MAIN, FileEntry, Manifest
 from stimcore.bundle.wall import Wall
-from stimcore.errors import BundleError, StimcoreError
+from stimcore.errors import BundleError, SpecError, StimcoreError
 from stimcore.files import parse_jsonl
 from stimcore.subnets.families import KINDS
 from stimcore.subnets.spec import Spec
@@ -103,6 +104,22 @@ class Bundle:
             ValueError: The file is not JSON.
         """
         return self._json(f"sweep-{kind}.json")
+
+    def results(self, kind: str) -> Sweep | None:
+        """Return the stored accuracies of a family, None where there are none.
+
+        Raises:
+            BundleError: The file has changed since the bundle was opened, or is not a sweep.
+        """
+        try:
+            value = self.sweep(kind)
+            return None if value is None else Sweep.from_dict(value)
+        except (ValueError, RecursionError, SpecError) as reason:
+            options = f"--kind {kind.removesuffix(AS_TRAINED)}" + (" --as-trained" if kind.endswith(AS_TRAINED) else "")
+            raise BundleError(
+                f"{self.path / f'sweep-{kind}.json'} is not a sweep: {reason}",
+                todo=f"'python -m stimcore.sweep {self.path} {options} --store' writes it again.",
+            ) from reason
 
     def latency(self) -> dict[str, Any] | None:
         """Return the stored times of the listed networks as JSON, None where there are none; errors are those of `sweep`."""

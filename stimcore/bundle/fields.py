@@ -56,6 +56,11 @@ class Fields:
             raise ValueError(f"'{key}' of {self._name} is {value}, not a finite number")
         return float(value)
 
+    def flag(self, key: str) -> bool:
+        """Return true or false."""
+        value: bool = self._read(key, bool, "true or false", MISSING)
+        return value
+
     def mapping(self, key: str, default: Any = MISSING) -> dict[str, Any]:
         """Return a JSON object."""
         value: dict[str, Any] = self._read(key, dict, "an object", default)

@@ -26,7 +26,15 @@ def listed_session(bundle: Bundle, name: str, threads: int = 0) -> ort.Inference
         BundleError: The file or that of its weights is missing, changed or broken.
     """
     model = load_inlined(bundle.read, name).SerializeToString()
-    return ort.InferenceSession(model, session_options(threads), providers=[CPU])
+    try:
+        return ort.InferenceSession(model, session_options(threads), providers=[CPU])
+    except Exception as reason:  # onnxruntime raises one type of error per status code
+        raise _unusable(bundle, name, reason) from reason
+
+
+def _unusable(bundle: Bundle, name: str, reason: Exception) -> BundleError:
+    detail = (str(reason).splitlines() or [type(reason).__name__])[0].rpartition(" : ")[2]
+    return BundleError(f"onnxruntime can't run {bundle.path / name} ({detail[:160].rstrip('.')})", todo="Export the run again.")
 
 
 def spot_check(bundle: Bundle, name: str) -> int:
@@ -39,14 +47,22 @@ def spot_check(bundle: Bundle, name: str) -> int:
         name: File of the network, a key of the manifest's `networks`.
 
     Raises:
-        BundleError: The number differs from the manifest's by more than `SLACK` images.
+        BundleError: The number differs from the manifest's by more than `SLACK` images, or the file does not run.
     """
     session = listed_session(bundle, name)
     pixels, labels = bundle.experiment.evaluation
     correct = 0
     for start in range(0, len(pixels), CHECK_BATCH):
         images = bundle.experiment.normalise(pixels[start : start + CHECK_BATCH])
-        correct += int((session.run(None, {"images": images})[0].argmax(1) == labels[start : start + CHECK_BATCH]).sum())
+        try:
+            logits = session.run(None, {"images": images})[0]
+        except Exception as reason:  # as above
+            raise _unusable(bundle, name, reason) from reason
+        if logits.shape != (len(images), len(bundle.experiment.classes)):
+            raise BundleError(
+                f"{bundle.path / name} answers {list(logits.shape)} for {len(images)} images", todo="Export the run again."
+            )
+        correct += int((logits.argmax(1) == labels[start : start + CHECK_BATCH]).sum())
     stored = bundle.manifest.networks[name].correct
     if abs(correct - stored) > SLACK:
         raise BundleError(f"{bundle.path / name} classifies {correct:,} images correctly, its manifest says {stored:,}")

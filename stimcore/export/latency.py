@@ -14,11 +14,12 @@ from stimcore import files
 from stimcore.analysis.comparisons import Option, pareto_front
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.bundle.bundle import LATENCY
+from stimcore.bundle.fields import Fields
 from stimcore.bundle.opening import bundle_folders
 from stimcore.bundle.store import update_bundle
 from stimcore.engine.cuda import CPU
 from stimcore.engine.spotcheck import listed_session
-from stimcore.errors import UsageError
+from stimcore.errors import BundleError, UsageError
 from stimcore.runs.machine import processor_name
 
 TIMED_BATCHES = (1, 32)
@@ -173,10 +174,22 @@ def read(bundle: Bundle) -> dict[str, Any] | None:
     """Return what was measured before, None when nothing was or when it is of other files.
 
     Raises:
-        BundleError: The file has changed since the bundle was opened.
+        BundleError: The file has changed since the bundle was opened, or holds something else than times.
     """
-    value = bundle.latency()
-    return value if value is not None and set(value["latency_ms"]) == set(bundle.manifest.networks) else None
+    try:
+        if (value := bundle.latency()) is None:
+            return None
+        fields = Fields(value, LATENCY)
+        times = fields.mapping("latency_ms")
+        fields.mapping("latency_on", {})
+        for name, by_batch in times.items():
+            Fields(by_batch, name).number("batch1_p50")
+    except (ValueError, RecursionError) as reason:
+        raise BundleError(
+            f"{bundle.path / LATENCY} does not hold the times of networks: {reason}",
+            todo=f"'python -m stimcore.export {bundle.path} --latency' measures them again.",
+        ) from reason
+    return value if set(times) == set(bundle.manifest.networks) else None
 
 
 def best_under(bundle: Bundle, measured: Mapping[str, Any], budget_ms: float) -> str:

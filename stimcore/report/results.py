@@ -13,13 +13,17 @@ from stimcore.analysis.result import Result, Sweep
 from stimcore.analysis.seeds import group_by_run
 from stimcore.analysis.training_cost import TrainingCost, training_cost
 from stimcore.bundle import Bundle, open_bundle, open_experiment
-from stimcore.bundle.bundle import AS_TRAINED
+from stimcore.bundle.bundle import AS_TRAINED, TRAINING
+from stimcore.bundle.fields import Fields
 from stimcore.errors import BundleError, StimcoreError, UsageError
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 
 Record = dict[str, Any]
 """A line of `training.jsonl`."""
+SCHEDULES = {"cosine": "cosine", "one_cycle": "one cycle", "step": "steps"}
+"""Schedule of the learning rate -> its name in tables."""
+AGAIN = "Export the run again."
 
 
 def method_words(method: str) -> str:
@@ -200,7 +204,8 @@ def _place(network: NetworkResults) -> tuple[bool, float, str]:
 
 def _read_network(bundle: Bundle) -> NetworkResults:
     manifest = bundle.manifest
-    sweeps = {kind: sweep for kind in bundle.sweeps if (sweep := _read_sweep(bundle, kind)) is not None}
+    _check_recipe(bundle)
+    sweeps = {kind: sweep for kind in bundle.sweeps if (sweep := bundle.results(kind)) is not None}
     spec = Spec.from_text(bundle.main.spec)
     # A main network that was never swept is its own reference: no image is lost or won.
     counted = Result.counted(spec, images=manifest.images, correct=bundle.main.correct, lost=0, won=0)
@@ -217,23 +222,52 @@ def _read_network(bundle: Bundle) -> NetworkResults:
         machine=dict(manifest.machine),
         main=next(iter(sweeps.values())).main if sweeps else counted,
         macs={Spec.from_text(entry.spec): entry.macs for entry in manifest.networks.values()},
-        records=bundle.training(),
-        as_trained=_read_sweep(bundle, f"ordered{AS_TRAINED}"),
+        records=_read_records(bundle),
+        as_trained=bundle.results(f"ordered{AS_TRAINED}"),
         sweeps=sweeps,
         hits=bundle.hits,
     )
 
 
-def _read_sweep(bundle: Bundle, kind: str) -> Sweep | None:
+def _check_recipe(bundle: Bundle) -> None:
+    """Make sure that a recipe has the settings that tables print; that of imported weights is empty.
+
+    Raises:
+        BundleError: One is missing, or is of another kind.
+    """
+    if not bundle.manifest.recipe:
+        return
+    fields = Fields(dict(bundle.manifest.recipe), "the recipe")
     try:
-        value = bundle.sweep(kind)
-        return None if value is None else Sweep.from_dict(value)
+        for key in ("epochs", "batch_size"):
+            fields.whole(key)
+        for key in ("learning_rate", "weight_decay", "momentum", "decay"):
+            fields.number(key)
+        fields.items("milestones")
+        fields.flag("nesterov")
+        if fields.text("schedule") not in SCHEDULES:
+            raise ValueError(f"'schedule' of the recipe is '{fields.text('schedule')}', not one of {', '.join(SCHEDULES)}")
     except ValueError as reason:
-        options = f"--kind {kind.removesuffix(AS_TRAINED)}" + (" --as-trained" if kind.endswith(AS_TRAINED) else "")
-        raise BundleError(
-            f"{bundle.path / f'sweep-{kind}.json'} is not a sweep: {reason}",
-            todo=f"'python -m stimcore.sweep {bundle.path} {options} --store' writes it again.",
-        ) from reason
+        raise BundleError(f"{bundle.path / 'manifest.json'} has a broken recipe: {reason}", todo=AGAIN) from reason
+
+
+def _read_records(bundle: Bundle) -> Sequence[Record]:
+    """Return the records of a training.
+
+    Raises:
+        BundleError: One is something else.
+    """
+    records = bundle.training()
+    try:
+        training_cost(records)
+        for record in records:
+            fields = Fields(record, "a record")
+            fields.whole("epoch")
+            fields.mapping("losses", {})
+    except (KeyError, TypeError, ValueError) as reason:
+        what = f"a record has no {reason}" if isinstance(reason, KeyError) else str(reason)
+        raise BundleError(f"{bundle.path / TRAINING} is not the record of a training: {what}", todo=AGAIN) from reason
+    return records
 
 
 def find_experiments(paths: Sequence[Path]) -> list[Path]:

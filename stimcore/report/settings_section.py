@@ -3,11 +3,8 @@
 from collections.abc import Mapping
 
 from stimcore.analysis import paper
-from stimcore.report.results import ExperimentResults, NetworkResults
+from stimcore.report.results import SCHEDULES, ExperimentResults, NetworkResults
 from stimcore.report.section import Cell, Column, Section, Table
-
-SHAPES = {"cosine": "cosine", "one_cycle": "one cycle", "step": "steps"}
-"""Schedule of the learning rate -> its name in the table."""
 
 
 def settings_section(results: ExperimentResults) -> Section:
@@ -63,7 +60,7 @@ def _our_settings(results: ExperimentResults) -> Mapping[str, str]:
     return settings | {
         "epochs": str(recipe["epochs"]),
         "batch": str(recipe["batch_size"]),
-        "learning rate": f"{recipe['learning_rate']:g}, {decay or SHAPES[recipe['schedule']]}",
+        "learning rate": f"{recipe['learning_rate']:g}, {decay or SCHEDULES[recipe['schedule']]}",
         "weight decay": f"{recipe['weight_decay']:g}",
         "momentum": f"{recipe['momentum']:g}" + (", Nesterov" if recipe["nesterov"] else ""),
         "lambda": ", ".join(f"{weight:g}" for weight in weights) or "none: common training only",

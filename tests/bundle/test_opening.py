@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from stimcore.bundle import __main__ as command
 from stimcore.bundle.integrity import check_name, files_below
 from stimcore.engine.engine import Engine
 from stimcore.errors import BundleError
+from stimcore.export import latency
 from stimcore.subnets.families import ordered
 from stimcore.sweep.sweep import Settings, measured_sweep, store_sweep
 
@@ -238,3 +240,93 @@ def test_parts_that_are_not_those_of_the_network_are_refused(
     path.write_text(json.dumps(manifest | {"parts": change(manifest["parts"])}), encoding="utf-8")
     with pytest.raises(BundleError, match=r"does not fit the schema: the parts are .*, not stem, block1, .*"):
         open_bundle(path.parent)
+
+
+def stored_again(experiment: Path, name: str, content: bytes) -> None:
+    """Write a file of the bundle `common` and the hash that belongs to it."""
+    path, sha256 = experiment / "common" / name, hashlib.sha256(content).hexdigest()
+    path.write_bytes(content)
+
+    def rehash(value: dict[str, Any]) -> None:
+        if name in value["networks"]:
+            value["networks"][name]["sha256"] = sha256
+        else:
+            value["hashes"][name] = sha256
+
+    change(experiment / "common" / "manifest.json", rehash)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("correct", 5, "says .*% for main.onnx, and 5 of .* images right: one of them is wrong"),
+        ("accuracy_pct", 99.9, "says 99.9% for main.onnx"),
+        ("accuracy_pct", 9999, "says 9999% for main.onnx"),
+        ("spec", "9-9", "lists main.onnx as '9-9', which this network does not have"),
+        ("spec", "1-2", "lists main.onnx as '1-2'.*allowed: '1-2-3.4-5-6.7-8-9'|lists main.onnx as '1-2'"),
+    ],
+)
+def test_verify_refuses_a_manifest_that_contradicts_itself(
+    experiment: Path, key: str, value: object, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(experiment / "common" / "manifest.json", lambda manifest: manifest["networks"]["main.onnx"].update({key: value}))
+    code, text = verify(experiment, capsys)
+    assert code == 1
+    assert re.search(sentence, text), text
+    assert len(text.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("where", ["manifest.json", "sweep-ordered.json"])
+def test_verify_compares_hits_with_the_manifest_and_with_every_sweep(
+    experiment: Path, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The main network is in both, so that a wrong count in one of them must not hide behind the other."""
+    bundle = open_bundle(experiment / "common")
+    result, measured = measured_sweep(bundle, list(ordered(bundle.topology))[:3], "ordered", Settings(device="cpu"))
+    store_sweep(bundle, result, measured)
+    assert verify(experiment, capsys)[0] == 0
+    images = bundle.manifest.images
+    if where == "manifest.json":
+        entry = {"correct": 5, "accuracy_pct": 500 / images}
+        change(experiment / "common" / where, lambda value: value["networks"]["main.onnx"].update(entry))
+    else:
+        sweep = json.loads((bundle.path / where).read_text())
+        sweep["main"]["correct"] = 5
+        stored_again(experiment, where, json.dumps(sweep).encode())
+    code, text = verify(experiment, capsys)
+    assert (code, f"hits of {bundle.topology.full}, {where} says 5" in text) == (1, True), text
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "sentence"),
+    [
+        *(
+            ("sweep-ordered.json", content, "sweep-ordered.json is not a sweep: ")
+            for content in (b"{}", b"[]", b'{"results":[{}]}', b'{"results":5}', b"{", b"[" * 100_000)
+        ),
+        ("main.onnx", b"", "onnxruntime can't run .*main.onnx"),
+        ("wall.json", b"[]", "wall.json can't be read"),
+        ("statistics.npz", b"x", "statistics.npz can't be read"),
+    ],
+)
+def test_verify_refuses_files_that_have_their_hash_and_are_something_else(
+    experiment: Path,
+    file: str,
+    content: bytes,
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stored_again(experiment, file, content)
+    monkeypatch.setattr("random.Random.choice", lambda _self, _names: "main.onnx")
+    code, text = verify(experiment / "common", capsys)
+    assert code == 1
+    assert re.search(sentence, text), text
+    assert len(text.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"latency_ms":{"main.onnx":{}}}', b'{"latency_ms":5}', b"{"])
+def test_stored_times_that_are_none_are_refused_in_one_sentence(experiment: Path, content: bytes) -> None:
+    stored_again(experiment, "latency.json", content)
+    with pytest.raises(BundleError, match="does not hold the times of networks.*--latency' measures them again"):
+        latency.read(open_bundle(experiment / "common"))

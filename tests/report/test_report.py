@@ -1,10 +1,12 @@
 """The command: what it writes, what it says, and that its page needs nothing but itself."""
 
 import csv
+import hashlib
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -342,3 +344,40 @@ def test_tables_r1_and_r2_belong_to_the_papers_network(made: Path, tmp_path: Pat
     assert [row["arrangement"] for row in r2] == printed
     assert [float(row["main minus this, common, points"]) for row in r2] == pytest.approx([0.3 * n for n in range(23)])
     assert "23 of them are among the 23" in (tmp_path / "out" / "body.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (
+            lambda folder: change_recipe(folder, {"epochs": "x", "network": 5}),
+            "has a broken recipe: 'epochs' of the recipe is x",
+        ),
+        (lambda folder: change_recipe(folder, {"epochs": 5}), "has a broken recipe: the recipe has no 'batch_size'"),
+        (lambda folder: change_records(folder, '{"epoch": "x"}\n'), "training.jsonl is not the record of a training"),
+        (
+            lambda folder: change_records(folder, '{"epoch": 1, "losses": null}\n'),
+            "training.jsonl is not the record of a training",
+        ),
+    ],
+)
+def test_a_bundle_with_damaged_records_is_left_out_and_the_others_stay(
+    edit: Callable[[Path], None], sentence: str, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(made / "stimulative")
+    assert main([str(made), "--json", str(tmp_path / "report.json")]) == 1
+    assert re.search(f"left out: stimulative: .*{sentence}", capsys.readouterr().err)
+    assert "common" in (tmp_path / "report.json").read_text()
+
+
+def change_recipe(folder: Path, recipe: dict[str, Any]) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"recipe": recipe}))
+
+
+def change_records(folder: Path, text: str) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    (folder / "training.jsonl").write_text(text)
+    manifest["hashes"]["training.jsonl"] = hashlib.sha256(text.encode()).hexdigest()
+    path.write_text(json.dumps(manifest))
