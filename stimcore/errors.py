@@ -28,9 +28,10 @@ class StimcoreError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        parts = [self.what.rstrip(".")]
+        # one dot alone: the three of an ellipsis belong to what is said
+        parts = [self.what.removesuffix(".")]
         if self.allowed:
-            parts.append(f"allowed: {self.allowed.rstrip('.')}")
+            parts.append(f"allowed: {self.allowed.removesuffix('.')}")
         text = "; ".join(parts) + "."
         return f"{text} {self.todo}".rstrip()
 
@@ -72,6 +73,12 @@ class BundleError(StimcoreError):
     """A bundle is broken or incomplete, or has a newer schema."""
 
     code = "broken_bundle"
+
+
+class NoBundle(BundleError):
+    """The user named a folder that is no bundle, or none at all."""
+
+    exit_code = 2
 
 
 class ParityError(StimcoreError):

@@ -12,7 +12,7 @@ import pytest
 
 import stimcore
 from stimcore import cli
-from stimcore.errors import BundleError, SpecError
+from stimcore.errors import BundleError, SpecError, UsageError
 from tests.test_help import MODULES, parsers
 
 ROOT = Path(__file__).parents[1]
@@ -188,3 +188,7 @@ def test_every_seed_is_refused_that_no_bundle_can_name(command: str, text: str, 
             with pytest.raises(ArgumentError, match="is not a seed; allowed: 0 to 9223372036854775807"):
                 parser._get_value(option, text)
             assert [parser._get_value(option, seed) for seed in ("0", "9223372036854775807")] == [0, 2**63 - 1]
+
+
+def test_an_ellipsis_in_an_error_stays_whole() -> None:
+    assert str(UsageError("no device.", allowed="cuda:0, ...")) == "no device; allowed: cuda:0, ..."

@@ -17,10 +17,10 @@ from stimcore.bundle import Bundle, check_hashes, open_bundle
 from stimcore.bundle.experiment import Experiment
 from stimcore.bundle.integrity import files_below
 from stimcore.bundle.manifest import MAIN
-from stimcore.bundle.opening import bundle_folders, open_experiment
+from stimcore.bundle.opening import bundle_folders, open_experiment, require_folder
 from stimcore.bundle.pictures import write_pictures
 from stimcore.engine.spotcheck import SLACK, spot_check
-from stimcore.errors import BundleError, SpecError, UsageError
+from stimcore.errors import BundleError, NoBundle, SpecError, UsageError
 from stimcore.export.migrate import migrate_experiment
 from stimcore.subnets.spec import Spec
 from stimcore.surgery.bundle import import_network, in_words, plain_name, write_bundle
@@ -34,6 +34,7 @@ IMPORTING = ("dataset", "data-root", "mean", "std", "name")
 ROUNDED_PCT = 0.005 + 1e-9
 """How far an accuracy may be from its count: two decimals are what the oldest manifests may have."""
 AGAIN = "Export the run again."
+AN_EXPERIMENT = "an experiment: exported/EXPERIMENT"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -50,6 +51,9 @@ def main(argv: Sequence[str]) -> int:
     if options.what == "pictures":
         if options.out is None:
             raise UsageError("pictures without --out", allowed="--out DIR, a new folder")
+        require_folder(options.folder, AN_EXPERIMENT)
+        if not (options.folder / "experiment.json").exists():
+            raise NoBundle(f"{options.folder} is not an experiment: it has no experiment.json", allowed=AN_EXPERIMENT)
         number = write_pictures(open_experiment(options.folder), options.out)
         print(f"{options.out}: {number:,} pictures")
         return 0
@@ -81,6 +85,7 @@ def _from_onnx(options: Namespace) -> int:
 
 
 def _verify(folder: Path, seed: int | None) -> int:
+    require_folder(folder, "a bundle, an experiment or a folder of experiments")
     if (folder / "manifest.json").exists():
         paths = [folder]
     else:
@@ -190,6 +195,7 @@ def _check_manifest(bundle: Bundle) -> None:
 
 
 def _migrate(folder: Path, out: Path | None) -> int:
+    require_folder(folder, "an experiment or a folder of experiments")
     if (folder / "experiment.json").exists():
         pairs = [(folder, out)]
     else:

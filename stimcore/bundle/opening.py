@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from stimcore.bundle.bundle import Bundle, network_fingerprint
 from stimcore.bundle.experiment import VERSION, Experiment
 from stimcore.bundle.integrity import check_file, open_file
 from stimcore.bundle.manifest import Manifest
-from stimcore.errors import BundleError, StimcoreError
+from stimcore.errors import BundleError, NoBundle, StimcoreError
 
+A_BUNDLE = "a bundle: exported/EXPERIMENT/METHOD"
 MISFITS = (AttributeError, KeyError, TypeError, ValueError, OverflowError, StimcoreError)
 """What the reading of a value of another shape raises."""
 ATTEMPTS, PAUSE_S = 3, 0.1
@@ -47,6 +49,7 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
 
     Raises:
         BundleError: A file is missing, broken, of a newer version, or does not have the hash that is listed for it.
+        NoBundle: There is no such folder, or it is an experiment or something else.
 
     Example:
         >>> bundle = open_bundle(Path("exported/resnet20-fashion/stimulative"))
@@ -73,6 +76,7 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
 
 def open_folder(path: Path) -> Bundle:
     """Open a bundle in a folder of any name, also in one that is not finished, without hashing its files; see `open_bundle`."""
+    _check_folder(path)
     experiment = open_experiment(path.parent)
     value, sha256 = _read_json(path / "manifest.json")
     try:
@@ -86,6 +90,41 @@ def open_folder(path: Path) -> Bundle:
     # version 1 took the hash of the manifest's bytes, and its stored sweeps name this hash
     fingerprint = sha256 if manifest.version == 1 else network_fingerprint(experiment, manifest)
     return Bundle(path=path, experiment=experiment, manifest=manifest, fingerprint=fingerprint)
+
+
+def require_folder(path: Path, what: str) -> None:
+    """Make sure that a folder exists which a user named.
+
+    Args:
+        path: The folder.
+        what: What it should be, for the message.
+
+    Raises:
+        NoBundle: There is none.
+    """
+    if not path.is_dir():
+        raise NoBundle(f"{path} is a file" if path.exists() else f"there is no folder {path}", allowed=what)
+
+
+def _check_folder(path: Path) -> None:
+    """Say what a folder is that is no bundle: the first file that is missing would say nothing about a wrong path.
+
+    Raises:
+        NoBundle: It is none.
+    """
+    require_folder(path, A_BUNDLE)
+    if os.path.lexists(path / "manifest.json"):
+        return
+    if (path / "experiment.json").is_file():
+        methods = ", ".join(str(folder) for folder in bundle_folders(path, depth=1))
+        raise NoBundle(f"{path} is an experiment, not one of its methods", allowed=methods or A_BUNDLE)
+    if (path / "run.json").is_file():
+        raise NoBundle(
+            f"{path} is a run folder, not a bundle",
+            todo=f"'python -m stimcore.export {path} --out exported/EXPERIMENT' makes one.",
+        )
+    if not (path.parent / "experiment.json").is_file():
+        raise NoBundle(f"{path} is not a bundle: it has no manifest.json", allowed=A_BUNDLE)
 
 
 def check_hashes(bundle: Bundle) -> int:

@@ -21,6 +21,7 @@ if not cli.has_torch():
 import torch
 
 from stimcore.bundle import Bundle, open_bundle
+from stimcore.bundle.opening import bundle_folders
 from stimcore.engine.cpus import check_threads
 from stimcore.errors import UsageError
 from stimcore.export import latency
@@ -43,6 +44,7 @@ _FOR_RUNS = ("out", "name", "subnets", "twin", "data_root", "jobs", "check", "ex
 """Options that say how a run becomes a bundle, which a bundle is already."""
 _ADDED = ("standalone", "fp16", "with_preprocessing", "int8", "elastic", "triton", "latency", "best_under")
 """Options that make files of a bundle."""
+A_RUN_OR_BUNDLE = "a run folder, or a bundle: exported/EXPERIMENT/METHOD"
 
 
 @flush_denormals()
@@ -137,6 +139,12 @@ def _exported(options: argparse.Namespace, on_progress: OnProgress) -> tuple[Pat
         UsageError: Options don't fit.
         StimcoreError: The run can't be exported.
     """
+    folder = options.run_dir
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file" if folder.exists() else f"there is no folder {folder}", allowed=A_RUN_OR_BUNDLE)
+    if (folder / "experiment.json").is_file() and not (folder / "run.json").is_file():
+        methods = ", ".join(str(path) for path in bundle_folders(folder, depth=1))
+        raise UsageError(f"{folder} is an experiment, not one of its methods", allowed=methods or A_RUN_OR_BUNDLE)
     if is_bundle(options.run_dir):
         _refuse_for_bundle(options)
         return options.run_dir, None, []

@@ -12,12 +12,10 @@ from stimcore import cli
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.data.subset import stratified
 from stimcore.errors import Unavailable, UsageError
-from stimcore.scan.source import NETWORK, ScanSource
+from stimcore.scan.source import EXPECTED, NETWORK, ScanSource
 from stimcore.surgery.bundle import import_network, in_words, write_bundle
 from stimcore.surgery.dataset import load_for, normalisation_for
 from stimcore.surgery.reading import read_onnx
-
-EXPECTED = "a run folder, a bundle, an ONNX file, or a network's name with --dataset"
 
 
 def bundle_of(source: ScanSource, report: Callable[[str], None]) -> Bundle:
@@ -37,10 +35,14 @@ def bundle_of(source: ScanSource, report: Callable[[str], None]) -> Bundle:
         return open_bundle(path)
     if path.suffix == ".onnx" or (path.is_file() and not path.suffix):
         return _of_onnx(source, report)
+    if path.is_file():
+        raise UsageError(f"{path} is a file, but no ONNX file: its name does not end in .onnx", allowed=EXPECTED)
+    if path.is_dir() and (path / "experiment.json").exists():
+        raise UsageError(f"{path} is an experiment, not one of its methods", allowed=f"{path}/METHOD")
     if path.is_dir() and not (path / "run.json").exists():
         raise UsageError(f"{path} is neither a run folder nor a bundle", allowed=EXPECTED)
     if not path.is_dir() and (path.exists() or len(path.parts) > 1):
-        raise UsageError(f"there is no network {source.network}", allowed=EXPECTED)
+        raise UsageError(f"there is no network, folder or file {source.network}", allowed=EXPECTED)
     if not cli.has_torch():
         raise Unavailable("run folders and networks by name need torch, which is not installed", todo=cli.install_line("torch"))
     trained: Any = importlib.import_module("stimcore.scan.trained")

@@ -8,6 +8,8 @@ from stimcore.surgery.bundle import plain_name
 
 NETWORK = "network"
 """Folder in a scan's folder that holds the bundle which was made for it."""
+EXPECTED = "a run folder, a bundle, an ONNX file, or a network's name with --dataset"
+"""What a scan takes."""
 OPTIONS = ("dataset", "data_root", "init", "mean", "std", "images")
 
 

@@ -11,11 +11,12 @@ from stimcore.bundle import Bundle, open_bundle
 from stimcore.data.normalise import IMAGENET, Normalisation, per_channel
 from stimcore.errors import UsageError
 from stimcore.export.request import ExportRequest, prepare
-from stimcore.nets.catalogue import build, is_own
+from stimcore.nets import adapters
+from stimcore.nets.catalogue import build, is_own, native_shape
 from stimcore.runs.convert import ImageFormat, convert, image_format
 from stimcore.runs.run import Run
 from stimcore.runs.weights import Weights
-from stimcore.scan.source import NETWORK, ScanSource
+from stimcore.scan.source import EXPECTED, NETWORK, ScanSource
 from stimcore.train.init import read_initial
 from stimcore.train.seeds import layers_seeded
 
@@ -29,6 +30,7 @@ def bundle_of_trained(source: ScanSource, report: Callable[[str], None]) -> Bund
         source.refuse("a run folder", ("--data-root", "--images"))
         folder, trusted = source.path, source.trust_code
     else:
+        _check_network(source.network)
         if source.dataset is None:
             raise UsageError(f"{source.network} without --dataset", allowed="--dataset folder:PATH, or the name of a data set")
         # a module that the user names on the command line is the user's
@@ -46,6 +48,23 @@ def bundle_of_trained(source: ScanSource, report: Callable[[str], None]) -> Bund
         exporter, specs = prepare(request)
         exporter.export(specs, lambda done, total, line: report(line))
     return open_bundle(exporter.target)
+
+
+def _check_network(name: str) -> None:
+    """Refuse a name that is none before anything is looked for: most often it is a mistyped path.
+
+    Networks of other libraries and of the user are found, or not, where they are built for the images.
+
+    Raises:
+        UsageError: There is no network of this name.
+    """
+    if is_own(name) or adapters.NAME.match(name):
+        return
+    shape, classes = native_shape(name)
+    try:
+        build(name, input_shape=shape, num_classes=classes)
+    except UsageError as reason:
+        raise UsageError(f"there is no network, folder or file {name}", allowed=f"{EXPECTED}: {reason.allowed}") from reason
 
 
 def _run_of_weights(source: ScanSource, report: Callable[[str], None]) -> Path:
@@ -83,6 +102,8 @@ def _as_built(network: str, images: ImageFormat) -> Weights:
         UsageError: The network is one whose weights would be random.
     """
     if not is_own(network):
+        # a name that another library does not have is refused here, in its own words
+        build(network, input_shape=images.shape, num_classes=images.num_classes)
         raise UsageError(f"{network} has no weights", allowed="--init with a run folder, a file of weights or torchvision:NAME")
     with layers_seeded(0, "net"):
         net = build(network, input_shape=images.shape, num_classes=images.num_classes)

@@ -16,7 +16,7 @@ from stimcore.bundle import Bundle, check_hashes, open_bundle, open_experiment, 
 from stimcore.bundle import __main__ as command
 from stimcore.bundle.integrity import check_name, files_below
 from stimcore.engine.engine import Engine
-from stimcore.errors import BundleError
+from stimcore.errors import BundleError, NoBundle, UsageError
 from stimcore.export import latency
 from stimcore.subnets.families import ordered
 from stimcore.sweep.sweep import Settings, measured_sweep, store_sweep
@@ -330,3 +330,38 @@ def test_stored_times_that_are_none_are_refused_in_one_sentence(experiment: Path
     stored_again(experiment, "latency.json", content)
     with pytest.raises(BundleError, match="does not hold the times of networks.*--latency' measures them again"):
         latency.read(open_bundle(experiment / "common"))
+
+
+def test_a_wrong_path_is_named_as_what_it_is(experiment: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "file").write_text("")
+    expected = {
+        tmp_path / "nothing": f"there is no folder {tmp_path / 'nothing'}; allowed: a bundle",
+        experiment / "nothing": f"there is no folder {experiment / 'nothing'}; allowed: a bundle",
+        experiment: f"{experiment} is an experiment, not one of its methods; allowed: {experiment / 'common'}, ",
+        tmp_path / "run": f"{tmp_path / 'run'} is a run folder, not a bundle",
+        tmp_path / "file": f"{tmp_path / 'file'} is a file; allowed: a bundle",
+        tmp_path: f"{tmp_path} is not a bundle: it has no manifest.json",
+    }
+    for path, sentence in expected.items():
+        with pytest.raises(NoBundle) as error:
+            open_bundle(path)
+        assert str(error.value).startswith(sentence)
+        assert error.value.exit_code == 2
+    for line in (["verify"], ["migrate"], ["pictures", "--out", str(tmp_path / "out")]):
+        with pytest.raises(NoBundle, match="there is no folder"):
+            command.main([line[0], str(tmp_path / "nothing"), *line[1:]])
+    with pytest.raises(NoBundle, match="is not an experiment"):
+        command.main(["pictures", str(experiment / "common"), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_of_a_wrong_path_is_named_as_what_it_is(experiment: Path, tmp_path: Path) -> None:
+    from stimcore.export.__main__ import main as export
+
+    for options in (["--out", str(tmp_path / "out")], ["--latency"]):
+        with pytest.raises(UsageError, match="there is no folder .*nothing; allowed: a run folder, or a bundle"):
+            export([str(tmp_path / "nothing"), *options])
+        with pytest.raises(UsageError, match="is an experiment, not one of its methods; allowed: .*common"):
+            export([str(experiment), *options])

@@ -140,7 +140,12 @@ def test_a_run_folder_and_weights_by_name(small: list[Bundle], tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["nothing/here"], "there is no network nothing/here"),
+        (["nothing/here"], "there is no network, folder or file nothing/here; allowed: a run folder"),
+        (["myrun"], "there is no network, folder or file myrun; allowed: a run folder"),
+        (["myrun", "--dataset", "folder:x"], "there is no network, folder or file myrun; allowed: a run folder"),
+        (["resnet-20", "--init", "x"], "there is no network, folder or file resnet-20; .*resnet20"),
+        (["exported/resnet20-fashion"], "is an experiment, not one of its methods; allowed: .*METHOD"),
+        (["README.md"], "README.md is a file, but no ONNX file"),
         (["tests"], "tests is neither a run folder nor a bundle"),
         (["exported/resnet20-fashion/common", "--dataset", "cifar10"], "a bundle with --dataset"),
         (["net.onnx"], "net.onnx without --dataset"),
