@@ -16,8 +16,8 @@ class Component:
         html: What the script finds when it starts.
         css: Its style sheet. It uses the custom properties of Streamlit's themes (`--st-text-color` and others), so that a page
             without Streamlit has to define them.
-        js: An ES module. Its default export is called with `{data, parentElement, setStateValue, setTriggerValue}` at the start and
-            whenever `data` changes; `data` is the value of the component's `payload` function.
+        js: An ES module. Its default export is called with `{data, parentElement, setStateValue, setTriggerValue}` at the start
+            and whenever `data` changes; `data` is the value of the component's `payload` function.
     """
 
     name: str
