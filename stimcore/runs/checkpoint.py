@@ -131,10 +131,10 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} has the epoch {str(state['epoch'])[:60]}", allowed="whole numbers from 0")
     for key in ("network", "auxiliary", "optimizer", "scaler"):
         if not isinstance(state[key], Mapping):
-            raise CheckpointError(f"{path} has a {type(state[key]).__name__} as '{key}'", allowed="names with values")
+            raise CheckpointError(f"{path} has '{key}' of the type {type(state[key]).__name__}", allowed="names with values")
     for name, value in state["network"].items():
         if not isinstance(value, Tensor):
-            raise CheckpointError(f"{path} has a {type(value).__name__} as {name} of 'network'", allowed="tensors")
+            raise CheckpointError(f"{path} has {name} in 'network' of the type {type(value).__name__}", allowed="tensors")
     return Checkpoint(**{key: state[key] for key in keys})
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_unknown_keys_are_ignored_and_required_ones_asked_for(run: Run, tmp_path
             assert Run.read(tmp_path) == run
 
 
-WRONG = {
+WRONG: dict[str, list[Any]] = {
     "network": [3, None, []],
     "spec": [5, []],
     "input_shape": [None, 3, "3x8x8", [3, 8], ["1", 12, 12], [1, 0, 12], [1, 12, 12.5], [True, 12, 12]],
