@@ -21,6 +21,9 @@ from stimcore.serve.types import Catalogue, ExperimentInfo, MethodInfo
 from stimcore.subnets.topology import Topology
 from stimcore.web.arrangement import Arrangement
 
+MAX_SHOWN_CHARS = 40
+"""Characters of an address that a page repeats."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -119,6 +122,18 @@ def frame(
         st.info(say("page.none_chosen"))
         st.stop()
     return Frame(experiment, methods, tuple(m for m in runs if m.spec is not None), classroom, returned)
+
+
+def warn_of_unknown(key: str, known: Callable[[str], bool]) -> None:
+    """Say that the address asks for what a page does not have; its field, drawn afterwards, then removes it from the address.
+
+    Args:
+        key: Of the field and of the parameter.
+        known: Whether the field can show a value.
+    """
+    asked = st.query_params.get(key, "")
+    if asked and not known(asked):
+        st.warning(words().say("page.no_value", value=plain(asked[:MAX_SHOWN_CHARS])))
 
 
 def footer(here: Frame) -> None:

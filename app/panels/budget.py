@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app.chart import chart
-from app.frame import Frame
+from app.frame import Frame, warn_of_unknown
 from app.sources import bundles
 from app.text import code, images, plain
 from stimcore.analysis.comparisons import Option, best_within
@@ -114,6 +114,7 @@ def _cost_choice() -> str:
 
 
 def _slider(offer: Offer, low: float, high: float) -> float:
+    warn_of_unknown("budget", lambda text: _is_between(text, low, high))
     return st.slider(
         f"What you can afford ({offer.unit})",
         low,
@@ -124,6 +125,14 @@ def _slider(offer: Offer, low: float, high: float) -> float:
         format="%.2f",
         help="Measured time for one image on the machine named below." if offer.timed else "How much a network has to compute.",
     )
+
+
+def _is_between(text: str, low: float, high: float) -> bool:
+    """Return whether a text is a number from `low` to `high`."""
+    try:
+        return low <= float(text) <= high
+    except ValueError:
+        return False
 
 
 def _full_networks_only(here: Frame, offer: Offer) -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import session
 from app.chart import chart
-from app.frame import Frame, footer, frame, open_in_break_it
+from app.frame import Frame, footer, frame, open_in_break_it, warn_of_unknown
 from app.language import words
 from app.panels.family import Family, family
 from app.text import plain
@@ -37,9 +37,11 @@ def delete_one(here: Frame, damaged: Damaged) -> None:
     """Draw a bar for every block and method, and the numbers of the chosen block."""
     topology = here.topology
     st.subheader("Delete one block", anchor=False)
+    blocks = [str(b) for b in topology.removable]
+    warn_of_unknown("block", blocks.__contains__)
     text = st.selectbox(
         "Block",
-        [str(b) for b in topology.removable],
+        blocks,
         index=None,
         placeholder="Choose a block, or click a bar",
         key="block",
@@ -62,8 +64,8 @@ def delete_one(here: Frame, damaged: Damaged) -> None:
     if block is not None:
         numbers_of_block(here, [method for method, _ in damaged], series, block)
     if topology.fixed:
-        blocks = ", ".join(map(str, sorted(topology.fixed)))
-        st.caption(f"🔒 Blocks {blocks} have no skip path around them and can't be deleted.")
+        locked = ", ".join(map(str, sorted(topology.fixed)))
+        st.caption(f"🔒 Blocks {locked} have no skip path around them and can't be deleted.")
     if firsts := first_blocks(topology):
         st.caption(first_blocks_note(firsts))
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from app import session
 from app.chart import chart
-from app.frame import Frame, footer, frame, open_in_break_it
+from app.frame import Frame, footer, frame, open_in_break_it, warn_of_unknown
 from app.language import words
 from app.networks import trained_networks
 from app.panels.family import Family, family
@@ -45,6 +45,7 @@ def choose(topology: Topology, swept: Sequence[Swept]) -> str:
             help="Blocks kept per stage, as in d2-3-1.",
         )
     else:
+        warn_of_unknown("subnet", short.__contains__)
         chosen = st.selectbox(
             "Sub-network",
             short,

@@ -120,6 +120,16 @@ def test_an_address_with_unknown_names_gets_a_sentence(turn: Turn, served: Dashb
     expect(page.get_by_text("This address asks for a training method that isn't here.")).to_be_visible()
 
 
+def test_an_address_with_an_unknown_choice_gets_a_sentence(turn: Turn) -> None:
+    for address, asked in (("/damage?block=99", "99"), ("/subnetworks?subnet=d9-9-9", "d9-9-9"), ("/use-it?budget=999", "999")):
+        page = turn(address)
+        expect(page.get_by_text(f"This address asks for {asked}, which isn't here.")).to_be_visible()
+    for address in ("/damage?block=8", "/subnetworks?subnet=d2-3-1", "/use-it?budget=0.5"):
+        page = turn(address)
+        expect(page.get_by_text(re.compile(FRAMED))).to_be_visible()
+        expect(page.get_by_test_id("stAlert")).to_have_count(0)
+
+
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:40])
 def test_paths_give_away_no_file(served: Dashboard, path: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)

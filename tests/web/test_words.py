@@ -99,3 +99,10 @@ def test_the_words_of_bundles_are_known() -> None:
 )
 def test_the_first_language_that_there_are_texts_in(wanted: tuple[str | None, ...], code: str) -> None:
     assert choose(*wanted) == code
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_the_first_step_of_the_lesson_says_which_button_shows_the_whole_network(code: str) -> None:
+    """The page opens on a state with blocks gone: without a click, one of the copies does badly."""
+    words = words_of(code)
+    assert words.say("edit.show_full") in words.say("lesson.team", blocks=9)

@@ -10,11 +10,6 @@ export const kept = (shown) => shown.stages.map((stage) => stage.filter((b) => !
 export const spec = (shown) => kept(shown).map((stage) => stage.join('-') || 'x').join('.');
 export const numBlocks = (topology) => topology.stages.reduce((n, stage) => n + stage.length, 0);
 export const route = (shown) => ['stem', ...kept(shown).flat().map((block) => `block${block}`), 'head'];
-// Why the part of a text that describes a stage is refused: it has something else than a block, or nothing.
-function notABlock(part, token, number) {
-  if (token.trim()) return `'${token.slice(0, 40)}' in stage ${number} is no block`;
-  return part.trim() ? `a block is missing in stage ${number}` : `stage ${number} is empty`;
-}
 
 export const short = (topology, text) => {
   const stages = text.split('.').map((stage) => (stage === 'x' ? [] : stage.split('-').map(Number)));
@@ -23,6 +18,12 @@ export const short = (topology, text) => {
 
 const isOrdered = (topology, stages) => stages.length === topology.stages.length
   && stages.every((stage, s) => stage.length && stage.every((block, i) => block === topology.stages[s][i]));
+
+// Why the part of a text that describes a stage is refused: it has something else than a block, or nothing.
+function notABlock(part, token, number) {
+  if (token.trim()) return `'${token.slice(0, 40)}' in stage ${number} is no block`;
+  return part.trim() ? `a block is missing in stage ${number}` : `stage ${number} is empty`;
+}
 
 function parse(topology, text) {
   if (text === 'main' || text === 'full') return topology.stages.map((stage) => [...stage]);
