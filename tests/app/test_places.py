@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.app.browsing import FULL, Dashboard, block, dashboard, done, lane, opened, tab
 
-HIDDEN_ON_PAPER = (".st-key-tools", ".st-key-settings", ".st-key-head_controls", ".languages", ".st-key-reset button")
+HIDDEN_ON_PAPER = (".st-key-tools", ".st-key-settings", ".st-key-head_controls", ".st-key-languages", ".st-key-reset button")
 
 
 def test_on_paper_everything_is_black_on_white_and_no_control_is_left(browser: Browser, served: Dashboard) -> None:
