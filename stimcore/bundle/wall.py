@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stimcore.bundle.fields import Fields
 from stimcore.bundle.hits import Hits, stored_specs
-from stimcore.subnets.families import count_ordered
+from stimcore.subnets.families import KINDS, count, count_operations, count_ordered
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 
@@ -87,12 +87,23 @@ class Wall:
 
 
 def shown_specs(topology: Topology, specs: Iterable[Spec]) -> list[Spec]:
-    """Return the specs whose answers a bundle stores: those whose hits it stores, without large families of ordered ones.
+    """Return the specs whose answers a bundle stores, so that a visitor does not wait for them.
 
+    All of them where the network has few: Break it opens on any state of a stored sweep. In other networks those whose hits are
+    stored, without large families of ordered ones, and two blocks swapped, which the lesson and the ready-made edits show too.
     Every state costs a session of the whole sub-network, and nobody looks at thousands of them.
     """
+    if sum(count(topology, kind) for kind in KINDS) <= MOST_STATES:
+        return list(specs)
     few = count_ordered(topology) <= MOST_STATES
-    return [spec for spec in stored_specs(topology, specs) if few or topology.depths(spec) is None]
+    wanted = list(specs)
+    hits = {spec for spec in stored_specs(topology, wanted) if few or topology.depths(spec) is None}
+    return [spec for spec in wanted if spec in hits or _is_swap(topology, spec)]
+
+
+def _is_swap(topology: Topology, spec: Spec) -> bool:
+    """Return whether a spec is the full network with two blocks of one stage swapped."""
+    return len(spec.blocks) == topology.num_blocks and count_operations(spec) == 1
 
 
 def choose_images(labels: NDArray[np.int64], first: Hits | None = None, second: Hits | None = None) -> tuple[int, ...]:

@@ -63,7 +63,8 @@ def evaluate_share(
         return [Measured(result, last.provider or engine.provider) for result in last.results.values()]
     stored = stored_specs(bundle.topology, last.results) if bundle.manifest.version > 1 else []
     hits = {spec: last.hits[spec] for spec in stored}
-    answers = {} if bundle.wall is None else engine_answers(engine, bundle.wall.images, shown_specs(bundle.topology, stored))
+    shown = shown_specs(bundle.topology, last.results)
+    answers = {} if bundle.wall is None else engine_answers(engine, bundle.wall.images, shown)
     return [
         Measured(result, last.provider or engine.provider, hits.get(spec), answers.get(spec))
         for spec, result in last.results.items()
