@@ -181,8 +181,8 @@ def test_wrong_use_ends_with_a_sentence(small: list[Bundle], arguments: list[str
 
 def test_a_folder_without_a_bundle(tmp_path: Path) -> None:
     done = run(str(tmp_path / "nothing"), "--kind", "delete")
-    assert done.returncode == 1
-    assert "experiment.json is missing" in done.stderr
+    assert done.returncode == 2
+    assert f"there is no folder {tmp_path / 'nothing'}" in done.stderr
 
 
 @pytest.fixture(scope="module")
