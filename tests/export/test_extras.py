@@ -208,5 +208,6 @@ def test_a_bundle_has_no_use_for_the_options_of_a_run(small: list[Bundle], optio
 
 
 def test_a_run_folder_needs_a_place_for_its_bundle(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
     with pytest.raises(UsageError, match="run without --out; allowed: --out exported/EXPERIMENT for a run folder"):
         export.main([str(tmp_path / "run")])
