@@ -14,8 +14,7 @@ import pytest
 from stimcore.analysis.intervals import mean_std, wilson
 from stimcore.analysis.result import Interval, Result
 from stimcore.analysis.spreads import deleted_blocks, first_blocks
-from stimcore.bundle import open_bundle
-from stimcore.bundle.opening import Bundle
+from stimcore.bundle import Bundle, open_bundle
 from tests.golden import golden_sentences
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from stimcore.analysis.estimates import Estimate
 from stimcore.bundle import Bundle, open_bundle, open_experiment
-from stimcore.figures.layout import figure_csv
+from stimcore.figures.numbers import figure_csv
 from stimcore.report.section import Column, Table, table_csv
 from tests.app.test_views import finished, visitor
 

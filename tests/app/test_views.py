@@ -233,7 +233,12 @@ def test_a_download_is_fetched_as_the_visitor_in_another_thread(
     assert not at.exception
     visitor = at.session_state[session.memory_key(connection.Connection)]
     asked: list[str] = []
-    monkeypatch.setattr(visitor.client, "onnx", lambda *names: asked.append("/".join(names)) or b"file")
+
+    def onnx(*names: str) -> bytes:
+        asked.append("/".join(names))
+        return b"file"
+
+    monkeypatch.setattr(visitor.client, "onnx", onnx)
     at.slider(key="budget").set_value(at.slider(key="budget").max).run()
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(fetches[-1]).result() == b"file"
