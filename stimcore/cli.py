@@ -56,7 +56,7 @@ class _StoreOnce(Action):
         """Store the value."""
         if isinstance(parser, Parser) and self.option_strings:
             first = parser.given.setdefault(id(self), values)
-            if first != values:
+            if first is not values and first != values:  # NaN differs from itself
                 several = f", or all values after one {option_string}" if self.nargs in ("+", "*") else ""
                 parser.error(
                     f"argument {'/'.join(self.option_strings)}: given twice, as {_in_words(first)} and {_in_words(values)}; "
