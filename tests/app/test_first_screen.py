@@ -121,7 +121,9 @@ def test_six_methods_fit_a_small_desktop(turn: Turn) -> None:
         page = first_screen(turn, f"/?experiment=resnet20-fashion&{SIX}{view}", 1366, 768)
         expect(page.locator(".lane")).to_have_count(6)
         check_desktop(page, 1366, 768, 6)
-    check_guesses(first_screen(turn, f"/?experiment=resnet20-fashion&{SIX}&view=class&lang=de", 1280, 720), 1280, 720)
+    covered = "spec=1-x2-3.4-5-6.7-8-9&view=class"  # another test may have revealed the state that the page opens on
+    check_guesses(first_screen(turn, f"/?experiment=resnet20-fashion&{SIX}&{covered}&lang=de", 1280, 720), 1280, 720)
+    turn("/?lang=")
 
 
 def check_guesses(page: Page, width: int, height: int) -> None:
