@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +25,8 @@ def make(name: str, options: Mapping[str, Any]) -> Method:
 
     Args:
         name: A key of `METHODS`, or `MODULE:CLASS`.
-        options: Fields of its dataclass; those that are absent have their default.
+        options: Fields of its dataclass; those that are absent have their default. A whole number stands for a float where the
+            field is one, and a single number for the tuple of a network with one stage.
 
     Raises:
         UsageError: There is no such method or no such option, or the value of an option has another type or is out of range.
@@ -32,6 +34,9 @@ def make(name: str, options: Mapping[str, Any]) -> Method:
     Example:
         >>> make("stochastic_depth", {"last_survival": 0.5})
         StochasticDepth(last_survival=0.5)
+        >>> method = make("stimulative", {"weight": 5, "max_skipped": 1})
+        >>> method.weight, method.max_skipped
+        (5.0, (1,))
         >>> make("stimulative", {"weight": "five"})
         Traceback (most recent call last):
         stimcore.errors.UsageError: weight='five' for stimulative; allowed: a number.
@@ -40,8 +45,9 @@ def make(name: str, options: Mapping[str, Any]) -> Method:
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # `method_class` returns dataclasses, which `type[Method]` does not state
     if unknown := sorted(set(options) - set(fields)):
         raise UsageError(f"{name} has no option {', '.join(unknown)}", allowed=", ".join(fields) or "no options")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     types = typing.get_type_hints(kind)
+    # converted here, so that a run stores equal options however they were given: two ways to write them make no two methods
+    values = {key: _converted(types[key], value) for key, value in options.items()}
     for key, value in values.items():
         if not _fits(types[key], value):
             raise UsageError(
@@ -122,6 +128,27 @@ def restore(name: str, options: Mapping[str, Any]) -> Method:
 
 
 _TYPE_NAMES = {float: "a number", int: "a whole number", bool: "true or false", str: "a word", float | None: "a number"}
+
+
+def _converted(annotation: Any, value: Any) -> Any:
+    """Return a value in the form of a field's annotation where only its form differs; else the value, which may not fit."""
+    if isinstance(value, list):
+        value = tuple(value)
+    if typing.get_origin(annotation) is tuple:
+        item = typing.get_args(annotation)[0]
+        single = type(value) in (int, float)  # what is left of numbers between commas where there is one stage
+        if single or isinstance(value, tuple):
+            return tuple(_converted(item, number) for number in ((value,) if single else value))
+    elif alternatives := typing.get_args(annotation):
+        if type(value) not in alternatives:
+            converted = (_converted(alternative, value) for alternative in alternatives)
+            return next((other for other in converted if _fits(annotation, other)), value)
+    elif annotation is float and type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf  # what the text of such a number is as a float
+    return value
 
 
 def _fits(annotation: Any, value: Any) -> bool:

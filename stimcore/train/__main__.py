@@ -196,7 +196,7 @@ class Printer(TrainListener):
 def parse_options(items: Sequence[str]) -> dict[str, Any]:
     """Return the options of a method from `NAME=VALUE` texts.
 
-    A value is a number, `true` or `false`, numbers between commas, or a word.
+    A value is a number, `true` or `false`, numbers between commas (a comma at the end adds nothing), or a word.
 
     Raises:
         UsageError: A text has no equals sign.
@@ -204,6 +204,8 @@ def parse_options(items: Sequence[str]) -> dict[str, Any]:
     Example:
         >>> parse_options(["max_skipped=0,1,2", "two_forward=true", "weight=0.5"])
         {'max_skipped': (0, 1, 2), 'two_forward': True, 'weight': 0.5}
+        >>> parse_options(["max_skipped=1,"])
+        {'max_skipped': (1,)}
     """
     options: dict[str, Any] = {}
     for item in items:
@@ -217,7 +219,7 @@ def parse_options(items: Sequence[str]) -> dict[str, Any]:
 def _parse_value(text: str) -> Any:
     """Return the value of one option."""
     if "," in text:
-        return tuple(_parse_value(part) for part in text.split(","))
+        return tuple(_parse_value(part) for part in text.removesuffix(",").split(","))
     if text in ("true", "false"):
         return text == "true"
     for kind in (int, float):

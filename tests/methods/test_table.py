@@ -1,10 +1,17 @@
-"""Values of options: what the table of methods accepts as words and truth values."""
+"""Values of options: what the table of methods accepts, and the one form in which a run stores them."""
+
+import dataclasses
+import json
+import typing
+from typing import Any
 
 import pytest
 
 from stimcore.errors import UsageError
 from stimcore.methods.stimulative import Stimulative
-from stimcore.methods.table import make
+from stimcore.methods.table import METHODS, make
+from stimcore.train.__main__ import parse_options
+from stimcore.train.arguments import parser
 
 
 def test_words_and_truth_values_are_options_too() -> None:
@@ -27,3 +34,40 @@ def test_words_and_truth_values_are_options_too() -> None:
 def test_other_values_are_refused(name: str, option: str, value: object, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         make(name, {option: value})
+
+
+def fields_of(*annotations: Any) -> list[tuple[str, str]]:
+    """Return the method and name of every option with one of these types."""
+    types = {name: typing.get_type_hints(kind) for name, kind in METHODS.items()}
+    return [
+        (name, field.name)
+        for name, kind in METHODS.items()
+        for field in dataclasses.fields(kind)  # type: ignore[arg-type]  # every method is a dataclass
+        if types[name][field.name] in annotations
+    ]
+
+
+@pytest.mark.parametrize(("name", "option"), fields_of(float, float | None))
+def test_a_whole_number_is_stored_as_the_float_that_it_stands_for(name: str, option: str) -> None:
+    """`--option weight=5` and `--lambda 5` are one setting: runs that differ in the form only would count as two methods."""
+    stored = [json.dumps(dataclasses.asdict(make(name, {option: value}))) for value in (1, 1.0)]  # type: ignore[call-overload]  # every method is a dataclass
+    assert stored[0] == stored[1]
+
+
+@pytest.mark.parametrize(("name", "option"), fields_of(tuple[int, ...] | None, tuple[int, ...]))
+@pytest.mark.parametrize("text", ["1", "1,"])
+def test_a_single_number_is_the_tuple_of_a_network_with_one_stage(name: str, option: str, text: str) -> None:
+    assert getattr(make(name, parse_options([f"{option}={text}"])), option) == (1,)
+    assert getattr(make(name, {option: [1]}), option) == (1,)
+
+
+@pytest.mark.parametrize("text", [",", "1,,2", "1.5", "true", "one", "1,one", ""])
+def test_what_is_no_tuple_of_whole_numbers_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="allowed: numbers between commas, one per stage"):
+        make("stimulative", parse_options([f"max_skipped={text}"]))
+
+
+def test_lambda_and_the_option_weight_make_one_method() -> None:
+    weights = parser().parse_args(["resnet20-fashion", "--method", "stimulative", "--lambda", "5"]).weights
+    assert [repr(make("stimulative", {"weight": weights[0]}))] == [repr(make("stimulative", parse_options(["weight=5"])))]
+    assert make("stimulative", {"weight": 10**400}).weight == float("1" + 400 * "0")  # type: ignore[attr-defined]  # stimulative

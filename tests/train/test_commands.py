@@ -48,7 +48,10 @@ def run(command: Callable[[Sequence[str]], int], *argv: str) -> int:
         (["resnet20-fashion", "--option", "weight"], "--option weight; allowed: NAME=VALUE"),
         (["resnet20-fashion", "--option", "wait=3"], "stimulative has no option wait; allowed: weight, "),
         (["resnet20-fashion", "--option", "weight=heavy"], "weight='heavy' for stimulative; allowed: a number"),
-        (["resnet20-fashion", "--option", "max_skipped=3"], "max_skipped=3 for stimulative; allowed: numbers between commas"),
+        (
+            ["resnet20-fashion", "--option", "max_skipped=one"],
+            "max_skipped='one' for stimulative; allowed: numbers between commas",
+        ),
         (["resnet20-fashion", "--option", "subnets=1.5"], "subnets=1.5 for stimulative; allowed: a whole number"),
         (["resnet20-fashion", "--option", "two_forward=1"], "two_forward=1 for stimulative; allowed: true or false"),
         (["resnet20-fashion", "--lambda", "-1"], "a lambda of -1.0; allowed: 0 and more"),
