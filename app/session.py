@@ -375,7 +375,7 @@ def upload() -> UploadedFile | None:
 
 def chosen_experiment() -> str:
     """Return the name of the experiment that is chosen at the head of the page; empty before the first choice."""
-    return st.session_state.get("experiment") or ""
+    return str(st.session_state.get("experiment") or "")
 
 
 def choose_experiment(name: str) -> None:

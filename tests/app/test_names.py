@@ -91,13 +91,14 @@ FORMULAS = ["=1+1", "+1+cmd", "-2+3", "@SUM(A1)", "\tx"]
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_no_csv_file_holds_a_formula(name: str) -> None:
-    figure = go.Figure(
-        [go.Scatter(name=name, x=[name], y=[-1.5], text=[name]), go.Heatmap(name=name, x=[name], y=[name], z=[[-2.5]])]
-    )
+    titles = {"xaxis": {"title": name}, "yaxis": {"title": name}}
+    points = go.Figure(go.Scatter(name=name, x=[name, 1], y=[-1.5, 2], text=["label", name]), titles)
+    cells_of_map = go.Figure(go.Heatmap(name=name, x=[name], y=[name], z=[[-2.5]]), titles)
     table = Table("t", "T", [Column("network"), Column(name)], [(name, -1.5), (name, Estimate(-1.0, -2.0, 0.5))])
-    rows = [row for text in (figure_csv(figure), table_csv(table)) for row in csv.reader(io.StringIO(text, newline=""))]
+    files = (figure_csv(points), figure_csv(cells_of_map), table_csv(table))
+    rows = [row for text in files for row in csv.reader(io.StringIO(text, newline=""))]
     cells = [cell for row in rows for cell in row]
-    assert cells.count(f"'{name}") >= 6
+    assert cells.count(f"'{name}") >= 13, "names, labels and titles"
     assert {"-1.5", "-2.5", "-2"} <= set(cells), "numbers stay numbers"
     for cell in cells:
         assert not cell.startswith(("=", "+", "-", "@", "\t", "\r")) or float(cell) < 0
