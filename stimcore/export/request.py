@@ -14,7 +14,7 @@ from stimcore.export.exits import trained_exits
 from stimcore.export.experiment import shared_experiment
 from stimcore.export.exporter import Exporter
 from stimcore.export.networks import CheckPlan
-from stimcore.methods.table import short_name
+from stimcore.methods.names import short_name
 from stimcore.runs.trained_run import open_run
 from stimcore.subnets.families import count_ordered, ordered
 from stimcore.subnets.spec import Spec

@@ -7,6 +7,8 @@ CIE76 difference 17.9, common against stimulative at least 92); symbol and dash 
 import re
 from dataclasses import dataclass, replace
 
+from stimcore.methods.names import short_name
+
 
 @dataclass(frozen=True)
 class Style:
@@ -86,14 +88,21 @@ def method_style(method: str, name: str = "") -> Style:
         'Stimulative, any block'
         >>> method_style("common", "common-epochs78").label, method_style("stochastic_depth", "stochastic_depth-0.5").label
         ('Common training (78 epochs)', 'Stochastic depth (p = 0.5)')
+        >>> method_style("my_methods:Mixed_up").label, method_style("my_methods:Mixed_up", "Mixed_up-share-0.25").label
+        ('Mixed_up', 'Mixed_up (share-0.25)')
     """
-    name = name or method
+    base = short_name(method)
+    name = name or base
     style = STYLES.get(method, OTHER)
     if name in NAMED:
         return replace(style, label=NAMED[name])
-    if name == method and style.label:
+    own = ":" in method  # the words of a user's own stay as they are: underscores are part of names of classes and options
+    if own:
+        style = replace(style, label=base)
+    if name == base and style.label:
         return style
-    extra = name.removeprefix(method).strip("-_ ").replace("_", " ")
+    extra = name.removeprefix(base).strip("-_ ")
+    extra = extra if own else extra.replace("_", " ")
     for pattern, words in EXTRA:
         extra = pattern.sub(words, extra)
     label = f"{style.label} ({extra})" if style.label and extra else style.label or name.replace("_", " ")

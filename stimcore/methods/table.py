@@ -10,8 +10,10 @@ from typing import Any
 
 from stimcore.errors import UsageError
 from stimcore.methods.base import Method
-from stimcore.methods.names import METHOD_CLASSES
+from stimcore.methods.names import METHOD_CLASSES, short_name
 from stimcore.nets.own import OWN_NAME, import_own
+
+__all__ = ["METHODS", "is_method", "is_own_method", "make", "method_class", "restore", "short_name"]
 
 METHODS: dict[str, type[Method]] = {
     name: getattr(importlib.import_module(place.partition(":")[0]), place.partition(":")[2])
@@ -95,16 +97,6 @@ def is_own_method(name: str) -> bool:
         (True, False, False)
     """
     return name not in METHODS and is_method(name)
-
-
-def short_name(name: str) -> str:
-    """Return a method's name as names of runs and folders have it: for an own method that of its class.
-
-    Example:
-        >>> short_name("stimulative"), short_name("my_methods:Mixed")
-        ('stimulative', 'Mixed')
-    """
-    return name.rpartition(":")[2]
 
 
 def restore(name: str, options: Mapping[str, Any]) -> Method:

@@ -16,6 +16,7 @@ from stimcore.bundle import Bundle, open_bundle, open_experiment
 from stimcore.bundle.bundle import AS_TRAINED, TRAINING
 from stimcore.bundle.fields import Fields
 from stimcore.errors import BundleError, StimcoreError, UsageError
+from stimcore.methods.names import METHOD_CLASSES, short_name
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
 
@@ -27,13 +28,13 @@ AGAIN = "Export the run again."
 
 
 def method_words(method: str) -> str:
-    """Return the name of a method as tables print it.
+    """Return the name of a method as tables print it: of the catalogue's in words, of an own method that of its class.
 
     Example:
-        >>> method_words("stochastic_depth")
-        'stochastic depth'
+        >>> method_words("stochastic_depth"), method_words("my_methods:Mixed_up")
+        ('stochastic depth', 'Mixed_up')
     """
-    return method.replace("_", " ")
+    return method.replace("_", " ") if method in METHOD_CLASSES else short_name(method)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,8 @@ class NetworkResults(TrainedNetwork):
         """Name in tables: the method, and what its folder's name adds to it."""
         if self.twin:
             return f"twin {self.short}"
-        words = method_words(self.method)
-        return words if self.name == self.method else f"{words} ({self.name.removeprefix(f'{self.method}-')})"
+        words, base = method_words(self.method), short_name(self.method)
+        return words if self.name == base else f"{words} ({self.name.removeprefix(f'{base}-')})"
 
     @property
     def cost(self) -> TrainingCost | None:

@@ -17,7 +17,8 @@ if not cli.has_torch():
     cli.end_without_torch()
 
 from stimcore.errors import UsageError
-from stimcore.methods.table import make, short_name
+from stimcore.methods.names import short_name
+from stimcore.methods.table import make
 from stimcore.nets.catalogue import is_own
 from stimcore.recipes.catalogue import FINE_TUNING, recipe
 from stimcore.recipes.file import read_recipe

@@ -44,6 +44,10 @@ def test_styles_stand_in_the_one_order_of_methods() -> None:
         ("common", "common-epochs2-lambda0.5", "Common training (epochs2-lambda0.5)"),
         ("imported", "my_weights", "my weights"),
         ("my_own", "", "my own"),
+        ("my_methods:Mixed_up", "", "Mixed_up"),
+        ("my_methods:Mixed_up", "Mixed_up", "Mixed_up"),
+        ("my_methods:Mixed_up", "Mixed_up-share_of-0.25", "Mixed_up (share_of-0.25)"),
+        ("my_methods:Mixed_up", "mine", "Mixed_up (mine)"),
     ],
 )
 def test_a_label_names_method_and_bundle(method: str, name: str, label: str) -> None:

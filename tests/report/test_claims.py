@@ -1,9 +1,11 @@
 """Verdicts on an experiment whose counts are known, and on one that lacks everything."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from stimcore.report import __main__ as report
 from stimcore.report.__main__ import main
 from stimcore.report.claims import CLAIMS, Claim, judge_claims
 from stimcore.report.markdown import MOST_CHARACTERS, shortened
@@ -106,6 +108,20 @@ def test_a_loss_does_not_hold(tmp_path: Path) -> None:
     assert claims["one block deleted"].clarity == "one seed"
     assert claims["deviation"].verdict == "not measured"  # common's own deviation is 0: there is no ratio
     assert claims["time"].finding.measured == "missing: records of the epochs"
+
+
+def test_an_own_method_has_the_name_of_its_class_in_every_table(made: Path, tmp_path: Path) -> None:
+    """Underscores in the name of a class or module are no spaces; the settings of a run have the whole name."""
+    for name, correct in (("Mixed_up", 800), ("Mixed_up-share_of-0.25", 810), ("mine", 820)):
+        folders.bundle(made, name, correct, method="my_methods:Mixed_up", sweeps={"ordered": dict.fromkeys(ORDERED, correct)})
+    titles = [network.title for network in read_experiment(made).main_networks if network.method.endswith("Mixed_up")]
+    assert sorted(titles) == ["Mixed_up", "Mixed_up (mine)", "Mixed_up (share_of-0.25)"]
+    assert report.main([str(made), "--out", str(tmp_path), "--markdown", str(tmp_path / "results.md")]) == 0
+    written = [
+        path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.suffix in (".html", ".csv", ".md", ".svg")
+    ]
+    assert any("Mixed_up" in text for text in written)
+    assert [found for text in written for found in re.findall(r"my methods|Mixed up", text)] == []
 
 
 def test_what_contradicts_a_claim_comes_first_however_long_the_list(tmp_path: Path) -> None:
