@@ -46,21 +46,22 @@ MAX_SEED = 2**63 - 1
 """The largest seed: what is stored of a run keeps its seed as a whole number of 64 bits, from 0."""
 
 
-class _StoreOnce(Action):
-    """Stores the value of an option, and refuses another one: the first would be ignored without a word.
+class _Store(Action):
+    """Stores the value of an option; one that takes several values is refused the second time.
 
-    `argparse` itself takes the last value. A `Parser` has this action in the place of `store`.
+    The last one counts of an option with one value, as in most programs, so that the options of a wrapper can be replaced. Of a
+    list a user may mean both parts, and the first would be ignored without a word. A `Parser` has this action in the place of
+    `store`.
     """
 
     def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None) -> None:
         """Store the value."""
-        if isinstance(parser, Parser) and self.option_strings:
+        if isinstance(parser, Parser) and self.option_strings and self.nargs in ("+", "*"):
             first = parser.given.setdefault(id(self), values)
-            if first is not values and first != values:  # NaN differs from itself
-                several = f", or all values after one {option_string}" if self.nargs in ("+", "*") else ""
+            if first != values:
                 parser.error(
                     f"argument {'/'.join(self.option_strings)}: given twice, as {_in_words(first)} and {_in_words(values)}; "
-                    f"allowed: once{several}"
+                    f"allowed: once, or all values after one {option_string}"
                 )
         setattr(namespace, self.dest, values)
 
@@ -70,7 +71,7 @@ def _in_words(value: Any) -> str:
 
 
 class Parser(ArgumentParser):
-    """An argument parser that refuses in the same form as all other errors, and an option that is given two values.
+    """An argument parser that refuses in the same form as all other errors, and a list that is given in two parts.
 
     Attributes:
         given: Number of the action of every option that this command line has so far -> its value.
@@ -80,7 +81,7 @@ class Parser(ArgumentParser):
         super().__init__(*args, **kwargs)
         self.given: dict[int, Any] = {}
         for name in (None, "store"):
-            self.register("action", name, _StoreOnce)
+            self.register("action", name, _Store)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Return the options, and the words that belong to none of them; as `ArgumentParser` does."""

@@ -1,5 +1,6 @@
 """The page Break it in a browser: ResNet-20 on Fashion-MNIST, the committed bundles, 10,000 images."""
 
+import contextlib
 import re
 
 import pytest
@@ -100,6 +101,15 @@ def test_delete_undo_back_and_share(whole: Page, served: Dashboard, browser: Bro
     expect(code(page)).to_have_value(FULL)
 
 
+def leave_by_back(page: Page, title: str) -> None:
+    """Go back from a page of another title; Streamlit loses a Back that comes while it computes, and stays where it is."""
+    for _ in range(3):
+        page.go_back()
+        with contextlib.suppress(AssertionError):
+            expect(page.get_by_role("heading", name=title, level=1)).to_have_count(0, timeout=30_000)
+            return
+
+
 def test_back_and_forward_lead_to_the_network_that_was_left(turn: Turn) -> None:
     page = turn("/")
     opening, edit = code(page).input_value(), re.compile(f"spec={FULL.replace('9', 'x9')}")
@@ -112,17 +122,19 @@ def test_back_and_forward_lead_to_the_network_that_was_left(turn: Turn) -> None:
     expect(page.get_by_role("heading", name="Damage", level=1)).to_be_visible()
     at_rest(page)
     for _ in range(2):
-        page.go_back()
+        leave_by_back(page, "Damage")
         expect(code(page)).to_have_value(FULL.replace("9", "x9"))
         expect(page).to_have_url(edit)
         at_rest(page)
         page.go_forward()
         expect(page.get_by_role("heading", name="Damage", level=1)).to_be_visible()
         at_rest(page)
+    leave_by_back(page, "Damage")
     for text in ("1-2-3.4-5-6.7-8-x9", "1-2-3.4-5-6.7-8-x9", FULL, opening):
-        page.go_back()
         expect(code(page)).to_have_value(text)
         at_rest(page)
+        if text != opening:
+            page.go_back()
     assert "spec=" not in page.url  # a bare address on the same page is the story
 
 

@@ -136,7 +136,7 @@ def test_all_sub_networks_are_drawn_and_saved(turn: Turn, experiment: str, numbe
     rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text(encoding="utf-8"))))
     for label, method in (("Common training", "common"), ("Stimulative training", "stimulative")):
         stored = json.loads((ROOT / "exported" / experiment / method / "sweep-ordered.json").read_text(encoding="utf-8"))
-        drawn = [float(r["y"]) for r in rows if r["series"] == label]
+        drawn = [float(r["accuracy in %"]) for r in rows if r["series"] == label]
         assert len(drawn) == number
         assert np.mean(drawn) == pytest.approx(np.mean([r["accuracy_pct"] for r in stored["results"]]))
 
@@ -175,7 +175,7 @@ def test_first_blocks_count_only_on_request(turn: Turn) -> None:
         with page.expect_download() as waiting:
             page.locator(f".st-key-csv_{file} button").click()
         rows = csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text(encoding="utf-8")))
-        return {row["series"]: float(row["y"]) for row in rows if row["x"] == "1"}
+        return {row["series"]: float(row["points lost"]) for row in rows if row["permuting operations (swaps)"] == "1"}
 
     for also_first in (False, True):
         for label, method in (("Common training", "common"), ("Stimulative training", "stimulative")):

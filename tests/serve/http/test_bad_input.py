@@ -60,7 +60,7 @@ from tests.serve.processes import Running
         (body(parameters={"sequence_id": 4}), "sequence_id"),
         (body(parameters={"spec": 7}), "'spec' is 7"),
         (body(parameters={"spec": "d9-9-9"}), "depths"),
-        (body(parameters={"spec": "../../etc/passwd"}), "is no block"),
+        (body(parameters={"spec": "../../etc/passwd"}), "stage 1 is empty"),
         (body(parameters={"timeout": 0}), "timeout is 0"),
         (body(parameters={"timeout": -1}), "timeout is -1"),
         (body(parameters={"timeout": 1.5}), "'timeout' is 1.5"),

@@ -100,10 +100,8 @@ def test_a_long_record_is_read_from_its_end(tmp_path: Path) -> None:
     with (folder / "training.jsonl").open("w") as file:
         file.writelines(json.dumps(row | {"epoch": epoch}) + "\n" for epoch in range(1, 200_001))
     assert (folder / "training.jsonl").stat().st_size > 20_000_000
-    began = time.process_time()
     (info,) = runs_under(tmp_path)
-    assert time.process_time() - began < 1, "of two megabytes' work, on any machine"
-    assert 1_000 < len(info.rows) < 20_000
+    assert 1_000 < len(info.rows) < 20_000, "of two megabytes, not of all"
     assert info.rows[-1]["epoch"] == 200_000
     assert not info.active, "the last row is that of the last epoch, although not all rows were read"
 
