@@ -4,6 +4,9 @@
 // older ones late: such an answer must not overwrite what was drawn since. So every edit carries its number, an answer repeats the
 // number of the last edit that the page has seen, and one with a smaller number is ignored. Only an edit that stays unanswered for
 // LOST_MS is given up: the connection was lost, and the picture has to show what the page has.
+//
+// An answer may also arrive while a block is held down: to draw then would take the block away from the finger, and the drag or the
+// click would be lost. It is drawn when the block is let go.
 const VIEWS = new WeakMap(); // the state of each picture, kept from call to call
 const LOST_MS = 15000;
 const DRAG_PX = 6; // a pointer that moves less than this is a click
@@ -21,12 +24,17 @@ function isDark(element) {
   return parts[0] + parts[1] + parts[2] < 384;
 }
 
-export default function ({ data, parentElement, setStateValue }) {
+export default function show(asked) {
+  const { data, parentElement, setStateValue } = asked;
   const words = (name, values = {}) => fill(data.words[name], values);
   const net = parentElement.querySelector('.net');
   const hint = parentElement.querySelector('.hint');
   let view = VIEWS.get(parentElement);
-  if (!view) VIEWS.set(parentElement, (view = { sent: null, focus: null, drag: false, edits: 0 }));
+  if (!view) VIEWS.set(parentElement, (view = { sent: null, focus: null, drag: false, held: false, late: null, edits: 0 }));
+  if (view.held) {
+    view.late = asked;
+    return;
+  }
   if (view.sent !== null && data.edits < view.edits && Date.now() - view.at < LOST_MS) return;
   const edited = view.text !== undefined && view.text !== data.text && view.sent !== data.text;
   view.sent = null;
@@ -161,6 +169,22 @@ export default function ({ data, parentElement, setStateValue }) {
     button.onkeydown = (event) => keys(event, button, stage, place);
     cell.append(button);
     return cell;
+  };
+
+  net.onpointerdown = () => {
+    if (view.held) return; // another finger
+    view.held = true;
+    const release = () => {
+      removeEventListener('pointerup', release);
+      removeEventListener('pointercancel', release);
+      setTimeout(() => { // after the click event, which needs the button that was pressed
+        const late = view.late;
+        Object.assign(view, { held: false, late: null });
+        if (late) show(late);
+      });
+    };
+    addEventListener('pointerup', release);
+    addEventListener('pointercancel', release);
   };
 
   function draw(focusId) {

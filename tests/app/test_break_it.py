@@ -199,6 +199,29 @@ def test_drag_and_keyboard(whole: Page) -> None:
     expect(code(page)).to_have_value("1-3-2.4-5-6.7-8-9")
 
 
+def test_an_answer_does_not_end_a_drag_or_a_click(whole: Page) -> None:
+    """An answer to the edit before arrives while the next block is held down."""
+    page = whole
+    start, end = box_of(block(page, 3)), box_of(block(page, 1))
+    block(page, 5).click()
+    page.mouse.move(start["x"] + 20, start["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(start["x"] - 20, start["y"] + 20, steps=4)
+    expect(code(page)).to_have_value(FULL.replace("5", "x5"))
+    at_rest(page)
+    page.mouse.move(end["x"] + 20, end["y"] + 20, steps=4)
+    page.mouse.up()
+    expect(code(page)).to_have_value("3-1-2.4-x5-6.7-8-9")
+    block(page, 5).click()
+    start = box_of(block(page, 2))
+    page.mouse.move(start["x"] + 20, start["y"] + 20)
+    page.mouse.down()
+    expect(code(page)).to_have_value("3-1-2.4-5-6.7-8-9")
+    at_rest(page)
+    page.mouse.up()
+    expect(code(page)).to_have_value("3-1-x2.4-5-6.7-8-9")
+
+
 PRESET = re.compile(r"^Delete block \d+$")
 """The block that the page offers to delete: the one with the clearest contrast in the stored sweeps."""
 
