@@ -24,7 +24,11 @@ function isDark(element) {
   return parts[0] + parts[1] + parts[2] < 384;
 }
 
-export default function show(asked) {
+export default function (asked) {
+  show(asked);
+}
+
+function show(asked) {
   const { data, parentElement, setStateValue } = asked;
   const words = (name, values = {}) => fill(data.words[name], values);
   const net = parentElement.querySelector('.net');

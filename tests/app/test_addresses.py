@@ -120,6 +120,7 @@ def test_an_address_with_unknown_names_gets_a_sentence(turn: Turn, served: Dashb
     expect(page.get_by_text("This address asks for a training method that isn't here.")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_an_address_with_an_unknown_choice_gets_a_sentence(turn: Turn) -> None:
     for address, asked in (("/damage?block=99", "99"), ("/subnetworks?subnet=d9-9-9", "d9-9-9"), ("/use-it?budget=999", "999")):
         page = turn(address)

@@ -85,6 +85,7 @@ def fifty_four(long_network: Page) -> Page:
     return long_network
 
 
+@pytest.mark.slow
 def test_fifty_four_blocks_fit_and_move(fifty_four: Page) -> None:
     page = fifty_four
     assert page.locator(".net button").count() == 54

@@ -57,6 +57,7 @@ MEET = """ticks => ticks.map((tick) => tick.getBoundingClientRect()).filter((box
 """Whether a number of the axis covers its neighbour."""
 
 
+@pytest.mark.slow
 def test_no_answer_is_cut_off_in_any_language(turn: Turn) -> None:
     """Words are longer in some languages than in English; 640x360 is a window of 1280x720 at a zoom of 200 %."""
     wrong = []

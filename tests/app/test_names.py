@@ -73,6 +73,7 @@ def texts(at: AppTest) -> Iterator[str]:
 VIEWS = ["views/break_it.py", "views/subnetworks.py", "views/train.py", "views/use_it.py", "views/damage.py"]
 
 
+@pytest.mark.slow
 def test_no_page_renders_a_name(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = finished(visitor(hostile, monkeypatch).run())
     seen = 0

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 from stimcore.bundle import open_bundle
 from tests.app.browsing import PAGES, ROOT, Dashboard, SharedTab, Turn, at_rest, block, code, done, drawn, tab, violations
+from tests.heavy import all_slow_but
 
 EXPERIMENT = ROOT / "exported" / "resnet20-fashion"
 
@@ -60,17 +61,12 @@ def check_colours_and_sizes(page: Page) -> None:
     assert small == []
 
 
-def all_slow_but(name: str) -> list[object]:
-    """Return the pages, which share their colours and their frame: one of them stands for all in every run."""
-    return [pytest.param(page, marks=() if page == name else pytest.mark.slow) for page in PAGES]
-
-
-@pytest.mark.parametrize("name", all_slow_but("Damage"))
+@pytest.mark.parametrize("name", all_slow_but(PAGES, "Damage"))
 def test_accessible_and_usable_on_a_phone(turn: Turn, name: str) -> None:
     check_colours_and_sizes(ready(turn, name))
 
 
-@pytest.mark.parametrize("name", all_slow_but("Break it"))
+@pytest.mark.parametrize("name", all_slow_but(PAGES, "Break it"))
 def test_accessible_and_usable_on_a_phone_in_the_dark(turn_in_the_dark: Turn, name: str) -> None:
     check_colours_and_sizes(ready(turn_in_the_dark, name))
 
@@ -87,6 +83,7 @@ def check_lesson_and_teacher_view(turn: Turn, url: str) -> None:
     assert violations(page) == []
 
 
+@pytest.mark.slow
 def test_lesson_and_teacher_view_are_accessible(turn: Turn, served: Dashboard) -> None:
     check_lesson_and_teacher_view(turn, served.url)
 
@@ -96,6 +93,7 @@ def test_lesson_and_teacher_view_are_accessible_in_the_dark(turn_in_the_dark: Tu
     check_lesson_and_teacher_view(turn_in_the_dark, served.url)
 
 
+@pytest.mark.slow
 def test_a_variant_of_ours_has_no_numbers_of_the_paper_and_gaps_add_up(turn: Turn, served: Dashboard) -> None:
     page = turn("/subnetworks")  # loaded: streamlit forgets the methods of an address that another page is turned to
     page.goto(f"{served.url}/subnetworks?experiment=resnet20-fashion&methods=Common+training&methods=Stimulative,+any+block")

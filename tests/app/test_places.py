@@ -11,6 +11,7 @@ from tests.app.browsing import FULL, Dashboard, block, dashboard, done, lane, op
 HIDDEN_ON_PAPER = (".st-key-tools", ".st-key-settings", ".st-key-head_controls", ".st-key-languages", ".st-key-reset button")
 
 
+@pytest.mark.slow
 def test_on_paper_everything_is_black_on_white_and_no_control_is_left(browser: Browser, served: Dashboard) -> None:
     with tab(browser, served.url, size=(1000, 500), scheme="dark") as page:
         opened(page, f"{served.url}/?spec={FULL.replace('5', 'x5')}")

@@ -65,6 +65,7 @@ def test_a_killed_dashboard_comes_back_with_its_state(browser: Browser, tmp_path
         context.close()
 
 
+@pytest.mark.slow
 def test_tabs_that_were_closed_hold_few_file_descriptors(served: Dashboard) -> None:
     """Streamlit remembers a closed tab for two minutes, with three descriptors of its own; ours must not come on top."""
 

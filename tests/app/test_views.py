@@ -91,6 +91,7 @@ def repeated(small: list[Bundle], tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_seeds_are_no_methods_but_stand_beside_the_numbers(
     repeated: Path, small: list[Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +313,7 @@ def test_own_experiments_appear_by_name(small: list[Bundle], tmp_path: Path, mon
     assert "spec" not in at.query_params
 
 
+@pytest.mark.slow
 def test_turning_to_another_state_ends_the_old_work(fashion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = visitor(fashion.parent, monkeypatch)
     at.query_params["spec"] = "1-3-2.4-5-6.7-9-8"

@@ -30,6 +30,7 @@ def written(small: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> tu
     return bundle, write_elastic(bundle, lambda done, total, line: None)
 
 
+@pytest.mark.slow
 def test_every_stored_count_to_the_image_from_one_session(written: tuple[Bundle, Elastic]) -> None:
     bundle, result = written
     session = ort.InferenceSession(result.file)

@@ -21,6 +21,7 @@ from stimcore.serve.repository.describe import method_info
 from stimcore.subnets.topology import Topology
 from stimcore.train.seeds import layers_seeded
 from tests.bundles import QUICKLY, write_run
+from tests.heavy import all_slow_but
 
 Train = Callable[[str, str], Path]
 
@@ -63,7 +64,7 @@ def exported(run: Path, *options: str) -> Bundle:
     [
         ("resnet8", "stage_supervision", [1, 2, 3]),
         ("vit-1-2-d8", "layer_supervision", [1, 2, 3]),  # tokens
-        ("resnet8", "self_distillation", [1, 2]),
+        *all_slow_but([("resnet8", "self_distillation", [1, 2])]),
     ],
 )
 def test_every_exit_is_an_output_whose_stated_counts_onnxruntime_measures(

@@ -122,6 +122,7 @@ def test_times_of_elsewhere_are_not_used(timed: dict[str, Any], key: str, value:
     assert "threads 2, CPUExecutionProvider" in words
 
 
+@pytest.mark.slow
 def test_the_command_measures_anew_what_was_measured_elsewhere(
     small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

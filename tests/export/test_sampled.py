@@ -47,6 +47,7 @@ def sampled(small: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> Bu
     return open_bundle(exporter.target)
 
 
+@pytest.mark.slow
 def test_the_tree_counts_what_every_file_counts_on_all_images(small: list[Bundle], sampled: Bundle) -> None:
     assert list(sampled.manifest.networks) == list(small[0].manifest.networks)
     for name, entry in sampled.manifest.networks.items():
@@ -148,6 +149,7 @@ def test_a_tree_that_answers_otherwise_than_a_file_does_not_count(
     assert note.startswith("main.onnx ran on all 400 images: the tree of prefixes differs from it by ")
 
 
+@pytest.mark.slow
 def test_a_small_share_of_the_family_at_a_time_counts_the_same(
     small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

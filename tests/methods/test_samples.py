@@ -22,6 +22,7 @@ from stimcore.subnets.sampling import (
 )
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
+from tests.heavy import all_slow_but
 
 RESNET = Topology.of("resnet20", (3, 3, 3), {4: "stride 2", 7: "stride 2"})
 MOBILENET = Topology.of("mobilenetv3", (2, 3, 4, 2, 3), dict.fromkeys((1, 3, 6, 10, 12), "stride"))
@@ -120,8 +121,7 @@ def _same(net: StagedNet, method: Stimulative, specs: list[Spec], batch: StepCon
     [
         ("resnet20", False),
         ("resnet20", True),
-        pytest.param("mobilenetv3-w0.25", False, marks=pytest.mark.slow),  # a second each; with the smallest one too below
-        ("mobilenetv3-w0.25", True),
+        *all_slow_but([("mobilenetv3-w0.25", False), ("mobilenetv3-w0.25", True)]),  # a second each
     ],
 )
 @pytest.mark.parametrize("sample", SAMPLE_SPACES)
@@ -152,8 +152,7 @@ def test_gradients_are_those_of_whole_forwards(
         ("resnet20", ["main", "main"]),
         ("resnet20", ["3-1-2.4-6-5.7-9-8"]),  # everything is moved
         ("resnet20", ["1-3.4-6.7-9", "2-1.4-5-6.7-8-9"]),  # prefixes of different lengths
-        ("mobilenetv3-w0.25", ["1.3.6.10.12"]),
-        ("mobilenetv3-w0.25", ["1-2.3-5-4.6-9-7.10.12-14-13"]),
+        *all_slow_but([("mobilenetv3-w0.25", ["1.3.6.10.12"]), ("mobilenetv3-w0.25", ["1-2.3-5-4.6-9-7.10.12-14-13"])]),
         ("mobilenetv3-w0.25", ["main"]),
     ],
 )

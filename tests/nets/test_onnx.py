@@ -78,6 +78,7 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> tuple[StagedNet, Bundle]:
     return net, export_run(root / "runs" / "common-0", root / "exported" / "dense", specs)
 
 
+@pytest.mark.slow
 def test_all_subnetworks_of_a_densenet_are_exported(dense: tuple[StagedNet, Bundle]) -> None:
     net, bundle = dense
     entries = bundle.manifest.networks.values()

@@ -39,6 +39,7 @@ def answers(model: onnx.ModelProto, images: Tensor) -> np.ndarray:
     return logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet20", *SLOW_FAMILIES])
 def test_both_exporters_give_equal_counts(name: str) -> None:
     net = network(name)
@@ -97,6 +98,7 @@ class Transformed(nn.Module):
         return x + torch.sinc(x)
 
 
+@pytest.mark.slow
 def test_what_only_the_current_exporter_knows_may_be_trained_and_is_exported(capfd: pytest.CaptureFixture[str]) -> None:
     net = wrapped(Transformed(), Transformed())
     with pytest.raises(UsageError, match="block 1 can't be exported to ONNX"):

@@ -29,6 +29,7 @@ from stimcore.reference.calibrate import recalibrated
 from stimcore.runs.trained_run import open_run
 from stimcore.train import __main__ as train
 from tests.bundles import QUICKLY, reference_inputs
+from tests.heavy import all_slow_but
 from tests.nets import strange_networks
 from tests.train.conftest import write_folder
 
@@ -51,7 +52,7 @@ def run(*argv: str) -> int:
     return int(ended.value.code or 0)
 
 
-@pytest.mark.parametrize("network", ["norms", "attention", "unused"])
+@pytest.mark.parametrize("network", all_slow_but(["norms", "attention", "unused"], "attention"))
 def test_what_trains_also_exports(images: Path, tmp_path: Path, network: str, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir, out = tmp_path / "run", tmp_path / "exported" / "own"
     argv = ["resnet20-fashion", "--method", "stimulative", "--network", f"{HERE}:{network}", "--dataset", f"folder:{images}"]

@@ -27,7 +27,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 def hosted(folder: Path) -> Iterator[str]:
     """Serve a folder on the loopback interface; yield its address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_address[1]}"

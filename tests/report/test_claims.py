@@ -110,6 +110,7 @@ def test_a_loss_does_not_hold(tmp_path: Path) -> None:
     assert claims["time"].finding.measured == "missing: records of the epochs"
 
 
+@pytest.mark.slow
 def test_an_own_method_has_the_name_of_its_class_in_every_table(made: Path, tmp_path: Path) -> None:
     """Underscores in the name of a class or module are no spaces; the settings of a run have the whole name."""
     for name, correct in (("Mixed_up", 800), ("Mixed_up-share_of-0.25", 810), ("mine", 820)):

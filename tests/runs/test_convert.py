@@ -96,6 +96,7 @@ def check_imported(tmp_path: Path, pictures: Path, expected: Mapping[str, int] |
         assert expected is None or own == expected[network]
 
 
+@pytest.mark.slow
 def test_imported_networks_are_right_where_plain_code_is(tmp_path: Path) -> None:
     check_imported(tmp_path, unpacked(tmp_path / "pictures", per_class=30), None)
 

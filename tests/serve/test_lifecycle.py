@@ -232,6 +232,7 @@ def assert_log_has_no_traceback(server: Running) -> None:
     assert [line for line in lines if "traceback" in line] == []
 
 
+@pytest.mark.slow
 def test_whatever_the_end_cuts_short_is_refused_as_any_other_request(start: Start) -> None:
     """Calls at a worker, calls in the queue, and a body that has not arrived yet: the last one waits for no worker."""
     server = start(limits=["drain_s=1", "hang_s=60"])

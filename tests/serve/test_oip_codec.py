@@ -41,7 +41,7 @@ def request_or_refusal(body: bytes, header: str | None) -> oip_codec.InferenceRe
         return reason
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.lists(finite, min_size=6, max_size=6), min_size=1, max_size=8), st.booleans())
 def test_images_come_out_as_they_went_in(values: list[list[float]], binary: bool) -> None:
     images = np.array(values, np.float32).reshape(-1, *SHAPE)
@@ -52,7 +52,7 @@ def test_images_come_out_as_they_went_in(values: list[list[float]], binary: bool
     assert (request.id, request.spec, request.recalibrate, request.binary) == ("7", "d1-1", True, False)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(st.binary(max_size=200), st.none() | st.integers(-5, 300).map(str) | st.text(max_size=5))
 def test_any_bytes_are_a_request_or_a_refusal(body: bytes, header: str | None) -> None:
     decoded = request_or_refusal(body, header)

@@ -97,6 +97,7 @@ def test_blocks_of_public_networks(name: str, exporter: str, pictures: Path, tmp
     check_deletions(network, bundle)
 
 
+@pytest.mark.slow
 def test_a_transformer_with_external_weights(pictures: Path, tmp_path: Path) -> None:
     path = export("vit", tmp_path / "net.onnx", dynamo=True)
     assert path.with_suffix(".onnx.data").exists()

@@ -192,6 +192,7 @@ def scheduler() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
+@pytest.mark.slow
 def test_dask_workers_give_the_same_results(small: list[Bundle], truth: Sweep, scheduler: str) -> None:
     assert ordered_sweep(small[0], jobs=2, scheduler=scheduler) == truth
 

@@ -67,6 +67,7 @@ def test_sizes_are_fixed_unless_sides_are_drawn(
     assert set(asked) == {dynamic}
 
 
+@pytest.mark.slow
 def test_a_network_whose_parts_all_differ_is_compiled_whole(fresh_compiler: None) -> None:
     net = densenet((4, 4, 4), 6, input_shape=(3, 32, 32), num_classes=5)
     compiled: list[fx.GraphModule] = []

@@ -31,6 +31,7 @@ from stimcore.subnets.topology import Topology
 from stimcore.train.losses import LossMeter
 from stimcore.train.settings import Settings
 from stimcore.train.trainer import READ_STEPS, Trainer, make_optimizer
+from tests.heavy import all_slow_but
 from tests.train.conftest import MakeTrainer
 
 WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "equal")
@@ -77,8 +78,9 @@ def test_no_step_waits(method: str, trainer_for: MakeTrainer) -> None:
 @pytest.mark.parametrize(
     ("network", "method"),
     [
-        *itertools.product(["resnet20", "convnext-mini"], METHODS),
-        *itertools.product(["densenet-2-2-2-2-k4", "vit-tiny", "mobilenetv3-w0.5"], ["stimulative"]),
+        *itertools.product(["resnet20"], METHODS),
+        *all_slow_but(itertools.product(["convnext-mini"], METHODS)),
+        *all_slow_but(itertools.product(["densenet-2-2-2-2-k4", "vit-tiny", "mobilenetv3-w0.5"], ["stimulative"])),
     ],
 )
 def test_a_step_stays_on_a_device_without_numbers(network: str, method: str, recipe: Recipe) -> None:

@@ -5,11 +5,12 @@ import json
 import pytest
 
 from tests.golden import REWRITE
+from tests.heavy import all_slow_but
 from tests.train.golden import CASES, FOLDER, STEPS, curve, write
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", all_slow_but(CASES, "common", "stimulative", "stimulative-deletions"))
 def test_the_first_losses_are_the_golden_ones(name: str) -> None:
     if REWRITE:
         write(name)

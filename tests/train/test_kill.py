@@ -219,6 +219,7 @@ def test_a_run_of_before_there_were_some_options_is_resumed(
     assert final(tmp_path) == final(reference / "whole")
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time_writes_a_run_folder(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir, pictures = tmp_path / "run", reference / "pictures"
     first = subprocess.Popen(

@@ -28,6 +28,7 @@ def test_every_recipe_has_the_shape_of_its_images() -> None:
         assert recipe(name).dataset.partition("@")[0] in SHAPES
 
 
+@pytest.mark.slow
 def test_a_run_of_a_few_steps_has_the_rate_and_batch_of_the_recipe() -> None:
     run = smoke_run(recipe("resnet20-cifar10-full"), "common", steps=3, images=striped_images(400, side=28, classes=10))
     assert (run.batch_size, run.learning_rate, run.steps, run.scaled) == (128, 0.1, 3, False)

@@ -22,10 +22,11 @@ from stimcore.recipes.recipe import Recipe
 from stimcore.runs import checkpoint
 from stimcore.runs.run import training_records
 from stimcore.train.trainer import Trainer
+from tests.heavy import all_slow_but
 from tests.train.conftest import MakeTrainer, digest, newest
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", all_slow_but(METHODS, "stimulative", "self_distillation"))
 def test_resumed_in_the_middle_it_ends_bit_identical(method: str, trainer_for: MakeTrainer, tmp_path: Path) -> None:
     whole, first = tmp_path / "whole", tmp_path / "first"
     whole.mkdir()

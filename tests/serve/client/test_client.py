@@ -56,7 +56,7 @@ class Stranger:
         self.client = Client(f"http://127.0.0.1:{self._server.server_port}")
 
     def __enter__(self) -> Client:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self.client
 
     def __exit__(self, *_: object) -> None:
@@ -159,7 +159,7 @@ def breaking() -> Iterator[tuple[Client, list[int]]]:
             """Keep the output of the tests clean."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield Client(f"http://127.0.0.1:{server.server_port}"), asked
         server.shutdown()
 

@@ -74,6 +74,7 @@ def test_its_bounds_hold_per_visitor(exported: Path, monkeypatch: pytest.MonkeyP
         server.stop()
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_replaced(exported: Path) -> None:
     server = EmbeddedServer(exported, arguments=ON_CPU)
     try:
@@ -132,6 +133,7 @@ def test_it_ends_when_its_parent_is_killed(exported: Path, own_exported: Path, w
     assert gone(program.pid)
 
 
+@pytest.mark.slow
 def test_a_start_that_fails_is_a_sentence_and_leaves_no_process(exported: Path, own_exported: Path) -> None:
     before = set(psutil.Process().children(recursive=True))
     with pytest.raises(Unavailable, match="can't start. Its log"):

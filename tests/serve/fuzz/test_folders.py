@@ -110,6 +110,7 @@ def fuzz_bundles(server: Running, folder: Path, num: int, control: Running) -> N
     finish(server, others)
 
 
+@pytest.mark.slow
 def test_odd_files_of_a_bundle_hurt_no_other(target: Running, server: Running, folder: Path) -> None:
     fuzz_bundles(target, folder, SHORT, server)
 

@@ -98,6 +98,7 @@ def unfinished_gzip(server: Running, size: int) -> socket.socket:
     return connection
 
 
+@pytest.mark.slow
 def test_unfinished_bodies_of_many_connections_hold_what_the_budget_allows(start: Start) -> None:
     """Twelve connections with 65 KB of gzip each, which would hold 800 MB."""
     megabytes = 1 << 20

@@ -16,6 +16,7 @@ from stimcore.serve.http.uvicorn_server import ServerConfig
 from stimcore.serve.limits import Limits
 from stimcore.serve.metrics import Metrics
 from stimcore.serve.service import Service, ServiceConfig
+from tests.heavy import all_slow_but
 from tests.serve.conftest import Start
 from tests.serve.inference import URL, body
 from tests.serve.processes import Running
@@ -71,6 +72,7 @@ def test_fractions_of_a_second_hold_as_they_are() -> None:
         assert (config.timeout_keep_alive, config.timeout_graceful_shutdown) == (seconds, seconds)
 
 
+@pytest.mark.slow
 def test_one_byte_a_second_blocks_nobody(start: Start) -> None:
     server = start(limits=["write_s=1", "body_s=1.5", "header_s=1.5"])
     address = ("127.0.0.1", server.port)
@@ -134,7 +136,7 @@ def get(server: Running, path: str) -> httpx.Response:
     return httpx.get(server.url + path, timeout=10)
 
 
-@pytest.mark.parametrize("limit", ["connections=10", "connections_per_address=10"])
+@pytest.mark.parametrize("limit", all_slow_but(["connections=10", "connections_per_address=10"], "connections_per_address=10"))
 def test_connections_are_bounded_and_health_is_answered_above_the_bound(start: Start, limit: str) -> None:
     server = start(limits=[limit, "header_s=30"])
     server.http.close()
@@ -155,6 +157,7 @@ def test_connections_are_bounded_and_health_is_answered_above_the_bound(start: S
     server.until(lambda: get(server, "/v1/catalogue").status_code == 200)
 
 
+@pytest.mark.slow
 def test_half_open_connections_of_an_address_are_bounded(start: Start) -> None:
     server = start(limits=["half_open_per_address=5", "header_s=30"])
     with contextlib.ExitStack() as stack:
@@ -192,6 +195,7 @@ def test_a_slow_but_steady_download_is_not_cut(start: Start) -> None:
     assert bytes(answer).lower().count(b"\r\ncontent-length: ") == count, "a length, so that a client knows how much is left"
 
 
+@pytest.mark.slow
 def test_large_responses_are_sent_piece_by_piece(start: Start) -> None:
     """A client that reads nothing must not make the server copy its whole response."""
     server = start()

@@ -138,6 +138,7 @@ def test_cancelling_stops_the_work(server: Running, client: Client) -> None:
     assert client.wait(client.submit(job_request("common", "d1-1-1")).id).state == "done"
 
 
+@pytest.mark.slow
 def test_a_job_without_watchers_is_dropped_and_a_stream_counts_as_watching(start: Start) -> None:
     server = start(limits=["lease_s=0.5"])
     client = server.client()

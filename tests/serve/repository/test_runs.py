@@ -132,6 +132,7 @@ def watched(start: Start, tmp_path: Path) -> Running:
     return start(words=["--runs", str(tmp_path / "runs")])
 
 
+@pytest.mark.slow
 def test_streams_of_runs_and_of_jobs_are_counted_alike(watched: Running) -> None:
     client = watched.client()
     of_run, of_job = client.run_events("experiment/common-0"), client.events(submit_long(client).id)

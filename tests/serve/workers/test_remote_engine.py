@@ -127,6 +127,7 @@ def another(exported: Path, own_exported: Path, start: Start) -> Running:
     return start(own_exported)
 
 
+@pytest.mark.slow
 def test_another_export_on_the_other_server_is_refused(another: Running, start: Start) -> None:
     front = start(words=["--engine", f"triton://127.0.0.1:{another.port}"])
     assert another.http.post(URL, content=json.dumps(body())).status_code == 200
@@ -137,6 +138,7 @@ def test_another_export_on_the_other_server_is_refused(another: Running, start: 
     assert (job.state, job.error and job.error.code) == ("failed", "broken_bundle")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["main", "d1-1-1"])
 def test_a_server_that_names_no_bundle_is_compared_with_the_stored_answers(
     server: Running, another: Running, exported: Path, spec: str
