@@ -60,3 +60,18 @@ def test_clearest_states(experiment: str, methods: tuple[str, ...]) -> None:
     singles = [spec for spec in points if topology.num_blocks - len(spec.blocks) == 1 and spec in fair]
     assert block not in firsts
     assert single.points == pytest.approx(max(points[spec] for spec in singles if list(spec.blocks) == sorted(spec.blocks)))
+
+
+@pytest.mark.parametrize("experiment", sorted(path.parent.name for path in EXPORTED.glob("*/experiment.json")))
+def test_the_pictures_of_what_the_page_offers_first_are_stored(experiment: str) -> None:
+    """A visitor sees the answers of the first state, and of the block that the page offers to delete, without a worker."""
+    names = [name for name in ("common", "stimulative") if (EXPORTED / experiment / name).is_dir()]
+    bundles = [open_bundle(EXPORTED / experiment / name, verify=False) for name in names]
+    states = contrasts(bundles[0].topology, *map(sweeps, bundles))
+    first = [
+        state for state in (clearest(states, bundles[0].topology.num_blocks), clearest_deletion(states)) if state is not None
+    ]
+    assert first
+    for bundle in bundles:
+        assert bundle.wall is not None
+        assert {state.spec for state in first} <= set(bundle.wall.states)
