@@ -26,6 +26,8 @@ from stimcore.errors import UsageError
 
 FOLDER, PAGE = Path("docs/measurements"), Path("docs/performance.md")
 IMAGES = Path("docs/images")
+OTHER_PAGES = ("smoke",)
+"""Files of `FOLDER` from which pages of their own are made."""
 BUSY = 1.5
 """Processes that want to run, per core, from which on a machine counts as busy."""
 HEAD = """# Performance
@@ -48,8 +50,9 @@ CURVES: Mapping[str, tuple[str, str]] = {
 
 
 def read_reports(folder: Path = FOLDER) -> dict[str, Mapping[str, Any]]:
-    """Return the reports of the benchmarks by the names of their files."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    """Return the reports of the benchmarks by the names of their files, without those that have a page of their own."""
+    paths = [path for path in sorted(folder.glob("*.json")) if path.stem not in OTHER_PAGES]
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,12 @@ from stimcore.bundle import Bundle
 from stimcore.errors import Unavailable
 
 
+def test_memory_that_shrank_was_not_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    for now, added in ((199.85, 0.0), (203.5, 3.5)):
+        monkeypatch.setattr(scale_point, "peak_mb", lambda now=now: now)
+        assert scale_point._added_mb(200.0) == pytest.approx(added)
+
+
 def test_a_point_counts_the_nodes_of_the_tree(small: list[Bundle]) -> None:
     point = scale_point.evaluate(str(small[0].path), "ordered", 8)
     assert point["subnetworks"] == 27
