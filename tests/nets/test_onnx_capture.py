@@ -23,7 +23,6 @@ from stimcore.nets.staged import StagedNet
 from stimcore.train.seeds import layers_seeded
 from tests.nets.conftest import FAMILIES, SIDE, lively
 
-SLOW_FAMILIES = [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name != "resnet20"]
 IMAGES = 500
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +39,7 @@ def answers(model: onnx.ModelProto, images: Tensor) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet20", *SLOW_FAMILIES])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_both_exporters_give_equal_counts(name: str) -> None:
     net = network(name)
     generator = torch.Generator().manual_seed(3)
