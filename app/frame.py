@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import session, watch
+from app import notices, session, watch
 from app.components import copy_link, language_links
 from app.language import keep_language, words
 from app.networks import one_per_run
@@ -114,9 +114,11 @@ def frame(
         with st.container(width="content", key="link"):
             copy_link(experiment.name, returned)
     if asked_experiment not in ("", *(e.name for e in catalogue.experiments)):
-        st.warning(say("page.no_experiment", name=plain(experiment.name)))
+        notices.tell("address", say("page.no_experiment", name=plain(experiment.name)))
     elif len(main_networks) > 2 and set(asked_methods) - {"", *(method_style(m.method, m.name).label for m in main_networks)}:
-        st.warning(say("page.no_method"))
+        notices.tell("address", say("page.no_method"))
+    for sentence in notices.told("address", (experiment.name, *(m.name for m in methods))):
+        st.warning(sentence)
     _problems(catalogue)
     if not methods:
         st.info(say("page.none_chosen"))
@@ -125,7 +127,9 @@ def frame(
 
 
 def warn_of_unknown(key: str, known: Callable[[str], bool]) -> None:
-    """Say that the address asks for what a page does not have; its field, drawn afterwards, then removes it from the address.
+    """Say that the address asks for what a page does not have, until the visitor chooses.
+
+    The page's field, drawn afterwards, removes it from the address.
 
     Args:
         key: Of the field and of the parameter.
@@ -133,7 +137,10 @@ def warn_of_unknown(key: str, known: Callable[[str], bool]) -> None:
     """
     asked = st.query_params.get(key, "")
     if asked and not known(asked):
-        st.warning(words().say("page.no_value", value=plain(asked[:MAX_SHOWN_CHARS])))
+        notices.tell(key, words().say("page.no_value", value=plain(asked[:MAX_SHOWN_CHARS])))
+        asked = ""
+    for sentence in notices.told(key, asked):
+        st.warning(sentence)
 
 
 def footer(here: Frame) -> None:

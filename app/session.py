@@ -31,7 +31,7 @@ class EditHistory:
 
     Attributes:
         undo: Texts of earlier arrangements, the latest last.
-        refusal: Why the last edit was refused, until the page has shown it.
+        refusal: Why the last edit was refused, until the page has taken it.
     """
 
     undo: list[str] = field(default_factory=list)
@@ -144,12 +144,10 @@ class Trainer:
 
     Attributes:
         token: The admin token that was typed; empty before that.
-        refused: Why the server refused what was asked last, until the page has shown it.
         leave: Whether the visitor wants to open a finished run, so that the page that is drawn next leads to Break it.
     """
 
     token: str = ""
-    refused: list[str] = field(default_factory=list)
     leave: bool = False
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from app import session
+from app import notices, session
 from app.chart import chart
 from app.frame import Frame
 from app.panels.start_training import may_train, order, title
@@ -134,6 +134,4 @@ def _choose(run: RunInfo) -> None:
         session.choose_experiment(experiment)
         session.memory(session.Trainer).leave = True
     else:
-        session.memory(session.Trainer).refused.append(
-            "The server opens the new networks at this moment. Try again in a few seconds."
-        )
+        notices.tell("training", "The server opens the new networks at this moment. Try again in a few seconds.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app import session
+from app import notices, session
 from app.access import is_this_machine
 from app.sources import connection, trainings
 from app.text import images, plain
@@ -70,12 +70,13 @@ def may_train() -> bool:
 
 
 def order(action: str, name: str) -> None:
-    """Stop or continue a run for a visitor who may; a refusal is shown by the page that is drawn next."""
+    """Stop or continue a run for a visitor who may; the page tells a refusal."""
     if may_train():
+        notices.tell("training")
         try:
             (trainings.stop_run if action == "stop" else trainings.continue_run)(name)
         except StimcoreError as error:
-            session.memory(session.Trainer).refused.append(str(error))
+            notices.tell("training", plain(str(error)))
 
 
 def start_panel(offer: TrainingOffer) -> None:
@@ -99,9 +100,6 @@ def start_panel(offer: TrainingOffer) -> None:
             args=(choice,),
             icon=":material/play_arrow:",
         )
-        for refusal in session.memory(session.Trainer).refused:
-            st.error(plain(refusal))
-        session.memory(session.Trainer).refused.clear()
 
 
 def title(name: str) -> str:
@@ -187,14 +185,16 @@ def _estimate(offer: TrainingOffer, choice: Choice) -> str:
 
 
 def _start(choice: Choice) -> None:
-    """Send the requests, one after the other; a refusal is shown by the page that is drawn next."""
+    """Send the requests, one after the other; the page tells what was refused."""
     if not may_train():
         return
+    refused = []
     for request in choice.requests():
         try:
             trainings.start_run(request)
         except StimcoreError as error:
-            session.memory(session.Trainer).refused.append(str(error))
+            refused.append(plain(str(error)))
+    notices.tell("training", *dict.fromkeys(refused))  # two methods are refused for one reason
 
 
 def _token_field() -> None:

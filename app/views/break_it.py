@@ -7,7 +7,7 @@ from functools import partial
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import session
+from app import notices, session
 from app.components import diagram
 from app.frame import Frame, footer, frame
 from app.language import words
@@ -123,10 +123,14 @@ def picture(topology: Topology, shown: arrangement.Arrangement, reason: str, lar
         reason: Why the address or the code has no arrangement; empty where it has one.
         large: Draw it for a projector.
     """
+    if refusal := session.take_refusal():
+        notices.tell("edit", plain(refusal))
+    refusals = notices.told("edit", str(shown))
     if reason:
         st.error(words().say("break_it.showing_full", reason=plain(reason)))
-    elif refusal := session.take_refusal():
-        st.error(plain(refusal))
+    else:
+        for sentence in refusals:
+            st.error(sentence)
     diagram(
         topology,
         shown,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import session
+from app import notices, session
 from app.chart import chart
 from app.frame import Frame, footer, frame
 from app.language import words
@@ -53,6 +53,8 @@ def follow(here: Frame, chosen: Sequence[str], before: Sequence[tuple[str, str]]
     runs = trainings.runs()
     if states(runs) != list(before):
         redraw_when_due()
+    if notices.waiting("training"):
+        st.rerun()  # a button of this fragment was refused, and the sentence stands outside
     trainer = session.memory(session.Trainer)
     if trainer.leave:
         trainer.leave = False
@@ -122,6 +124,8 @@ def page() -> None:
     with left:
         if not here.classroom or offer.allowed:
             start_panel(offer)
+        for sentence in notices.told("training"):
+            st.error(sentence)
     with right:
         slot = st.container(key="runs_shown")
         chosen = choose_runs(runs, [name for name, _ in unfinished])

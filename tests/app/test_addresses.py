@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.app.browsing import PAGES, Dashboard, SharedTab, Turn, block, code, tab
+from tests.app.browsing import PAGES, Dashboard, SharedTab, Turn, at_rest, block, code, tab
 
 IMG = quote("<img src=x onerror=window.injected=1>")
 SCRIPT = quote('"></script><script>window.injected=1</script>')
@@ -117,7 +117,15 @@ def test_an_address_with_unknown_names_gets_a_sentence(turn: Turn, served: Dashb
     page = turn("/?experiment=nobody")
     expect(page.get_by_text("This address asks for an experiment that isn't here. Showing resnet20-fashion.")).to_be_visible()
     page.goto(f"{served.url}/?experiment=small&methods=Nobody&methods=Common+training")
-    expect(page.get_by_text("This address asks for a training method that isn't here.")).to_be_visible()
+    sentence = page.get_by_text("This address asks for a training method that isn't here.")
+    expect(sentence).to_be_visible()
+    page.get_by_text("Re-calibrate", exact=True).click()
+    expect(page).to_have_url(re.compile("recalibrate=false"))
+    at_rest(page)
+    expect(sentence).to_be_visible()  # the page has drawn itself anew, as it also does when a measurement ends
+    page.get_by_role("button", name="Methods", exact=True).click()
+    page.get_by_test_id("stPopoverBody").get_by_role("button", name="Stimulative training").click()
+    expect(sentence).to_have_count(0)
 
 
 @pytest.mark.slow

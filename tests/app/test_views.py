@@ -18,6 +18,7 @@ from app import session
 from app.sources import connection
 from app.watch import WatchedJobs
 from stimcore.bundle import Bundle, open_bundle
+from stimcore.errors import UsageError
 from stimcore.subnets.families import KINDS, count, family
 from stimcore.sweep.sweep import Settings, measured_sweep, store_sweep
 from tests.app.browsing import ROOT, free_port
@@ -73,6 +74,21 @@ def test_page_draws(at: AppTest, view: str) -> None:
     assert not at.exception, at.exception
     assert at.title[0].value
     assert any("400 images" in c.value for c in at.caption)
+
+
+def test_what_the_server_refuses_stays_until_the_visitor_turns_away(at: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(request: object) -> None:
+        raise UsageError("20 trainings wait already", todo="Try again when one has ended.")
+
+    monkeypatch.setattr("app.panels.start_training.is_this_machine", lambda: True)
+    monkeypatch.setattr("app.sources.trainings.start_run", full)
+    at.run().switch_page("views/train.py").run()
+    at.button(key="start_run").click().run()
+    for _ in range(3):  # the page draws itself anew whenever a run ends
+        assert [error.value for error in at.error] == ["20 trainings wait already. Try again when one has ended."]
+        at.run()
+    at.switch_page("views/damage.py").run().switch_page("views/train.py").run()
+    assert not at.error
 
 
 @pytest.fixture
