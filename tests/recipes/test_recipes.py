@@ -44,7 +44,8 @@ def test_the_papers_settings_of_appendix_c2_and_f2() -> None:
     assert (dense.epochs, dense.batch_size, dense.learning_rate, dense.decay) == (200, 128, 0.1, 0.2)
     assert (dense.milestones, dense.weight_decay, dense.nesterov) == ((60, 120, 160), 5e-4, True)
     assert {recipe(f"{name}-cifar100").dataset for name in ("mobilenetv3", "resnet50")} == {"cifar100@224"}
-    assert (recipe("mobilenetv3-cifar100-32px").dataset, recipe("mobilenetv3-cifar100-32px").label) == ("cifar100", REDUCED)
+    small = recipe("mobilenetv3-cifar100-32px")
+    assert (small.dataset, small.label, small.options["stimulative"]) == ("cifar100", REDUCED, {"weight": 1.0})
     assert recipe("resnet50-cifar100").label != PAPER  # the appendix gives its lambda, time and memory only
     plus = make("stimulative", recipe("resnet50-imagenet-plus").options["stimulative"])
     assert isinstance(plus, Stimulative)
