@@ -15,6 +15,10 @@ from torch import nn
 from torchvision.models import ConvNeXt, VisionTransformer, mobilenet_v2, resnet18
 from torchvision.models.convnext import CNBlockConfig
 
+from stimcore.bundle import Bundle
+from stimcore.data.folder import image_folder
+from stimcore.surgery.bundle import ImportedNetwork, import_network, write_bundle
+from stimcore.surgery.reading import read_onnx
 from stimcore.train.seeds import layers_seeded
 
 SIDE, CLASSES = 32, 5
@@ -137,3 +141,36 @@ class HandMade:
 
 
 __all__ = ["CLASSES", "NETWORKS", "SIDE", "HandMade", "export", "write_pictures"]
+
+
+def with_ending(ending: str) -> tuple[HandMade, str]:
+    """A residual network of five classes with something behind its logits; the weights are always the same."""
+    graph = HandMade()
+    x = graph.conv("x", of=3)
+    for _ in range(2):
+        x = graph.add("Add", graph.conv(graph.add("Relu", x)), x)
+    pooled = graph.add("GlobalAveragePool", x)
+    maps = graph.add("Conv", pooled, graph.weight(5, 4, 1, 1))  # [N, 5, 1, 1]
+    if ending == "in front of Flatten":
+        return graph, graph.add("Flatten", graph.add("Softmax", maps, axis=1))
+    y = graph.add("Flatten", maps)
+    if ending == "by hand":
+        powers = graph.add("Exp", y)
+        y = graph.add("Div", powers, graph.add("ReduceSum", powers, graph.constant(np.array([1], np.int64))))
+    elif ending == "other axis":
+        y = graph.add("Softmax", y, axis=0)
+    elif ending == "in groups":  # [N, 5] as [N, 5, 1]: every class alone
+        apart = graph.add("Unsqueeze", y, graph.constant(np.array([2], np.int64)))
+        y = graph.add("Flatten", graph.add("Softmax", apart, axis=2))
+    elif ending != "none":
+        for op in ending.split(", "):
+            shape = [graph.constant(np.array([-1, 5], np.int64))] if op == "Reshape" else []
+            y = graph.add(op, y, *shape)
+    return graph, y
+
+
+def imported(path: Path, pictures: Path, out: Path) -> tuple[ImportedNetwork, Bundle]:
+    """The network of a file, and the bundle that an import makes of it and a folder of pictures."""
+    file = read_onnx(path)
+    network, dataset = import_network(file, file.image_shape()), image_folder(pictures)
+    return network, write_bundle(network, dataset, dataset.normalisation, out)

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +10,18 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
-from stimcore.bundle import Answers, Bundle, open_bundle
+from stimcore.bundle import Bundle
 from stimcore.bundle import __main__ as bundle_command
 from stimcore.data.folder import image_folder
-from stimcore.data.normalise import Normalisation
 from stimcore.engine.engine import Engine
-from stimcore.errors import ParityError, UsageError
-from stimcore.export.experiment import check_unchanged, shared_experiment
-from stimcore.export.parity import Tolerance
+from stimcore.errors import UsageError
 from stimcore.subnets.families import deletions
 from stimcore.subnets.spec import Spec
 from stimcore.surgery.blocks import find_blocks
 from stimcore.surgery.bundle import ImportedNetwork, import_network, write_bundle
 from stimcore.surgery.plain import plain_graph
 from stimcore.surgery.reading import read_onnx
-from tests.surgery.graphs import NETWORKS, SIDE, HandMade, export, write_pictures
+from tests.surgery.graphs import NETWORKS, SIDE, HandMade, export, imported, write_pictures
 
 SIZES = {
     "resnet18": ((2, 2, 2, 2), (3, 5, 7)),
@@ -36,17 +32,6 @@ SIZES = {
     "timm-convnext": ((2, 3, 7, 3), (3, 6, 13)),
 }
 """Blocks per stage and blocks that can't be removed."""
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
-
-
-def imported(path: Path, pictures: Path, out: Path) -> tuple[ImportedNetwork, Bundle]:
-    file = read_onnx(path)
-    network, dataset = import_network(file, file.image_shape()), image_folder(pictures)
-    return network, write_bundle(network, dataset, dataset.normalisation, out)
 
 
 def logits_in_onnxruntime(network: ImportedNetwork, bundle: Bundle, spec: Spec) -> NDArray[np.float32]:
@@ -274,172 +259,6 @@ def test_what_cannot_be_taken_apart_is_refused_in_one_sentence(kind: str, senten
     with pytest.raises(UsageError, match=sentence) as error:
         read_and_look(path)
     assert "\n" not in str(error.value)
-
-
-def with_ending(ending: str) -> tuple[HandMade, str]:
-    """A residual network of five classes with something behind its logits; the weights are always the same."""
-    graph = HandMade()
-    x = graph.conv("x", of=3)
-    for _ in range(2):
-        x = graph.add("Add", graph.conv(graph.add("Relu", x)), x)
-    pooled = graph.add("GlobalAveragePool", x)
-    maps = graph.add("Conv", pooled, graph.weight(5, 4, 1, 1))  # [N, 5, 1, 1]
-    if ending == "in front of Flatten":
-        return graph, graph.add("Flatten", graph.add("Softmax", maps, axis=1))
-    y = graph.add("Flatten", maps)
-    if ending == "by hand":
-        powers = graph.add("Exp", y)
-        y = graph.add("Div", powers, graph.add("ReduceSum", powers, graph.constant(np.array([1], np.int64))))
-    elif ending == "other axis":
-        y = graph.add("Softmax", y, axis=0)
-    elif ending == "in groups":  # [N, 5] as [N, 5, 1]: every class alone
-        apart = graph.add("Unsqueeze", y, graph.constant(np.array([2], np.int64)))
-        y = graph.add("Flatten", graph.add("Softmax", apart, axis=2))
-    elif ending != "none":
-        for op in ending.split(", "):
-            shape = [graph.constant(np.array([-1, 5], np.int64))] if op == "Reshape" else []
-            y = graph.add(op, y, *shape)
-    return graph, y
-
-
-ENDINGS = ["Softmax", "LogSoftmax", "Softmax, Identity", "Softmax, Reshape", "Softmax, Log", "in front of Flatten"]
-
-
-@pytest.fixture(scope="module")
-def tiny_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("tiny"), side=8)
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_a_softmax_at_the_end_is_taken_out(
-    ending: str, tiny_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    answers = {}
-    for name in ("none", ending):
-        graph, output = with_ending(name)
-        path = graph.save(tmp_path / f"{name}.onnx", output)
-        out = tmp_path / f"out {name}"
-        line = ["from-onnx", str(path), "--dataset", f"folder:{tiny_pictures}", "--out", str(out)]
-        assert bundle_command.main(line) == 0
-        bundle = open_bundle(out / "imported")
-        images = bundle.experiment.normalise(bundle.experiment.evaluation[0][:20])
-        session = ort.InferenceSession(bundle.path / "main.onnx")
-        answers[name] = session.run(None, {"images": images})[0]
-        assert bundle.wall is not None
-        assert bundle.wall.states[bundle.topology.full] == Answers.of(answer_of(path, bundle, bundle.wall.images))
-        note = f"{name}.onnx ends in the {'Log' * name.startswith('Log')}Softmax"
-        seen = [note in text for text in (capsys.readouterr().out, *bundle.manifest.notes, (out / "README.md").read_text())]
-        assert seen == ([False, False] if name == "none" else [True, True, True])
-        assert bundle_command.main(["verify", str(out)]) == 0
-    np.testing.assert_allclose(answers[ending], answers["none"], rtol=1e-4, atol=1e-6)
-
-
-def answer_of(path: Path, bundle: Bundle, images: Sequence[int]) -> NDArray[np.float32]:
-    """Logits that give the probabilities which onnxruntime computes from the file as it is."""
-    pixels = bundle.experiment.normalise(bundle.experiment.evaluation[0][list(images)])
-    outputs: NDArray[np.float32] = ort.InferenceSession(path).run(None, {"x": pixels})[0]
-    return np.log(outputs) if (outputs >= 0).all() else outputs
-
-
-@pytest.mark.parametrize(
-    ("ending", "sentence"),
-    [
-        ("Sigmoid", r"ends in the Sigmoid 't\d+_0', which gives every class a probability of its own; allowed: classifiers"),
-        ("Sigmoid, Identity", "ends in the Sigmoid"),
-        ("other axis", r"ends in the Softmax 't\d+_0' over axis 0 of \[N, 5\], which are not its classes"),
-        ("in groups", r"ends in the Softmax 't\d+_0' over axis 2 of \[N, 5, 1\], which are not its classes"),
-        ("by hand", "are probabilities: none is negative, and those of every image sum to 1"),
-    ],
-)
-def test_what_is_no_logit_and_cannot_be_made_one_is_refused(
-    ending: str, sentence: str, tiny_pictures: Path, tmp_path: Path
-) -> None:
-    graph, output = with_ending(ending)
-    path = graph.save(tmp_path / "g.onnx", output)
-    with pytest.raises(UsageError, match=sentence):
-        imported(path, tiny_pictures, tmp_path / "out")
-
-
-def test_a_bundle_of_a_softmax_that_was_left_in_is_made_again(
-    tiny_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    graph, output = with_ending("Softmax")
-    path = graph.save(tmp_path / "g.onnx", output)
-    with monkeypatch.context() as before:
-        before.setattr("stimcore.surgery.reading.TO_PROBABILITIES", frozenset())
-        before.setattr("stimcore.surgery.bundle.SUM_SLACK", 0)
-        _, old = imported(path, tiny_pictures, tmp_path / "out")
-        assert old.wall is not None
-    _, new = imported(path, tiny_pictures, tmp_path / "out")
-    assert new.wall is not None
-    assert old.wall.states != new.wall.states
-
-
-@pytest.mark.parametrize(
-    ("fault", "sentence"),
-    [
-        ("deviation", "--std 1e-45,1,1 for images of 3 channels"),
-        ("weights", "the weights 'w0' of .* are not finite"),
-        ("outputs", "the outputs of .* are not finite"),
-        ("parity", "differs from its reference by"),
-        ("stopped", None),
-    ],
-)
-@pytest.mark.parametrize("before", ["nothing", "another method"])
-def test_an_import_that_failed_leaves_nothing_in_the_way(
-    fault: str, sentence: str | None, before: str, tiny_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    graph, output = with_ending("none")
-    path, out = graph.save(tmp_path / "g.onnx", output), tmp_path / "out"
-    line = ["from-onnx", str(path), "--dataset", f"folder:{tiny_pictures}", "--out", str(out), "--mean", "0,0,0"]
-    if before == "another method":
-        if fault == "deviation":
-            pytest.skip("an experiment with a method keeps its normalisation")
-        assert bundle_command.main([*line, "--std", "1,1,1", "--name", "first"]) == 0
-    content = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
-    wrong = onnx.load(path)
-    if fault in ("weights", "outputs"):
-        value = np.nan if fault == "weights" else 3e38
-        shape = tuple(wrong.graph.initializer[0].dims)
-        wrong.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.full(shape, value, np.float32), "w0"))
-    (tmp_path / "wrong").mkdir()
-    onnx.save(wrong, tmp_path / "wrong" / "g.onnx")
-    with monkeypatch.context() as patch:
-        error: type[BaseException] = UsageError
-        if fault == "parity":
-            patch.setattr("stimcore.surgery.bundle.FLOAT32", Tolerance(-1, 1))
-            error = ParityError
-        if fault == "stopped":
-            patch.setattr("stimcore.surgery.bundle.GraphCosts", stopped)
-            error = KeyboardInterrupt
-        deviation = "1e-45,1,1" if fault == "deviation" else "1,1,1"
-        with pytest.raises(error, match=sentence):
-            bundle_command.main(["from-onnx", str(tmp_path / "wrong" / "g.onnx"), *line[2:], "--std", deviation])
-    assert {file for file in out.rglob("*") if file.is_file() and file.name != ".lock"} == set(content) - {out / ".lock"}
-    assert not (out / ".imported.part").exists()
-    assert all(file.read_bytes() == bytes_before for file, bytes_before in content.items())
-    assert bundle_command.main([*line, "--std", "1,1,1"]) == 0
-    assert bundle_command.main(["verify", str(out)]) == 0
-
-
-def stopped(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def test_an_experiment_that_a_killed_import_left_is_replaced(tiny_pictures: Path, tmp_path: Path) -> None:
-    graph, output = with_ending("none")
-    file = read_onnx(graph.save(tmp_path / "g.onnx", output))
-    network, dataset = import_network(file, file.image_shape()), image_folder(tiny_pictures)
-    zeros, ones = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    wrong, right = Normalisation(zeros, (2.0, 2.0, 2.0)), Normalisation(zeros, ones)
-    left = shared_experiment(tmp_path / "out", dataset, network.structure.topology, wrong, twin=False)
-    (left.path / ".imported.part").mkdir()
-    bundle = write_bundle(network, dataset, right, tmp_path / "out")
-    assert bundle.experiment.std == ones
-    with pytest.raises(UsageError, match="was replaced or removed by another export meanwhile. Start this export again"):
-        check_unchanged(left)
-    with pytest.raises(UsageError, match="holds another experiment"):
-        write_bundle(network, dataset, wrong, tmp_path / "out", name="second")
 
 
 def test_the_command_makes_a_bundle_without_torch(pictures: Path, tmp_path: Path) -> None:
