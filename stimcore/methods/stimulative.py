@@ -69,6 +69,8 @@ class Stimulative(Method):
         weight: The paper's lambda, from 0. The paper uses 5 (MobileNetV3 on CIFAR-10), 10 (CIFAR-100) and 1 (ImageNet).
         weight_warmup: Epochs over which the weight grows linearly from 0, from 0. A large weight in the first epochs pulls the
             sub-networks to a main network that only guesses, and with their shared weights the main network too.
+        divide_by_classes: Whether the KL term is averaged over the classes too, as PyTorch's `KLDivLoss` does by default: a
+            weight of 10 then is one of 0.1 for 100 classes.
         temperature: Temperature of the KL term, more than 0; must be 1 with an amplitude.
         sample: Sample space: `ordered` (the paper), `deletions` or `deletions+permutations`; a key of `SAMPLE_SPACES`.
         max_skipped: Cap on the sample space: for each stage how many blocks may be skipped at most; no cap when None.
@@ -87,6 +89,7 @@ class Stimulative(Method):
 
     weight: float = 1.0
     weight_warmup: float = 0.0
+    divide_by_classes: bool = False
     temperature: float = 1.0
     sample: str = "ordered"
     max_skipped: tuple[int, ...] | None = None
@@ -124,6 +127,8 @@ class Stimulative(Method):
         if self.target == "labels" and (self.temperature != 1 or self.amplitude is not None):
             given = f"a temperature of {self.temperature}" if self.amplitude is None else f"an amplitude of {self.amplitude}"
             raise UsageError(f"{given} with target=labels", allowed="neither temperature nor amplitude: there is no KL term")
+        if self.target == "labels" and self.divide_by_classes:
+            raise UsageError("divide_by_classes with target=labels", allowed="divide_by_classes=false: there is no KL term")
         if self.sandwich and self.max_skipped is not None and self.sample != "ordered":
             raise UsageError(
                 f"sandwich with max_skipped and sample={self.sample}: several sub-networks are the smallest",
@@ -284,8 +289,12 @@ class Stimulative(Method):
         return self.divergence(main, sub)
 
     def divergence(self, main: Tensor, sub: Tensor) -> Tensor:
-        """Return KL or KL- of the logits `[B, K]` of the main network and of a sub-network, averaged over the batch."""
+        """Return KL or KL- of the logits `[B, K]` of the main network and of a sub-network, averaged over the batch.
+
+        With `divide_by_classes` it is averaged over the K classes too.
+        """
+        scale = 1 / main.shape[1] if self.divide_by_classes else 1.0
         if self.amplitude is None or self.normalised_ce:  # with normalised_ce the head has normalised the logits already
-            return kl_divergence(main, sub, self.temperature)
+            return scale * kl_divergence(main, sub, self.temperature)
         normalise = LogitNorm(self.amplitude)
-        return kl_divergence(normalise(at_least_float32(main)), normalise(at_least_float32(sub)))
+        return scale * kl_divergence(normalise(at_least_float32(main)), normalise(at_least_float32(sub)))

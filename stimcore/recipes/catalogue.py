@@ -115,7 +115,9 @@ def mobilenetv3_cifar100() -> Recipe:
     Source: Appendix C.2; the comparisons of Appendix F.1 use the same settings. Table r1 gives the size: the body's first block
     takes 112 x 112 x 16, behind a stem of stride 2.
     Differs: the appendix states neither the augmentation nor the kind of momentum. Shifts and mirror images are ours, and
-    momentum is not Nesterov's, since C.2 does not name it where F.2 does.
+    momentum is not Nesterov's, since C.2 does not name it where F.2 does. Nor does it state whether the divergence that lambda
+    weighs is averaged over the classes too, as PyTorch's loss does by default; here it is: averaged over the images only, a
+    lambda of 10 keeps this network from learning (docs/semantics.md, *Which lambda*).
     """
     return Recipe(
         name="mobilenetv3-cifar100",
@@ -128,7 +130,7 @@ def mobilenetv3_cifar100() -> Recipe:
         learning_rate=0.05,
         nesterov=False,
         weight_decay=3e-5,
-        options={"stimulative": {"weight": 10.0}},
+        options={"stimulative": {"weight": 10.0, "divide_by_classes": True}},
     )
 
 
@@ -142,7 +144,7 @@ def mobilenetv3_cifar10() -> Recipe:
         name="mobilenetv3-cifar10",
         experiment="mobilenetv3-cifar10",
         dataset="cifar10@224",
-        options={"stimulative": {"weight": 5.0}},
+        options={"stimulative": {"weight": 5.0, "divide_by_classes": True}},
     )
 
 
@@ -153,20 +155,10 @@ def mobilenetv3_32px(classes: int) -> Recipe:
 
     Args:
         classes: 10 or 100.
-
-    Differs: lambda is 1. The paper's 10 diverges at this rate within 200 steps of this network, also where the rate or lambda
-    rises over the first 50 of them; 1 learns as fast as common training (docs/smoke.md).
     """
     paper = mobilenetv3_cifar10() if classes == 10 else mobilenetv3_cifar100()
     name = f"{paper.name}-32px"
-    return dataclasses.replace(
-        paper,
-        name=name,
-        label=REDUCED,
-        experiment=name,
-        dataset=f"cifar{classes}",
-        options={"stimulative": {"weight": 1.0}},
-    )
+    return dataclasses.replace(paper, name=name, label=REDUCED, experiment=name, dataset=f"cifar{classes}")
 
 
 def resnet50_cifar100() -> Recipe:

@@ -247,6 +247,10 @@ def test_every_sub_network_of_the_sandwich_has_its_smaller_images(fresh: Callabl
         ({"sample": "permutations"}, r"sample=permutations; allowed: ordered, deletions, deletions\+permutations"),
         ({"target": "teacher"}, "target=teacher; allowed: main, labels"),
         ({"target": "labels", "temperature": 2.0}, "a temperature of 2.0 with target=labels; allowed: neither"),
+        (
+            {"target": "labels", "divide_by_classes": True},
+            "divide_by_classes with target=labels; allowed: divide_by_classes=",
+        ),
         ({"target": "labels", "amplitude": 4.0}, "an amplitude of 4.0 with target=labels; allowed: neither"),
         (
             {"target": "labels", "amplitude": 4.0, "normalised_ce": True},

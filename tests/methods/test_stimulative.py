@@ -202,6 +202,16 @@ def test_several_subnets_are_averaged(fresh: Fresh, batch_for: BatchFor) -> None
     assert losses["sub_kl"].item() == pytest.approx(sum(kls) / 3, rel=1e-9)
 
 
+def test_the_divergence_may_be_averaged_over_the_classes_too() -> None:
+    main, sub = (torch.randn(6, 100, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    by_default = torch.nn.KLDivLoss(reduction="none")(sub.log_softmax(1), main.softmax(1)).mean()  # what `KLDivLoss()` returns
+    method = Stimulative(weight=10.0, divide_by_classes=True)
+    assert method.divergence(main, sub).item() == pytest.approx(by_default.item(), rel=1e-5)
+    assert 100 * by_default.item() == pytest.approx(Stimulative().divergence(main, sub).item(), rel=1e-5)
+    minus = Stimulative(amplitude=2.0, divide_by_classes=True).divergence(main, sub)
+    assert 100 * minus.item() == pytest.approx(Stimulative(amplitude=2.0).divergence(main, sub).item(), rel=1e-5)
+
+
 def test_kl_minus_by_hand() -> None:
     main, sub = torch.tensor([[1.0, 0.0, -1.0]]), torch.tensor([[0.0, 5.0, 10.0]])
     # both have deviation sqrt(2/3) of their own unit: normalised they are +-sqrt(3/2), 0

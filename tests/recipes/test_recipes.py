@@ -37,15 +37,15 @@ def test_the_papers_settings_of_appendix_c2_and_f2() -> None:
     mobile = recipe("mobilenetv3-cifar100")
     assert (mobile.epochs, mobile.batch_size, mobile.learning_rate, mobile.schedule) == (500, 64, 0.05, "cosine")
     assert (mobile.weight_decay, mobile.momentum, mobile.nesterov) == (3e-5, 0.9, False)
-    assert mobile.options["stimulative"] == {"weight": 10.0}
+    assert mobile.options["stimulative"] == {"weight": 10.0, "divide_by_classes": True}
     assert mobile.label == PAPER
-    assert recipe("mobilenetv3-cifar10").options["stimulative"] == {"weight": 5.0}
+    assert recipe("mobilenetv3-cifar10").options["stimulative"] == {"weight": 5.0, "divide_by_classes": True}
     dense = recipe("densenet264-cifar100")
     assert (dense.epochs, dense.batch_size, dense.learning_rate, dense.decay) == (200, 128, 0.1, 0.2)
     assert (dense.milestones, dense.weight_decay, dense.nesterov) == ((60, 120, 160), 5e-4, True)
     assert {recipe(f"{name}-cifar100").dataset for name in ("mobilenetv3", "resnet50")} == {"cifar100@224"}
     small = recipe("mobilenetv3-cifar100-32px")
-    assert (small.dataset, small.label, small.options["stimulative"]) == ("cifar100", REDUCED, {"weight": 1.0})
+    assert (small.dataset, small.label, small.options) == ("cifar100", REDUCED, mobile.options)
     assert recipe("resnet50-cifar100").label != PAPER  # the appendix gives its lambda, time and memory only
     plus = make("stimulative", recipe("resnet50-imagenet-plus").options["stimulative"])
     assert isinstance(plus, Stimulative)
