@@ -67,10 +67,13 @@ class Method(ABC):
     Attributes:
         compilable: Whether a step computes the same when the blocks are compiled by `torch.compile`.
         old_defaults: Option -> the value that describes runs from before the option existed, if it is not today's default.
+        added_later: Options that runs store only where they differ from their default: bundles from before they existed are
+            compared with later ones by what both have stored.
     """
 
     compilable: ClassVar[bool] = True
     old_defaults: ClassVar[Mapping[str, Any]] = {}
+    added_later: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def needs_weights(self) -> bool:

@@ -14,6 +14,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +87,8 @@ class Stimulative(Method):
             crop. In (0, 1]; 1 turns it off, Stimulative Training++ uses 0.43.
         two_forward: Whether all forwards run separately instead of sharing their prefix: same gradients, more work.
     """
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"divide_by_classes"})
 
     weight: float = 1.0
     weight_warmup: float = 0.0

@@ -13,7 +13,7 @@ from stimcore.methods.base import Method
 from stimcore.methods.names import METHOD_CLASSES, short_name
 from stimcore.nets.own import OWN_NAME, import_own
 
-__all__ = ["METHODS", "is_method", "is_own_method", "make", "method_class", "restore", "short_name"]
+__all__ = ["METHODS", "is_method", "is_own_method", "make", "method_class", "restore", "short_name", "stored_options"]
 
 METHODS: dict[str, type[Method]] = {
     name: getattr(importlib.import_module(place.partition(":")[0]), place.partition(":")[2])
@@ -117,6 +117,20 @@ def restore(name: str, options: Mapping[str, Any]) -> Method:
         ('image', 'batch')
     """
     return make(name, {**method_class(name).old_defaults, **options})
+
+
+def stored_options(method: Method) -> dict[str, Any]:
+    """Return the options of a method as a run stores them; `restore` takes them.
+
+    Example:
+        >>> "divide_by_classes" in stored_options(make("stimulative", {}))
+        False
+        >>> stored_options(make("stimulative", {"divide_by_classes": True}))["divide_by_classes"]
+        True
+    """
+    fields = {field.name: field for field in dataclasses.fields(method)}  # type: ignore[arg-type]  # every method is a dataclass
+    values: dict[str, Any] = dataclasses.asdict(method)  # type: ignore[call-overload]
+    return {key: value for key, value in values.items() if key not in method.added_later or value != fields[key].default}
 
 
 _TYPE_NAMES = {float: "a number", int: "a whole number", bool: "true or false", str: "a word", float | None: "a number"}

@@ -11,7 +11,7 @@ from stimcore.data.sources import load
 from stimcore.data.subset import reduce_dataset
 from stimcore.errors import UsageError
 from stimcore.methods.base import Method
-from stimcore.methods.table import is_own_method
+from stimcore.methods.table import is_own_method, stored_options
 from stimcore.nets.catalogue import build, is_tested
 from stimcore.nets.cut import cut
 from stimcore.nets.exportable import check_exportable
@@ -126,7 +126,7 @@ def _run(request: TrainRequest, method: Method, dataset: Dataset) -> Run:
         mean=dataset.mean,
         std=dataset.std,
         spec=request.spec,
-        options=dataclasses.asdict(method),  # type: ignore[call-overload]  # every method is a dataclass
+        options=stored_options(method),
         recipe=request.recipe.to_dict(),
         data_root=None if request.data_root is None else str(request.data_root),
         machine=describe(request.settings.device),

@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import typing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stimcore.errors import UsageError
 from stimcore.methods.stimulative import Stimulative
-from stimcore.methods.table import METHODS, make
+from stimcore.methods.table import METHODS, make, restore, stored_options
 from stimcore.train.__main__ import parse_options
 from stimcore.train.arguments import parser
 
@@ -71,3 +72,15 @@ def test_lambda_and_the_option_weight_make_one_method() -> None:
     weights = parser().parse_args(["resnet20-fashion", "--method", "stimulative", "--lambda", "5"]).weights
     assert [repr(make("stimulative", {"weight": weights[0]}))] == [repr(make("stimulative", parse_options(["weight=5"])))]
     assert make("stimulative", {"weight": 10**400}).weight == float("1" + 400 * "0")  # type: ignore[attr-defined]  # stimulative
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_of_today_has_the_options_of_the_committed_ones(name: str, fashion: Path) -> None:
+    committed = json.loads((fashion / name / "manifest.json").read_text(encoding="utf-8"))
+    assert json.loads(json.dumps(stored_options(make(name, {})))) == committed["options"]  # or no two of them would compare
+
+
+def test_an_option_that_came_later_is_stored_where_it_is_set() -> None:
+    method = make("stimulative", {"weight": 10, "divide_by_classes": True})
+    assert restore("stimulative", stored_options(method)) == method
+    assert restore("stimulative", stored_options(make("stimulative", {}))) == make("stimulative", {})
