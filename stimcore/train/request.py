@@ -62,7 +62,8 @@ def with_true_label(recipe: Recipe, method: str, options: Mapping[str, Any], ini
     Example:
         >>> from stimcore.recipes.catalogue import recipe
         >>> paper = recipe("mobilenetv3-cifar100")
-        >>> [with_true_label(paper, "stimulative", {"weight": weight}).label for weight in (10.0, 5.0)]
+        >>> given = paper.options["stimulative"]
+        >>> [with_true_label(paper, "stimulative", {**given, "weight": weight}).label for weight in (10.0, 5.0)]
         ["paper's settings", 'reduced recipe']
     """
     if make(method, options) == make(method, recipe.options.get(method, {})) and method in METHODS and init is None:
