@@ -129,7 +129,7 @@ def stored_options(method: Method) -> dict[str, Any]:
         True
     """
     fields = {field.name: field for field in dataclasses.fields(method)}  # type: ignore[arg-type]  # every method is a dataclass
-    values: dict[str, Any] = dataclasses.asdict(method)  # type: ignore[call-overload]
+    values: dict[str, Any] = dataclasses.asdict(method)  # type: ignore[call-overload]  # as above
     return {key: value for key, value in values.items() if key not in method.added_later or value != fields[key].default}
 
 
