@@ -20,7 +20,7 @@ from stimcore.methods.names import METHOD_CLASSES
 from stimcore.recipes.catalogue import FINE_TUNING, RECIPES, recipe
 from stimcore.recipes.recipe import Recipe
 from stimcore.train.choices import SMOKE_STEPS
-from stimcore.train.smoke import CLASSES, LEARNED_FRAC, PATIENCE_S, SMALL_BATCH, SmokeRun
+from stimcore.train.smoke import CLASSES, DOUBT, LEARNED_FRAC, PATIENCE_S, SMALL_BATCH, SmokeRun
 
 FILE, PAGE, EXPORTED = FOLDER / "smoke.json", Path("docs/smoke.md"), Path("exported")
 FIRST_METHODS = ("common", "stimulative")
@@ -39,7 +39,8 @@ nats, the mean of the last 20 steps. Ten classes occur, so that guessing costs {
 most {LEARNED_FRAC * GUESSING:.2f}.
 
 Where a step takes more than {PATIENCE_S:g} seconds at the recipe's own batch size, batches of {SMALL_BATCH} run instead, at a
-rate that is smaller in proportion (*scaled*), with common and stimulative training only. A percentage stands where the whole
+rate that is smaller in proportion (*scaled*), with common and stimulative training only. The recipe's own size is not even tried
+where a small batch foretells more than {DOUBT * PATIENCE_S:g} seconds. A percentage stands where the whole
 training was run and is committed: what its main network gets on the test images, with the first seed
 ([results.md](results.md)); such a training has learned when that is at least {TRAINED_PCT:g} %.
 

@@ -33,6 +33,8 @@ LEARNED_FRAC = 0.75
 PATIENCE_S = 5.0
 """Longest step, in seconds, at the recipe's own batch size; where one takes longer, batches of `SMALL_BATCH` run instead."""
 SMALL_BATCH = 16
+DOUBT = 2.0
+"""How many times too long a step has to be, as a small batch foretells it, to be ruled out without having been tried."""
 CLASSES = 10
 SHAPES: Mapping[str, tuple[tuple[int, int, int], int]] = {
     "fashion-mnist": ((1, 28, 28), 10),
@@ -90,14 +92,10 @@ def smoke_run(recipe: Recipe, method: str, *, steps: int = SMOKE_STEPS, images: 
     """
     chosen = make(method, recipe.options.get(method, {}))
     images = images or load("fashion-mnist").train
-    trainer, context = _trainer(recipe, chosen, steps, images)
-    start = time.perf_counter()
-    _step(trainer, context, 0)
-    scaled = time.perf_counter() - start > PATIENCE_S and recipe.batch_size > SMALL_BATCH
+    scaled = _too_slow(recipe, chosen, images)
     if scaled:
-        rate = recipe.learning_rate * SMALL_BATCH / recipe.batch_size
-        recipe = dataclasses.replace(recipe, batch_size=SMALL_BATCH, learning_rate=rate, accumulate=1)
-        trainer, context = _trainer(recipe, chosen, steps, images)
+        recipe = _in_small_batches(recipe)
+    trainer, context = _trainer(recipe, chosen, steps, images)
     losses, seconds = [], []
     for number, batch in enumerate(trainer.loader.epoch(context, 0)):
         start = time.perf_counter()
@@ -117,8 +115,31 @@ def smoke_run(recipe: Recipe, method: str, *, steps: int = SMOKE_STEPS, images: 
     )
 
 
-def _step(trainer: Trainer, batches: Sequence[torch.Tensor], number: int) -> None:
-    trainer.train_step(next(iter(trainer.loader.epoch(batches[number : number + 1], number))), number)
+def _too_slow(recipe: Recipe, method: Method, images: Images) -> bool:
+    """Whether a step of the recipe's own batch size takes longer than `PATIENCE_S`.
+
+    A small batch is timed first. One of the recipe's size is tried only where that leaves a doubt: a batch of 512 large images
+    takes more memory than most machines have.
+    """
+    if recipe.batch_size <= SMALL_BATCH:
+        return False
+    expected_s = _second_step_s(_in_small_batches(recipe), method, images) * recipe.batch_size / SMALL_BATCH
+    return expected_s > DOUBT * PATIENCE_S or _second_step_s(recipe, method, images) > PATIENCE_S
+
+
+def _second_step_s(recipe: Recipe, method: Method, images: Images) -> float:
+    """Return the seconds of a step; of the second, because the first also allocates memory and chooses kernels."""
+    trainer, batches = _trainer(recipe, method, 2, images)
+    for number, batch in enumerate(trainer.loader.epoch(batches, 0)):
+        start = time.perf_counter()
+        trainer.train_step(batch, number)
+    return time.perf_counter() - start
+
+
+def _in_small_batches(recipe: Recipe) -> Recipe:
+    """Return the recipe with batches of `SMALL_BATCH` images and a rate that is smaller in proportion."""
+    rate = recipe.learning_rate * SMALL_BATCH / recipe.batch_size
+    return dataclasses.replace(recipe, batch_size=SMALL_BATCH, learning_rate=rate, accumulate=1)
 
 
 def _trainer(recipe: Recipe, method: Method, steps: int, images: Images) -> tuple[Trainer, list[torch.Tensor]]:

@@ -1,9 +1,11 @@
 """Recipes learn: their rate, batch size and lambda together, in 200 steps on real images."""
 
 import dataclasses
+import itertools
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from stimcore.methods.table import METHODS
 from stimcore.recipes.catalogue import FINE_TUNING, RECIPES, recipe
 from stimcore.recipes.recipe import Recipe
 from stimcore.train.smoke import LEARNED_FRAC, SHAPES, SmokeRun, smoke_run, smoke_table
+from stimcore.train.trainer import Trainer
 
 SMALL = ("resnet20-fashion", "resnet20-cifar10", "resnet20-cifar10-full")
 """Recipes whose smoke runs take minutes; those of all recipes are run by hand."""
@@ -42,6 +45,26 @@ def test_slow_steps_get_a_small_batch_and_a_rate_in_proportion(monkeypatch: pyte
     assert (run.batch_size, run.scaled) == (16, True)
     assert run.learning_rate == pytest.approx(0.0125)
     assert "16 (scaled)" in smoke_table([run])
+
+
+@pytest.mark.parametrize(("step_s", "tried"), [(1.0, {16, 128}), (3.0, {16})])
+def test_a_batch_that_is_hopelessly_large_is_never_tried(
+    monkeypatch: pytest.MonkeyPatch, step_s: float, tried: set[int]
+) -> None:
+    """512 images of 224 px in one step end the process where memory ends."""
+    sizes = set()
+    clock = itertools.count(step=step_s)
+    real = Trainer.train_step
+
+    def seen(self: Trainer, batch: Any, number: int) -> dict[str, Any]:
+        sizes.add(len(batch.labels))
+        return real(self, batch, number)
+
+    monkeypatch.setattr(Trainer, "train_step", seen)
+    monkeypatch.setattr("stimcore.train.smoke.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    run = smoke_run(recipe("resnet20-fashion"), "common", steps=2, images=striped_images(300, side=28, classes=10))
+    assert sizes == tried
+    assert run.scaled == (tried == {16})
 
 
 def test_a_rate_that_is_far_too_high_is_named() -> None:
