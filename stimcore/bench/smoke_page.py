@@ -39,10 +39,10 @@ nats, the mean of the last 20 steps. Ten classes occur, so that guessing costs {
 most {LEARNED_FRAC * GUESSING:.2f}.
 
 Where a step takes more than {PATIENCE_S:g} seconds at the recipe's own batch size, batches of {SMALL_BATCH} run instead, at a
-rate that is smaller in proportion (*scaled*), with common and stimulative training only. The recipe's own size is not even tried
-where a small batch foretells more than {DOUBT * PATIENCE_S:g} seconds. A percentage stands where the whole
-training was run and is committed: what its main network gets on the test images, with the first seed
-([results.md](results.md)); such a training has learned when that is at least {TRAINED_PCT:g} %.
+rate that is smaller in proportion (*scaled*), with common and stimulative training only. The recipe's own size is not even
+tried where a small batch foretells more than {DOUBT * PATIENCE_S:g} seconds. A percentage stands where the whole training was
+run and is committed: what its main network gets on the test images, with the first seed ([results.md](results.md)); such a
+training has learned when that is at least {TRAINED_PCT:g} %.
 
 ```sh
 python -m stimcore.bench smoke --recipes RECIPE ... --methods METHOD ... --keep {FILE.as_posix()}

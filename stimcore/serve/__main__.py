@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import os
 import socket
+import sys
 from collections.abc import Sequence
 
 from stimcore import cli
@@ -49,9 +50,7 @@ def main(argv: Sequence[str]) -> int:
     engine_url(options.engine)  # an unknown engine, or a token that can't be sent, is refused before a socket is opened
     engine_token(os.environ)
     sock = _listen(options.host, options.port, options.fd, tokens.admin)
-    threads = options.threads if options.threads is not None else usable_cpus()
-    if threads < 1:
-        raise UsageError(f"--threads {threads}", allowed="1 and more")
+    threads = _threads(options.threads)
     logs.configure(options.log_level)
     print(f"stimcore serves {options.folder} at {_url(sock)}", flush=True)
     metrics_sock = None
@@ -108,6 +107,25 @@ def _require_token(address: str, token: str | None) -> None:
             f"{address} is reachable from other machines and there is no token",
             todo=f"Set STIMCORE_TOKEN to a secret of at least {MIN_TOKEN_CHARS} characters.",
         )
+
+
+def _threads(asked: int | None) -> int:
+    """Return the threads of a worker: as many as asked for, at most one per processor that this process may use.
+
+    A command line is written once for machines of many sizes, so that too many are no error. They are not started either: with
+    5,000 threads, a session of onnxruntime took six minutes to open on two busy processors.
+
+    Raises:
+        UsageError: Fewer than one is asked for.
+    """
+    usable = usable_cpus()
+    if asked is None:
+        return usable
+    if asked < 1:
+        raise UsageError(f"--threads {asked}", allowed="1 and more")
+    if asked > usable:
+        print(f"--threads {asked}: {usable} run, one for each processor that this process may use", file=sys.stderr, flush=True)
+    return min(asked, usable)
 
 
 def _listen(host: str, port: int, fd: int | None, token: str | None) -> socket.socket:

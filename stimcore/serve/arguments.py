@@ -23,7 +23,9 @@ def parser() -> cli.Parser:
         help="auto, cpu, cuda or cuda:N; several with commas, a worker process each (default: %(default)s)",
     )
     cli.add_provider(line)
-    line.add_argument("--threads", type=int, metavar="N", help="threads per worker, on a CPU (default: all cores)")
+    line.add_argument(
+        "--threads", type=int, metavar="N", help="threads per worker, on a CPU (default, and at most: one per usable processor)"
+    )
     line.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="run folders to show (default: %(default)s)"
     )

@@ -11,6 +11,7 @@ import pytest
 
 from stimcore.errors import Unavailable, UsageError
 from stimcore.serve import __main__ as serve
+from stimcore.serve.service import ServiceConfig
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,29 @@ def test_wrong_use_is_refused_before_anything_starts(
     monkeypatch.delenv("STIMCORE_TOKEN", raising=False)
     with pytest.raises(UsageError, match=re.escape(match)):
         serve.main([str(exported), "--port", "0", *words])
+
+
+@pytest.mark.parametrize(("asked", "run"), [("2", 2), ("3", 3), ("4", 3), ("100000", 3)])
+def test_no_more_threads_run_than_there_are_processors(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: str, run: int
+) -> None:
+    """A command line that fits a larger machine works, and says what it does."""
+    configs: list[ServiceConfig] = []
+
+    class Started(Exception):
+        """Ends the command where the service would start."""
+
+    def service(config: ServiceConfig, **_: object) -> None:
+        configs.append(config)
+        raise Started
+
+    monkeypatch.setattr(serve, "usable_cpus", lambda: 3)
+    monkeypatch.setattr(serve, "Service", service)
+    with pytest.raises(Started):
+        serve.main([str(exported), "--port", "0", "--threads", asked])
+    assert [config.threads for config in configs] == [run]
+    told = f"--threads {asked}: 3 run, one for each processor that this process may use\n"
+    assert capsys.readouterr().err == ("" if int(asked) == run else told)
 
 
 def test_an_inherited_socket_is_guarded_as_any_other(exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
