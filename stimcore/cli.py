@@ -10,7 +10,8 @@ import os
 import runpy
 import sys
 from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -232,17 +233,45 @@ def output_file(text: str) -> Path:
         ArgumentTypeError: It is a folder, or lies in what is no folder or may not be written into.
     """
     path = Path(text)
-    try:
+    with _in_one_sentence(text):
         if path.is_dir():
             raise ArgumentTypeError(f"'{text}' is a folder; allowed: the name of a file")
-        nearest = next(folder for folder in path.absolute().parents if folder.exists())
-        if not nearest.is_dir():
-            raise ArgumentTypeError(f"'{text}' can't be written: {nearest} is no folder")
-        if not os.access(nearest, os.W_OK):
-            raise ArgumentTypeError(f"'{text}' can't be written: the folder {nearest} is not writable")
+        _check_place(path)
+    return path
+
+
+def output_folder(text: str) -> Path:
+    """Return the folder that a text names, as the type of an option: what can't be made or written is noticed before the work.
+
+    Raises:
+        ArgumentTypeError: It is a file, lies in one, or may not be written into.
+    """
+    path = Path(text)
+    with _in_one_sentence(text):
+        if path.exists() and not path.is_dir():
+            raise ArgumentTypeError(f"'{text}' is a file; allowed: the name of a folder")
+        _check_place(path)
+    return path
+
+
+def _check_place(path: Path) -> None:
+    """Check that the nearest folder that exists, of those that a path names, may be written into."""
+    nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    if nearest == path.absolute() and nearest.is_file():
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise ArgumentTypeError(f"'{path}' can't be written: {nearest} is no folder")
+    if not os.access(nearest, os.W_OK):
+        raise ArgumentTypeError(f"'{path}' can't be written: the folder {nearest} is not writable")
+
+
+@contextmanager
+def _in_one_sentence(text: str) -> Iterator[None]:
+    """Turn an error of the system, as a name that is too long, into one of the command line."""
+    try:
+        yield
     except OSError as reason:
         raise ArgumentTypeError(f"'{text[:100]}' can't be written: {reason.strerror}") from reason
-    return path
 
 
 def seed(text: str) -> int:

@@ -5,7 +5,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ def replacing(target: Path) -> Iterator[Path]:
             yield temporary
             _sync_and_move(temporary, target)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where its folder is none, nothing is there either, and the error above names the target
+            temporary.unlink(missing_ok=True)
 
 
 def _sync_and_move(temporary: Path, target: Path) -> None:

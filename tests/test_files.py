@@ -131,6 +131,13 @@ def test_a_file_is_replaced_only_when_all_went_well(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["value.txt"]
 
 
+def test_a_file_in_what_is_no_folder_is_the_file_that_the_error_names(tmp_path: Path) -> None:
+    target = made(tmp_path / "file", "x") / "value.json"
+    with pytest.raises(NotADirectoryError) as raised:
+        write_json(target, {"a": 1})
+    assert raised.value.filename == str(target)
+
+
 @pytest.mark.parametrize(
     "write", [write_json, lambda path, value: write_jsonl(path, [value]), lambda path, _: write_text(path, "x")]
 )

@@ -122,7 +122,7 @@ def _add_gpu(line: argparse.ArgumentParser) -> None:
 
 def _add_compress(line: argparse.ArgumentParser) -> None:
     """Add the options of `bench compress`."""
-    line.add_argument("--work", type=Path, required=True, metavar="DIR", help="where every finished step is kept")
+    line.add_argument("--work", type=cli.output_folder, required=True, metavar="DIR", help="where every finished step is kept")
     line.add_argument("--runs", type=Path, metavar="DIR", help="finished trainings to use, in DIR/EXPERIMENT/NAME-SEED")
     line.add_argument("--seeds", type=cli.seed, nargs="+", default=[0, 1, 2], metavar="SEED", help="(default: 0 1 2)")
     line.add_argument(

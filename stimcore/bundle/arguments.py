@@ -22,7 +22,7 @@ def parser() -> cli.Parser:
     line.add_argument("--seed", type=cli.seed, help="verify: of which network is run (default: another one every time)")
     line.add_argument(
         "--out",
-        type=Path,
+        type=cli.output_folder,
         metavar="DIR",
         help="migrate: where to write (default: replace what is in the folder); pictures: a new folder; from-onnx: "
         "exported/EXPERIMENT",

@@ -1,7 +1,6 @@
 """The command line of `python -m stimcore.convert`: from a checkpoint to a run folder, or back."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from stimcore import cli
 from stimcore.data.normalise import IMAGENET
@@ -20,7 +19,7 @@ def parser() -> cli.Parser:
         help="a file of weights (PyTorch or safetensors), torchvision's name such as IMAGENET1K_V2, or with --to a run folder",
     )
     line.add_argument("--network", metavar="NAME", help="a name that 'python -m stimcore.nets' lists, or MODULE:FUNCTION")
-    line.add_argument("--run-dir", type=Path, metavar="DIR", help="run folder; must not hold a run yet")
+    line.add_argument("--run-dir", type=cli.output_folder, metavar="DIR", help="run folder; must not hold a run yet")
     line.add_argument(
         "--ema", action="store_true", help="take the average of the weights over the steps, which the file also has"
     )

@@ -19,7 +19,7 @@ def parser() -> cli.Parser:
         type=Path,
         help="what stimcore.train or stimcore.convert wrote; or a bundle, which gets the further files that are asked for",
     )
-    line.add_argument("--out", type=Path, metavar="DIR", help="exported/EXPERIMENT, for a run folder")
+    line.add_argument("--out", type=cli.output_folder, metavar="DIR", help="exported/EXPERIMENT, for a run folder")
     line.add_argument("--name", help="folder of the bundle in the experiment (default: the run's name, and its seed unless 0)")
     line.add_argument(
         "--subnets", nargs="+", default=["ordered"], metavar="WHICH", help="ordered, main, or specs (default: ordered)"
@@ -61,7 +61,7 @@ def parser() -> cli.Parser:
         action="store_true",
         help="also one file of the main network whose further outputs are the heads that training put behind inner blocks",
     )
-    line.add_argument("--triton", type=Path, metavar="DIR", help="also a model repository for Triton")
+    line.add_argument("--triton", type=cli.output_folder, metavar="DIR", help="also a model repository for Triton")
     line.add_argument(
         "--latency",
         action="store_true",

@@ -15,7 +15,9 @@ def parser() -> cli.Parser:
         "run the networks. Equal bundles and options give equal bytes.",
     )
     line.add_argument("experiments", nargs="+", metavar="EXPERIMENT", type=Path, help="exported/EXPERIMENT, or exported")
-    line.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or an earlier page to replace")
+    line.add_argument(
+        "--out", type=cli.output_folder, required=True, metavar="DIR", help="a new folder, or an earlier page to replace"
+    )
     line.add_argument("--experiment", action="append", metavar="NAME", help="only this one of them; may be given again")
     line.add_argument("--title", default=DEFAULT_TITLE, help="title of the page (default: one in the visitor's language)")
     line.add_argument(

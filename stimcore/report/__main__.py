@@ -67,6 +67,7 @@ def _write_markdown(target: Path, reports: Sequence[ExperimentReport], *, forget
     others = [name for name in parts(before) if name not in (SUMMARY, *named)]
     if unknown := [name for name in forget if name not in others]:
         raise UsageError(f"{target} has no part to drop for {', '.join(unknown)}", allowed=", ".join(others) or "none")
+    target.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(target, render_results(reports, before, forget))
     if quiet:
         return

@@ -13,8 +13,12 @@ def parser() -> cli.Parser:
         "swept and stored is listed as a gap.",
     )
     line.add_argument("experiments", nargs="+", metavar="EXPERIMENT", type=Path, help="exported/EXPERIMENT, or exported")
-    line.add_argument("--out", type=Path, metavar="DIR", help="write DIR/EXPERIMENT.html, and CSV and SVG in DIR/EXPERIMENT/")
-    line.add_argument("--markdown", type=Path, metavar="FILE", help="write claims and tables as Markdown (docs/results.md)")
+    line.add_argument(
+        "--out", type=cli.output_folder, metavar="DIR", help="write DIR/EXPERIMENT.html, and CSV and SVG in DIR/EXPERIMENT/"
+    )
+    line.add_argument(
+        "--markdown", type=cli.output_file, metavar="FILE", help="write claims and tables as Markdown (docs/results.md)"
+    )
     line.add_argument(
         "--forget", nargs="+", default=[], metavar="NAME", help="with --markdown: drop the parts of experiments that are gone"
     )

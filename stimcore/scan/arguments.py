@@ -1,7 +1,5 @@
 """The command line of `python -m stimcore.scan`: which network, on which images."""
 
-from pathlib import Path
-
 from stimcore import cli
 from stimcore.analysis.scan import EDIT_KINDS
 
@@ -35,7 +33,9 @@ def parser() -> cli.Parser:
         help="deletion, pair, swap (default: all of them)",
     )
     line.add_argument("--images", type=int, metavar="N", help="evaluate on N images, the same share of every class")
-    line.add_argument("--out", type=Path, metavar="DIR", help="folder for results and journal (default: scans/NAME)")
+    line.add_argument(
+        "--out", type=cli.output_folder, metavar="DIR", help="folder for results and journal (default: scans/NAME)"
+    )
     cli.add_device(line)
     cli.add_json(line, "also write the result as JSON to FILE")
     line.add_argument("--trust-code", action="store_true", help="import the modules that a run folder names")

@@ -50,7 +50,9 @@ def parser() -> cli.Parser:
     line.add_argument(
         "--name", help="name of the run in its experiment (default: the method and everything that differs from the recipe)"
     )
-    line.add_argument("--run-dir", type=Path, metavar="DIR", help="run folder (default: runs/EXPERIMENT/NAME-SEED)")
+    line.add_argument(
+        "--run-dir", type=cli.output_folder, metavar="DIR", help="run folder (default: runs/EXPERIMENT/NAME-SEED)"
+    )
     line.add_argument(
         "--resume",
         action="store_true",
