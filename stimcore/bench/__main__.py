@@ -26,14 +26,16 @@ BENCHES: Mapping[str, str] = {
 }
 """Module with `Settings` and `run(settings) -> report` -> what it measures; `arguments.py` has its options.
 
-A benchmark that prints more than ratios also has `show(report) -> exit code`. Only the one that is asked for is imported: each
-needs other packages, and `bench gpu` runs where most of them are missing.
+A benchmark of several modules is a package, whose module `suite` has these. One that prints more than ratios also has
+`show(report) -> exit code`. Only the one that is asked for is imported: each needs other packages, and `bench gpu` runs where
+most of them are missing.
 """
 
 
 def load(name: str) -> ModuleType:
     """Return the module of a benchmark."""
-    return importlib.import_module(f"stimcore.bench.{name}")
+    module = importlib.import_module(f"stimcore.bench.{name}")
+    return importlib.import_module(f"{module.__name__}.suite") if hasattr(module, "__path__") else module
 
 
 def parser(wanted: str | None = None) -> cli.Parser:

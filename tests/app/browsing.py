@@ -29,9 +29,9 @@ from playwright.sync_api import (
 )
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from stimcore.bench.page_browser import FLAGS as FLAGS
-from stimcore.bench.page_browser import find_chromium as find_chromium
-from stimcore.bench.page_browser import free_port as free_port
+from stimcore.bench.page.browser import FLAGS as FLAGS
+from stimcore.bench.page.browser import find_chromium as find_chromium
+from stimcore.bench.page.browser import free_port as free_port
 from tests.serve.processes import AS_OTHERS
 
 ROOT = Path(__file__).parents[2]

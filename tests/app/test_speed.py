@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.main import NUM_DESCRIPTORS, allow_descriptors
-from stimcore.bench.page import REMOVABLE
-from stimcore.bench.page_visitors import Visitor
+from stimcore.bench.page.suite import REMOVABLE
+from stimcore.bench.page.visitors import Visitor
 from tests.app.browsing import Dashboard, block, code, dashboard, done, opened, tab
 
 FULL = "1-2-3.4-5-6.7-8-9"

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from stimcore.bench import compress
 from stimcore.bench.__main__ import main
 from stimcore.bench.choices import COMPRESS_WAYS
-from stimcore.bench.compress import nearest, widest
-from stimcore.bench.compress_figures import differences, training_times
-from stimcore.bench.compress_net import Channels, PrunableResNet, prunable_resnet, with_convolved_shortcuts
-from stimcore.bench.compress_page import FILE, PAGE, render, sentences
-from stimcore.bench.compress_program import version
-from stimcore.bench.compress_timing import ratios, session_of, take_turns
-from stimcore.bench.compress_work import Training, Work, training_seconds
+from stimcore.bench.compress import suite as compress
+from stimcore.bench.compress.figures import differences, training_times
+from stimcore.bench.compress.net import Channels, PrunableResNet, prunable_resnet, with_convolved_shortcuts
+from stimcore.bench.compress.page import FILE, PAGE, render, sentences
+from stimcore.bench.compress.program import version
+from stimcore.bench.compress.suite import nearest, widest
+from stimcore.bench.compress.timing import ratios, session_of, take_turns
+from stimcore.bench.compress.work import Training, Work, training_seconds
 from stimcore.errors import UsageError
 from stimcore.nets.catalogue import build, is_own
 from stimcore.runs.run import Run
@@ -44,7 +44,7 @@ def test_a_trained_network_computes_the_same_with_convolutions_as_shortcuts() ->
 
 def test_a_network_is_built_by_the_channels_in_its_name() -> None:
     channels = Channels((5, 9), (2, 3, 7, 8))
-    name = f"stimcore.bench.compress_net:{channels.name}"
+    name = f"stimcore.bench.compress.net:{channels.name}"
     assert is_own(name)
     net = build(name, input_shape=(1, 8, 8), num_classes=4)
     assert Channels.of(net.module.state_dict()) == channels
@@ -56,8 +56,8 @@ def test_a_network_is_built_by_the_channels_in_its_name() -> None:
 
 @pytest.mark.parametrize("name", ["resnet_4_8_inner_1_2_3", "resnet_0_inner_1", "resnet_04_inner_1", "resnet_4", "other"])
 def test_other_names_are_no_networks(name: str) -> None:
-    with pytest.raises(UsageError, match="there is no network 'stimcore.bench.compress_net:"):
-        build(f"stimcore.bench.compress_net:{name}", input_shape=(1, 8, 8), num_classes=4)
+    with pytest.raises(UsageError, match="there is no network 'stimcore.bench.compress.net:"):
+        build(f"stimcore.bench.compress.net:{name}", input_shape=(1, 8, 8), num_classes=4)
 
 
 def test_sizes_are_those_nearest_to_the_targets() -> None:

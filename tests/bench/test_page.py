@@ -11,10 +11,10 @@ import pytest
 
 from stimcore import cli
 from stimcore.bench import __main__ as bench
-from stimcore.bench import page
 from stimcore.bench.choices import PAGE_TARGETS_MS
-from stimcore.bench.page_browser import find_chromium
-from stimcore.bench.page_run import run_in_progress
+from stimcore.bench.page import suite as page
+from stimcore.bench.page.browser import find_chromium
+from stimcore.bench.page.run import run_in_progress
 from stimcore.serve.repository.runs import runs_under
 from tests.app.browsing import NO_CHROMIUM
 

@@ -1,4 +1,7 @@
-"""Run the parts one after the other within a time, and tell what came out."""
+"""Everything that is promised for a GPU, in one run: correctness first, then figures.
+
+The parts run one after the other within a time, and tell what came out.
+"""
 
 import dataclasses
 import importlib

@@ -1,7 +1,7 @@
 """The page `docs/compression.md`, made from what `bench compress` wrote into `docs/measurements/compress.json`.
 
     python -m stimcore.bench compress --work DIR --torch-pruning PYTHON --json docs/measurements/compress.json
-    python -m stimcore.bench.compress_page
+    python -m stimcore.bench.compress.page
 
 Every figure and every comparison on the page is read from that file; without it the page says how to measure.
 """
@@ -32,7 +32,7 @@ You need a small network that answers within some time. Four ways lead to one:
 - **extracted and fine-tuned**: the same, and then common training goes on for the small one alone
   (`python -m stimcore.train resnet20-fashion --method common --init RUN_DIR --spec d1-1-1`).
 
-This page is made by `python -m stimcore.bench.compress_page` from what this command measured:
+This page is made by `python -m stimcore.bench.compress.page` from what this command measured:
 
 ```console
 $ python -m venv tp && tp/bin/pip install torch-pruning

@@ -4,7 +4,7 @@ Libraries that prune channels follow convolutions, not a shortcut that pads with
 1x1 convolutions here, which begin as the subsampling and the padding that they stand for: a trained ResNet computes the same
 after `with_convolved_shortcuts`. From then on they are weights like any others.
 
-A training names its network, so that the name holds the channels: `stimcore.bench.compress_net:resnet_16_32_64_inner_8_8_8...`.
+A training names its network, so that the name holds the channels: `stimcore.bench.compress.net:resnet_16_32_64_inner_8_8_8...`.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Prunes channels with Torch-Pruning, for `bench compress`: runs in an environment that has torch and torch-pruning.
 
-    python -m stimcore.bench.compress_prune WEIGHTS FOLDER ASKED
+    python -m stimcore.bench.compress.prune WEIGHTS FOLDER ASKED
 
-WEIGHTS is a state dict of `stimcore.bench.compress_net.PrunableResNet`. ASKED is JSON: the shape of the images, and a list of
+WEIGHTS is a state dict of `stimcore.bench.compress.net.PrunableResNet`. ASKED is JSON: the shape of the images, and a list of
 `[ratio, round_to]`. Every pruned state dict is written into FOLDER, and a list of them is printed as JSON.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from stimcore.bench.compress_net import Channels, PrunableResNet
+from stimcore.bench.compress.net import Channels, PrunableResNet
 
 
 def prune(weights: Path, folder: Path, image_shape: list[int], asked: list[tuple[float, int]]) -> list[dict[str, Any]]:

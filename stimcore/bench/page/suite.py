@@ -22,8 +22,8 @@ import torch
 from stimcore import cli
 from stimcore.bench.check import at_least
 from stimcore.bench.choices import PAGE_TARGETS_MS, WATCHED_SHARE
-from stimcore.bench.page_browser import ARRIVAL, CLICK, FIRST, FLAGS, Program, find_chromium, serving
-from stimcore.bench.page_run import run_in_progress
+from stimcore.bench.page.browser import ARRIVAL, CLICK, FIRST, FLAGS, Program, find_chromium, serving
+from stimcore.bench.page.run import run_in_progress
 from stimcore.errors import Unavailable, UsageError
 from stimcore.publish.site import Settings as SiteSettings
 from stimcore.publish.site import build_site
@@ -215,7 +215,7 @@ def _settled(page: "Page", address: str) -> None:
 def _many(seen: Seen, served: Program, query: str, settings: Settings) -> dict[str, Any]:
     """Measure visitors who follow one measurement that nobody has asked for before, and a lecture that joins."""
     # here and not above: it reads Streamlit's protocol, which is installed where the dashboard is
-    from stimcore.bench.page_visitors import crowd, lecture
+    from stimcore.bench.page.visitors import crowd, lecture
 
     states = {number: state for number, state in CROWDS.items() if number <= 4 * settings.visitors} | {
         settings.visitors: CLASSROOM
@@ -246,7 +246,7 @@ def _many(seen: Seen, served: Program, query: str, settings: Settings) -> dict[s
 
 def _watched(served: Program, query: str, settings: Settings, runs: Path) -> dict[str, Any]:
     """Measure what a run in progress costs while visitors watch it."""
-    from stimcore.bench.page_visitors import watchers  # see `_many`
+    from stimcore.bench.page.visitors import watchers  # see `_many`
 
     record = settings.exported.resolve() / settings.experiment / "common" / "training.jsonl"
     with run_in_progress(record, runs / settings.experiment / "common-0"):

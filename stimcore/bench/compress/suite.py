@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from stimcore import files
 from stimcore.bench.check import at_least
 from stimcore.bench.choices import COMPRESS_SLACK, COMPRESS_TARGETS, COMPRESS_WAYS
-from stimcore.bench.compress_figures import accuracies, differences, training_times
-from stimcore.bench.compress_net import Channels, prunable_resnet, with_convolved_shortcuts
-from stimcore.bench.compress_program import prune as prune_outside
-from stimcore.bench.compress_program import version
-from stimcore.bench.compress_timing import ratios, session_from, session_of, take_turns
-from stimcore.bench.compress_work import Network, Training, Work, training_seconds
+from stimcore.bench.compress.figures import accuracies, differences, training_times
+from stimcore.bench.compress.net import Channels, prunable_resnet, with_convolved_shortcuts
+from stimcore.bench.compress.program import prune as prune_outside
+from stimcore.bench.compress.program import version
+from stimcore.bench.compress.timing import ratios, session_from, session_of, take_turns
+from stimcore.bench.compress.work import Network, Training, Work, training_seconds
 from stimcore.errors import UsageError
 from stimcore.nets.catalogue import build
 from stimcore.nets.cost import Costs
@@ -178,7 +178,7 @@ class _Bench:
             trainings[size, "tuned"] = self._fine_tuning(f"tuned-{size}", seed, runs["stimulative"], spec=size)
         if self._settings.torch_pruning is not None:
             for size, (weights, pruning_s) in self._pruned(seed, runs["common"], networks).items():
-                network = f"stimcore.bench.compress_net:{_channels(weights).name}"
+                network = f"stimcore.bench.compress.net:{_channels(weights).name}"
                 trainings[size, "pruned"] = self._fine_tuning(f"pruned-{size}", seed, weights, network=network)
                 took[f"pruned-{size}"] = pruning_s
         for size in self.sizes:  # the longest come last

@@ -1,4 +1,4 @@
-"""Starts `compress_prune` in an environment that has Torch-Pruning, for `bench compress --torch-pruning PYTHON`."""
+"""Starts `prune` in an environment that has Torch-Pruning, for `bench compress --torch-pruning PYTHON`."""
 
 import json
 import os
@@ -25,14 +25,14 @@ def version(python: Path) -> str:
 def prune(
     python: Path, weights: Path, folder: Path, shape: Sequence[int], asked: Sequence[tuple[float, int]]
 ) -> list[dict[str, Any]]:
-    """Prune in the environment of Torch-Pruning; return the rows of `compress_prune.prune`.
+    """Prune in the environment of Torch-Pruning; return the rows of the function `prune` there.
 
     Raises:
         Unavailable: The program failed there.
     """
     root = str(Path(stimcore.__file__).parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [str(python), "-m", "stimcore.bench.compress_prune", str(weights), str(folder)]
+    command = [str(python), "-m", "stimcore.bench.compress.prune", str(weights), str(folder)]
     command.append(json.dumps({"image_shape": list(shape), "asked": asked}))
     done = subprocess.run(
         command, capture_output=True, text=True, encoding="utf-8", check=False, env=os.environ | {"PYTHONPATH": path}
