@@ -114,10 +114,6 @@ def test_a_list_in_two_parts_is_refused(
         assert (options.seed, options.option) == (int(seed), ["a", "b"])
 
 
-FILES_TO_WRITE = {"--json", "--to", "--keep", "--markdown"}
-FOLDERS_TO_WRITE = {"--out", "--run-dir", "--triton", "--work"}
-
-
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
@@ -145,51 +141,34 @@ def test_a_defect_keeps_its_traceback() -> None:
         cli.run(command, [])
 
 
+FILES_TO_WRITE = frozenset({"--json", "--to", "--keep", "--markdown"})
+FOLDERS_TO_WRITE = frozenset({"--out", "--run-dir", "--triton", "--work"})
+
+
 @pytest.mark.parametrize(
-    ("target", "sentence"),
-    [("there", "'there' is a folder; allowed: the name of a file"), ("file/a/b.json", "{here}/file is no folder")],
+    ("options", "target", "sentence"),
+    [
+        (FILES_TO_WRITE, "there", "'there' is a folder; allowed: the name of a file"),
+        (FILES_TO_WRITE, "file/a/b.json", "{here}/file is no folder"),
+        (FOLDERS_TO_WRITE, "file", "'file' is a file; allowed: the name of a folder"),
+        (FOLDERS_TO_WRITE, "file/a/b", "{here}/file is no folder"),
+    ],
 )
 @pytest.mark.parametrize("command", MODULES)
-def test_a_file_that_cannot_be_written_is_refused_before_the_work(
-    command: str, target: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_cannot_be_written_is_refused_before_the_work(
+    command: str, options: frozenset[str], target: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = pytest.importorskip(MODULES[command], reason="needs a package that is not installed", exc_type=ImportError)
     (tmp_path / "there").mkdir()
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    allowed = ["a.pt", "new/a.pt", "there/a"] if options == FILES_TO_WRITE else ["there", "there/a", "new/a"]
     for _, parser in parsers(command, module.parser()):
-        for option in (
-            action for action in parser._actions if FILES_TO_WRITE & set(action.option_strings) and action.nargs != 0
-        ):
+        for option in (each for each in parser._actions if options & set(each.option_strings) and each.nargs != 0):
             with pytest.raises(ArgumentError) as refused:
                 parser._get_value(option, target)
             assert sentence.format(here=tmp_path) in str(refused.value)
-            assert [str(parser._get_value(option, name)) for name in ("a.pt", "new/a.pt")] == ["a.pt", str(Path("new/a.pt"))]
-    assert not (tmp_path / "new").exists()
-
-
-@pytest.mark.parametrize(
-    ("target", "sentence"),
-    [("file", "'file' is a file; allowed: the name of a folder"), ("file/a/b", "{here}/file is no folder")],
-)
-@pytest.mark.parametrize("command", MODULES)
-def test_a_folder_that_cannot_be_made_is_refused_before_the_work(
-    command: str, target: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = pytest.importorskip(MODULES[command], reason="needs a package that is not installed", exc_type=ImportError)
-    (tmp_path / "there").mkdir()
-    (tmp_path / "file").write_text("", encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    for _, parser in parsers(command, module.parser()):
-        for option in (action for action in parser._actions if FOLDERS_TO_WRITE & set(action.option_strings)):
-            with pytest.raises(ArgumentError) as refused:
-                parser._get_value(option, target)
-            assert sentence.format(here=tmp_path) in str(refused.value)
-            assert [parser._get_value(option, name) for name in ("there", "there/a", "new/a")] == [
-                Path("there"),
-                Path("there/a"),
-                Path("new/a"),
-            ]
+            assert [Path(parser._get_value(option, name)) for name in allowed] == list(map(Path, allowed))
     assert not (tmp_path / "new").exists()
 
 
