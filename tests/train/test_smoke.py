@@ -67,6 +67,13 @@ def test_a_batch_that_is_hopelessly_large_is_never_tried(
     assert run.scaled == (tried == {16})
 
 
+def test_the_steps_that_are_timed_are_no_part_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, images = recipe("resnet20-fashion"), striped_images(300, side=28, classes=10)
+    timed = smoke_run(plan, "layer_supervision", steps=2, images=images)
+    monkeypatch.setattr("stimcore.train.smoke._too_slow", lambda *_: False)
+    assert smoke_run(plan, "layer_supervision", steps=2, images=images).cross_entropy == timed.cross_entropy
+
+
 def test_a_rate_that_is_far_too_high_is_named() -> None:
     plan = dataclasses.replace(recipe("resnet20-fashion"), learning_rate=1e9, schedule="step")
     with pytest.raises(TrainingFailed, match="resnet20-fashion, common: the loss was"):
