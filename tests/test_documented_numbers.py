@@ -22,8 +22,7 @@ DOCS, EXPORTED = ROOT / "docs", ROOT / "exported"
 PCT = r"\d+\.\d\d"
 INTERVAL = rf"\[{PCT}, {PCT}\]"
 VIT, CONVNEXT, RESNET = "vit-tiny-fashion", "convnext-mini-fashion", "resnet20-fashion"
-METHODS = {"common": "common", "stimulative": "stimulative", "stimulative, any block": "stimulative-deletions"}
-"""Training as docs/networks.md calls it -> folder of the bundle."""
+METHODS = ("common", "stimulative")
 Promises = Iterator[tuple[str, str]]
 
 pytestmark = pytest.mark.skipif(not EXPORTED.is_dir(), reason="exported/ is not in this checkout")
@@ -80,7 +79,7 @@ def of_data() -> Promises:
 def of_networks() -> Promises:
     """docs/networks.md: a transformer and a ConvNeXt."""
     for network, experiment in (("vit-tiny", VIT), ("convnext-mini", CONVNEXT)):
-        for training, method in METHODS.items():
+        for method in METHODS:
             singles = {gone[0]: result for gone, result in deletions(experiment, method).items() if len(gone) == 1}
             inner = {b: r for b, r in singles.items() if b not in first_blocks(bundle(experiment, method).topology)}
             costliest = max(inner, key=lambda block: inner[block].drop_pct)
@@ -88,15 +87,15 @@ def of_networks() -> Promises:
             smallest = min(results, key=lambda result: len(result.spec.blocks))
             numbers = f"{main(experiment, method):.2f} | {mean(results):.2f} | {smallest.accuracy_pct:.2f}"
             yield (
-                rf"\| {network}, {training} \| {PCT} \| {PCT} \| {PCT} \| block \d+: {PCT} points \|",
-                f"| {network}, {training} | {numbers} | block {costliest}: {inner[costliest].drop_pct:.2f} points |",
+                rf"\| {network}, {method} \| {PCT} \| {PCT} \| {PCT} \| block \d+: {PCT} points \|",
+                f"| {network}, {method} | {numbers} | block {costliest}: {inner[costliest].drop_pct:.2f} points |",
             )
     loss = {experiment: main(experiment, "common") - main(experiment, "stimulative") for experiment in (VIT, CONVNEXT)}
     yield (
         rf"with {PCT} points in the transformer and {PCT} in the ConvNeXt",
         f"with {loss[VIT]:.2f} points in the transformer and {loss[CONVNEXT]:.2f} in the ConvNeXt",
     )
-    first = {(e, m): deletions(e, m)[1,].accuracy_pct for e in (VIT, CONVNEXT) for m in METHODS.values()}
+    first = {(e, m): deletions(e, m)[1,].accuracy_pct for e in (VIT, CONVNEXT) for m in METHODS}
     yield (
         rf"the ConvNeXt gets {PCT} percent with common and {PCT} with stimulative training",
         f"the ConvNeXt gets {first[CONVNEXT, 'common']:.2f} percent with common and "
@@ -105,20 +104,6 @@ def of_networks() -> Promises:
     yield (
         rf"without it either way \({PCT} and {PCT}\)",
         f"without it either way ({first[VIT, 'common']:.2f} and {first[VIT, 'stimulative']:.2f})",
-    )
-    without = {method: deletions(CONVNEXT, method) for method in METHODS.values()}
-    yield (
-        rf"without its first block it gets {PCT} percent, and the mean over all \d+ deletions is {PCT} instead of {PCT};",
-        f"without its first block it gets {first[CONVNEXT, 'stimulative-deletions']:.2f} percent, and the mean over all "
-        f"{len(without['stimulative'])} deletions is {mean([*without['stimulative-deletions'].values()]):.2f} instead of "
-        f"{mean([*without['stimulative'].values()]):.2f};",
-    )
-    fewer = mean(ordered(CONVNEXT, "stimulative")) - mean(ordered(CONVNEXT, "stimulative-deletions"))
-    yield rf"drawn less often, lose {PCT} points", f"drawn less often, lose {fewer:.2f} points"
-    another = main(VIT, "stimulative") - main(VIT, "stimulative-deletions")
-    yield (
-        rf"it gets {PCT} percent, but the whole network loses another {PCT} points",
-        f"it gets {first[VIT, 'stimulative-deletions']:.2f} percent, but the whole network loses another {another:.2f} points",
     )
 
 

@@ -7,11 +7,11 @@ from stimcore.bundle.bundle import AS_TRAINED
 from stimcore.errors import UsageError
 from stimcore.experiments.commands import IMAGES, RUNS, WEIGHTS, Command, ExperimentPlan
 from stimcore.experiments.planned import (
+    SEEDS,
     SIX_METHODS,
     PlannedRun,
     any_block,
     both_methods,
-    both_methods_and_deletions,
     bundle_commands,
     twin,
     with_seeds,
@@ -56,7 +56,7 @@ RESNET20_FASHION = ExperimentPlan(
                 "stimulative": ("ordered", "delete", f"ordered{AS_TRAINED}"),
                 "stimulative-deletions": ("ordered", "delete"),
                 **{method: ("ordered",) for method in SIX_METHODS[2:]},
-                **{run.name: ("ordered",) for run in (*TWIN_RUNS, *CONTROL_RUNS[1:], *LAMBDA_RUNS)},
+                **{run.name: ("ordered",) for run in (*TWIN_RUNS, *CONTROL_RUNS[1:])},
             },
         )
     ),
@@ -100,8 +100,8 @@ DENSENET_LOAFING = ExperimentPlan(
 VIT_TINY = PlannedRun(experiment="vit-tiny-fashion", recipe="vit-tiny-fashion", subnets=FAN)
 VIT_TINY_FASHION = ExperimentPlan(
     name=VIT_TINY.experiment,
-    about="a vision transformer with both methods and with any blocks deleted: do transformers loaf?",
-    commands=both_methods_and_deletions(VIT_TINY),
+    about="a vision transformer with both methods: do transformers loaf?",
+    commands=both_methods(VIT_TINY),
 )
 
 CONVNEXT_MINI = PlannedRun(
@@ -111,8 +111,25 @@ CONVNEXT_MINI = PlannedRun(
 )
 CONVNEXT_MINI_FASHION = ExperimentPlan(
     name=CONVNEXT_MINI.experiment,
-    about="a ConvNeXt, which has no batch norms, with both methods and with any blocks deleted",
-    commands=both_methods_and_deletions(CONVNEXT_MINI),
+    about="a ConvNeXt, which has no batch norms, with both methods",
+    commands=both_methods(CONVNEXT_MINI),
+)
+
+ANY_BLOCK = ExperimentPlan(
+    name="any-block",
+    about="training on any deletions beyond ResNet-20: can a transformer and a ConvNeXt lose any block?",
+    committed=False,
+    experiments=(VIT_TINY.experiment, CONVNEXT_MINI.experiment),
+    commands=tuple(
+        command for run in (VIT_TINY, CONVNEXT_MINI) for command in any_block(replace(run, subnets=("main",))).commands()
+    ),
+)
+LAMBDA_SEEDS = ExperimentPlan(
+    name="lambda-seeds",
+    about="two further seeds of ResNet-20 with a lambda of 0.5 and of 5 (Fig. r3)",
+    committed=False,
+    experiments=(RESNET20.experiment,),
+    commands=tuple(command for run in LAMBDA_RUNS[:2] for seed in SEEDS[1:] for command in replace(run, seed=seed).commands()),
 )
 
 
@@ -259,6 +276,8 @@ PLANS: dict[str, ExperimentPlan] = {
         DENSENET_LOAFING,
         VIT_TINY_FASHION,
         CONVNEXT_MINI_FASHION,
+        ANY_BLOCK,
+        LAMBDA_SEEDS,
         _capacity("resnet20-w2"),
         _capacity("resnet44"),
         RESNET_FAMILY_CIFAR10,

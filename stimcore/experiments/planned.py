@@ -109,11 +109,6 @@ def any_block(run: PlannedRun) -> PlannedRun:
     return replace(run, name="stimulative-deletions", train=("--option", "sample=deletions"))
 
 
-def both_methods_and_deletions(run: PlannedRun) -> tuple[Command, ...]:
-    """Return the commands for common and stimulative training, and for stimulative training that leaves out any blocks."""
-    return (*both_methods(run), *any_block(replace(run, subnets=("main",))).commands())
-
-
 def with_seeds(runs: Sequence[PlannedRun], repeated: Mapping[str, tuple[str, ...]]) -> Iterator[Command]:
     """Yield the commands of runs with seed 0, and then those of their repeats, one seed after the other.
 

@@ -217,7 +217,7 @@ def test_seeds_repeat_runs_and_have_folders_of_their_own() -> None:
         assert command.run == f"runs/resnet20-fashion/{name}-{by_name[name][-1]}"
         assert Path(command.output).parent.name == bundle_name(name, by_name[name][-1])
     assert len(by_name) == 16
-    assert all(seeds == [0, 1, 2] for seeds in by_name.values())
+    assert all(seeds == ([0] if "lambda" in name else [0, 1, 2]) for name, seeds in by_name.items())
     assert [option.seed for option in options] == sorted(option.seed for option in options)  # what is shown live comes first
 
 
