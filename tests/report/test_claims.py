@@ -331,3 +331,23 @@ def test_costs_of_two_processors_are_not_compared(tmp_path: Path) -> None:
     main([str(folder), "--out", str(tmp_path / "out"), "--no-svg"])
     costs = folders.rows(tmp_path / "out" / "mixed" / "table-r3-cost.csv")
     assert {row["method"]: row["over common, here"] for row in costs}["stimulative"] == ""
+
+
+def test_gaps_of_a_twin_of_one_seed_name_it(made: Path) -> None:
+    """Twins of seed 0 in networks of two seeds: their gaps are of seed 0; by how much training closes them is known over both.
+
+    Inside, d1-1 gets 10.00 and 89.00 percent with seed 0, and 20.00 and 89.50 with seed 1.
+    """
+    for method, inside in (("common", 200), ("stimulative", 895)):
+        counts = dict.fromkeys(ORDERED, inside) | {FULL: 900}
+        options = {"weight": 1.0} if method == "stimulative" else None
+        folders.bundle(made, f"{method}-seed1", 900, method=method, seed=1, options=options, sweeps={"ordered": counts})
+    measured = {name: claim.finding.measured for name, claim in claims_of(made).items()}
+    assert measured["loafing"].startswith("gap (twin minus inside, independent, seed 0): d1-1 78.00 points")
+    closed = measured["gap closed"]
+    assert closed.startswith(
+        "gap (twin minus inside, independent, seed 0; closed over 2 seeds), stimulative against common: "
+    )
+    assert "d1-1 -1.00 points" in closed
+    assert "against 78.00, closed by 74.25 points" in closed
+    assert "(independent; seed 0): d1-1: 88.00, 30.00, 10.00" in measured["deeper loafs more"]

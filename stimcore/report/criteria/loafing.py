@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from stimcore.analysis.bound import measure_bound
-from stimcore.analysis.comparisons import nested_family, nested_table, ordered, twin_gaps
-from stimcore.analysis.seeds import compare
+from stimcore.analysis.comparisons import NestedNetwork, TwinGap, nested_family, nested_table, ordered, twin_gaps
+from stimcore.analysis.seeds import compare, runs_of, seeds_words
 from stimcore.report.criteria.finding import Finding, all_positive, basis_of, count_confirming, in_points, missing
 from stimcore.report.results import ExperimentResults
 
@@ -19,7 +19,7 @@ def common_loafs(results: ExperimentResults) -> Finding:
     words = [f"{gap.twin.short} {in_points(gap.points)}" for gap in gaps]
     exceptions = [text for text, gap in zip(words, gaps, strict=True) if gap.points.value <= 0]
     return Finding(
-        f"{_exceptions_first(len(gaps), exceptions)}gap (twin minus inside, {basis_of(points)}): {', '.join(words)}",
+        f"{_exceptions_first(len(gaps), exceptions)}gap (twin minus inside, {_basis_of_gaps(gaps)}): {', '.join(words)}",
         *all_positive(points),
     )
 
@@ -33,19 +33,24 @@ def stimulative_closes(results: ExperimentResults) -> Finding:
     shared = [(gap, stimulative[name]) for name, gap in common.items() if name in stimulative]
     if not shared:
         return missing("twins")
-    listed = ", ".join(f"{new.twin.short} {in_points(new.points)} against {old.points.value:.2f}" for old, new in shared)
-    picks = [ordered(old.twin.depths) for old, _ in shared]
-    gains = [
-        (f"{new.twin.short} {in_points(new.points)} against {old.points.value:.2f}", gain)
-        for (old, new), pick in zip(shared, picks, strict=True)
-        if (gain := compare(new.main, old.main, pick, pick)) is not None
+    compared = [
+        (old, new, gain)
+        for old, new in shared
+        if (gain := compare(new.main, old.main, *2 * (ordered(old.twin.depths),))) is not None
     ]
-    closed = [gain for _, gain in gains]
-    exceptions = [words for words, gain in gains if gain.value <= 0]
+    gains = [gain for *_, gain in compared]
+    # A twin of one seed has a gap of this seed alone; by how much training closes it does not depend on the twin.
+    over = _basis_of_gaps([new for _, new, _ in compared])
+    apart = basis_of(gains) != over
+    words = [
+        f"{new.twin.short} {in_points(new.points)} against {old.points.value:.2f}" + f", closed by {in_points(gain)}" * apart
+        for old, new, gain in compared
+    ]
+    exceptions = [text for text, gain in zip(words, gains, strict=True) if gain.value <= 0]
     return Finding(
-        f"{_exceptions_first(len(closed), exceptions)}gap (twin minus inside, {basis_of(closed)}), stimulative against common: "
-        f"{listed}",
-        *all_positive(closed),
+        f"{_exceptions_first(len(gains), exceptions)}gap (twin minus inside, {over}{f'; closed {basis_of(gains)}' * apart}), "
+        f"stimulative against common: {', '.join(words)}",
+        *all_positive(gains),
     )
 
 
@@ -73,7 +78,7 @@ def deeper_loafs(results: ExperimentResults) -> Finding:
     exceptions = [words for words, step in compared if step.value <= 0]
     return Finding(
         f"{_exceptions_first(len(steps), exceptions)}accuracy in percent, alone first, then inside ever deeper networks "
-        f"({basis_of(steps)}): {listed}",
+        f"({basis_of(steps)}{_fewer_seeds(results, members)}): {listed}",
         *all_positive(steps),
     )
 
@@ -91,6 +96,25 @@ def bounded(results: ExperimentResults) -> Finding:
         "about a gap this small",
         bound.gap <= bound.limit,
     )
+
+
+def _basis_of_gaps(gaps: Sequence[TwinGap]) -> str:
+    """Return what the intervals of gaps cover, with the seed of those that are of one seed although a network has several."""
+    return ", ".join(dict.fromkeys(_basis_of_gap(gap) for gap in gaps))
+
+
+def _basis_of_gap(gap: TwinGap) -> str:
+    seeds = [{run.seed for run in runs_of(network)} for network in (gap.twin, gap.main)]
+    shared = set.intersection(*seeds)
+    one_of_several = gap.points.seeds == 1 and max(map(len, seeds)) > 1 and shared
+    return gap.points.basis_words + (f", seed {min(shared)}" if one_of_several else "")
+
+
+def _fewer_seeds(results: ExperimentResults, members: Sequence[NestedNetwork]) -> str:
+    """Return which seeds a nested family is compared on, where one of its networks has more of them."""
+    runs = {network.name: len(runs_of(network)) for network in results.networks}
+    fewer = any(len(runs_of(member.network)) < runs[member.network.name] for member in members)
+    return f"; {seeds_words(members[0].network)}" if fewer else ""
 
 
 def _exceptions_first(num: int, exceptions: Sequence[str]) -> str:
