@@ -178,13 +178,16 @@ def over_seeds(here: Frame, swept: Sequence[Swept]) -> None:
     if rows:
         st.table(rows, border="horizontal")
         st.caption(
-            "Means over seeds with 95 % intervals over seeds (Student's t). The table above and figures are of the first seed."
+            "Means over seeds with 95 % intervals over seeds (Student's t). All seeds are measured on the same images: the "
+            "second interval of the last column says what others could change. The table above and figures are of one seed, "
+            "the first."
         )
 
 
 def with_interval(estimate: Estimate, unit: str) -> str:
-    """Return a number with its interval, for a cell."""
-    return f"{estimate.value:.2f} {unit} ({estimate.low:.2f} to {estimate.high:.2f})"
+    """Return a number with its intervals, for a cell."""
+    images = "" if estimate.over_images is None else "; over images {:.2f} to {:.2f}".format(*estimate.over_images)
+    return f"{estimate.value:.2f} {unit} ({estimate.low:.2f} to {estimate.high:.2f}{images})"
 
 
 def page() -> None:

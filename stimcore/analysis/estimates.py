@@ -31,6 +31,8 @@ class Estimate:
         high: Upper end.
         basis: What the interval covers.
         seeds: Number of seeds behind it.
+        over_images: Of a number over seeds, the 95% interval that covers the choice of test images instead, which all seeds
+            share; None where it is not known, or the interval above is that one.
     """
 
     value: float
@@ -38,6 +40,23 @@ class Estimate:
     high: float
     basis: Basis = Basis.IMAGES
     seeds: int = 1
+    over_images: tuple[float, float] | None = None
+
+    @property
+    def lowest(self) -> float:
+        """The lower end of all intervals that are known: what neither seeds nor images explain is above it."""
+        return self.low if self.over_images is None else min(self.low, self.over_images[0])
+
+    @property
+    def highest(self) -> float:
+        """The upper end of all intervals that are known.
+
+        Example:
+            >>> gain = Estimate(0.06, 0.02, 0.09, Basis.SEEDS, 3, over_images=(-0.25, 0.37))
+            >>> gain.lowest, gain.highest
+            (-0.25, 0.37)
+        """
+        return self.high if self.over_images is None else max(self.high, self.over_images[1])
 
     @property
     def basis_words(self) -> str:

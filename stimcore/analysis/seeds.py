@@ -2,7 +2,8 @@
 
 Two kinds of chance are behind a difference of two accuracies: which images are in the test set, and which seed a run had.
 With one seed only the first can be estimated, and an interval that is paired image by image is the narrowest that is valid for
-it. With several seeds the interval over seeds covers both, because every seed is measured on the same kind of images.
+it. With several seeds the interval is over seeds. All of them are measured on the same images, so that it does not cover which
+images these are: a comparison of two networks has that interval beside it, of the mean over the seeds (`Estimate.over_images`).
 """
 
 import json
@@ -216,7 +217,8 @@ def side_by_side(
 
     The interval of the difference is the best that the stored results allow:
 
-    1. over seeds, paired by seed, where both networks were trained with two or more equal seeds;
+    1. over seeds, paired by seed, where both networks were trained with two or more equal seeds; with the interval of this
+       mean over images beside it where both store which images they classify correctly;
     2. over seeds, of two independent groups, where both have several seeds but fewer than two in common;
     3. paired over images, where both store which images they classify correctly (`hits.npz`), of one seed that both have
        where there is one;
@@ -236,7 +238,11 @@ def side_by_side(
     shared = sorted(firsts.keys() & seconds.keys())
     if len(shared) > 1:
         own, others = ([_pct(results[seed]) for seed in shared] for results in (firsts, seconds))
-        gap = over_seeds([a - b for a, b in zip(own, others, strict=True)])
+        rows = [
+            [run.hits(results[run.seed].spec) for run in sorted(runs_of(network), key=_seed) if run.seed in shared]
+            for network, results in ((first, firsts), (second, seconds))
+        ]
+        gap = replace(over_seeds([a - b for a, b in zip(own, others, strict=True)]), over_images=_over_images(*rows))
         return Comparison(over_seeds(own), over_seeds(others), gap)
     if len(firsts) > 1 and len(seconds) > 1:
         own, others = ([_pct(result) for result in results.values()] for results in (firsts, seconds))
@@ -293,7 +299,12 @@ def compare_all_ordered(first: TrainedNetwork, second: TrainedNetwork) -> Estima
     )
     shared = sorted(firsts.keys() & seconds.keys())
     if len(shared) > 1:
-        return over_seeds([firsts[seed].value - seconds[seed].value for seed in shared])
+        gap = over_seeds([firsts[seed].value - seconds[seed].value for seed in shared])
+        rows = [
+            [_share_of_hits(run) for run in sorted(runs_of(network), key=_seed) if run.seed in shared]
+            for network in (first, second)
+        ]
+        return replace(gap, over_images=_over_images(*rows))
     if len(firsts) > 1 and len(seconds) > 1:
         return _welch([mean.value for mean in firsts.values()], [mean.value for mean in seconds.values()])
     first, second = _one_run_each(first, second, firsts, seconds)
@@ -305,9 +316,8 @@ def compare_all_ordered(first: TrainedNetwork, second: TrainedNetwork) -> Estima
         value = a.value - b.value
         half = math.hypot((a.high - a.low) / 2, (b.high - b.low) / 2)
         return Estimate(value, value - half, value + half, Basis.INDEPENDENT)
-    gaps = 100 * (own - other)
-    value, half = float(gaps.mean()), Z95 * float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
-    return Estimate(value, value - half, value + half, Basis.PAIRED)
+    low, high = _mean_interval(100 * (own - other))
+    return Estimate(float(100 * (own - other).mean()), low, high, Basis.PAIRED)
 
 
 def gap_closed(network: TrainedNetwork, base: TrainedNetwork) -> Estimate | float | None:
@@ -343,6 +353,33 @@ def _share_of_hits(network: TrainedNetwork) -> NDArray[np.float64] | None:
         return None
     share: NDArray[np.float64] = np.mean(known, axis=0)
     return share
+
+
+def _over_images(firsts: Sequence[NDArray[Any] | None], seconds: Sequence[NDArray[Any] | None]) -> tuple[float, float] | None:
+    """Return the 95% interval over images of a difference that is a mean over seeds, in points.
+
+    Args:
+        firsts: For every seed and image whether the first network is right, or the share of its sub-networks that are.
+        seconds: Likewise, in the same order of seeds.
+
+    Returns:
+        None where hits are missing, or are of different images.
+    """
+    rows = [row for row in (*firsts, *seconds) if row is not None]
+    if len(rows) < len(firsts) + len(seconds) or len({len(row) for row in rows}) > 1:
+        return None
+    own, other = (np.mean(np.asarray(each, dtype=np.float64), axis=0) for each in (firsts, seconds))
+    return _mean_interval(100 * (own - other))
+
+
+def _mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 95% interval of the mean of many values."""
+    mean, half = float(values.mean()), Z95 * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return mean - half, mean + half
+
+
+def _seed(network: TrainedNetwork) -> int:
+    return network.seed
 
 
 def _pct(result: Result) -> float:

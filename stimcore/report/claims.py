@@ -245,8 +245,9 @@ def claims_section(claims: Sequence[Claim]) -> Section:
         title="Which of the paper's claims hold here",
         text=(
             "The criteria were fixed before any number was seen, except for those that state otherwise. The verdict follows "
-            "from the measured number; 'clearly' means that its whole interval over several seeds confirms it, 'one seed' that "
-            "its interval confirms it for the only seed there is, and 'within noise' that it does not.",
+            "from the measured number; 'clearly' means that its whole interval over several seeds confirms it, and that over "
+            "images as well where two networks are compared; 'one seed' that its interval confirms it for the only seed there "
+            "is; and 'within noise' that it does not.",
         ),
         tables=tables,
         gaps=[sentence] if (sentence := unmeasured_sentence(claims)) else [],

@@ -25,7 +25,9 @@ appendix of Ye et al. (NeurIPS 2022) prints. Networks, data and budgets are far 
 repeated with other seeds, numbers are means over seeds, and intervals cover the luck of a seed; with one seed they cover the
 choice of test images only. All rows of a table have the same seeds, or say how many they have; a claim whose numbers are not
 means over all seeds names their seed. A verdict follows from the measured number; *clearly* means that its whole interval over
-several seeds confirms it, *one seed* that its interval confirms it for the only seed there is, *within noise* that it does not.
+several seeds confirms it, and that over images as well where two networks are compared (all seeds are measured on the same
+images, which three seeds can't vary); *one seed* that its interval confirms it for the only seed there is, *within noise* that
+it does not.
 
 """
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
@@ -108,9 +110,12 @@ def _in_short(results: ExperimentResults) -> str:
     main, mean = compare(stimulative, common), compare_all_ordered(stimulative, common)
     if main is None or mean is None:
         return ""
+    basis = ", ".join(dict.fromkeys((main.basis_words, mean.basis_words)))
+    if main.over_images is not None:
+        basis += "; the first over images: [{:.2f}, {:.2f}]".format(*main.over_images)
     return (
         f"stimulative minus common training: main network {_points(main)}, mean of all ordered sub-networks {_points(mean)} "
-        f"({', '.join(dict.fromkeys((main.basis_words, mean.basis_words)))})." + _closed_gaps(results, common, stimulative)
+        f"({basis})." + _closed_gaps(results, common, stimulative)
     )
 
 

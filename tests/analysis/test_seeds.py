@@ -103,6 +103,30 @@ def test_shared_seeds_are_paired() -> None:
     assert gain.basis_words == "over 3 seeds"
 
 
+def test_seeds_that_agree_by_luck_do_not_hide_the_choice_of_images() -> None:
+    """In each of three seeds the first is right on one image more, of 1,000; 200 images tell the two networks apart."""
+    a = pattern((100, True), (100, False), (300, True), (500, False))
+    b = pattern((100, False), (100, True), (300, True), (500, False))
+    one_more = pattern((999, False), (1, True))
+
+    def runs(name: str, hits: list[NDArray[np.bool_]]) -> TrainedNetwork:
+        made = [network(f"{name}{seed}", int(row.sum()), seed=seed, hits=row) for seed, row in enumerate(hits)]
+        return group_by_run(made[::-1])[0]
+
+    first, second = runs("a", [a | one_more, a | one_more, b | one_more]), runs("b", [b, b, a])
+    gain = compare(first, second)
+    assert gain is not None
+    assert (gain.value, gain.low, gain.high) == pytest.approx((0.1, 0.1, 0.1))
+    by_image = 100 * np.repeat([1 / 3, -1 / 3, 0, 1], [100, 100, 799, 1])
+    half = 1.959964 * by_image.std(ddof=1) / math.sqrt(IMAGES)
+    assert gain.over_images == pytest.approx((0.1 - half, 0.1 + half))
+    assert (gain.lowest, gain.highest) == gain.over_images
+    assert gain.lowest < 0 < gain.low
+    only_counted = compare(first, runs("b", [b, b, a[:500]]))
+    assert only_counted is not None
+    assert only_counted.over_images is None
+
+
 def test_seeds_that_are_not_shared_are_two_groups() -> None:
     first = repeated([910, 906, 913])
     (second,) = group_by_run([network(f"b{seed}", count, seed=seed) for seed, count in ((7, 900), (8, 895), (9, 902))])
@@ -199,6 +223,19 @@ def test_means_over_ordered_sub_networks_are_paired_as_well_as_the_results_allow
     assert wider.basis is Basis.INDEPENDENT
     assert wider.high - wider.low > gain.high - gain.low
     assert compare_all_ordered(first, network("c", 900)) is None
+    seeds = [
+        [swept(f"{name}{seed}", seed, share, with_hits=True) for seed in (0, 1)] for name, share in (("a", 0.9), ("b", 0.8))
+    ]
+    over = compare_all_ordered(*(group_by_run(runs)[0] for runs in seeds))
+    shares = [
+        np.mean(np.array([[run.hits(Spec.from_text(s)) for s in specs] for run in runs], float), (0, 1)) for runs in seeds
+    ]
+    between = 100 * (shares[0] - shares[1])
+    assert over is not None
+    assert over.basis is Basis.SEEDS
+    assert over.value == pytest.approx(between.mean())
+    half = 1.959964 * between.std(ddof=1) / math.sqrt(IMAGES)
+    assert over.over_images == pytest.approx((between.mean() - half, between.mean() + half))
 
 
 def test_means_over_ordered_sub_networks_are_paired_by_seed() -> None:

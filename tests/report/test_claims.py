@@ -1,13 +1,16 @@
 """Verdicts on an experiment whose counts are known, and on one that lacks everything."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stimcore.analysis.estimates import Basis, Estimate
 from stimcore.report import __main__ as report
 from stimcore.report.__main__ import main
 from stimcore.report.claims import CLAIMS, Claim, judge_claims
+from stimcore.report.criteria.finding import all_positive
 from stimcore.report.markdown import MOST_CHARACTERS, shortened
 from stimcore.report.results import read_experiment
 from stimcore.subnets.topology import Topology
@@ -345,9 +348,17 @@ def test_gaps_of_a_twin_of_one_seed_name_it(made: Path) -> None:
     measured = {name: claim.finding.measured for name, claim in claims_of(made).items()}
     assert measured["loafing"].startswith("gap (twin minus inside, independent, seed 0): d1-1 78.00 points")
     closed = measured["gap closed"]
-    assert closed.startswith(
-        "gap (twin minus inside, independent, seed 0; closed over 2 seeds), stimulative against common: "
-    )
+    assert closed.startswith("gap (twin minus inside, independent, seed 0; closed over 2 seeds), stimulative against common: ")
     assert "d1-1 -1.00 points" in closed
     assert "against 78.00, closed by 74.25 points" in closed
     assert "(independent; seed 0): d1-1: 88.00, 30.00, 10.00" in measured["deeper loafs more"]
+
+
+def test_a_verdict_is_clear_only_if_images_confirm_it_as_well() -> None:
+    """Three seeds that agree to 0.02 points, on images that could be others."""
+    by_luck = Estimate(0.06, 0.02, 0.09, Basis.SEEDS, 3, over_images=(-0.26, 0.37))
+    assert all_positive([by_luck]) == (True, False, 3)
+    assert all_positive([replace(by_luck, over_images=(0.01, 0.2))]) == (True, True, 3)
+    below = Estimate(-0.06, -0.09, -0.02, Basis.SEEDS, 3, over_images=(-0.37, 0.26))
+    assert all_positive([below]) == (False, False, 3)
+    assert all_positive([replace(below, over_images=None)]) == (False, True, 3)

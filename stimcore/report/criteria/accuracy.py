@@ -6,7 +6,7 @@ from stimcore.analysis.estimates import Estimate, ratio
 from stimcore.analysis.loafing import Overall, overall
 from stimcore.analysis.seeds import all_ordered, compare_all_ordered, over_seeds, runs_of
 from stimcore.analysis.seeds import main_accuracy as main_accuracy_of
-from stimcore.report.criteria.finding import Finding, compare_mains, count_confirming, in_pct, in_points, missing
+from stimcore.report.criteria.finding import Finding, compare_mains, count_confirming, in_pct, in_points, missing, with_basis
 from stimcore.report.results import ExperimentResults, NetworkResults
 from stimcore.subnets.spec import Spec
 
@@ -38,9 +38,9 @@ def _at_least_as_accurate(one: tuple[str, NetworkResults], other: tuple[str, Net
     gain = compare_mains(one[1], other[1])
     accuracies = ", ".join(f"{words} {in_pct(main_accuracy_of(network))}" for words, network in (one, other))
     return Finding(
-        f"{accuracies}, difference {in_points(gain)} ({gain.basis_words})",
+        f"{accuracies}, difference {with_basis(gain)}",
         gain.value >= 0,
-        gain.low >= 0 or gain.high < 0,
+        gain.lowest >= 0 or gain.highest < 0,
         gain.seeds,
     )
 
@@ -55,9 +55,9 @@ def any_block_subnets(results: ExperimentResults) -> Finding:
     assert gain is not None  # `ordered_and_any_block` has checked the sweeps
     means = [_swept_overall(network).mean.value for network in (any_, ordered)]
     return Finding(
-        f"all-mean: any deletions {means[0]:.2f}%, ordered {means[1]:.2f}%, difference {in_points(gain)} ({gain.basis_words})",
+        f"all-mean: any deletions {means[0]:.2f}%, ordered {means[1]:.2f}%, difference {with_basis(gain)}",
         gain.value > -ALMOST_POINTS,
-        gain.low > -ALMOST_POINTS or gain.high <= -ALMOST_POINTS,
+        gain.lowest > -ALMOST_POINTS or gain.highest <= -ALMOST_POINTS,
         gain.seeds,
     )
 

@@ -69,6 +69,20 @@ def in_pct(value: Estimate) -> str:
     return f"{value.value:.2f}% [{value.low:.2f}, {value.high:.2f}]"
 
 
+def with_basis(value: Estimate) -> str:
+    """Return a difference of accuracies with its intervals and what they cover, in words.
+
+    Example:
+        >>> from stimcore.analysis.estimates import Basis
+        >>> with_basis(Estimate(0.06, 0.02, 0.09, Basis.SEEDS, 3, over_images=(-0.25, 0.37)))
+        '0.06 points [0.02, 0.09] (over 3 seeds; over images [-0.25, 0.37])'
+        >>> with_basis(Estimate(0.06, -0.46, 0.58, Basis.PAIRED))
+        '0.06 points [-0.46, 0.58] (paired over images)'
+    """
+    images = "" if value.over_images is None else "; over images [{:.2f}, {:.2f}]".format(*value.over_images)
+    return f"{in_points(value)} ({value.basis_words}{images})"
+
+
 def basis_of(values: Sequence[Estimate]) -> str:
     """Return what the intervals of the values cover, in words."""
     return ", ".join(dict.fromkeys(value.basis_words for value in values))
@@ -78,8 +92,8 @@ def all_positive(values: Sequence[Estimate]) -> tuple[bool, bool, int]:
     """Return whether all values are above 0, whether their intervals confirm that verdict, and over how many seeds."""
     seeds = min(value.seeds for value in values)
     if all(value.value > 0 for value in values):
-        return True, all(value.low > 0 for value in values), seeds
-    return False, any(value.high <= 0 for value in values), seeds
+        return True, all(value.lowest > 0 for value in values), seeds
+    return False, any(value.highest <= 0 for value in values), seeds
 
 
 def compare_mains(first: TrainedNetwork, second: TrainedNetwork) -> Estimate:
