@@ -1,13 +1,13 @@
-"""Break it over a slow link (300 ms round trip, 1 Mbit/s), and over one that is cut for 20 seconds."""
+"""Break it over a slow link (300 ms round trip, 1 Mbit/s), over one that is cut for 20 s, and with an answer that is late."""
 
 import re
 import urllib.request
 from time import monotonic
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
-from tests.app.browsing import FULL, Dashboard, block, code, done, tab
+from tests.app.browsing import FULL, Dashboard, at_rest, block, code, done, drawn, ends_run, tab
 from tests.app.slow_link import SlowLink
 
 SECONDS = 120_000
@@ -37,6 +37,38 @@ def test_the_link_delays_and_bounds_what_passes(served: Dashboard) -> None:
         link.join()
         with urllib.request.urlopen(f"http://127.0.0.1:{link.port}/_stcore/health", timeout=20) as answer:
             assert answer.status == 200
+
+
+def test_an_answer_that_is_late_leaves_the_page_alive(page: Page, served: Dashboard) -> None:
+    """The page asks for what it showed two clicks before, while the answer to its last click is still on its way."""
+    late: list[tuple[WebSocketRoute, str | bytes]] = []
+    is_late = False
+
+    def carry(browser_end: WebSocketRoute) -> None:
+        server_end = browser_end.connect_to_server()
+        server_end.on_message(lambda message: late.append((browser_end, message)) if is_late else browser_end.send(message))
+        browser_end.on_message(server_end.send)
+
+    page.route_web_socket("**/_stcore/stream", carry)
+    page.goto(f"{served.url}/?spec={FULL}")
+    drawn(page)
+    block(page, 5).click()
+    expect(page.get_by_text(re.compile(r"^Block 5 is gone\."))).to_be_visible()
+    at_rest(page)
+    is_late = True
+    block(page, 6).click()
+    while not any(ends_run(message) for _, message in late):
+        page.wait_for_timeout(20)
+    arrived = len(late)
+    page.get_by_role("button", name="Put everything back").click()
+    while not any(ends_run(message) for _, message in late[arrived:]):
+        page.wait_for_timeout(20)
+    is_late = False
+    for browser_end, message in late:
+        browser_end.send(message)
+    expect(code(page)).to_have_value(FULL)
+    block(page, 8).click()
+    expect(page.get_by_text(re.compile(r"^Block 8 is gone\."))).to_be_visible()
 
 
 @pytest.mark.slow
