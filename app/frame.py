@@ -129,17 +129,21 @@ def frame(
 def warn_of_unknown(key: str, known: Callable[[str], bool]) -> None:
     """Say that the address asks for what a page does not have, until the visitor chooses.
 
-    The page's field, drawn afterwards, removes it from the address.
+    What the visitor has chosen before, and what another experiment, method or unit does not have, is forgotten without a word.
+    Called before the field is drawn, which removes from the address what it does not offer.
 
     Args:
         key: Of the field and of the parameter.
         known: Whether the field can show a value.
     """
-    asked = st.query_params.get(key, "")
+    asked, chosen = st.query_params.get(key, ""), session.value(key)
     if asked and not known(asked):
-        notices.tell(key, words().say("page.no_value", value=plain(asked[:MAX_SHOWN_CHARS])))
+        if asked not in (str(chosen), f"{chosen:g}" if isinstance(chosen, float) else ""):
+            notices.tell(key, words().say("page.no_value", value=plain(asked[:MAX_SHOWN_CHARS])))
         asked = ""
-    for sentence in notices.told(key, asked):
+    if chosen is not None and not known(str(chosen)):
+        session.forget(key)
+    for sentence in notices.told(key, (session.chosen_experiment(), asked)):
         st.warning(sentence)
 
 

@@ -236,6 +236,27 @@ def reported(key: str) -> Callable[[], None]:
     return take
 
 
+def value(key: str) -> Any:
+    """Return the value of the widget with this key; None before it was drawn, and where nothing is chosen."""
+    return st.session_state.get(key)
+
+
+def forget(key: str) -> None:
+    """Forget the value of a widget, before it is drawn: it shows what it shows at first.
+
+    Args:
+        key: Key of the widget, and of its parameter in the address.
+    """
+    written = memory(Written)
+    written.values.pop(key, None)
+    written.unseen.discard(key)
+    st.session_state.pop(key, None)
+    if key in st.query_params:
+        # while the widget is on the page, Streamlit refuses this
+        with contextlib.suppress(StreamlitAPIException):
+            del st.query_params[key]
+
+
 # --- the spec ---
 
 
@@ -280,13 +301,7 @@ def forget_spec(opening: str = "") -> None:
         write(SPEC, opening)
         return
     memory(Visit).returned = ""
-    memory(Written).values.pop(SPEC, None)
-    memory(Written).unseen.discard(SPEC)
-    st.session_state.pop(SPEC, None)
-    if SPEC in st.query_params:
-        # while the field with the code is on the page, Streamlit refuses this
-        with contextlib.suppress(StreamlitAPIException):
-            del st.query_params[SPEC]
+    forget(SPEC)
 
 
 def returned_spec(experiment: str) -> str:

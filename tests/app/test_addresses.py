@@ -139,6 +139,29 @@ def test_an_address_with_an_unknown_choice_gets_a_sentence(turn: Turn) -> None:
         expect(page.get_by_test_id("stAlert")).to_have_count(0)
 
 
+def test_a_choice_that_another_experiment_does_not_have_is_forgotten_without_a_word(turn: Turn) -> None:
+    """The visitor chose it, and no address asks for it; what was chosen anew shows what it shows at first."""
+    page = turn("/use-it?experiment=resnet20-fashion")
+    page.get_by_role("slider").press("End")
+    expect(page).to_have_url(re.compile("budget="))
+    page.get_by_role("radio", name="multiply-adds").click()  # which are millions, not milliseconds
+    expect(page).not_to_have_url(re.compile("budget="))
+    at_rest(page)
+    page.get_by_role("slider").press("End")
+    expect(page).to_have_url(re.compile("budget="))
+    choose(page, "Experiment", "small")  # its networks need fewer
+    expect(page).not_to_have_url(re.compile("budget="))
+    at_rest(page)
+    expect(page.get_by_role("slider")).to_be_visible()
+    unasked = page.get_by_text("This address asks for").or_(page.get_by_test_id("stException"))
+    expect(unasked).to_have_count(0)
+    page = turn("/subnetworks?experiment=resnet20-fashion&subnet=d2-3-1")
+    choose(page, "Experiment", "densenet-loafing")
+    expect(page).not_to_have_url(re.compile("subnet="))
+    at_rest(page)
+    expect(unasked).to_have_count(0)
+
+
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:40])
 def test_paths_give_away_no_file(served: Dashboard, path: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
