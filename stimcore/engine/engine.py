@@ -5,6 +5,7 @@ tree is cut into units that run as one ONNX graph each, so that onnxruntime fuse
 Statistics, activations and sessions are cached within stated bytes: an edit at block k costs the blocks from k on.
 """
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -277,23 +278,33 @@ class Engine:
         _declare_shapes(model, experiment.image_shape, len(experiment.classes))
         return model
 
-    def calibrated(self, specs: Sequence[Spec]) -> dict[Route, Statistics]:
+    def prepare(self, specs: Sequence[Spec], should_stop: Callable[[], bool], /) -> None:
+        """Re-calibrate sub-networks together, so that the first `logits` of each needs no pass over the images of its own.
+
+        Raises:
+            SpecError: The network has no such sub-network.
+        """
+        with contextlib.suppress(Stopped):
+            self.calibrated(specs, should_stop)
+
+    def calibrated(self, specs: Sequence[Spec], should_stop: Callable[[], bool] = lambda: False) -> dict[Route, Statistics]:
         """Return prefix -> re-calibrated statistics of its last part, for every prefix of every spec.
 
         Raises:
             SpecError: The network has no such sub-network.
+            Stopped: `should_stop` returned True.
         """
         routes = {self.route(spec): spec for spec in specs}
         self._add_listed_statistics(routes)
         statistics: dict[Route, Statistics] = {}
         keep = self._edit_prefixes(routes if len(routes) <= INTERACTIVE_SPECS else [])
         try:
-            for _ in self._calibrator.measure(prefix_tree(routes), statistics, keep=keep, should_stop=lambda: False):
+            for _ in self._calibrator.measure(prefix_tree(routes), statistics, keep=keep, should_stop=should_stop):
                 pass
         except GpuUnusable as reason:
             self._free()
             self._fallen_back(reason, "a re-calibration")
-            return self._on_cpu.calibrated(specs)
+            return self._on_cpu.calibrated(specs, should_stop)
         return statistics
 
     def warm_up(self, should_stop: Callable[[], bool], /) -> None:

@@ -50,7 +50,7 @@ class Progress:
 class InferenceEngine(Protocol):
     """Runs the sub-networks of one bundle, in this process (`Engine`) or on another server (`RemoteEngine`).
 
-    An engine that keeps nothing between calls returns no metrics, and its `warm_up` and `resize_caches` do nothing.
+    An engine that keeps nothing between calls returns no metrics, and its `prepare`, `warm_up` and `resize_caches` do nothing.
     """
 
     @property
@@ -84,6 +84,19 @@ class InferenceEngine(Protocol):
 
         Raises:
             SpecError: The engine can't run the sub-network.
+        """
+
+    def prepare(self, specs: Sequence[Spec], should_stop: Callable[[], bool], /) -> None:
+        """Re-calibrate sub-networks together, so that the first `logits` of each needs no pass over the images of its own.
+
+        Prefixes that they share are measured once. It ends early when `should_stop` returns True; `logits` then does the rest.
+
+        Args:
+            specs: Sub-networks of this bundle.
+            should_stop: Called between runs.
+
+        Raises:
+            SpecError: The engine can't run one of the sub-networks.
         """
 
     def standalone(self, spec: Spec) -> bytes:

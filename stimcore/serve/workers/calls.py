@@ -12,6 +12,7 @@ from stimcore.engine.inference import Floats, InferenceEngine
 from stimcore.engine.provider import Provider, pick
 from stimcore.errors import BundleError, StimcoreError, UsageError
 from stimcore.serve import image_codec
+from stimcore.serve.errors import Late
 from stimcore.serve.workers.engines import EngineCache
 from stimcore.serve.workers.messages import AnswerImages, Call, Classify, Forget, Infer, Standalone
 from stimcore.subnets.spec import Spec
@@ -62,6 +63,15 @@ def _classify(
     experiment = engine.bundle.experiment
     pixels = _pixels(call, experiment)
     images = experiment.normalise(pixels[None])
+
+    def nobody_waits() -> bool:
+        try:
+            check_wanted()
+        except Late:
+            return True
+        return False
+
+    engine.prepare(call.specs, nobody_waits)
     predictions = []
     for spec in call.specs:
         check_wanted()

@@ -106,6 +106,15 @@ class RemoteEngine:
             seen = start + len(images)
             yield Progress("evaluate", seen, total, {spec: tally.result(spec) for spec, tally in tallies.items()})
 
+    def prepare(self, specs: Sequence[Spec], _should_stop: Callable[[], bool], /) -> None:  # part of the protocol
+        """Check the names of sub-networks; the files of the remote server hold their own statistics.
+
+        Raises:
+            SpecError: One of the sub-networks is not listed.
+        """
+        for spec in specs:
+            self._name(spec)
+
     def standalone(self, spec: Spec) -> bytes:
         """Return a self-contained ONNX file, which a local engine composes."""
         return self._local().standalone(spec)

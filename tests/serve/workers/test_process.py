@@ -13,7 +13,12 @@ from typing import Any, TextIO, TypeVar, cast
 import numpy as np
 import pytest
 
-from stimcore.engine.provider import Provider
+from stimcore.bundle import open_bundle
+from stimcore.engine import calibrator
+from stimcore.engine.calibrator import Calibrator
+from stimcore.engine.engine import Engine
+from stimcore.engine.executor import execute
+from stimcore.engine.provider import pick
 from stimcore.errors import SpecError
 from stimcore.serve.errors import Late
 from stimcore.serve.logs import JsonFormatter
@@ -36,6 +41,7 @@ from stimcore.serve.workers.messages import (
     Warmup,
 )
 from stimcore.serve.workers.process import BROKEN, Worker, is_device_error
+from stimcore.subnets.families import ordered
 from stimcore.subnets.spec import Spec
 
 TextStream = TypeVar("TextStream", bound=TextIO)
@@ -208,19 +214,22 @@ class CountingEngine:
     def __init__(self, engine: Any) -> None:
         self.bundle, self.runs = engine.bundle, 0
 
+    def prepare(self, *_: object) -> None:
+        """Do nothing."""
+
     def logits(self, *_: object, **__: object) -> Any:
         self.runs += 1
         return np.zeros((1, 5), np.float32)
 
 
-def test_a_classification_ends_between_two_networks(exported: Any) -> None:
-    from stimcore.bundle import open_bundle
-    from stimcore.engine.provider import pick
+def cache_of(engine: object) -> EngineCache:
+    """Stands for a cache that holds one engine."""
+    return cast(EngineCache, type("Cache", (), {"open": lambda *_: engine})())
 
+
+def test_a_classification_ends_between_two_networks(exported: Any) -> None:
     bundle = open_bundle(exported / "tiny" / "common")
     engine = CountingEngine(type("E", (), {"bundle": bundle})())
-    cache = cast(EngineCache, type("Cache", (), {"open": lambda *_: engine})())
-    provider: Provider = pick("cpu")
 
     def check_wanted() -> None:
         if engine.runs == 2:
@@ -229,5 +238,45 @@ def test_a_classification_ends_between_two_networks(exported: Any) -> None:
     spec: Spec = bundle.topology.full
     call = Classify(1, REF, [spec] * 9, 0, None, 1000)
     with pytest.raises(Late):
-        answer_call(call, cache, provider, check_wanted)
+        answer_call(call, cache_of(engine), pick("cpu"), check_wanted)
     assert engine.runs == 2
+
+
+def test_a_classification_measures_what_its_networks_share_once(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pass over the calibration images serves all of them; each on its own would need as many as there are networks."""
+    bundle = open_bundle(exported / "tiny" / "common")
+    engine, specs = Engine(bundle, device="cpu"), list(ordered(bundle.topology))
+    alone = Engine(bundle, device="cpu")
+    pixels = bundle.experiment.normalise(bundle.experiment.evaluation[0][:1])
+    expected = [alone.logits(spec, pixels)[0] for spec in specs]
+    passes: list[int] = []
+
+    def counted(units: Any, *rest: Any, **options: Any) -> Any:
+        passes.append(len(units))
+        return execute(units, *rest, **options)
+
+    monkeypatch.setattr(calibrator, "execute", counted)
+    _, predictions = cast(Any, answer_call(Classify(1, REF, specs, 0, None, 1000), cache_of(engine), pick("cpu"), lambda: None))
+    assert len(specs) > 2
+    assert len(passes) == 1
+    assert [spec for spec, _ in predictions] == specs
+    for (_, probabilities), logits in zip(predictions, expected, strict=True):
+        assert np.argmax(probabilities) == np.argmax(logits)
+        np.testing.assert_allclose(np.log(probabilities), logits - np.log(np.exp(logits).sum()), atol=1e-3)
+
+
+def test_a_classification_that_nobody_waits_for_ends_within_the_pass(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = open_bundle(exported / "tiny" / "common")
+    asked: list[None] = []
+
+    def check_wanted() -> None:
+        asked.append(None)
+        raise Late("nobody waits")
+
+    finished: list[object] = []
+    monkeypatch.setattr(Calibrator, "_average", lambda *_: finished.append(None))
+    call = Classify(1, REF, list(ordered(bundle.topology)), 0, None, 1000)
+    with pytest.raises(Late):
+        answer_call(call, cache_of(Engine(bundle, device="cpu")), pick("cpu"), check_wanted)
+    assert asked
+    assert finished == []
