@@ -41,13 +41,15 @@ from stimcore.subnets.spec import Spec
 log = logging.getLogger("stimcore.engine")
 INTERACTIVE_SPECS = 4
 """Up to this many sub-networks count as somebody's edits: activations on their routes are cached too, for the next edit."""
+SPECS_TOGETHER = 20
+"""Sub-networks that `prepare` measures in one pass: of 60, three passes instead of one cost a quarter more, and can be kept."""
 
 
 class Engine:
     """Runs the sub-networks of one bundle in this process, on several threads.
 
-    `logits`, `calibrated` and `metrics` may be called in other threads during an evaluation, and evaluations that are suspended
-    between two reports may alternate.
+    `logits`, `prepare`, `calibrated` and `metrics` may be called in other threads during an evaluation, and evaluations that
+    are suspended between two reports may alternate.
 
     Args:
         bundle: Opened and verified.
@@ -281,11 +283,15 @@ class Engine:
     def prepare(self, specs: Sequence[Spec], should_stop: Callable[[], bool], /) -> None:
         """Re-calibrate sub-networks together, so that the first `logits` of each needs no pass over the images of its own.
 
+        It works in groups, and keeps those that it has finished: who is out of time and asks again goes on from there.
+
         Raises:
             SpecError: The network has no such sub-network.
         """
+        alike = sorted(specs, key=self.route)  # neighbours share most of their prefixes
         with contextlib.suppress(Stopped):
-            self.calibrated(specs, should_stop)
+            for start in range(0, len(alike), SPECS_TOGETHER):
+                self.calibrated(alike[start : start + SPECS_TOGETHER], should_stop)
 
     def calibrated(self, specs: Sequence[Spec], should_stop: Callable[[], bool] = lambda: False) -> dict[Route, Statistics]:
         """Return prefix -> re-calibrated statistics of its last part, for every prefix of every spec.

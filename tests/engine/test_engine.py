@@ -5,6 +5,7 @@ import random
 import threading
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,11 @@ from stimcore.analysis.result import Result
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.data.images import Images
 from stimcore.data.normalise import Normalisation
+from stimcore.engine import calibrator
+from stimcore.engine import engine as engine_module
 from stimcore.engine.budget import Budget
 from stimcore.engine.engine import Engine
+from stimcore.engine.executor import execute
 from stimcore.engine.inference import Progress
 from stimcore.engine.provider import Provider, Session, file_session
 from stimcore.engine.spotcheck import spot_check
@@ -56,6 +60,27 @@ def some_specs(bundle: Bundle, seed: int, count: int) -> list[Spec]:
     topology = bundle.topology
     everything = [*ordered(topology), *deletions(topology), *permutations(topology)]
     return random.Random(seed).sample(everything, count)
+
+
+def test_what_was_prepared_before_a_stop_is_kept(small: list[Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(small[0], device="cpu")
+    specs = [spec for spec in deletions(small[0].topology) if small[0].listed(spec) is None][:27]  # listed ones are known
+    passes: list[None] = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        passes.append(None)
+        return execute(*arguments, **options)
+
+    monkeypatch.setattr(calibrator, "execute", counted)
+    monkeypatch.setattr(engine_module, "SPECS_TOGETHER", 9)
+    engine.prepare(specs, lambda: len(passes) == 2)
+    assert len(passes) == 2, "the first of three groups, and what was begun of the second"
+    engine.prepare(specs, lambda: False)
+    assert len(passes) == 2 + 2, "the second and the third group"
+    pixels = small[0].experiment.normalise(small[0].experiment.evaluation[0][:2])
+    for spec in specs:
+        engine.logits(spec, pixels)
+    assert len(passes) == 4
 
 
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
