@@ -42,7 +42,7 @@ log = logging.getLogger("stimcore.engine")
 INTERACTIVE_SPECS = 4
 """Up to this many sub-networks count as somebody's edits: activations on their routes are cached too, for the next edit."""
 SPECS_TOGETHER = 20
-"""Sub-networks that `prepare` measures in one pass: of 60, three passes instead of one cost a quarter more, and can be kept."""
+"""Sub-networks that `prepare` measures in one pass. More would share a little more, and lose more where time runs out."""
 
 
 class Engine:

@@ -7,7 +7,7 @@ from time import monotonic
 import pytest
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
-from tests.app.browsing import FULL, Dashboard, at_rest, block, code, done, drawn, ends_run, tab
+from tests.app.browsing import FULL, PATIENCE_MS, Dashboard, at_rest, block, code, done, drawn, ends_run, tab
 from tests.app.slow_link import SlowLink
 
 SECONDS = 120_000
@@ -49,6 +49,13 @@ def test_an_answer_that_is_late_leaves_the_page_alive(page: Page, served: Dashbo
         server_end.on_message(lambda message: late.append((browser_end, message)) if is_late else browser_end.send(message))
         browser_end.on_message(server_end.send)
 
+    def wait_for_run(since: int) -> None:
+        for _ in range(PATIENCE_MS // 20):
+            if any(ends_run(message) for _, message in late[since:]):
+                return
+            page.wait_for_timeout(20)
+        raise AssertionError("the dashboard did not answer")
+
     page.route_web_socket("**/_stcore/stream", carry)
     page.goto(f"{served.url}/?spec={FULL}")
     drawn(page)
@@ -57,12 +64,10 @@ def test_an_answer_that_is_late_leaves_the_page_alive(page: Page, served: Dashbo
     at_rest(page)
     is_late = True
     block(page, 6).click()
-    while not any(ends_run(message) for _, message in late):
-        page.wait_for_timeout(20)
+    wait_for_run(since=0)
     arrived = len(late)
     page.get_by_role("button", name="Put everything back").click()
-    while not any(ends_run(message) for _, message in late[arrived:]):
-        page.wait_for_timeout(20)
+    wait_for_run(since=arrived)
     is_late = False
     for browser_end, message in late:
         browser_end.send(message)
