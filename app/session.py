@@ -237,7 +237,10 @@ def reported(key: str) -> Callable[[], None]:
 
 
 def value(key: str) -> Any:
-    """Return the value of the widget with this key; None before it was drawn, and where nothing is chosen."""
+    """Return the value of the widget with this key; None before it was drawn, and where nothing is chosen.
+
+    That of a figure is what is selected in it, in the form of `st.plotly_chart`.
+    """
     return st.session_state.get(key)
 
 
@@ -364,11 +367,6 @@ def edit(key: str) -> Edit:
 def clicked_language(key: str) -> str:
     """Return the code of the language whose link was just clicked, in the component with this key."""
     return str(getattr(st.session_state.get(key), "language", None) or "")
-
-
-def selection(key: str) -> Any:
-    """Return what is selected in the figure with this key, in the form of `st.plotly_chart`; None before it was drawn."""
-    return st.session_state.get(key)
 
 
 def guess(method: str) -> int | None:

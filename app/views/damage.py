@@ -94,7 +94,7 @@ def numbers_of_block(here: Frame, methods: Sequence[MethodInfo], series: Sequenc
 
 def choose_clicked() -> None:
     """Choose the block whose bar was clicked."""
-    points: Any = (session.selection("figure_delete-one") or {}).get("selection", {}).get("points", [])
+    points: Any = (session.value("figure_delete-one") or {}).get("selection", {}).get("points", [])
     if points:
         value = points[0].get("customdata", points[0].get("x"))
         session.choose_block(value[0] if isinstance(value, list) else value)

@@ -61,7 +61,7 @@ def choose(topology: Topology, swept: Sequence[Swept]) -> str:
 
 def choose_clicked(topology: Topology, key: str) -> None:
     """Choose the sub-network whose point was clicked in the figure with this key."""
-    if spec := clicked_spec(session.selection(key)):
+    if spec := clicked_spec(session.value(key)):
         session.choose_subnet(topology.short(topology.parse(spec)))
 
 
