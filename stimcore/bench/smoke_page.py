@@ -34,7 +34,8 @@ HEAD = f"""# Do recipes learn?
 A rate that is too high for a method, or a lambda that is too large for a rate, shows within the first steps: the main network
 stays at guessing, or falls back to it. So every recipe of the catalogue makes {SMOKE_STEPS} steps with every method: at its own
 peak rate, batch size and lambda, on real images (Fashion-MNIST, enlarged to the recipe's size and with its number of
-channels). A rate that rises at first does so over a quarter of the steps. The table has the main network's cross entropy in
+channels). A rate that rises at first does so over a quarter of the steps. Recipes in bf16 run in bf16 where the processor has
+instructions for it, which the table then names, and in fp32 elsewhere. The table has the main network's cross entropy in
 nats, the mean of the last 20 steps. Ten classes occur, so that guessing costs {GUESSING:.2f}; a run has learned when it is at
 most {LEARNED_FRAC * GUESSING:.2f}.
 
@@ -129,7 +130,7 @@ def _conditions(name: str, row: Sequence[SmokeRun | None]) -> str:
     if run is None:
         plan = recipe(name)
         return f"{plan.batch_size} | {plan.learning_rate:g}"
-    return f"{run.batch_size}{' (scaled)' if run.scaled else ''} | {run.learning_rate:g}"
+    return f"{run.conditions} | {run.learning_rate:g}"
 
 
 def _cell(run: SmokeRun | None, accuracy_pct: float | None) -> str:

@@ -26,6 +26,7 @@ from stimcore.recipes.recipe import LABELLED_SETTINGS, Recipe
 from stimcore.runs.machine import describe, pick_device
 from stimcore.train.init import origin
 from stimcore.train.parallel import join, leave
+from stimcore.train.precision import computes_in_bf16
 from stimcore.train.progress import in_words
 from stimcore.train.request import TrainRequest, default_name, with_true_label
 from stimcore.train.settings import Settings
@@ -60,6 +61,8 @@ def main(argv: Sequence[str]) -> int:
     if options.name is not None and (options.name.startswith(".") or Path(options.name).name != options.name):
         raise UsageError(f"--name '{options.name}'", allowed="letters, digits, dots and dashes, not beginning with a dot")
     device = pick_device(options.device)
+    if changed.precision == "bf16" and not computes_in_bf16(device):
+        Printer().warn("this processor has no instructions for bf16 and emulates it, which takes longer than --precision fp32.")
     world = join(device)
     try:
         settings = Settings(

@@ -22,6 +22,7 @@ from stimcore.nets.catalogue import build
 from stimcore.recipes.recipe import Recipe
 from stimcore.train.choices import SMOKE_STEPS
 from stimcore.train.loader import CROPPED
+from stimcore.train.precision import computes_in_bf16
 from stimcore.train.seeds import generator, layers_seeded
 from stimcore.train.settings import Settings
 from stimcore.train.trainer import Trainer
@@ -58,6 +59,7 @@ class SmokeRun:
         cross_entropy: Mean of the main network's cross entropy over the last steps, in nats.
         seconds: Median time of a step.
         scaled: Whether batch and rate are smaller than the recipe's, the rate in proportion.
+        precision: Number format: the recipe's, or `fp32` where this machine would only emulate it.
     """
 
     recipe: str
@@ -68,6 +70,13 @@ class SmokeRun:
     cross_entropy: float
     seconds: float
     scaled: bool
+    precision: str = "fp32"
+
+    @property
+    def conditions(self) -> str:
+        """Batch size, and what differs from a step at the recipe's own size in fp32, in words."""
+        said = ", ".join(["scaled"] * self.scaled + [self.precision] * (self.precision != "fp32"))
+        return f"{self.batch_size} ({said})" if said else str(self.batch_size)
 
     @property
     def learned(self) -> bool:
@@ -79,7 +88,7 @@ def smoke_run(recipe: Recipe, method: str, *, steps: int = SMOKE_STEPS, images: 
     """Train a recipe with a method for some steps at its peak rate and batch size.
 
     A recipe whose rate rises at first (a warm-up, or one cycle) rises over the first quarter of the steps; then the peak rate
-    stays.
+    stays. It trains on the processor, and in fp32 unless the recipe says bf16 and the processor computes in that.
 
     Args:
         recipe: The recipe.
@@ -92,6 +101,8 @@ def smoke_run(recipe: Recipe, method: str, *, steps: int = SMOKE_STEPS, images: 
     """
     chosen = make(method, recipe.options.get(method, {}))
     images = images or load("fashion-mnist").train
+    native = recipe.precision == "bf16" and computes_in_bf16(torch.device("cpu"))
+    recipe = dataclasses.replace(recipe, precision="bf16" if native else "fp32")
     scaled = _too_slow(recipe, chosen, images)
     if scaled:
         recipe = _in_small_batches(recipe)
@@ -112,6 +123,7 @@ def smoke_run(recipe: Recipe, method: str, *, steps: int = SMOKE_STEPS, images: 
         cross_entropy=statistics.mean(losses[-LAST_STEPS:]),
         seconds=statistics.median(seconds),
         scaled=scaled,
+        precision=recipe.precision,
     )
 
 
@@ -172,7 +184,6 @@ def _trainer(recipe: Recipe, method: Method, steps: int, images: Images) -> tupl
         warmup_epochs=0.25 * steps / steps_per_epoch if rises else 0.0,
         epochs=max(1, math.ceil(steps / steps_per_epoch)),
         watch=(),
-        precision="fp32",
         augmentation="flip_crop" if recipe.augmentation in CROPPED else recipe.augmentation,
     )
     with layers_seeded(0, "weights"):
@@ -187,7 +198,7 @@ def _trainer(recipe: Recipe, method: Method, steps: int, images: Images) -> tupl
 def smoke_table(runs: Sequence[SmokeRun]) -> str:
     """Return smoke runs as a table in Markdown."""
     rows = [
-        f"| {run.recipe} | {run.method.replace('_', ' ')} | {run.batch_size}{' (scaled)' if run.scaled else ''} | "
+        f"| {run.recipe} | {run.method.replace('_', ' ')} | {run.conditions} | "
         f"{run.learning_rate:g} | {run.steps} | {run.cross_entropy:.2f} | "
         f"{'yes' if run.learned else '**no**'} | {run.seconds:.2f} |"
         for run in runs

@@ -199,6 +199,30 @@ def trained(folder: Path, run_dir: Path, capsys: pytest.CaptureFixture[str], *ar
     return run_dir
 
 
+@pytest.mark.parametrize(("native", "said"), [(True, ""), (False, "no instructions for bf16 and emulates it")])
+def test_a_processor_that_emulates_bf16_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, native: bool, said: str
+) -> None:
+    """Training is up to ten times slower there, and nothing else would tell why."""
+    monkeypatch.setattr("stimcore.train.precision.torch.cpu.get_capabilities", lambda: {"avx2": True, "amx_bf16": native})
+    where = [
+        "--dataset",
+        f"folder:{folder}",
+        "--train-per-class",
+        "0",
+        "--run-dir",
+        str(tmp_path),
+        "--quiet",
+        "--device",
+        "cpu",
+    ]
+    few = ["--method", "common", "--epochs", "1", "--batch-size", "16"]
+    assert run(train.main, "resnet20-fashion", *where, *few, "--precision", "bf16") == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "bf16" in line]
+    assert len(warnings) == bool(said)
+    assert said in "".join(warnings)
+
+
 def test_a_run_on_fewer_images_records_them_and_is_calibrated_on_them(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

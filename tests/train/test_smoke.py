@@ -14,7 +14,7 @@ import torch
 from stimcore.bench import __main__ as bench
 from stimcore.bench import smoke_page
 from stimcore.bench.curves import striped_images
-from stimcore.bench.smoke import read_runs
+from stimcore.bench.smoke import as_run, read_runs
 from stimcore.errors import TrainingFailed, UsageError
 from stimcore.methods.table import METHODS
 from stimcore.recipes.catalogue import FINE_TUNING, RECIPES, recipe
@@ -65,6 +65,40 @@ def test_a_batch_that_is_hopelessly_large_is_never_tried(
     run = smoke_run(recipe("resnet20-fashion"), "common", steps=2, images=striped_images(300, side=28, classes=10))
     assert sizes == tried
     assert run.scaled == (tried == {16})
+
+
+@pytest.mark.parametrize(
+    ("asked", "native", "precision", "conditions"),
+    [
+        ("bf16", True, "bf16", "16 (scaled, bf16)"),
+        ("bf16", False, "fp32", "16 (scaled)"),
+        ("fp32", True, "fp32", "16 (scaled)"),
+    ],
+)
+def test_the_recipes_number_format_is_used_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, asked: str, native: bool, precision: str, conditions: str
+) -> None:
+    used = []
+    real = Trainer.train_step
+
+    def seen(self: Trainer, batch: Any, number: int) -> dict[str, Any]:
+        used.append(self.precision.name)
+        return real(self, batch, number)
+
+    monkeypatch.setattr(Trainer, "train_step", seen)
+    monkeypatch.setattr("stimcore.train.smoke.PATIENCE_S", 0.0)
+    monkeypatch.setattr("stimcore.train.smoke.computes_in_bf16", lambda _: native)
+    plan = dataclasses.replace(recipe("resnet20-fashion"), precision=asked)
+    run = smoke_run(plan, "common", steps=1, images=striped_images(128, side=28, classes=10))
+    assert (run.precision, set(used)) == (precision, {precision})
+    assert run.conditions == conditions
+    assert f"| {conditions} | 0.0125 |" in smoke_table([run])
+
+
+def test_a_kept_run_that_names_no_number_format_was_made_in_fp32(tmp_path: Path) -> None:
+    old = {name: value for name, value in _made("resnet20-fashion", "common").items() if name != "precision"}
+    (tmp_path / "runs.json").write_text(json.dumps({"runs": [old, {**old, "precision": "bf16"}]}))
+    assert [as_run(each).conditions for each in read_runs(tmp_path / "runs.json")] == ["128", "128 (bf16)"]
 
 
 def test_the_steps_that_are_timed_are_no_part_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
