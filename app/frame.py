@@ -13,7 +13,7 @@ from app.language import keep_language, words
 from app.networks import one_per_run
 from app.sources import server
 from app.story import story
-from app.text import plain
+from app.text import as_sentence, plain
 from stimcore.analysis.networks import method_position
 from stimcore.errors import StimcoreError
 from stimcore.figures.style import Style, method_style, variant
@@ -223,7 +223,7 @@ def _catalogue() -> Catalogue:
     try:
         catalogue = server.catalogue()
     except StimcoreError as error:
-        st.error(plain(str(error)), title="The model server can't be reached" if error.code == "unavailable" else None)
+        st.error(as_sentence(error), title="The model server can't be reached" if error.code == "unavailable" else None)
         st.button("Try again", type="primary", on_click=watch.reload)
         st.stop()
     if not catalogue.experiments:

@@ -14,6 +14,23 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>$:~#|])", r"\\\1", text)
 
 
+def as_sentence(error: Exception) -> str:
+    r"""Return what an error says as a sentence of its own on a page: it begins with a capital unless it begins with a name.
+
+    Args:
+        error: Its text may come from outside.
+
+    Example:
+        >>> print(as_sentence(ValueError("the answer was late. Try [again].")))
+        The answer was late. Try \[again\].
+        >>> print(as_sentence(ValueError("main.onnx is missing.")))
+        main.onnx is missing.
+    """
+    text = str(error)
+    first = text.partition(" ")[0]
+    return plain(text[0].upper() + text[1:] if first.isalpha() else text)
+
+
 def code(text: str) -> str:
     """Return a text from outside as a span of code: its fence is longer than any in the text.
 

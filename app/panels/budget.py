@@ -58,7 +58,7 @@ def budget(here: Frame) -> None:
         _full_networks_only(here, offer)
         return
     costs = [option.cost for option in offer.options]
-    low, high = math.floor(100 * min(costs)) / 100, math.ceil(100 * max(costs)) / 100
+    low, high = math.ceil(100 * min(costs)) / 100, math.ceil(100 * max(costs)) / 100  # at its left end something is offered
     limit = _slider(offer, low, high) if high > low else None
     best = best_within(offer.options, high if limit is None else limit)
     left, right = st.columns([3, 2], gap="large")

@@ -9,7 +9,7 @@ import streamlit as st
 from app import notices, session
 from app.access import is_this_machine
 from app.sources import connection, trainings
-from app.text import images, plain
+from app.text import as_sentence, images, plain
 from stimcore.errors import StimcoreError
 from stimcore.figures.style import method_style
 from stimcore.serve.types import RunRequest, TrainingData, TrainingOffer
@@ -76,7 +76,7 @@ def order(action: str, name: str) -> None:
         try:
             (trainings.stop_run if action == "stop" else trainings.continue_run)(name)
         except StimcoreError as error:
-            notices.tell("training", plain(str(error)))
+            notices.tell("training", as_sentence(error))
 
 
 def start_panel(offer: TrainingOffer) -> None:
@@ -193,7 +193,7 @@ def _start(choice: Choice) -> None:
         try:
             trainings.start_run(request)
         except StimcoreError as error:
-            refused.append(plain(str(error)))
+            refused.append(as_sentence(error))
     notices.tell("training", *dict.fromkeys(refused))  # two methods are refused for one reason
 
 

@@ -10,7 +10,7 @@ from app import session
 from app.frame import Frame
 from app.language import words
 from app.sources import bundles, evaluations, server
-from app.text import plain
+from app.text import as_sentence, plain
 from app.upload import UploadError, read_upload
 from stimcore.data.preprocessing import Preprocessing
 from stimcore.errors import StimcoreError
@@ -71,7 +71,7 @@ def votes(here: Frame) -> None:
     try:
         picture = _choose_picture(samples, Preprocessing.from_dict(here.experiment.preprocessing))
     except UploadError as error:
-        st.error(plain(str(error)))
+        st.error(as_sentence(error))
         return
     if picture is not None:
         _draw_votes(here, picture)
@@ -140,7 +140,7 @@ def _draw_votes(here: Frame, picture: ChosenPicture) -> None:
                 evaluations.classify(experiment, m.name, specs, index=picture.index, image=picture.upload) for m in here.methods
             ]
     except StimcoreError as error:
-        st.error(plain(str(error)))
+        st.error(as_sentence(error))
         st.button("Try again", key="ask_again")
         return
     left, right = st.columns([1, 7], gap="large")

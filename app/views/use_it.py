@@ -7,7 +7,7 @@ from app.frame import footer, frame
 from app.language import words
 from app.panels.budget import budget
 from app.panels.votes import votes
-from app.text import plain
+from app.text import as_sentence
 from stimcore.errors import StimcoreError
 
 
@@ -18,7 +18,7 @@ def page() -> None:
         budget(here)
         votes(here)
     except StimcoreError as error:
-        st.error(plain(str(error)))
+        st.error(as_sentence(error))
         st.button("Try again", on_click=watch.reload)
     footer(here)
 

@@ -221,6 +221,8 @@ def test_use_it_offers_the_best_within_the_budget(at: AppTest, small: list[Bundl
     at.run()
     at.switch_page("views/use_it.py").run()
     assert not at.exception
+    at.slider(key="budget").set_value(at.slider(key="budget").min).run()
+    assert not at.warning, "nothing is offered at the left end"
     at.slider(key="budget").set_value(at.slider(key="budget").max).run()
     best = max(e.accuracy_pct for b in small for e in b.manifest.networks.values())
     assert any(f"**{best:.1f} %** right at" in m.value for m in at.markdown)
@@ -289,7 +291,7 @@ def test_empty_folder_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_missing_folder_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = visitor(tmp_path / "nowhere", monkeypatch).run()
     assert not at.exception
-    assert "there is no folder" in at.error[0].value
+    assert "There is no folder" in at.error[0].value
 
 
 def test_broken_bundle_is_named_and_the_other_shown(

@@ -137,7 +137,7 @@ def test_queues_are_bounded_ordered_and_given_up_as_asked(start: Start) -> None:
         waiting(6)
         late = ask(timeout=200_000)
         assert late.status_code == 504
-        assert "not done within 0.2 s" in late.json()["error"]
+        assert "not ready within 0.2 s" in late.json()["error"]
         waiting(6)
         answers += [threads.submit(ask) for _ in range(2)]
         waiting(8)
@@ -176,7 +176,7 @@ def test_evaluations_are_bounded_for_one_and_for_all(start: Start) -> None:
 def test_deadlines(start: Start) -> None:
     server = start(limits=["call_s=0.01", "download_s=0.01", "job_s=0.5", "lease_s=30"])
     client = server.client()
-    refused(server, 504, "not done within", content=json.dumps(body(parameters={"spec": "d1-2-3"})))
+    refused(server, 504, "not ready within", content=json.dumps(body(parameters={"spec": "d1-2-3"})))
     with pytest.raises(Late):
         client.onnx("tiny", "common", "d3-1-3")
     job = client.wait(submit_long(client).id)
@@ -186,7 +186,7 @@ def test_deadlines(start: Start) -> None:
 
 
 def test_a_request_may_shorten_its_deadline(server: Running) -> None:
-    refused(server, 504, "not done within 1e-06 s", content=json.dumps(body(parameters={"timeout": 1})))
+    refused(server, 504, "not ready within 1e-06 s", content=json.dumps(body(parameters={"timeout": 1})))
 
 
 @pytest.fixture(scope="module")

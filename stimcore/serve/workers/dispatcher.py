@@ -101,7 +101,7 @@ class Dispatcher:
         try:
             return await asyncio.wait_for(pending.answer, seconds)
         except TimeoutError as reason:
-            raise Late(f"not done within {seconds:g} s", todo="Ask for less at once, or try again.") from reason
+            raise Late(f"the answer was not ready within {seconds:g} s", todo="Ask for less at once, or try again.") from reason
         finally:
             # after a timeout, or when the client is gone, nobody needs the answer
             if pending in self._waiting:

@@ -144,7 +144,7 @@ def test_priority_deadline_and_a_full_queue(exported: Path) -> None:
     async def scenario(front: Front) -> None:
         later, first = front.call(priority=2), front.call()
         hurried = front.call(seconds=0.01)
-        with pytest.raises(Late, match=r"not done within 0\.01 s"):
+        with pytest.raises(Late, match=r"not ready within 0\.01 s"):
             await hurried
         assert front.dispatcher.num_waiting == 2
         front.call()
@@ -253,7 +253,7 @@ def test_a_call_may_end_while_its_worker_is_being_ended(exported: Path) -> None:
         late, gone = front.call(seconds=0.01), front.call()
         await asyncio.sleep(0)
         front.worker.hello = None  # as `WorkerHandle.close` leaves it while it waits for the process
-        with pytest.raises(Late, match=r"not done within 0\.01 s"):
+        with pytest.raises(Late, match=r"not ready within 0\.01 s"):
             await late
         gone.cancel()
         (outcome,) = await asyncio.gather(gone, return_exceptions=True)
