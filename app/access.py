@@ -23,18 +23,18 @@ HOSTS_VARIABLE = "STIMCORE_HOSTS"
 """Environment variable with further names of this dashboard, with commas: those under which a proxy offers it."""
 ADDRESS_VARIABLE = "STIMCORE_ADDRESS"
 """Environment variable with the address under which others open the dashboard, where the machine's own is not the right one."""
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 POLICY_VIOLATION = 1008
 """Close code of a WebSocket that is refused, from RFC 6455."""
 
 
 def is_local(address: str) -> bool:
-    """Return whether an address to listen on can be reached from this machine alone.
+    """Return whether an address to listen on, or a name in `Host`, can be reached from this machine alone.
 
     Example:
         >>> is_local("127.0.0.1"), is_local("localhost"), is_local("0.0.0.0"), is_local("")
         (True, True, False, False)
     """
+    address = address.removesuffix(".")  # of a name that is complete
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -44,7 +44,7 @@ def is_local(address: str) -> bool:
 def own_names() -> frozenset[str]:
     """Return the names under which a proxy offers this dashboard: those in `STIMCORE_HOSTS` and in Streamlit's options."""
     names = [*os.environ.get(HOSTS_VARIABLE, "").split(","), str(config.get_option("browser.serverAddress") or "")]
-    return frozenset(name.strip().lower() for name in names if name.strip()) - LOOPBACK
+    return frozenset(name.strip().lower() for name in names if name.strip() and not is_local(name.strip().lower()))
 
 
 def answers_under(host: str, address: str, names: Collection[str]) -> bool:
@@ -62,7 +62,7 @@ def answers_under(host: str, address: str, names: Collection[str]) -> bool:
         (True, False)
     """
     name = _name(f"//{host}")
-    return name in names or name in LOOPBACK or (not is_local(address) and _is_offered(name))
+    return name in names or is_local(name) or (not is_local(address) and _is_offered(name))
 
 
 def accepts_page(origin: str, host: str, names: Collection[str]) -> bool:
@@ -82,7 +82,7 @@ def accepts_page(origin: str, host: str, names: Collection[str]) -> bool:
         (True, False)
     """
     page, name = _name(origin), _name(f"//{host}")
-    return page in names or (page in LOOPBACK and name in LOOPBACK) or (page == name and _is_offered(page))
+    return page in names or (is_local(page) and is_local(name)) or (page == name and _is_offered(page))
 
 
 def is_this_machine() -> bool:
@@ -97,7 +97,7 @@ def is_this_machine() -> bool:
     address = st.context.ip_address  # None for a browser on this machine
     if isinstance(address, str) and not is_local(address):
         return False
-    return _name(f"//{headers.get('Host') or 'localhost'}") in LOOPBACK
+    return is_local(_name(f"//{headers.get('Host') or 'localhost'}"))
 
 
 def network_address() -> str:

@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     print(f"stimcore serves {options.folder} at {_url(sock)}", flush=True)
     metrics_sock = None
     if options.metrics_port is not None:
-        metrics_sock = _bind(sock.getsockname()[0], options.metrics_port, "--metrics-port")
+        metrics_sock = _bind(HOST if _is_unix(sock) else sock.getsockname()[0], options.metrics_port, "--metrics-port")
         print(f"metrics at {_url(metrics_sock)}/metrics", flush=True)
     config = ServiceConfig(
         folder=options.folder,
@@ -91,7 +91,14 @@ def _check_sources(text: str) -> str:
     return text.strip()
 
 
+def _is_unix(sock: socket.socket) -> bool:
+    """Return whether only programs on this machine can connect, through a file."""
+    return sock.family == getattr(socket, "AF_UNIX", None)
+
+
 def _url(sock: socket.socket) -> str:
+    if _is_unix(sock):
+        return f"unix:{sock.getsockname()}"
     host, port = sock.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -191,7 +198,8 @@ def _inherited(fd: int, token: str | None) -> socket.socket:
         sock = socket.socket(fileno=fd)
     except OSError as reason:
         raise UsageError(f"--fd {fd} is not a socket ({reason.strerror})") from reason
-    _require_token(str(sock.getsockname()[0]), token)
+    if not _is_unix(sock):
+        _require_token(str(sock.getsockname()[0]), token)
     return sock
 
 

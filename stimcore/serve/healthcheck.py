@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from stimcore import cli
 from stimcore.errors import Unavailable
 
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks without a proxy: containers get the proxy of their host in `HTTP_PROXY`, and it can't reach the server in this one."""
 TIMEOUT_S = 4.0
 """Time for the answer; shorter than the timeout of the container's health check."""
 
@@ -32,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     """
     url = parser().parse_args(argv).url.rstrip("/") + "/v2/health/ready"
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+        with DIRECT.open(url, timeout=TIMEOUT_S) as answer:
             value = json.loads(answer.read(10_000))
     except (OSError, ValueError) as reason:
         raise Unavailable(f"{url} does not report that the server is ready: {reason}") from reason

@@ -3,20 +3,18 @@
 import asyncio
 import contextlib
 import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from stimcore.errors import BundleError
 from stimcore.serve import types
-from stimcore.serve.errors import Busy, NotFound
+from stimcore.serve.errors import Busy, Late, NotFound
 from stimcore.serve.jobs.job import Job
 from stimcore.serve.jobs.queue import JobQueue
 from stimcore.serve.jobs.result_cache import Conditions, ResultCache, StoredResults, read_stored
@@ -24,6 +22,7 @@ from stimcore.serve.limits import Limits
 from stimcore.serve.metrics import GaugeValues, Metrics
 from stimcore.serve.repository.models import BundleRef, bundle_ref
 from stimcore.serve.repository.repository import ModelRepository, Snapshot
+from stimcore.serve.threads import in_thread
 from stimcore.serve.training.offer import TrainingConfig, check_config
 from stimcore.serve.training.queue import TrainingQueue
 from stimcore.serve.workers.config import LOCAL_ENGINE, NICENESS, WorkerConfig, engine_url
@@ -31,7 +30,6 @@ from stimcore.serve.workers.messages import Call, Forget
 from stimcore.serve.workers.pool import WorkerPool
 
 log = logging.getLogger("stimcore.serve")
-T = TypeVar("T")
 BREAK_S = 0.5
 """Shortest time between two looks whether bundles have changed."""
 
@@ -100,9 +98,10 @@ class Service:
         self.unloaded: set[str] = set()
         self._scanned = False
         self._scan_lock = asyncio.Lock()
-        self._runs_lock = asyncio.Lock()
+        self._first_scan_ended = asyncio.Event()
         self._runs_seen: tuple[float, list[types.RunInfo]] | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._reading_runs: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._suspicion = asyncio.Event()
 
     @property
@@ -127,7 +126,7 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether the server accepts work."""
-        return self._scanned and self.pool.ready and not self.draining.is_set()
+        return self._scanned and not self.repository.lost and self.pool.ready and not self.draining.is_set()
 
     def status(self) -> types.Status:
         """Return the state of the server."""
@@ -159,22 +158,29 @@ class Service:
         )
 
     async def start(self) -> None:
-        """Start the workers and open the bundles meanwhile; returns early when the server is to end before that is done."""
+        """Start the workers and begin to open the bundles; `opened` waits until that is done."""
         self.pool.start()
-        scanning, ending = asyncio.create_task(self.rescan()), asyncio.create_task(self.draining.wait())
-        await asyncio.wait((scanning, ending), return_when=asyncio.FIRST_COMPLETED)
-        ending.cancel()
-        if scanning.done():
-            scanning.result()
-            self._watching = asyncio.create_task(self._watch())
-        else:
-            scanning.cancel()
+        self._opening = asyncio.create_task(self._open_and_watch())
 
-    async def _watch(self) -> None:
-        """Scan again whenever the files of bundles have changed; never returns.
+    async def opened(self) -> None:
+        """Wait until the bundles were opened for the first time.
+
+        Raises:
+            Busy: The server ends before that.
+        """
+        await self._first_scan_ended.wait()
+        if not self._scanned:
+            self.must_take_work()
+
+    async def _open_and_watch(self) -> None:
+        """Open the bundles, and scan again whenever their files have changed; never returns.
 
         It looks every `watch_s`, and when a worker finds other files than it was told of, but not more often than `BREAK_S`.
         """
+        try:
+            await self.rescan()
+        except Exception:  # whatever it is, the next look may succeed
+            log.exception("the bundles could not be opened")
         while True:
             await asyncio.sleep(min(BREAK_S, self.limits.watch_s))
             with contextlib.suppress(TimeoutError):
@@ -182,7 +188,7 @@ class Service:
                     await self._suspicion.wait()
             self._suspicion.clear()
             try:
-                if await _in_thread("watch", self.repository.changed):
+                if await in_thread("watch", self.repository.changed):
                     await self.rescan(everything=False)
             except Exception:  # whatever it is, the next look may succeed, and requests are answered meanwhile
                 log.exception("the bundles could not be looked at")
@@ -192,11 +198,28 @@ class Service:
 
         Args:
             within_s: Age in seconds of a look at the folders that will do: streams that watch a run share one.
+
+        Raises:
+            Late: The folders could not be read within `call_s`: a network file system does not answer.
         """
-        async with self._runs_lock:
-            if self._runs_seen is None or time.monotonic() - self._runs_seen[0] > within_s:
-                self._runs_seen = time.monotonic(), await asyncio.to_thread(self.repository.runs)
-            return self.trainings.describe(self._runs_seen[1])
+        asked = time.monotonic()
+        while self._runs_seen is None or asked - self._runs_seen[0] > within_s:
+            # one look at a time, which goes on when a client that began it is gone
+            if self._reading_runs is None or self._reading_runs.done():
+                self._reading_runs = asyncio.create_task(self._read_runs())
+            try:
+                await asyncio.wait_for(asyncio.shield(self._reading_runs), self.limits.call_s)
+            except TimeoutError as reason:
+                raise Late(
+                    f"the run folders were not read within {self.limits.call_s:g} s",
+                    todo="Look whether the file system under --runs answers.",
+                ) from reason
+        return self.trainings.describe(self._runs_seen[1])
+
+    async def _read_runs(self) -> None:
+        began = time.monotonic()
+        runs = await in_thread("runs", self.repository.runs)
+        self._runs_seen = began, runs
 
     async def run(self, name: str, within_s: float = 0.0) -> types.RunInfo:
         """Return one run by its name, `EXPERIMENT/RUN`.
@@ -224,7 +247,7 @@ class Service:
         """
         async with self._scan_lock:
             before = {bundle.fingerprint: bundle for bundle in self.repository.snapshot.bundles.values()}
-            snapshot, stored = await _in_thread("scan", lambda: self._scan(everything))
+            snapshot, stored = await in_thread("scan", lambda: self._scan(everything))
             self.repository.put(snapshot)
             self.results.put_stored(stored)
             self.metrics.allow_models(snapshot.models)
@@ -239,6 +262,7 @@ class Service:
             refs = [bundle_ref(before[fingerprint]) for fingerprint in gone]
             asyncio.get_running_loop().call_later(self.limits.call_s, self._forget_gone, refs)
         self._scanned = True
+        self._first_scan_ended.set()
         return snapshot.catalogue
 
     def _scan(self, everything: bool) -> tuple[Snapshot, Mapping[Conditions, StoredResults]]:
@@ -283,6 +307,7 @@ class Service:
     def drain(self) -> None:
         """Begin to end: refuse new work, fail unfinished jobs, end event streams; calls that were accepted are finished."""
         self.draining.set()
+        self._first_scan_ended.set()  # requests that wait for it are refused
         self.jobs.end_all()
 
     def refuse_calls(self) -> None:
@@ -292,29 +317,9 @@ class Service:
     async def stop(self) -> None:
         """End the workers."""
         self.drain()
-        if self._watching is not None:
-            self._watching.cancel()
+        if self._opening is not None:
+            self._opening.cancel()
         await asyncio.gather(self.trainings.close(), self.pool.stop())
-
-
-async def _in_thread(name: str, function: Callable[[], T]) -> T:
-    """Return what a function returns that reads files, called in a thread.
-
-    It is a daemon thread rather than one of asyncio's: hashing many gigabytes takes minutes, and the process must be able to
-    end meanwhile.
-    """
-    outcome: Future[T] = Future()
-
-    def call() -> None:
-        if not outcome.set_running_or_notify_cancel():
-            return
-        try:
-            outcome.set_result(function())
-        except Exception as reason:  # whatever it is, it is raised where the result is awaited
-            outcome.set_exception(reason)
-
-    threading.Thread(target=call, name=name, daemon=True).start()
-    return await asyncio.wrap_future(outcome)
 
 
 def _worker_configs(config: ServiceConfig) -> list[WorkerConfig]:

@@ -8,6 +8,8 @@ from stimcore.errors import UsageError
 
 ADMIN_VARIABLE, READ_VARIABLE = "STIMCORE_TOKEN", "STIMCORE_READ_TOKEN"
 """Environment variables of the tokens; with `_FILE` appended, of files that hold them."""
+ENGINE_TOKEN_VARIABLE = "STIMCORE_ENGINE_TOKEN"
+"""Environment variable with the token of the inference server that runs networks in place of the workers."""
 MIN_TOKEN_CHARS = 16
 MAX_TOKEN_CHARS = 4096
 

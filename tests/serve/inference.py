@@ -1,6 +1,7 @@
 """Inference requests for tests, well formed unless a test changes them, and the check that the server refuses one."""
 
 import json
+import socket
 from typing import Any
 
 import numpy as np
@@ -40,3 +41,13 @@ def refused(server: Running, status: int | tuple[int, ...], match: str = "", url
     assert match in value["error"]
     assert "Traceback" not in answer.text
     assert server.live()
+
+
+def raw(server: Running, text: bytes, *, until: bytes = b"\r\n\r\n") -> bytes:
+    """What the server answers to these bytes."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(text)
+        answer = b""
+        while until not in answer and (piece := connection.recv(65536)):
+            answer += piece
+        return answer

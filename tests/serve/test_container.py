@@ -112,6 +112,8 @@ def test_compose_names_targets_and_variables_that_exist() -> None:
         assert target(service["build"]["target"])
         assert service["environment"]["STIMCORE_TOKEN_FILE"] == "/run/secrets/stimcore_token"
         assert service["secrets"] == list(compose["secrets"]) == ["stimcore_token"]
+        # Compose mounts files; any other secret it would copy into the container, and refuses to where that is read-only
+        assert set(compose["secrets"]["stimcore_token"]) == {"file"}
         assert service["cap_drop"] == ["ALL"]
         assert service["read_only"] is True
         assert "no-new-privileges:true" in service["security_opt"]
@@ -128,6 +130,22 @@ def test_compose_starts_the_server_as_the_image_does_with_its_share_of_the_machi
     options = serve.parser().parse_args(given[3:])
     assert options.threads == server["cpus"]
     assert Limits().with_texts(options.limit).keep_bytes < int(server["mem_limit"].removesuffix("g")) << 30
+
+
+def test_health_checks_ask_without_the_proxy_of_their_host(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker puts it into every container, and it can't reach a server in one."""
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr("urllib.request._opener", None)
+    assert healthcheck.main([server.url]) == 0
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    python, dash, code = json.loads(next(line for line in lines if "_stcore/health" in line).partition("CMD ")[2])
+    for app, here in (("127.0.0.1:8501/_stcore/health", f"{server.url}/v2/health/live"[7:]), ("b'ok'", """b'{"live":true}'""")):
+        assert app in code
+        code = code.replace(app, here)
+    assert (python, dash) == ("python", "-c")
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
 def test_the_health_check_reads_the_body(server: Running) -> None:

@@ -132,11 +132,15 @@ def test_the_end_while_starting(start: Start, own_exported: Path) -> None:
     server = start(own_exported, wait=False)
     server.until(lambda: bool(server.workers()))
     workers = server.workers()
-    with pytest.raises(httpx.TimeoutException):
-        server.http.get("/v2/health/ready", timeout=0.5)
-    began = time.monotonic()
-    assert server.stop() == 0
-    assert time.monotonic() - began < 10
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(httpx.get, f"{server.url}/v1/catalogue", timeout=60)
+        assert server.http.get("/v2/health/ready").status_code == 503
+        time.sleep(0.5)
+        assert not waiting.done()
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 10
+        assert (waiting.result().status_code, waiting.result().json()) == (503, ENDING)
     assert psutil.wait_procs(workers, timeout=5)[1] == []
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from stimcore.errors import Unavailable, UsageError
@@ -71,6 +72,34 @@ def test_an_inherited_socket_is_guarded_as_any_other(exported: Path, monkeypatch
             serve.main([str(exported), "--fd", copy])
     with (tmp_path / "file").open("w") as file, pytest.raises(UsageError, match="is not a socket"):
         serve.main([str(exported), "--fd", str(file.fileno())])
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no Unix sockets")
+def test_a_unix_socket_is_of_this_machine(exported: Path, tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        command = [sys.executable, "-m", "stimcore.serve", str(exported), "--device", "cpu", "--fd", str(listening.fileno())]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("STIMCORE_")}
+        process = subprocess.Popen(
+            command,
+            pass_fds=[listening.fileno()],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"stimcore serves {exported} at unix:{path}\n"
+        with httpx.Client(transport=httpx.HTTPTransport(uds=path), base_url="http://localhost", timeout=60) as http:
+            assert http.get("/v1/catalogue").json()["experiments"]
+    finally:
+        process.terminate()
+        process.wait(20)
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def test_a_short_token_a_missing_folder_a_taken_port(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:

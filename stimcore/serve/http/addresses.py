@@ -6,6 +6,7 @@ Names that clients send (`X-Stimcore-Client`) are free to choose, so that bounds
 import contextlib
 import functools
 import ipaddress
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -23,6 +24,7 @@ REMEMBERED = 1024
 """Texts of addresses whose parsed form is remembered: a connection sends many requests from the same one."""
 MAX_FORWARDED_CHARS = 2048
 """Length of `X-Forwarded-For` that is read, from its end: the last entries are those that trusted proxies wrote."""
+_WITH_PORT = re.compile(r"(?P<v4>[^:\[\]]+):\d{1,5}|\[(?P<v6>[^\[\]]+)\](?::\d{1,5})?", re.ASCII)
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
@@ -68,13 +70,24 @@ def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
         return address
     values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
     for entry in reversed(",".join(values)[-MAX_FORWARDED_CHARS:].split(",")):
-        parsed = _parse(entry.strip())
+        parsed = _parse(without_port(entry.strip()))
         if parsed is None:
             break
         address = str(parsed)
         if not is_trusted(address, trusted):
             break
     return address
+
+
+def without_port(entry: str) -> str:
+    """Return an entry of `X-Forwarded-For` without the port that some proxies add, and without brackets.
+
+    Example:
+        >>> without_port("203.0.113.9:4444"), without_port("[2001:db8::1]:80"), without_port("2001:db8::1")
+        ('203.0.113.9', '2001:db8::1', '2001:db8::1')
+    """
+    number = _WITH_PORT.fullmatch(entry)
+    return entry if number is None else number["v4"] or number["v6"]
 
 
 @functools.lru_cache(REMEMBERED)

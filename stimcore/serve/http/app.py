@@ -19,6 +19,7 @@ from stimcore.serve.http.middleware import (
     ErrorMiddleware,
     HeadMiddleware,
     LogMiddleware,
+    OpeningMiddleware,
     RequestIdMiddleware,
 )
 from stimcore.serve.service import Service
@@ -88,6 +89,7 @@ def application(service: Service, options: HttpOptions | None = None) -> FastAPI
             Middleware(RequestIdMiddleware, options.frame_ancestors),
             Middleware(ErrorMiddleware, service.draining),
             Middleware(AccessMiddleware, Tokens(service.token, options.read_token)),
+            Middleware(OpeningMiddleware, service.opened),
             Middleware(BudgetMiddleware, service.limits, service.metrics),
             Middleware(HeadMiddleware),
         ],

@@ -9,11 +9,12 @@ disconnects from an event stream would be noticed late.
 
 import asyncio
 import hmac
+import ipaddress
 import logging
 import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,12 +31,15 @@ from stimcore.serve.tokens import Tokens
 log = logging.getLogger("stimcore.serve")
 OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
 """Paths that need no token: a container's health check has none."""
+STATE_PATHS = (*OPEN_PATHS, "/metrics", "/v1/status")
+"""Paths that tell how the server is, also before it has opened its bundles."""
 ADMIN_PATHS = re.compile(r"/v1/rescan|/v1/runs(/.*)?|/v2/repository/models/.*", re.DOTALL)
 """Paths for which the read-only token is not enough: they change what is served, or show, start and stop runs of this
 machine."""
 UNKNOWN_ROUTE = "unknown"
 """Route of requests for what is not there, in the log and in labels."""
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+OPENAPI = "/openapi.json"
+"""The one path whose route FastAPI does not note."""
 CLIENT_CLOSED = 499
 """Logged as the status of a request whose client disconnected before the response began, as nginx does."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z", re.ASCII)
@@ -93,7 +97,7 @@ class LogMiddleware:
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's pattern, never the path: names that clients make up must not become labels.
-        route = getattr(scope.get("route"), "path", None) or UNKNOWN_ROUTE
+        route = getattr(scope.get("route"), "path", None) or (OPENAPI if scope["path"] == OPENAPI else UNKNOWN_ROUTE)
         if not route.endswith("/events"):  # a stream is open as long as its job runs, which is no time to answer
             self.metrics.seconds.labels(route).observe(seconds)
         fields: dict[str, Any] = {
@@ -122,8 +126,9 @@ def record_request(metrics: Metrics, fields: Mapping[str, Any]) -> None:
     metrics.requests.labels(fields["route"], str(status)).inc()
     if "code" in fields:
         metrics.refused.labels(fields["code"]).inc()
-    # 503 is normal operation (a full queue, a start or an end); other statuses from 500 are failures of the server.
-    log.log(logging.ERROR if status >= 500 and status != 503 else logging.INFO, "request", extra={"fields": fields})
+    # 503 is normal operation (a full queue, a start or an end), 504 may be the client's own time limit; both are counted. Other
+    # statuses from 500 are failures of the server.
+    log.log(logging.ERROR if status >= 500 and status not in (503, 504) else logging.INFO, "request", extra={"fields": fields})
 
 
 class RequestIdMiddleware:
@@ -150,9 +155,7 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = _header(scope, b"x-request-id")
-        request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
-        scope["state"]["request_id"] = request_id
+        request_id = id_of_request(scope)
         headers = [*self._headers, (b"x-request-id", request_id.encode())]
         traceparent = _header(scope, b"traceparent")
         if _TRACEPARENT.match(traceparent):
@@ -255,7 +258,9 @@ class AccessMiddleware:
             if self.tokens.admin is not None:
                 self._check_token(_header(scope, b"authorization"), scope["path"], self.tokens.admin)
             else:
-                self._check_loopback("Host", f"//{_header(scope, b'host')}")
+                if not (host := _header(scope, b"host")):
+                    raise Denied("the request has no Host", allowed="localhost, unless the server has a token")
+                self._check_loopback("Host", f"//{host}")
                 self._check_loopback("Origin", _header(scope, b"origin"))
         await self.app(scope, receive, send)
 
@@ -267,12 +272,34 @@ class AccessMiddleware:
             return
         if self.tokens.read is None or not hmac.compare_digest(given, self.tokens.read.encode()):
             raise Denied("the token is missing or wrong", allowed="the header 'Authorization: Bearer TOKEN'")
-        if ADMIN_PATHS.fullmatch(path):
+        if ADMIN_PATHS.fullmatch(as_routed(path)):
             raise Forbidden("the read-only token does not open this path", allowed="the admin token")
 
     def _check_loopback(self, name: str, url: str) -> None:
-        if url and _host(url) not in LOOPBACK:
+        if url and not is_loopback(_host(url)):
             raise Denied(f"{name} is {url.lstrip('/')[:80]}", allowed="localhost, unless the server has a token")
+
+
+class OpeningMiddleware:
+    """Lets requests wait until bundles were opened for the first time, except those that ask how the server is.
+
+    Args:
+        app: The inner application.
+        opened: Returns as soon as they were; raises `Busy` where the server ends before that.
+    """
+
+    def __init__(self, app: ASGIApp, opened: Callable[[], Awaitable[None]]) -> None:
+        self.app, self.opened = app, opened
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request.
+
+        Raises:
+            Busy: The server ends before the bundles were opened.
+        """
+        if scope["type"] == "http" and scope["path"] not in STATE_PATHS:
+            await self.opened()
+        await self.app(scope, receive, send)
 
 
 class HeadMiddleware:
@@ -289,7 +316,7 @@ class HeadMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].endswith("/events"):
+        if scope["type"] != "http" or scope["method"] != "HEAD" or as_routed(scope["path"]).endswith("/events"):
             await self.app(scope, receive, send)
             return
 
@@ -310,6 +337,37 @@ def _header(scope: Scope, name: bytes) -> str:
     """Return the last value of a header, empty where there is none; `name` is in lower case."""
     values = [value for key, value in scope["headers"] if key == name]
     return values[-1].decode("latin-1") if values else ""
+
+
+def id_of_request(scope: Scope) -> str:
+    """Return the id of a request, the same one however often: the client's where it is well-formed, else a new one."""
+    given = _header(scope, b"x-request-id")
+    new = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+    return str(scope["state"].setdefault("request_id", new))
+
+
+def as_routed(path: str) -> str:
+    """Return a path as the router reads it: `$` at the end of its patterns matches before a last line break too.
+
+    Example:
+        >>> as_routed("/v1/runs" + chr(10))
+        '/v1/runs'
+    """
+    return path.removesuffix("\n")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, as it stands in a URL, is this machine by its number or by the name that every machine has.
+
+    Example:
+        >>> is_loopback("127.0.0.2"), is_loopback("localhost."), is_loopback("localhost.example")
+        (True, True, False)
+    """
+    host = host.removesuffix(".")  # of a name that is complete
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _host(url: str) -> str:

@@ -22,7 +22,7 @@ from stimcore.serve.http.addresses import UNKNOWN
 from stimcore.serve.http.app import HttpOptions, application, metrics_application
 from stimcore.serve.http.connections import RESERVE_HEADER_S, ConnectionTable
 from stimcore.serve.http.error_response import encode_error
-from stimcore.serve.http.middleware import UNKNOWN_ROUTE, record_request
+from stimcore.serve.http.middleware import UNKNOWN_ROUTE, id_of_request, record_request
 from stimcore.serve.limits import Limits
 from stimcore.serve.metrics import Metrics
 from stimcore.serve.service import Service
@@ -140,6 +140,7 @@ class LimitedProtocol(H11Protocol):
         if self.cycle is not None and not self.cycle.response_complete:
             # It was the body that turned out not to be HTTP: the application that waits for it must not answer as well. It logs
             # and counts the request.
+            headers["x-request-id"] = id_of_request(dict(self.cycle.scope))
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         else:  # no middleware ever sees this request

@@ -171,18 +171,21 @@ def _not_ready(service: Service) -> JSONResponse:
         why = "the server is ending"
     elif service.pool.broken:
         why = "the worker process keeps ending"
+    elif service.repository.lost:
+        why = "the folder of bundles holds none any more"
     else:
         why = "the server is starting"
     return JSONResponse({"ready": False, "error": f"{why}.", "code": Busy.code}, 503, {"Retry-After": str(RETRY_AFTER_S)})
 
 
-def _model(service: Service, name: str, version: str = VERSION) -> Model:
-    """Return a loaded model by its name or alias.
+def _model(service: Service, request: Request, name: str, version: str = VERSION) -> Model:
+    """Return a loaded model by its name or alias, and note that the response is about its bundle.
 
     Raises:
         NotFound: There is no such model, it does not have this version, or it was unloaded.
     """
     model = service.repository.model(name)
+    request.scope["state"]["bundle"] = model.bundle.fingerprint
     _check_loaded(service, model, name, version)
     return model
 
@@ -202,8 +205,8 @@ def _check_loaded(service: Service, model: Model, name: str, version: str) -> No
 def _add_model_routes(router: APIRouter, service: Service) -> None:
     @router.get("/models/{name}", summary="Inputs and outputs of a model")
     @router.get("/models/{name}/versions/{version}", include_in_schema=False)
-    async def metadata(name: str, version: str = VERSION) -> dict[str, Any]:
-        model = _model(service, name, version)
+    async def metadata(name: str, request: Request, version: str = VERSION) -> dict[str, Any]:
+        model = _model(service, request, name, version)
         return {
             "name": name,
             "versions": [VERSION],
@@ -214,14 +217,14 @@ def _add_model_routes(router: APIRouter, service: Service) -> None:
 
     @router.get("/models/{name}/ready", summary="Whether a model accepts work")
     @router.get("/models/{name}/versions/{version}/ready", include_in_schema=False)
-    async def ready(name: str, version: str = VERSION) -> JSONResponse:
-        _model(service, name, version)
+    async def ready(name: str, request: Request, version: str = VERSION) -> JSONResponse:
+        _model(service, request, name, version)
         return JSONResponse({"name": name, "ready": True}) if service.ready else _not_ready(service)
 
     @router.get("/models/{name}/config", summary="Configuration of a model in Triton's form")
     @router.get("/models/{name}/versions/{version}/config", include_in_schema=False)
-    async def config(name: str, version: str = VERSION) -> dict[str, Any]:
-        model = _model(service, name, version)
+    async def config(name: str, request: Request, version: str = VERSION) -> dict[str, Any]:
+        model = _model(service, request, name, version)
 
         def tensor(value: dict[str, Any]) -> dict[str, Any]:
             return {"name": value["name"], "data_type": f"TYPE_{value['datatype']}", "dims": value["shape"][1:]}
@@ -341,8 +344,8 @@ def _add_statistics_routes(router: APIRouter, service: Service, by_model: dict[s
 
     @router.get("/models/{name}/stats", summary="Statistics of a model")
     @router.get("/models/{name}/versions/{version}/stats", include_in_schema=False)
-    async def statistics(name: str, version: str = VERSION) -> dict[str, Any]:
-        return {"model_stats": [of_model(_model(service, name, version), name)]}
+    async def statistics(name: str, request: Request, version: str = VERSION) -> dict[str, Any]:
+        return {"model_stats": [of_model(_model(service, request, name, version), name)]}
 
 
 def _add_repository_routes(router: APIRouter, service: Service) -> None:

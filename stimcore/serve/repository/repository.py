@@ -53,6 +53,7 @@ class ModelRepository:
     def __init__(self, folder: Path, runs: Path) -> None:
         self.folder, self._run_reader = folder, RunReader(runs)
         self.snapshot = Snapshot()
+        self._held_some = False
 
     def changed(self) -> bool:
         """Return whether bundles came, went, or have other files than when they were opened."""
@@ -70,6 +71,9 @@ class ModelRepository:
         stamps = self._stamps()
         opened = self._open_all(stamps, everything=everything)
         bundles, problems = self._with_old_ones(opened)
+        if self._held_some and not stamps:
+            why = "The folder holds no bundle any more: all were deleted, or its volume is not there."
+            problems.append(types.Problem(path=safe_text(self.folder.name), message=why))
         served: dict[BundleKey, Bundle] = {}
         infos: dict[str, list[types.MethodInfo]] = {}
         models: dict[str, Model] = {}
@@ -143,6 +147,12 @@ class ModelRepository:
     def put(self, snapshot: Snapshot) -> None:
         """Serve a snapshot from now on."""
         self.snapshot = snapshot
+        self._held_some = self._held_some or bool(snapshot.stamps)
+
+    @property
+    def lost(self) -> bool:
+        """Whether there were bundles, and none is left: somebody deleted all of them, or their volume is not there any more."""
+        return self._held_some and not self.snapshot.stamps
 
     def bundle(self, experiment: str, method: str) -> Bundle:
         """Return a bundle by name.

@@ -17,6 +17,8 @@ FIRST_EPOCH_S = 600
 """The same before the first epoch has ended, when the length of an epoch is not known yet."""
 MAX_RECORD_BYTES = 1 << 20
 """Bytes of `training.jsonl` that are read, from its end: about two thousand epochs."""
+RUN_FILES = ("run.json", REQUEST_FILE, "training.jsonl", "writer.pid")
+"""Files of a run folder that are looked at."""
 EPOCHS = 3
 """A run also counts as in progress for this many times its longest epoch."""
 
@@ -41,6 +43,8 @@ class RunReader:
         for path in {path.parent for name in ("run.json", REQUEST_FILE) for path in self.folder.glob(f"*/*/{name}")}:
             stamp = _stamp(path)
             known = self._read.get(path)
+            if not all((path / name).is_file() for name in RUN_FILES if (path / name).exists()):
+                continue  # whoever opens a pipe waits for a writer that may never come
             try:
                 runs[path] = known if known is not None and known[0] == stamp else (stamp, _read_run(path))
             except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
@@ -81,7 +85,7 @@ def runs_under(folder: Path) -> list[RunInfo]:
 def _stamp(folder: Path) -> tuple[float, ...]:
     """Return what changes when the files of a run folder do."""
     stamp: list[float] = []
-    for name in ("run.json", REQUEST_FILE, "training.jsonl", "writer.pid"):
+    for name in RUN_FILES:
         try:
             status = (folder / name).stat()
         except OSError:

@@ -96,6 +96,17 @@ class TrainingPlan:
         return ["stimcore.sweep", str(exported / self.experiment / self.bundle), "--kind", "ordered", "--store", "--quiet"]
 
 
+def _check_number(number: int, what: str, most: int) -> None:
+    """Refuse a number that is not in 1 to `most`.
+
+    Raises:
+        UsageError: It is less than 1.
+        TooLarge: It is larger.
+    """
+    if not 1 <= number <= most:
+        raise (TooLarge if number > most else UsageError)(f"{number} {what}", allowed=f"1 to {most}")
+
+
 def make_plan(request: types.RunRequest, config: TrainingConfig, sources: Sequence[DataSource], limits: Limits) -> TrainingPlan:
     """Return the plan of a request.
 
@@ -115,10 +126,9 @@ def make_plan(request: types.RunRequest, config: TrainingConfig, sources: Sequen
         raise UsageError(f"there is no data '{request.dataset[:80]}' to train on here", allowed=names)
     if request.method not in METHODS:
         raise UsageError(f"there is no training method '{request.method[:80]}'", allowed=", ".join(METHODS))
-    if not 1 <= request.epochs <= limits.training_epochs:
-        raise TooLarge(f"{request.epochs} epochs", allowed=f"1 to {limits.training_epochs}")
-    if request.train_per_class is not None and not 1 <= request.train_per_class <= source.per_class:
-        raise TooLarge(f"{request.train_per_class} training images per class", allowed=f"1 to {source.per_class}")
+    _check_number(request.epochs, "epochs", limits.training_epochs)
+    if request.train_per_class is not None:
+        _check_number(request.train_per_class, "training images per class", source.per_class)
     if not 0 <= request.seed <= MAX_SEED:
         raise UsageError(f"seed {request.seed}", allowed=f"0 to {MAX_SEED}")
     if request.weight is not None:

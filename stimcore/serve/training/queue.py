@@ -15,7 +15,8 @@ from stimcore.errors import Unavailable, UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import Busy, Forbidden, NotFound
 from stimcore.serve.limits import Limits
-from stimcore.serve.tokens import ADMIN_VARIABLE, READ_VARIABLE
+from stimcore.serve.threads import in_thread
+from stimcore.serve.tokens import ADMIN_VARIABLE, ENGINE_TOKEN_VARIABLE, READ_VARIABLE
 from stimcore.serve.training.offer import DataSource, TrainingConfig, data_sources, describe, why_not
 from stimcore.serve.training.plan import REQUEST_FILE, TrainingPlan, bundle_name, make_plan, read_request
 
@@ -28,7 +29,10 @@ END_S = 20.0
 KEPT = 256
 """Runs that have ended whose state is remembered; older ones are told by their folders."""
 UNFINISHED = ("queued", "training", "exporting")
-_SECRETS = tuple(f"{name}{ending}" for name in (ADMIN_VARIABLE, READ_VARIABLE) for ending in ("", "_FILE"))
+_SECRETS = (
+    ENGINE_TOKEN_VARIABLE,
+    *(f"{name}{ending}" for name in (ADMIN_VARIABLE, READ_VARIABLE) for ending in ("", "_FILE")),
+)
 
 
 class _Stopped(Exception):
@@ -101,7 +105,7 @@ class TrainingQueue:
             Busy: The queue is full.
             UsageError: Something in the request is not offered, or there is such a run already.
         """
-        self._check_allowed()
+        self.check_allowed()
         plan = make_plan(request, self.config, await self._data(), self.limits)
         if self._is_unfinished(plan.name):
             if not plan.is_same(self._trainings[plan.name].plan):
@@ -132,7 +136,7 @@ class TrainingQueue:
             Busy: The queue is full.
             UsageError: Something in it is no longer offered.
         """
-        self._check_allowed()
+        self.check_allowed()
         request = self._request_of(name)
         plan = make_plan(request, self.config, await self._data(), self.limits)
         if plan.name != name:
@@ -152,7 +156,7 @@ class TrainingQueue:
             Forbidden: The server starts no trainings.
             NotFound: No server made such a run.
         """
-        self._check_allowed()
+        self.check_allowed()
         if (training := self._trainings.get(name)) is None:
             self._request_of(name)
             return
@@ -211,7 +215,14 @@ class TrainingQueue:
             return info.model_copy(update={"bundle": bundle})
         return info.model_copy(update={"state": "stopped", "message": "It is trained and not exported yet."})
 
-    def _check_allowed(self) -> None:
+    def check_allowed(self) -> None:
+        """Refuse a request where no training may start.
+
+        Raises:
+            Forbidden: The server starts no trainings.
+            Unavailable: It can't: torch is missing, for example.
+            Busy: The server is ending.
+        """
         if reason := why_not(self.config):
             raise Unavailable(reason.rstrip(".")) if self.config.allowed else Forbidden(reason.rstrip("."))
         if self._ending:
@@ -234,7 +245,7 @@ class TrainingQueue:
 
     async def _data(self) -> Sequence[DataSource]:
         if self._sources is None:
-            self._sources = await asyncio.to_thread(data_sources, self.config)
+            self._sources = await in_thread("data", lambda: data_sources(self.config))
         return self._sources
 
     def _add(self, plan: TrainingPlan, *, resume: bool) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from stimcore.engine.budget import Budget
 from stimcore.errors import UsageError
-from stimcore.serve.tokens import is_sendable
+from stimcore.serve.tokens import ENGINE_TOKEN_VARIABLE, is_sendable
 
 LOCAL_ENGINE = "onnxruntime"
 """The engine that runs networks in the worker itself; any other engine is an inference server."""
@@ -22,8 +22,6 @@ UNIT_STEPS = 4
 A dropped job ends when the graph that runs has ended, and whatever comes next waits for that. Small graphs keep this short.
 """
 
-ENGINE_TOKEN_VARIABLE = "STIMCORE_ENGINE_TOKEN"
-"""Environment variable with the token of the inference server."""
 NICENESS_VARIABLE, NICENESS = "STIMCORE_WORKER_NICENESS", 10
 """Environment variable and default of what is added to the niceness of a worker: on a processor that networks keep busy, front
 and dashboard still answer at once."""

@@ -3,7 +3,6 @@
 import gzip
 import json
 import re
-import socket
 import urllib.parse
 import zlib
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.serve.conftest import Start
-from tests.serve.inference import ONE, URL, binary, body, in_binary, refused, tensor
+from tests.serve.inference import ONE, URL, binary, body, in_binary, raw, refused, tensor
 from tests.serve.processes import Running
 
 
@@ -285,16 +284,6 @@ def test_event_ids(server: Running) -> None:
         refused(server, 400, url=f"/v1/jobs/{id_}/events", method="GET", headers={"Last-Event-ID": bad})
 
 
-def raw(server: Running, text: bytes, *, until: bytes = b"\r\n\r\n") -> bytes:
-    """What the server answers to these bytes."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
-        connection.sendall(text)
-        answer = b""
-        while until not in answer and (piece := connection.recv(65536)):
-            answer += piece
-        return answer
-
-
 def test_http_that_is_broken(server: Running) -> None:
     host = b"Host: localhost\r\n"
     assert b" 400 " in raw(server, b"NOT HTTP AT ALL\r\n\r\n")
@@ -318,12 +307,16 @@ def test_a_request_that_is_not_http_is_logged_and_counted_as_any_other(start: St
     assert {line["address"] for line in refused_lines} == {"127.0.0.1"}
     assert {line["code"] for line in refused_lines} == {"usage"}
     assert [line["route"] for line in refused_lines] == ["unknown"] * 3 + ["/v1/jobs"]
+    head = raw(server, broken_body, until=b"usage").decode().lower().partition("\r\n\r\n")[0]
+    id_ = head.partition("x-request-id: ")[2].partition("\r\n")[0]
+    assert id_
+    server.until(lambda: any(line.get("request") == id_ for line in server.lines()))
     answer = raw(server, b"NOT HTTP\r\n\r\n", until=b"usage").decode()
     id_ = answer.partition("x-request-id: ")[2].partition("\r\n")[0]
     server.until(lambda: any(line.get("request") == id_ for line in server.lines()))
     text_ = server.http.get("/metrics").text
     assert 'stim_requests_total{route="unknown",status="400"} 4.0' in text_
-    assert 'stim_refused_total{code="usage"} 5.0' in text_
+    assert 'stim_refused_total{code="usage"} 6.0' in text_
     assert not any("Invalid HTTP" in line["event"] for line in server.lines()), "one line for a request, not two"
 
 

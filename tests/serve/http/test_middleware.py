@@ -18,7 +18,8 @@ from stimcore.serve.http.app import application
 from stimcore.serve.http.middleware import ErrorMiddleware
 from stimcore.serve.service import Service, ServiceConfig
 from tests.serve.conftest import Start
-from tests.serve.inference import URL, body, tensor
+from tests.serve.exported import make_heavy
+from tests.serve.inference import URL, body, raw, tensor
 from tests.serve.processes import Running
 
 
@@ -72,6 +73,7 @@ def test_head_answers_as_get_does_without_a_body(server: Running, guarded: Runni
         if path not in ("/metrics", "/v2/models/stats"):  # which change from one moment to the next
             assert head.headers["content-length"] == got.headers["content-length"], path
     assert server.http.head(URL).status_code == 405
+    assert server.http.head("/v1/jobs/nobody/events%0A").status_code == 405
     assert httpx.head(guarded.metrics_url).status_code == 200
     assert httpx.head(f"{guarded.url}/v1/catalogue").status_code == 401
     lines = [line for line in server.lines() if line.get("method") == "HEAD"]
@@ -81,8 +83,35 @@ def test_head_answers_as_get_does_without_a_body(server: Running, guarded: Runni
 def test_without_a_token_no_page_in_a_browser_gets_in(server: Running) -> None:
     for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Host": "127.0.0.1.evil.example:80"}):
         assert server.http.get("/v1/catalogue", headers=headers).status_code == 401
-    for headers in ({"Host": f"localhost:{server.port}"}, {"Origin": "http://localhost:8501"}, {"Host": "[::1]:80"}):
+    refused = server.http.get("/v1/catalogue", headers={"Host": "evil.example."}).json()["error"]
+    assert refused.startswith("Host is evil.example")
+    for headers in (
+        {"Host": f"localhost:{server.port}"},
+        {"Origin": "http://localhost:8501"},
+        {"Host": "[::1]:80"},
+        {"Host": "127.0.0.2:8000"},
+        {"Host": "localhost."},
+    ):
         assert server.http.get("/v1/catalogue", headers=headers).status_code == 200
+    answer = raw(server, b"GET /v1/catalogue HTTP/1.0\r\n\r\n", until=b"has a token")
+    assert b" 401 " in answer
+    assert b"the request has no Host; allowed: localhost" in answer
+
+
+def test_a_server_answers_at_any_number_of_this_machine(start: Start) -> None:
+    """All of 127.0.0.0/8 is this machine on Linux, and the server starts there without a token."""
+    server = start(words=["--host", "127.0.0.2"])
+    assert server.url.startswith("http://127.0.0.2:")
+    assert server.http.get("/v1/catalogue").status_code == 200
+
+
+def test_requests_wait_for_the_first_opening_and_those_about_the_server_do_not(start: Start, own_exported: Path) -> None:
+    make_heavy(own_exported)
+    server = start(own_exported, wait=False)
+    for path, status in (("/v2/health/live", 200), ("/v2/health/ready", 503), ("/v1/status", 200), ("/metrics", 200)):
+        assert server.http.get(path).status_code == status
+    with pytest.raises(httpx.ReadTimeout):
+        server.http.get("/v1/catalogue", timeout=0.5)
 
 
 def test_every_line_of_the_log_is_json_with_the_request_id(server: Running) -> None:
@@ -165,6 +194,10 @@ def test_the_read_only_token_opens_everything_but_what_changes_the_server(guarde
                 assert answer.json()["code"] == "forbidden"
                 seen.add((path, method))
     assert seen == admin
+    for path, method in admin:
+        url = path.format(name="tiny.common", experiment="a", run="b") + "%0A"  # the router takes it for the path without
+        answer = guarded.http.request(method, url, headers={"Authorization": f"Bearer {READER}"}, content=b"x")
+        assert answer.status_code in (403, 404), url
     for sneaky in (
         "/v1/%72uns",
         "/v2/repository/models/tiny.common%0A/load",
@@ -239,7 +272,9 @@ def test_a_page_of_another_site_composes_nothing(server: Running) -> None:
 
 
 def test_a_defect_of_the_server_is_a_json_error_with_the_request_id(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    app = application(Service(ServiceConfig(folder=tmp_path)))
+    service = Service(ServiceConfig(folder=tmp_path))
+    asyncio.run(service.rescan())
+    app = application(service)
 
     @app.get("/defect")
     async def defect() -> None:

@@ -102,6 +102,28 @@ def test_every_response_of_a_bundle_names_it(server: Running, client: Client) ->
         assert (answer.status_code, answer.headers.get("X-Stimcore-Bundle")) == (200, method.fingerprint), path
 
 
+def test_every_other_response_about_a_bundle_names_it_too(server: Running, client: Client) -> None:
+    method = next(each for each in client.catalogue().experiments[0].methods if each.name == "stimulative")
+    started = server.http.post("/v1/jobs", json={"experiment": "tiny", "method": "stimulative", "specs": ["d1-1-1"]})
+    models = [f"/v2/models/tiny.stimulative{rest}" for rest in ("", "/ready", "/config", "/stats")]
+    for path in (
+        f"/v1/jobs/{started.json()['id']}/events",
+        "/v1/experiments/tiny/spec?text=main&method=stimulative",
+        *models,
+    ):
+        assert server.http.get(path).headers.get("X-Stimcore-Bundle") == method.fingerprint, path
+    either = {each.fingerprint for each in client.catalogue().experiments[0].methods}
+    for path in ("/v1/experiments/tiny/samples", "/v1/experiments/tiny/wall"):  # images are those of all methods
+        assert server.http.get(path).headers.get("X-Stimcore-Bundle") in either, path
+
+
+@pytest.mark.parametrize("count", [0, 65])
+def test_too_few_is_another_refusal_than_too_many(server: Running, count: int) -> None:
+    asked = {"method": "common", "index": 0, "specs": ["main"] * count}
+    answer = server.http.post("/v1/experiments/tiny/classify", json=asked)
+    assert (answer.status_code, answer.json()["code"]) == ((413, "too_large") if count else (400, "usage"))
+
+
 def test_a_bundle_of_version_1_has_no_hits(start: Start, tmp_path: Path) -> None:
     folder = report_folders.experiment(tmp_path / "old" / "made")
     report_folders.bundle(folder, "common", 900)
@@ -217,7 +239,7 @@ def test_bad_images_are_refused(client: Client) -> None:
     refused(TooLarge, "far too many pixels|14,000", image_base64=encoded(Image.new("1", (14_000, 14_000))))
     refused(TooLarge, "2,000,001 bytes", image_base64=base64.b64encode(b"x" * 2_000_001).decode())
     refused(TooLarge, "65 specs", specs=["main"] * 65, index=0)
-    refused(TooLarge, "0 specs", specs=[], index=0)
+    refused(UsageError, "no specs were given", specs=[], index=0)
 
 
 def test_runs_are_listed_and_half_written_ones_are_not(client: Client) -> None:

@@ -163,6 +163,25 @@ def test_a_folder_that_is_being_replaced_is_not_gone(own_exported: Path, monkeyp
     assert ("tiny", "common") in models.scan(everything=False).bundles
 
 
+def test_a_folder_that_lost_all_its_bundles_is_a_problem(own_exported: Path) -> None:
+    """What a volume leaves behind that is not mounted any more: an empty folder, or none."""
+    repository = ModelRepository(own_exported, own_exported / "runs")
+    repository.put(repository.scan())
+    assert not repository.lost
+    shutil.rmtree(own_exported / "tiny")
+    for left in (own_exported, None):
+        repository.put(repository.scan(everything=False))
+        assert repository.lost
+        (problem,) = repository.snapshot.catalogue.problems
+        assert problem.message.startswith("The folder holds no bundle any more: ")
+        if left is not None:
+            shutil.rmtree(left)
+    empty = ModelRepository(own_exported, own_exported / "runs")
+    empty.put(empty.scan())
+    assert not empty.lost
+    assert not empty.snapshot.problems, "nothing was exported yet"
+
+
 def test_a_sweep_of_other_networks_is_refused_and_its_bundle_served(own_exported: Path) -> None:
     """In a bundle of version 1, sweeps have no hash; each names the bundle that it was measured with."""
     path = own_exported / "tiny" / "stimulative" / "sweep-ordered.json"

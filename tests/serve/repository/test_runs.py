@@ -1,15 +1,19 @@
 """A run counts as in progress as long as its epochs may take, and no longer."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from stimcore.serve.errors import Late
 from stimcore.serve.http.v1 import runs as runs_of_v1
+from stimcore.serve.limits import Limits
 from stimcore.serve.repository.runs import runs_under
 from stimcore.serve.service import Service, ServiceConfig
 from stimcore.serve.types import RunEvent, RunInfo
@@ -116,6 +120,40 @@ def test_streams_that_watch_a_run_share_one_look_at_the_folders(tmp_path: Path, 
         return await asyncio.gather(*(service.run("experiment/common-0", within_s=3600) for _ in range(30)))
 
     assert [info.state for info in asyncio.run(watch())] == 30 * ["training"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+@pytest.mark.parametrize("name", ["run.json", "training.jsonl"])
+def test_a_pipe_in_place_of_a_file_takes_away_its_run_alone(tmp_path: Path, name: str) -> None:
+    for which in ("common-0", "pipe-0"):
+        run(tmp_path / "experiment" / which, [1.0], 0)
+    (tmp_path / "experiment" / "pipe-0" / name).unlink()
+    os.mkfifo(tmp_path / "experiment" / "pipe-0" / name)
+    assert [info.name for info in runs_under(tmp_path)] == ["experiment/common-0"]
+
+
+def test_folders_that_do_not_answer_are_a_sentence_and_keep_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of a network file system whose server is gone: the event loop must be able to end meanwhile."""
+    limits = dataclasses.replace(Limits(), call_s=0.05)
+    service = Service(ServiceConfig(folder=tmp_path, runs=tmp_path, devices=("cpu",), limits=limits))
+    answers, looks = threading.Event(), []
+
+    def stuck() -> list[RunInfo]:
+        looks.append(threading.current_thread().daemon)
+        answers.wait(30)
+        return []
+
+    monkeypatch.setattr(service.repository, "runs", stuck)
+
+    async def ask() -> list[RunInfo]:
+        for _ in range(3):
+            with pytest.raises(Late, match=r"the run folders were not read within 0\.05 s\. Look whether"):
+                await service.runs()
+        answers.set()
+        return await service.runs(within_s=3600)
+
+    assert asyncio.run(ask()) == []
+    assert looks == [True], "one look, whoever asks, in a thread that the end of the process does not wait for"
 
 
 def test_who_asks_for_runs_gets_them_as_they_are_now(tmp_path: Path) -> None:

@@ -62,6 +62,22 @@ def test_what_is_not_offered_is_refused_in_one_sentence(change: dict[str, object
         make_plan(run_request(**({"dataset": "fashion-mnist"} | change)), config, data_sources(config), Limits())
 
 
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"epochs": 0}, UsageError),
+        ({"epochs": -5}, UsageError),
+        ({"train_per_class": 0}, UsageError),
+        ({"epochs": 10**6}, TooLarge),
+    ],
+)
+def test_too_few_is_not_too_large(change: dict[str, object], kind: type[Exception]) -> None:
+    config = TrainingConfig(allowed=True)
+    with pytest.raises(UsageError) as refused:
+        make_plan(run_request(**({"dataset": "fashion-mnist"} | change)), config, data_sources(config), Limits())
+    assert type(refused.value) is kind
+
+
 def test_a_limit_of_epochs_holds() -> None:
     config = TrainingConfig(allowed=True)
     limits = Limits().with_texts(["training_epochs=3"])

@@ -102,6 +102,7 @@ def test_who_may_not_train(start: Start, tmp_path: Path) -> None:
         ):
             with pytest.raises(kind, match=words):
                 ask()
+    assert server.http.post("/v1/runs", json={}).status_code == 403, "whatever the body is"
 
 
 @pytest.mark.slow

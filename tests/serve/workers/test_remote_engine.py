@@ -21,7 +21,8 @@ from stimcore.errors import BundleError, Unavailable
 from stimcore.export.triton import write_repository
 from stimcore.serve import oip_codec, types
 from stimcore.serve.repository.models import bundle_ref
-from stimcore.serve.workers.config import ENGINE_TOKEN_VARIABLE, WorkerConfig
+from stimcore.serve.tokens import ENGINE_TOKEN_VARIABLE
+from stimcore.serve.workers.config import WorkerConfig
 from stimcore.serve.workers.engines import EngineCache
 from stimcore.serve.workers.remote_engine import BUNDLE_HEADER, RemoteEngine
 from tests.serve.conftest import Start

@@ -1,6 +1,5 @@
 """Routes of bundles: what they store, and their networks as files."""
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -14,6 +13,7 @@ from stimcore.serve.http.v1.requests import named_bundle
 from stimcore.serve.repository.describe import networks_of, safe_json, stored_sweep
 from stimcore.serve.repository.models import bundle_ref
 from stimcore.serve.service import Service
+from stimcore.serve.threads import in_thread
 from stimcore.serve.workers.messages import Standalone
 
 
@@ -24,11 +24,12 @@ def add_bundle_routes(router: APIRouter, service: Service, calls: AddressCounter
     @router.get(base + "/training", summary="Records of the training's epochs")
     async def training(experiment: str, method: str, request: Request) -> list[dict[str, Any]]:
         bundle = named_bundle(service, request, experiment, method)
-        return list(safe_json(await asyncio.to_thread(bundle.training)))
+        return list(safe_json(await in_thread("training", bundle.training)))
 
     @router.get(base + "/sweeps/{kind}", summary="Stored accuracies of a family of sub-networks")
     async def sweep(experiment: str, method: str, kind: str, request: Request) -> dict[str, Any]:
-        stored = await asyncio.to_thread(stored_sweep, named_bundle(service, request, experiment, method), kind)
+        bundle = named_bundle(service, request, experiment, method)
+        stored = await in_thread("sweep", lambda: stored_sweep(bundle, kind))
         if stored is None:
             raise NotStored(
                 f"{experiment}/{method} has no stored sweep '{kind}'", todo="'python -m stimcore.sweep --store' makes one."
@@ -53,7 +54,8 @@ def add_bundle_routes(router: APIRouter, service: Service, calls: AddressCounter
                 f"{experiment}/{method} has no stored hits",
                 todo="'python -m stimcore.bundle migrate' makes them for a bundle of version 1.",
             )
-        return PiecewiseResponse(await asyncio.to_thread(bundle.read, hits.FILE), media_type="application/octet-stream")
+        content = await in_thread("hits", lambda: bundle.read(hits.FILE))
+        return PiecewiseResponse(content, media_type="application/octet-stream")
 
     @router.get(base + "/networks", summary="The listed ONNX files")
     async def networks(experiment: str, method: str, request: Request) -> types.Networks:

@@ -1,6 +1,5 @@
 """Routes of images: evaluation images, the picture wall, and what sub-networks say to a picture."""
 
-import asyncio
 import base64
 import binascii
 from typing import Annotated
@@ -13,10 +12,11 @@ from stimcore.errors import UsageError
 from stimcore.serve import types
 from stimcore.serve.errors import TooLarge
 from stimcore.serve.http.addresses import AddressCounter
-from stimcore.serve.http.v1.requests import body_schema, named_bundle, read_model
+from stimcore.serve.http.v1.requests import body_schema, named_bundle, note_bundle, read_model
 from stimcore.serve.repository.models import bundle_ref
 from stimcore.serve.repository.wall import image_sample, stored_answers, wall_images
 from stimcore.serve.service import Service
+from stimcore.serve.threads import in_thread
 from stimcore.serve.workers.messages import AnswerImages, Classify
 
 
@@ -25,21 +25,25 @@ def add_image_routes(router: APIRouter, service: Service, calls: AddressCounter)
 
     @router.get("/experiments/{experiment}/samples", summary="Evaluation images, drawn with a seed")
     async def samples(
-        experiment: str, count: Annotated[int, Query(ge=1)] = 12, seed: Annotated[int, Query(ge=0, lt=2**63)] = 0
+        experiment: str,
+        request: Request,
+        count: Annotated[int, Query(ge=1)] = 12,
+        seed: Annotated[int, Query(ge=0, lt=2**63)] = 0,
     ) -> list[types.Sample]:
-        bundle = service.repository.experiment(experiment)
+        bundle = note_bundle(request, service.repository.experiment(experiment))
         if count > service.limits.samples:
             raise TooLarge(f"{count:,} samples", allowed=f"at most {service.limits.samples}")
-        return await asyncio.to_thread(_samples, bundle, count, seed)
+        return await in_thread("samples", lambda: _samples(bundle, count, seed))
 
     @router.get("/experiments/{experiment}/wall", summary="Evaluation images of the picture wall, the same for all methods")
-    async def wall(experiment: str) -> list[types.Sample]:
+    async def wall(experiment: str, request: Request) -> list[types.Sample]:
         bundles = service.repository.bundles_of(experiment)
+        note_bundle(request, bundles[0])
 
         def read() -> list[types.Sample]:
             return [image_sample(bundles[0], index) for index in wall_images(bundles)]
 
-        return await asyncio.to_thread(read)
+        return await in_thread("wall", read)
 
     @router.get(
         "/experiments/{experiment}/methods/{method}/wall", summary="Answers of a sub-network on the images of the picture wall"
@@ -49,9 +53,9 @@ def add_image_routes(router: APIRouter, service: Service, calls: AddressCounter)
     ) -> types.WallAnswers:
         service.must_take_work()
         bundle, bundles = named_bundle(service, request, experiment, method), service.repository.bundles_of(experiment)
-        images = await asyncio.to_thread(wall_images, bundles)
+        images = await in_thread("wall", lambda: wall_images(bundles))
         parsed, ref = bundle.topology.parse(spec), bundle_ref(bundle)
-        stored = await asyncio.to_thread(stored_answers, bundle, parsed, images) if recalibrate else None
+        stored = await in_thread("answers", lambda: stored_answers(bundle, parsed, images)) if recalibrate else None
         answers = stored
         if answers is None:
             with calls.one(request.scope["state"]["address"]):
@@ -78,7 +82,9 @@ def add_image_routes(router: APIRouter, service: Service, calls: AddressCounter)
         bundle = named_bundle(service, request, experiment, asked.method)
         if (asked.index is None) == (asked.image_base64 is None):
             raise UsageError("index and image_base64", allowed="exactly one of both")
-        if not 1 <= len(asked.specs) <= limits.classify_specs:
+        if not asked.specs:
+            raise UsageError("no specs were given", allowed=f"1 to {limits.classify_specs}")
+        if len(asked.specs) > limits.classify_specs:
             raise TooLarge(f"{len(asked.specs)} specs", allowed=f"1 to {limits.classify_specs}")
         image = None if asked.image_base64 is None else _decode_base64(asked.image_base64, limits.image_bytes)
         ref, specs = bundle_ref(bundle), [bundle.topology.parse(text) for text in asked.specs]

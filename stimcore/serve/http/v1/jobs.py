@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from stimcore.serve import types
 from stimcore.serve.http.addresses import AddressCounter, address_group
 from stimcore.serve.http.responses import CountedStream, PiecewiseResponse
-from stimcore.serve.http.v1.requests import ClientId, body_schema, read_model
+from stimcore.serve.http.v1.requests import ClientId, body_schema, named_bundle, read_model
 from stimcore.serve.http.v1.streams import STREAM_HEADERS, check_streams, event_number
 from stimcore.serve.jobs.job import Job
 from stimcore.serve.repository.describe import check_spec
@@ -20,8 +20,8 @@ def add_job_routes(router: APIRouter, service: Service, streams: AddressCounter)
     """Add the routes of jobs to a router."""
 
     @router.get("/experiments/{experiment}/spec", summary="Whether a text names a sub-network, and why not")
-    async def spec(experiment: str, text: str, method: str | None = None) -> types.SpecCheck:
-        bundle = None if method is None else service.repository.bundle(experiment, method)
+    async def spec(experiment: str, text: str, request: Request, method: str | None = None) -> types.SpecCheck:
+        bundle = None if method is None else named_bundle(service, request, experiment, method)
         return check_spec(bundle, service.repository.experiment(experiment), text)
 
     @router.post(
@@ -55,8 +55,11 @@ def add_job_routes(router: APIRouter, service: Service, streams: AddressCounter)
         responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "events"}},
         summary="Server-sent events: progress, result, error, done",
     )
-    async def events(id: str, last: Annotated[str, Header(alias="Last-Event-ID")] = "0", client: ClientId = "") -> Response:
+    async def events(
+        id: str, request: Request, last: Annotated[str, Header(alias="Last-Event-ID")] = "0", client: ClientId = ""
+    ) -> Response:
         job = service.jobs.get(id, client)
+        request.scope["state"]["bundle"] = job.bundle_ref.fingerprint
         number = event_number(last)
         check_streams(service, streams)
         return CountedStream(

@@ -50,6 +50,10 @@ async def read_model(model: type[T], request: Request, service: Service, max_byt
 
 def named_bundle(service: Service, request: Request, experiment: str, method: str) -> Bundle:
     """Return a bundle by name, and note that the response is about it; errors are those of `ModelRepository.bundle`."""
-    bundle = service.repository.bundle(experiment, method)
+    return note_bundle(request, service.repository.bundle(experiment, method))
+
+
+def note_bundle(request: Request, bundle: Bundle) -> Bundle:
+    """Note that the response is about a bundle, whose fingerprint goes into its head, and return the bundle."""
     request.scope["state"]["bundle"] = bundle.fingerprint
     return bundle

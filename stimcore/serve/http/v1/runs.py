@@ -44,6 +44,7 @@ def add_run_routes(router: APIRouter, service: Service, streams: AddressCounter)
     )
     async def submit(request: Request, response: Response) -> types.RunInfo:
         service.must_take_work()
+        service.trainings.check_allowed()  # before the body is read: where nothing is trained, nothing in it can be right
         plan = await service.trainings.submit(await read_model(types.RunRequest, request, service))
         response.headers["Location"] = f"/v1/runs/{plan.name}"
         return await service.run(plan.name)
