@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 import stimcore
 from stimcore import files
@@ -147,6 +147,54 @@ def _tolerate_narrow_terminals() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+class _KeepsOn:
+    """Standard output of a command that goes on when its reader is gone, as `| head` is after ten lines.
+
+    What the command writes into files must not depend on who reads what it prints. The rest of that goes nowhere.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write as the stream does."""
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._stop()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush as the stream does."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._stop()
+
+    def _stop(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _keeping_on() -> Iterator[None]:
+    """Let the command go on when the reader of its standard output is gone."""
+    before = sys.stdout
+    if before is None:  # as under pythonw
+        yield
+        return
+    sys.stdout = cast(TextIO, _KeepsOn(before))
+    try:
+        yield
+    finally:
+        sys.stdout.flush()  # or Python finds the pipe broken when it ends
+        sys.stdout = before
+
+
 def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and end the process with its exit code.
 
@@ -156,7 +204,8 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = No
     """
     _tolerate_narrow_terminals()
     try:
-        code = command(sys.argv[1:] if argv is None else argv)
+        with _keeping_on():
+            code = command(sys.argv[1:] if argv is None else argv)
     except StimcoreError as reason:
         print(f"error: {reason}", file=sys.stderr)
         code = reason.exit_code

@@ -1,8 +1,10 @@
-"""Files that no reader sees half-written: atomic replacement, JSON lines, hard links between equal files, folder locks."""
+"""Files and folders that no reader sees half-written: replacement, JSON lines, hard links between equal files, folder locks."""
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -32,6 +34,38 @@ def replacing(target: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where its folder is none, nothing is there either, and the error above names the target
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """Give an empty temporary folder next to `target`, and move it there when the block ends without an error.
+
+    After a full disk, an exception or Ctrl-C the old folder is still there, and the temporary one is gone. Of several processes
+    that replace a folder at once, one leaves its own, whole.
+
+    Raises:
+        OSError: A file can't be written; the error names it, or `target`.
+    """
+    temporary, replaced = _temporary(target), _temporary(target)
+    try:
+        with _naming(target, hidden=temporary):
+            temporary.mkdir()
+            yield temporary
+            while True:
+                with suppress(FileNotFoundError):
+                    target.rename(replaced)
+                try:
+                    temporary.rename(target)
+                    break
+                except OSError as reason:  # another process has put its folder there meanwhile
+                    if reason.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+                    shutil.rmtree(replaced)
+    finally:
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
+        for path in (temporary, replaced):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _sync_and_move(temporary: Path, target: Path) -> None:
@@ -207,6 +241,33 @@ def locked(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with the home folder in the place of a `~`; as it is where there is no such user, so no such folder."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
+def with_names(path: Path, depth: int = 1) -> Path:
+    """Return a path whose last parts are the names of folders, which `.` and `..` in a shell are not.
+
+    Args:
+        path: A folder; links stay as they are where they can.
+        depth: How many of the last parts are read as names.
+
+    Example:
+        >>> with_names(Path("exported/mine"), 2)
+        PosixPath('exported/mine')
+        >>> with_names(Path()).name == Path.cwd().name
+        True
+    """
+    parts = path.parts[-depth:]
+    if len(parts) == depth and ".." not in parts:
+        return path
+    return path.resolve() if ".." in path.parts else Path.cwd() / path
 
 
 def sha256(path: Path) -> str:

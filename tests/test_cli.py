@@ -133,6 +133,42 @@ def test_errors_become_exit_codes(error: BaseException, code: int, text: str, ca
     assert capsys.readouterr().err == text
 
 
+PRINTS_AND_WRITES = """
+import sys
+from pathlib import Path
+from stimcore import cli
+
+def command(argv):
+    for number in range(20_000):
+        print(number)
+    Path(argv[0]).write_text("everything")
+    print("done", flush=True)
+    return 3
+
+cli.run(command)
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no head")
+def test_files_are_written_when_nobody_reads_what_is_printed(unbuffered: str, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    command = subprocess.Popen(
+        [sys.executable, "-c", PRINTS_AND_WRITES, str(tmp_path / "file")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        text=True,
+    )
+    assert command.stdout is not None
+    assert command.stderr is not None
+    assert command.stdout.readline() == "0\n"
+    command.stdout.close()
+    assert (command.stderr.read(), command.wait(60)) == ("", 3)
+    command.stderr.close()
+    assert (tmp_path / "file").read_text() == "everything"
+
+
 def test_a_defect_keeps_its_traceback() -> None:
     def command(_: object) -> int:
         raise OSError("not from the operating system")

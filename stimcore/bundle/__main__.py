@@ -14,14 +14,16 @@ if __name__ == "__main__":
 import numpy as np
 
 from stimcore.bundle import Bundle, check_hashes, open_bundle
+from stimcore.bundle.bundle import AS_TRAINED
 from stimcore.bundle.experiment import Experiment
 from stimcore.bundle.integrity import files_below
 from stimcore.bundle.manifest import MAIN
-from stimcore.bundle.opening import bundle_folders, open_experiment, require_folder
+from stimcore.bundle.opening import bundle_folders, experiment_folders, open_experiment, require_folder
 from stimcore.bundle.pictures import write_pictures
 from stimcore.engine.spotcheck import SLACK, spot_check
 from stimcore.errors import BundleError, NoBundle, SpecError, UsageError
-from stimcore.export.migrate import migrate_experiment
+from stimcore.export.migrate import migrate_experiment, restore_stopped
+from stimcore.subnets.families import KINDS
 from stimcore.subnets.spec import Spec
 from stimcore.surgery.bundle import import_network, in_words, plain_name, write_bundle
 from stimcore.surgery.dataset import load_for, normalisation_for
@@ -152,9 +154,14 @@ def _check_hits(bundle: Bundle) -> None:
         BundleError: They differ by more than two images, or a sweep is not one.
     """
     counts = {"manifest.json": {Spec.from_text(entry.spec): entry.correct for entry in bundle.manifest.networks.values()}}
-    for kind in bundle.sweeps:
-        if (sweep := bundle.results(kind)) is not None:
-            counts[f"sweep-{kind}.json"] = {result.spec: result.correct for result in (sweep.main, *sweep.results)}
+    for kind in KINDS:
+        _ = bundle.results(f"{kind}{AS_TRAINED}"), bundle.sampled_results(f"{kind}{AS_TRAINED}")  # hits are re-calibrated ones
+        for name, sweep in (
+            (f"sweep-{kind}.json", bundle.results(kind)),
+            (f"sample-{kind}.json", bundle.sampled_results(kind)),
+        ):
+            if sweep is not None:
+                counts[name] = {result.spec: result.correct for result in (sweep.main, *sweep.results)}
     stored = {} if bundle.all_hits is None else bundle.all_hits.packed
     hits = {spec: int(np.unpackbits(packed).sum()) for spec, packed in stored.items()}
     # one table after the other: the main network is in the manifest and in every sweep, and each of them may be wrong
@@ -195,12 +202,12 @@ def _check_manifest(bundle: Bundle) -> None:
 
 
 def _migrate(folder: Path, out: Path | None) -> int:
+    restore_stopped(folder)
     require_folder(folder, "an experiment or a folder of experiments")
     if (folder / "experiment.json").exists():
         pairs = [(folder, out)]
     else:
-        experiments = sorted(path.parent for path in folder.glob("*/experiment.json") if not path.parent.name.startswith("."))
-        pairs = [(path, None if out is None else out / path.name) for path in experiments]
+        pairs = [(path, None if out is None else out / path.name) for path in experiment_folders(folder)]
     if not pairs:
         raise BundleError(f"there is no experiment in {folder}", todo="'python -m stimcore.export' writes experiments.")
     for source, target in pairs:

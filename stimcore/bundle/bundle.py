@@ -109,17 +109,26 @@ class Bundle:
         """Return the stored accuracies of a family, None where there are none.
 
         Raises:
-            BundleError: The file has changed since the bundle was opened, or is not a sweep.
+            BundleError: The file has changed since the bundle was opened, is not a sweep, or is of other networks or images.
         """
+        return self._results(f"sweep-{kind}.json", kind)
+
+    def sampled_results(self, kind: str) -> Sweep | None:
+        """Return the stored accuracies of a sample of a family, None where there are none; errors are those of `results`."""
+        return self._results(f"sample-{kind}.json", kind)
+
+    def _results(self, name: str, kind: str) -> Sweep | None:
+        options = f"--kind {kind.removesuffix(AS_TRAINED)}" + (" --as-trained" if kind.endswith(AS_TRAINED) else "")
+        todo = f"'python -m stimcore.sweep {self.path} {options} --store' writes it again."
         try:
-            value = self.sweep(kind)
-            return None if value is None else Sweep.from_dict(value)
+            value = self._json(name)
+            sweep = None if value is None else Sweep.from_dict(value)
         except (ValueError, RecursionError, SpecError) as reason:
-            options = f"--kind {kind.removesuffix(AS_TRAINED)}" + (" --as-trained" if kind.endswith(AS_TRAINED) else "")
-            raise BundleError(
-                f"{self.path / f'sweep-{kind}.json'} is not a sweep: {reason}",
-                todo=f"'python -m stimcore.sweep {self.path} {options} --store' writes it again.",
-            ) from reason
+            raise BundleError(f"{self.path / name} is not a sweep: {reason}", todo=todo) from reason
+        # older sweeps don't name their bundle
+        if sweep is not None and (sweep.bundle not in ("", self.fingerprint) or sweep.images != self.manifest.images):
+            raise BundleError(f"{self.path / name} was measured with other networks or images", todo=todo)
+        return sweep
 
     def latency(self) -> dict[str, Any] | None:
         """Return the stored times of the listed networks as JSON, None where there are none; errors are those of `sweep`."""

@@ -14,6 +14,7 @@ from stimcore.bundle.experiment import VERSION, Experiment
 from stimcore.bundle.integrity import check_file, open_file
 from stimcore.bundle.manifest import Manifest
 from stimcore.errors import BundleError, NoBundle, StimcoreError
+from stimcore.files import with_names
 
 A_BUNDLE = "a bundle: exported/EXPERIMENT/METHOD"
 MISFITS = (AttributeError, KeyError, TypeError, ValueError, OverflowError, StimcoreError)
@@ -33,6 +34,7 @@ def open_experiment(path: Path) -> Experiment:
         >>> experiment.image_shape, len(experiment.classes), experiment.topology.sizes
         ((1, 28, 28), 10, (3, 3, 3))
     """
+    path = with_names(path)
     value, _ = _read_json(path / "experiment.json")
     try:
         return Experiment.from_dict(path, value)
@@ -56,6 +58,7 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
         >>> bundle.method, bundle.topology.sizes, bundle.main.spec
         ('stimulative', (3, 3, 3), '1-2-3.4-5-6.7-8-9')
     """
+    path = with_names(path, 2)
     if path.name.startswith("."):
         raise BundleError(
             f"{path} is not a bundle: its name begins with a dot", todo="An export that was stopped leaves such folders."
@@ -76,6 +79,7 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
 
 def open_folder(path: Path) -> Bundle:
     """Open a bundle in a folder of any name, also in one that is not finished, without hashing its files; see `open_bundle`."""
+    path = with_names(path, 2)
     _check_folder(path)
     experiment = open_experiment(path.parent)
     value, sha256 = _read_json(path / "manifest.json")
@@ -162,6 +166,11 @@ def scan(folder: Path) -> tuple[list[Bundle], list[Problem]]:
         except StimcoreError as reason:
             problems.append(Problem(f"{path.parent.name}/{path.name}", str(reason)))
     return bundles, problems
+
+
+def experiment_folders(folder: Path) -> list[Path]:
+    """Return the experiments in a folder, by name; those whose names begin with a dot are left out."""
+    return sorted(path.parent for path in folder.glob("*/experiment.json") if not path.parent.name.startswith("."))
 
 
 def bundle_folders(folder: Path, *, depth: int) -> Iterator[Path]:

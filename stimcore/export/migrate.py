@@ -30,8 +30,6 @@ from stimcore.engine.walls import engine_answers, refresh_walls, wall_images
 from stimcore.errors import BundleError, UsageError
 from stimcore.subnets.spec import Spec
 
-PART = ".migration.part"
-"""Hidden folder, next to the target, in which the new experiment is built."""
 Report = Callable[[str], None]
 """Gets a line about what was done, or about what was left out and why."""
 
@@ -51,31 +49,48 @@ def migrate_experiment(source: Path, target: Path | None, report: Report) -> Pat
         UsageError: The experiment is not of version 1, or the target exists.
         BundleError: The experiment or one of its bundles is broken, or gives other counts than it stores.
     """
-    in_place = target is None
+    source, in_place = files.with_names(source), target is None
     target = target or source
-    old = source.with_name(f".{source.name}.old")
-    if in_place and old.exists() and not source.exists():
-        old.rename(source)  # a migration in place that was stopped between its two renamings
+    old = _aside(source)
     experiment = open_experiment(source)
     if experiment.version == VERSION:
         raise UsageError(f"{source} is of version {VERSION} already")
     if not in_place and target.exists():
         raise UsageError(f"{target} exists", allowed="a folder that does not exist yet")
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.parent / PART / target.name
-    shutil.rmtree(part.parent, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        with writing(source):
+    # the new experiment is built under its own name, which stands in its card
+    part = target.parent / f".{target.name}.migration.part" / target.name
+    with writing(source):
+        try:
+            shutil.rmtree(part.parent, ignore_errors=True)
+            part.mkdir(parents=True)
             _build(experiment, part, report)
             if in_place:
                 shutil.rmtree(old, ignore_errors=True)
                 source.rename(old)
             part.rename(target)
-    finally:
-        shutil.rmtree(part.parent, ignore_errors=True)
+        finally:
+            shutil.rmtree(part.parent, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def restore_stopped(folder: Path) -> None:
+    """Put experiments back that migrations in place moved aside before they were stopped.
+
+    Args:
+        folder: An experiment, which need not exist, or a folder of experiments.
+    """
+    folder = files.with_names(folder)
+    hidden = [path for path in folder.glob(".*.old") if (path / "experiment.json").exists()]
+    for source in (folder, *(folder / path.name.removeprefix(".").removesuffix(".old") for path in hidden)):
+        if _aside(source).exists() and not source.exists():
+            _aside(source).rename(source)
+
+
+def _aside(source: Path) -> Path:
+    """Return where a migration in place puts the old experiment before the new one takes its name."""
+    return source.with_name(f".{source.name}.old")
 
 
 def _build(source: Experiment, folder: Path, report: Report) -> None:

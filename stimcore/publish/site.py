@@ -5,9 +5,7 @@ import hashlib
 import html
 import json
 import re
-import shutil
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files as package_files
@@ -24,13 +22,14 @@ from stimcore.engine.engine import Engine
 from stimcore.engine.graph.external import load_inlined
 from stimcore.engine.walls import wall_images
 from stimcore.errors import UsageError
+from stimcore.files import replacing_folder
 from stimcore.publish.choices import DEFAULT_IMAGES, DEFAULT_LANGUAGE, DEFAULT_TITLE, DEFAULT_WALLS
 from stimcore.publish.packing import packed_images, packed_weights
 from stimcore.publish.parts import encoded, parts_of
 from stimcore.publish.runtime import PACKAGE
 from stimcore.publish.scripts import joined
-from stimcore.publish.states import QUICK, Published, check_sweeps, download_name, downloads_of, listed_ensemble, states_of
-from stimcore.report.results import read_experiment
+from stimcore.publish.states import QUICK, Published, download_name, downloads_of, listed_ensemble, states_of
+from stimcore.report.results import check_names, read_experiment
 from stimcore.subnets.spec import Spec
 from stimcore.web.component import Component
 from stimcore.web.words import ENGLISH, LANGUAGES, words_of
@@ -102,15 +101,11 @@ class Site:
                 f"{folder} holds something else than a published page", allowed="a new or empty folder, or an earlier page"
             )
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        for path, content in self.files.items():
-            target = part / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
+        with replacing_folder(folder) as part:
+            for path, content in self.files.items():
+                target = part / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
 
 
 def build_site(experiments: Sequence[Path], settings: Settings) -> Site:
@@ -121,12 +116,10 @@ def build_site(experiments: Sequence[Path], settings: Settings) -> Site:
         settings: How it is built.
 
     Raises:
-        UsageError: No experiment has a network that can be shown.
+        UsageError: No experiment has a network that can be shown, or two have one name.
         BundleError: A bundle is broken.
     """
-    names = Counter(path.resolve().name for path in experiments)
-    if twice := [name for name, number in names.items() if number > 1]:
-        raise UsageError(f"several experiments have the name {twice[0]}", allowed="every name once", todo="Rename a folder.")
+    check_names(experiments)
     site = Site()
     opened = [_open(path, site) for path in experiments]
     shown = [published for published in opened if published.networks]
@@ -158,9 +151,7 @@ def _open(path: Path, site: Site) -> Published:
     results = read_experiment(path)
     site.problems += [f"left out: {path.name}/{problem}" for problem in results.problems]
     bundles = {network.name: open_bundle(path / network.name, verify=False) for network in results.main_networks}
-    published = Published(results, bundles)
-    check_sweeps(published)
-    return published
+    return Published(results, bundles)
 
 
 def _instructive(published: Published) -> tuple[bool, bool, int]:

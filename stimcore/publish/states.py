@@ -12,7 +12,6 @@ from stimcore.analysis.spreads import first_blocks
 from stimcore.bundle import Bundle
 from stimcore.engine.engine import Engine
 from stimcore.engine.walls import engine_answers, wall_images
-from stimcore.errors import BundleError
 from stimcore.figures.style import Style, method_style, variant
 from stimcore.report.results import ExperimentResults, NetworkResults
 from stimcore.serve.image_codec import encode_png
@@ -70,22 +69,6 @@ class Published:
         """The arrangement that the page opens with: the one that the dashboard opens with."""
         clear = clearest(self.contrasts, self.topology.num_blocks)
         return arrangement.full(self.topology) if clear is None else arrangement.read(self.topology, str(clear.spec))
-
-
-def check_sweeps(published: Published) -> None:
-    """Return if the stored sweeps belong to the bundles.
-
-    Raises:
-        BundleError: One was measured with other networks, or on other images.
-    """
-    for network in published.networks:
-        bundle = published.bundles[network.name]
-        for kind, sweep in network.sweeps.items():
-            if sweep.bundle not in ("", bundle.fingerprint) or sweep.images != bundle.manifest.images:
-                raise BundleError(
-                    f"sweep-{kind}.json of {bundle.path} was measured with other networks or images",
-                    todo=f"'python -m stimcore.sweep {bundle.path} --kind {kind} --store' measures these.",
-                )
 
 
 def states_of(published: Published, *, walls: str, computed: str, images: int) -> dict[str, Any]:

@@ -40,10 +40,10 @@ def main(argv: Sequence[str]) -> int:
             _write(report, options.out, with_svg=not options.no_svg, quiet=quiet)
     if options.markdown:
         _write_markdown(options.markdown, reports, forget=options.forget, quiet=quiet)
+    cli.write_report(options.json, {"experiments": [_plain(report) for report in reports]})
     if not quiet:
         for report in reports:
             _print_claims(report)
-    cli.write_report(options.json, {"experiments": [_plain(report) for report in reports]})
     problems = [problem for report in reports for problem in report.results.problems]
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)

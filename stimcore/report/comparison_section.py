@@ -31,7 +31,7 @@ COLUMNS = (
 )
 CAPTION = (
     "Differences in points; the gap is main minus its own mean, gap closed the share of common training's gap that is gone, on "
-    "the seeds that both have"
+    "the seeds that both have; behind an interval over seeds stands that over images"
 )
 QUESTIONS: Mapping[str, str] = {
     "epochs": "is it the processor time? {value} epochs",

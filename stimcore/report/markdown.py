@@ -61,7 +61,8 @@ def render_results(reports: Sequence[ExperimentReport], before: str = "", forget
         forget: Experiments whose parts are dropped.
     """
     kept = {name: body for name, body in parts(before).items() if name not in (SUMMARY, *forget)}
-    bodies = dict(sorted((kept | {report.results.name: render_experiment(report) for report in reports}).items()))
+    new = {" ".join(report.results.name.split()): render_experiment(report) for report in reports}  # a heading is one line
+    bodies = dict(sorted((kept | new).items()))
     experiments = "".join(f"\n## {name}\n\n{body}\n" for name, body in bodies.items())
     return f"{HEAD}## {SUMMARY}\n\n{_summary(bodies)}\n{experiments}"
 
@@ -71,9 +72,9 @@ def _summary(bodies: Mapping[str, str]) -> str:
 
     Sentences and verdicts are read from the parts themselves, so that kept parts are included.
     """
-    sentences = [f"- **{name}**: {match[1]}" for name, body in bodies.items() if (match := _SHORT.search(body))]
+    sentences = [f"- **{_escape(name)}**: {match[1]}" for name, body in bodies.items() if (match := _SHORT.search(body))]
     columns = {name: dict(_VERDICT.findall(body)) for name, body in bodies.items()}
-    head = ["| claim | criterion | " + " | ".join(columns) + " |", "| --- | --- |" + " --- |" * len(columns)]
+    head = ["| claim | criterion | " + " | ".join(map(_escape, columns)) + " |", "| --- | --- |" + " --- |" * len(columns)]
     lines = [*sentences, ""] if sentences else []
     for title, added in ((PAPERS, False), (OURS, True)):
         rows = [

@@ -63,8 +63,8 @@ def gaps_section(results: ExperimentResults) -> Section:
     tables = [
         Table(
             "table-gaps" if number == len(groups) else "table-gaps-seeds",
-            "Loafing gap: accuracy of the twin minus that of the same sub-network inside, in points"
-            + (f"; {words}" if words else ""),
+            "Loafing gap: accuracy of the twin minus that of the same sub-network inside, in points; behind an interval over "
+            "seeds stands that over images" + (f"; {words}" if words else ""),
             [
                 Column(title)
                 for title in ("sub-network in main network", "twin, alone", "inside", "gap, points", "interval", "label")

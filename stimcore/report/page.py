@@ -59,7 +59,7 @@ def _csp_hash(script: str) -> str:
 
 
 def _count_claims(report: ExperimentReport) -> str:
-    outcomes = [claim.verdict for claim in report.claims]
+    outcomes = [claim.verdict for claim in report.claims if not claim.added]
     holds, fails, unmeasured = (outcomes.count(verdict) for verdict in (HOLDS, FAILS, UNMEASURED))
     return (
         f"Of {len(outcomes)} claims of the paper, {holds} hold{'s' if holds == 1 else ''} here, "
@@ -120,7 +120,7 @@ def _row(table: Table, row: Sequence[Cell], shades: Sequence[str]) -> dict[str, 
 
 
 def _verdict_class(table: Table, column: Column, cell: Cell) -> str:
-    if table.name != "claims" or column.title != "verdict here" or not isinstance(cell, str):
+    if table.name not in ("claims", "claims-added") or column.title != "verdict here" or not isinstance(cell, str):
         return ""
     return VERDICT_CLASSES[cell.partition(",")[0]]
 

@@ -3,6 +3,7 @@
 The only module of the report that reads files. What is missing is None or absent here, and the sections turn it into a gap.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,9 @@ from stimcore.analysis.training_cost import TrainingCost, training_cost
 from stimcore.bundle import Bundle, open_bundle, open_experiment
 from stimcore.bundle.bundle import AS_TRAINED, TRAINING
 from stimcore.bundle.fields import Fields
+from stimcore.bundle.opening import experiment_folders
 from stimcore.errors import BundleError, StimcoreError, UsageError
+from stimcore.files import with_names
 from stimcore.methods.names import METHOD_CLASSES, short_name
 from stimcore.subnets.spec import Spec
 from stimcore.subnets.topology import Topology
@@ -206,6 +209,7 @@ def _place(network: NetworkResults) -> tuple[bool, float, str]:
 def _read_network(bundle: Bundle) -> NetworkResults:
     manifest = bundle.manifest
     _check_recipe(bundle)
+    _check_options(bundle)
     sweeps = {kind: sweep for kind in bundle.sweeps if (sweep := bundle.results(kind)) is not None}
     spec = Spec.from_text(bundle.main.spec)
     # A main network that was never swept is its own reference: no image is lost or won.
@@ -252,6 +256,19 @@ def _check_recipe(bundle: Bundle) -> None:
         raise BundleError(f"{bundle.path / 'manifest.json'} has a broken recipe: {reason}", todo=AGAIN) from reason
 
 
+def _check_options(bundle: Bundle) -> None:
+    """Make sure that lambda, which tables and figures compare, is a number.
+
+    Raises:
+        BundleError: It is something else.
+    """
+    try:
+        if bundle.manifest.method == "stimulative" and "weight" in bundle.manifest.options:
+            Fields(dict(bundle.manifest.options), "the options").number("weight")
+    except ValueError as reason:
+        raise BundleError(f"{bundle.path / 'manifest.json'} has broken options: {reason}", todo=AGAIN) from reason
+
+
 def _read_records(bundle: Bundle) -> Sequence[Record]:
     """Return the records of a training.
 
@@ -275,11 +292,11 @@ def find_experiments(paths: Sequence[Path]) -> list[Path]:
     """Return the experiment folders that paths name; each path is one, or holds some.
 
     Raises:
-        UsageError: A path is neither.
+        UsageError: A path is neither, or two experiments have one name.
     """
     folders: list[Path] = []
     for path in paths:
-        inside = [path] if (path / "experiment.json").is_file() else sorted(p.parent for p in path.glob("*/experiment.json"))
+        inside = [with_names(path)] if (path / "experiment.json").is_file() else experiment_folders(path)
         if not inside:
             raise UsageError(
                 f"there is no experiment in {path}",
@@ -287,4 +304,17 @@ def find_experiments(paths: Sequence[Path]) -> list[Path]:
                 todo="'python -m stimcore.experiments list' shows how they are made.",
             )
         folders += inside
-    return list(dict.fromkeys(folders))
+    found = list(dict.fromkeys(folders))
+    check_names(found)
+    return found
+
+
+def check_names(experiments: Sequence[Path]) -> None:
+    """Refuse experiments of one name, by which pages and files are called.
+
+    Raises:
+        UsageError: Two have the same name.
+    """
+    names = Counter(path.resolve().name for path in experiments)
+    if twice := [name for name, number in names.items() if number > 1]:
+        raise UsageError(f"several experiments have the name {twice[0]}", allowed="every name once", todo="Rename a folder.")

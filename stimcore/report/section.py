@@ -15,6 +15,8 @@ from stimcore.figures.layout import csv_cell
 Cell = str | int | float | Estimate | None
 """None is a number that was not measured, or that the paper does not print: never a zero."""
 MISSING = "–"
+ENDS = ("low", "high", "low over images", "high over images")
+"""What the ends of an estimate's intervals are called in CSV, the latter two of those over seeds."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,20 @@ class Section:
 def format_cell(cell: Cell, column: Column) -> str:
     """Return a cell as page and Markdown print it; a dash where there is no number.
 
+    A number over seeds has its interval over images behind that over seeds.
+
     Example:
         >>> format_cell(Estimate(90.956, 90.4, 91.5), Column("accuracy")), format_cell(None, Column("accuracy"))
         ('90.96 [90.40, 91.50]', '–')
+        >>> format_cell(Estimate(0.06, 0.02, 0.09, seeds=3, over_images=(-0.26, 0.37)), Column("points"))
+        '0.06 [0.02, 0.09], images [-0.26, 0.37]'
     """
     if cell is None:
         return MISSING
     if isinstance(cell, Estimate):
-        low, high = (_format_number(end, column) for end in (cell.low, cell.high))
-        return f"{_format_number(cell.value, column)} [{low}, {high}]"
+        ends = ((cell.low, cell.high), *(() if cell.over_images is None else (cell.over_images,)))
+        intervals = ["[{}, {}]".format(*(_format_number(end, column) for end in pair)) for pair in ends]
+        return f"{_format_number(cell.value, column)} {', images '.join(intervals)}"
     return cell if isinstance(cell, str) else _format_number(cell, column)
 
 
@@ -100,26 +107,29 @@ def _format_number(value: float, column: Column) -> str:
 
 
 def table_fields(table: Table) -> list[list[str]]:
-    """Return header and rows for CSV at full precision: an estimate takes three fields, a missing number an empty one.
+    """Return header and rows for CSV at full precision: an estimate takes a field for its value and for every end.
 
     Example:
         >>> table_fields(Table("t", "T", [Column("network"), Column("x")], [("a", Estimate(1.0, 0.5, 2.0)), ("b", None)]))
         [['network', 'x', 'x low', 'x high'], ['a', '1', '0.5', '2'], ['b', '', '', '']]
     """
-    is_wide = [any(isinstance(row[i], Estimate) for row in table.rows) for i in range(len(table.columns))]
+    ends = [max((_num_ends(row[i]) for row in table.rows), default=0) for i in range(len(table.columns))]
     header: list[str] = []
-    for column, wide in zip(table.columns, is_wide, strict=True):
-        header += [column.title, *([f"{column.title} low", f"{column.title} high"] if wide else [])]
+    for column, number in zip(table.columns, ends, strict=True):
+        header += [column.title, *(f"{column.title} {end}" for end in ENDS[:number])]
     rows = [header]
     for row in table.rows:
         fields: list[str] = []
-        for cell, wide in zip(row, is_wide, strict=True):
-            if isinstance(cell, Estimate):
-                fields += [_format_field(value) for value in (cell.value, cell.low, cell.high)]
-            else:
-                fields += [_format_field(cell), *(["", ""] if wide else [])]
+        for cell, number in zip(row, ends, strict=True):
+            values = [cell.value, cell.low, cell.high, *(cell.over_images or ())] if isinstance(cell, Estimate) else [cell]
+            fields += [_format_field(value) for value in values] + [""] * (1 + number - len(values))
         rows.append(fields)
     return rows
+
+
+def _num_ends(cell: Cell) -> int:
+    """Return the number of ends of a cell's intervals."""
+    return 0 if not isinstance(cell, Estimate) else 2 if cell.over_images is None else 4
 
 
 def _format_field(value: str | int | float | None) -> str:
@@ -157,7 +167,8 @@ def table_dict(table: Table) -> dict[str, Any]:
 
 def _plain_cell(cell: Cell) -> Any:
     if isinstance(cell, Estimate):
-        return {"value": _plain_cell(cell.value), "low": _plain_cell(cell.low), "high": _plain_cell(cell.high)}
+        plain = {"value": _plain_cell(cell.value), "low": _plain_cell(cell.low), "high": _plain_cell(cell.high)}
+        return plain if cell.over_images is None else plain | {"over_images": list(map(_plain_cell, cell.over_images))}
     if isinstance(cell, float) and math.isinf(cell):
         return "infinite"  # JSON has no infinity
     return cell

@@ -66,13 +66,16 @@ def main(argv: Sequence[str]) -> int:
         result, measured = measured_sweep(bundle, specs, options.kind, settings, report=report)
     if len(specs) < count(bundle.topology, options.kind):
         result = replace(result, sampled=options.seed)
+    # what took hours is kept before anything is printed, and its journal until then
+    if options.store:
+        store_sweep(bundle, result, measured)
+    cli.write_report(options.json, result.to_dict())
     if options.json != "-":
         if not bundle.has_batch_norms:
             print(f"{bundle.topology.network} has no batch norms: nothing is re-calibrated")
         _print(result, bundle.topology)
-    cli.write_report(options.json, result.to_dict())
-    if options.store:
-        store_sweep(bundle, result, measured)
+    if settings.journal is not None:
+        settings.journal.unlink(missing_ok=True)
     return 0
 
 

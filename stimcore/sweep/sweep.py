@@ -50,8 +50,11 @@ def sweep(
     *,
     report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Sweep:
-    """Evaluate specs by walks over the tree of their prefixes; see `measured_sweep`, which returns more."""
-    return measured_sweep(bundle, specs, kind, settings, report=report)[0]
+    """Evaluate specs, and remove the journal; see `measured_sweep`, which returns more."""
+    complete, _ = measured_sweep(bundle, specs, kind, settings, report=report)
+    if settings is not None and settings.journal is not None:
+        settings.journal.unlink(missing_ok=True)
+    return complete
 
 
 def measured_sweep(
@@ -72,7 +75,8 @@ def measured_sweep(
         report: Called with the number of sub-networks done and their total, after every share.
 
     Returns:
-        The sweep, and everything that was measured, the main network included: hits and answers for the picture wall, too.
+        The sweep, and everything that was measured, the main network included: hits and answers for the picture wall, too. The
+        journal stays: `settings.journal` is the caller's to remove, as soon as the results are where they shall be.
 
     Raises:
         UsageError: The settings name a device or a scheduler that can't be used.
@@ -104,7 +108,6 @@ def measured_sweep(
         results=tuple(known[spec].result for spec in specs),
         bundle=bundle.fingerprint,
     )
-    journal.remove()
     return complete, list(known.values())
 
 

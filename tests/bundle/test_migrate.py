@@ -11,10 +11,11 @@ import onnx
 import pytest
 
 from stimcore import cli, files
-from stimcore.bundle import Bundle, open_bundle, open_experiment
+from stimcore.bundle import Bundle, Experiment, open_bundle, open_experiment
 from stimcore.bundle import __main__ as command
 from stimcore.bundle.integrity import files_below
 from stimcore.errors import BundleError, UsageError
+from stimcore.export import migrate
 from stimcore.export.migrate import migrate_experiment
 from stimcore.subnets.families import deletions
 from stimcore.sweep.sweep import Settings, measured_sweep
@@ -137,9 +138,31 @@ def test_migration_in_place_replaces_the_experiment(one_method: Path) -> None:
 
 
 def test_a_migration_that_was_stopped_between_its_renamings(one_method: Path) -> None:
-    one_method.rename(one_method.with_name(".small.old"))
-    assert migrate_experiment(one_method, None, print) == one_method
-    assert open_bundle(one_method / "common").manifest.version == 2
+    for asked in (one_method, one_method.parent):
+        one_method.rename(one_method.with_name(".small.old"))
+        if asked == one_method:
+            assert command.main(["migrate", str(asked)]) == 0
+        else:
+            assert refused("migrate", str(asked)) == 2, "it is of version 2 already"
+        assert open_bundle(one_method / "common").manifest.version == 2
+
+
+def test_migrations_side_by_side_leave_each_other_alone(one_method: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Path(shutil.copytree(one_method, one_method.with_name("other")))
+    build = migrate._build
+
+    def build_beside(source: Experiment, folder: Path, report: migrate.Report) -> None:
+        if source.path == one_method:
+            build(source, folder, report)
+            assert command.main(["migrate", str(other)]) == 0
+            assert (folder / "experiment.json").exists()
+        else:
+            build(source, folder, report)
+
+    monkeypatch.setattr(migrate, "_build", build_beside)
+    assert command.main(["migrate", str(one_method)]) == 0
+    assert {open_experiment(path).version for path in (one_method, other)} == {2}
+    assert sorted(path.name for path in one_method.parent.iterdir()) == ["other", "small"]
 
 
 def test_wrong_counts_end_the_migration(version1: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,26 @@ def test_what_is_no_site_is_not_replaced(site: Site, tmp_path: Path) -> None:
     Site({CATALOGUE: b"{}"}).write(tmp_path / "site")
     assert not (tmp_path / "site" / "old").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "site"]
+
+
+def test_two_publishers_of_one_folder_leave_one_whole_page(tmp_path: Path) -> None:
+    sites = [Site({CATALOGUE: b"{}", **{f"{name}/{i}": name.encode() for i in range(100)}}) for name in "ab"]
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(5):
+            list(threads.map(lambda site: site.write(tmp_path / "site"), sites))
+            found = {
+                path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").rglob("*") if path.is_file()
+            }
+            assert found in [set(site.files) for site in sites]
+            assert [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
+def test_a_page_that_could_not_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    Site({CATALOGUE: b"{}"}).write(tmp_path / "site")
+    with pytest.raises(OSError, match="File name too long"):
+        Site({CATALOGUE: b"{}", "x" * 300: b""}).write(tmp_path / "site")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == [f"site/{CATALOGUE}"]
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
 
 
 def test_two_experiments_of_one_name_are_refused(tmp_path: Path) -> None:

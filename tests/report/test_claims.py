@@ -248,6 +248,7 @@ def test_several_seeds_make_a_verdict_clear(made: Path) -> None:
     assert "stimulative 90.97% [90.09, 91.84]" in claims["main"].finding.measured
     assert claims["all-mean"].clarity == "one seed"  # only seed 0 was swept
     assert "means over" not in claims["every sub-network"].finding.measured
+    assert claims["one block deleted"].finding.measured.endswith("over images (seed 0)")
     assert [network.name for network in read_experiment(made).main_networks] == ["common", "self_distillation", "stimulative"]
 
 

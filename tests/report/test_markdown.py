@@ -1,5 +1,6 @@
 """docs/results.md: what it holds, and what it keeps of experiments that are not here."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 from stimcore.errors import UsageError
 from stimcore.report import markdown
 from stimcore.report.__main__ import main
+from stimcore.report.markdown import render_results
+from stimcore.report.report import build_report
+from stimcore.report.results import read_experiment
 from tests.analysis.made import FULL
 from tests.report import folders
 from tests.report.conftest import ORDERED
@@ -115,6 +119,14 @@ def test_a_changed_number_changes_the_page(made: Path, tmp_path: Path) -> None:
     folders.bundle(made, "common", 901)
     main([str(made), "--markdown", str(target)])
     assert target.read_text() != before
+
+
+def test_a_name_of_a_folder_breaks_neither_table_nor_heading(made: Path) -> None:
+    odd = Path(shutil.copytree(made, made.with_name("a | b\nc")))
+    text = render_results([build_report(read_experiment(odd))])
+    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Summary", "## a | b c"]
+    rows = [line for line in text.partition("## a")[0].splitlines() if line.startswith("| ")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4}
 
 
 def test_cells_cannot_break_a_table(made: Path, tmp_path: Path) -> None:

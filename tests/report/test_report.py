@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,9 +17,12 @@ import pytest
 from playwright.sync_api import Browser
 
 from stimcore.analysis import paper
+from stimcore.errors import UsageError
 from stimcore.report.__main__ import main
+from stimcore.report.claims import CLAIMS, is_added
+from stimcore.report.results import find_experiments
 from stimcore.subnets.topology import Topology
-from tests.analysis.made import FULL, record, sweep
+from tests.analysis.made import FULL, SIX, record, sweep
 from tests.report import folders
 from tests.report.folders import rows
 
@@ -222,6 +226,56 @@ def test_a_broken_sweep_is_left_out_and_reported(made: Path, tmp_path: Path, cap
     assert "left out: common: " in printed.err
     assert "sweep-delete.json is not a sweep" in printed.err
     assert "--kind delete --store" in printed.err
+
+
+@pytest.mark.parametrize("change", [{"bundle": "of other networks"}, {"images": 500}])
+def test_a_sweep_of_other_networks_or_images_is_left_out(
+    made: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object]
+) -> None:
+    path = made / "common" / "sweep-delete.json"
+    value = json.loads(path.read_text())
+    if "images" in change:
+        value = sweep({}, str(SIX.full), 250, kind="delete").to_dict()
+        scaled = {"images": 500, "main": {**value["main"], "images": 500}}
+        change = scaled
+    path.write_text(json.dumps(value | change))
+    assert main([str(made), "--json", "-"]) == 1
+    assert "sweep-delete.json was measured with other networks or images. 'python -m stimcore.sweep" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("weight", ["x", [1], None, True])
+def test_a_lambda_that_is_no_number_leaves_its_bundle_out(
+    made: Path, capsys: pytest.CaptureFixture[str], weight: object
+) -> None:
+    path = made / "stimulative" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"options": {"weight": weight}}))
+    assert main([str(made), "--json", "-"]) == 1
+    assert "left out: stimulative: " in (said := capsys.readouterr().err)
+    assert "has broken options" in said
+
+
+def test_the_page_counts_the_papers_claims_apart_from_ours(made: Path, tmp_path: Path) -> None:
+    assert main([str(made), "--out", str(tmp_path), "--no-svg"]) == 0
+    papers = [claim for claim in CLAIMS if not is_added(claim[1])]
+    assert len(papers) < len(CLAIMS)
+    assert f"Of {len(papers)} claims of the paper, " in (tmp_path / "made.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_may_be_named_by_a_dot_and_hidden_ones_are_none(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a migration that was killed leaves behind is hidden."""
+    shutil.copytree(made, made.with_name(".made.old"))
+    assert [path.name for path in find_experiments([made.parent])] == ["made", "made-lambda"]
+    monkeypatch.chdir(made)
+    assert main([".", "--out", str(tmp_path / "out"), "--no-svg"]) == 0
+    assert (tmp_path / "out" / "made.html").exists()
+
+
+def test_two_experiments_of_one_name_are_refused(made: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(made, tmp_path / "other" / "made")
+    with pytest.raises(UsageError, match="several experiments have the name made; allowed: every name once"):
+        main([str(made), str(other), "--json", "-"])
 
 
 def test_no_browser_is_a_sentence(made: Path, tmp_path: Path) -> None:

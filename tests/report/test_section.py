@@ -34,6 +34,16 @@ def test_table_fields_give_estimates_three_fields_and_missing_ones_none() -> Non
     assert table_dict(table)["rows"] == [["a, b", {"value": 1, "low": 0.5, "high": 2}, 3], ["c", None, None]]
 
 
+def test_a_number_over_seeds_has_its_interval_over_images_everywhere() -> None:
+    rows = [("a", Estimate(0.06, 0.02, 0.09, seeds=3, over_images=(-0.26, 0.37))), ("b", Estimate(1, 0.5, 2)), ("c", None)]
+    table = Table("t", "T", [Column("name"), Column("x")], rows)
+    assert format_cell(rows[0][1], table.columns[1]) == "0.06 [0.02, 0.09], images [-0.26, 0.37]"
+    head, *fields = table_fields(table)
+    assert head == ["name", "x", "x low", "x high", "x low over images", "x high over images"]
+    assert fields == [["a", "0.06", "0.02", "0.09", "-0.26", "0.37"], ["b", "1", "0.5", "2", "", ""], ["c", "", "", "", "", ""]]
+    assert table_dict(table)["rows"][0][1] == {"value": 0.06, "low": 0.02, "high": 0.09, "over_images": [-0.26, 0.37]}
+
+
 def test_infinity_in_json_is_a_word() -> None:
     table = Table("t", "T", [Column("x")], [(math.inf,), (Estimate(1.0, 0.0, math.inf),)])
     assert table_dict(table)["rows"] == [["infinite"], [{"value": 1.0, "low": 0.0, "high": "infinite"}]]

@@ -1,5 +1,6 @@
 """Sweeps: whole families, shares, several processes, journals, dask."""
 
+import errno
 import hashlib
 import json
 import random
@@ -123,6 +124,27 @@ def test_the_command(small: list[Bundle], tmp_path: Path) -> None:
     assert value["images"] == 400
     done = run(str(small[0].path), "--kind", "permute", "--limit", "2", "--json", "-")
     assert json.loads(done.stdout)["kind"] == "permute"
+
+
+def test_what_was_measured_is_kept_where_it_could_not_be_stored(
+    small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shutil.copytree(small[0].experiment.path, tmp_path / "exported") / small[0].method
+    arguments = [str(path), "--kind", "delete", "--device", "cpu", "--store", "--quiet"]
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "hits.npz")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "store_sweep", full)
+        with pytest.raises(OSError, match="No space left"):
+            command.main(arguments)
+    assert not capsys.readouterr().out, "nothing is promised before it is stored"
+    assert (path / ".sweep-delete.jsonl").exists()
+    monkeypatch.setattr("stimcore.sweep.sweep.evaluate_share", None)  # nothing is measured again
+    assert command.main(arguments) == 0
+    assert open_bundle(path).sweep("delete") is not None
+    assert not (path / ".sweep-delete.jsonl").exists()
 
 
 def test_long_names_of_ordered_networks_are_printed_as_depths(

@@ -19,6 +19,7 @@ from stimcore import files
 from stimcore.bench.choices import GPU_PARTS
 from stimcore.bench.gpu.page import render
 from stimcore.bench.gpu.part import FULL, QUICK, Outcome, Part, Sizes
+from stimcore.bundle.opening import experiment_folders
 from stimcore.errors import UsageError
 from stimcore.runs.machine import describe, flush_denormals, pick_device
 
@@ -53,7 +54,7 @@ def run(settings: Settings) -> dict[str, Any]:
             allowed="a machine with an NVIDIA GPU; --device cpu --quick shows that the parts work",
         )
     device = pick_device(settings.device)
-    experiments = tuple(str(path.parent) for path in sorted(settings.exported.glob("*/experiment.json")))
+    experiments = tuple(map(str, experiment_folders(settings.exported)))
     sizes = dataclasses.replace(QUICK if settings.quick else FULL, experiments=experiments)
     begun = time.monotonic()
     parts: dict[str, Any] = {}

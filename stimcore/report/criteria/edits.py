@@ -32,11 +32,12 @@ def one_block(results: ExperimentResults, *, later: bool = False) -> Finding:
     pair = results.common_and_stimulative("delete")
     if isinstance(pair, list):
         return missing(*pair)
-    common, stimulative = (_largest_drop(network, later) for network in pair)
+    swept = _swept_on_shared_seeds(pair)
+    common, stimulative = (_largest_drop(runs, later) for runs in swept)
     if common is None or stimulative is None:
         return missing("a block that can be deleted")
     words = [f"{method_words(pair[1].method)} {_points(stimulative)}", f"{method_words(pair[0].method)} {_points(common)}"]
-    return _small_enough(stimulative[0], ", ".join(words))
+    return _small_enough(stimulative[0], f"{', '.join(words)}; {_basis(stimulative[0], swept[1], pair)}")
 
 
 def any_block(results: ExperimentResults) -> Finding:
@@ -44,24 +45,39 @@ def any_block(results: ExperimentResults) -> Finding:
     pair = results.ordered_and_any_block("delete")
     if isinstance(pair, list):
         return missing(*pair)
-    ordered, any_ = (_largest_drop(network, later=False) for network in pair)
+    swept = _swept_on_shared_seeds(pair)
+    ordered, any_ = (_largest_drop(runs, later=False) for runs in swept)
     if ordered is None or any_ is None:
         return missing("a block that can be deleted")
-    return _small_enough(any_[0], f"trained on any deletions {_points(any_)}, on ordered sub-networks {_points(ordered)}")
+    words = f"trained on any deletions {_points(any_)}, on ordered sub-networks {_points(ordered)}"
+    return _small_enough(any_[0], f"{words}; {_basis(any_[0], swept[1], pair)}")
+
+
+def _swept_on_shared_seeds(pair: Sequence[NetworkResults]) -> list[list[NetworkResults]]:
+    """Return the runs of each of two networks whose deletions are stored, on the seeds that both have, or all where none is."""
+    swept = [[run for run in runs_of(network) if "delete" in run.sweeps] for network in pair]
+    shared = set.intersection(*({run.seed for run in runs} for runs in swept))
+    return [[run for run in runs if run.seed in shared] for runs in swept] if shared else swept
+
+
+def _basis(largest: Estimate, swept: Sequence[NetworkResults], pair: Sequence[NetworkResults]) -> str:
+    """Return what an interval covers, and of which seed the number is where others were trained too."""
+    several = max(len(runs_of(network)) for network in pair) > 1
+    return largest.basis_words + (f" (seed {swept[0].seed})" if largest.seeds == 1 and several else "")
 
 
 def _small_enough(largest: Estimate, sentence: str) -> Finding:
     return Finding(
-        f"largest drop: {sentence}; {largest.basis_words}",
+        f"largest drop: {sentence}",
         largest.value < SMALL_DROP_POINTS,
         largest.high < SMALL_DROP_POINTS or largest.low >= SMALL_DROP_POINTS,
         largest.seeds,
     )
 
 
-def _largest_drop(network: NetworkResults, later: bool) -> tuple[Estimate, str] | None:
-    """Return the largest drop of a single deletion, over the seeds of a network where there are several, and the blocks."""
-    worst = [single for run in runs_of(network) if (single := _worst_deletion(run, later)) is not None]
+def _largest_drop(runs: Sequence[NetworkResults], later: bool) -> tuple[Estimate, str] | None:
+    """Return the largest drop of a single deletion, over the seeds where there are several, and the blocks."""
+    worst = [single for run in runs if (single := _worst_deletion(run, later)) is not None]
     if not worst:
         return None
     drops = [value for _, value in worst]
