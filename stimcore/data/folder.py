@@ -20,6 +20,7 @@ from stimcore.data.pictures import FilePixels
 from stimcore.data.preprocessing import Preprocessing, Resize
 from stimcore.data.survey import Survey, read_all, refuse_broken, survey
 from stimcore.errors import DataMissing, UsageError
+from stimcore.files import expanded
 
 RESIDENT_BYTES = 4 * 2**30
 """Images that would take more memory than this (4 GiB) stay in their files; worker processes read them during training."""
@@ -64,7 +65,7 @@ def folder_and_size(text: str) -> tuple[Path, int | None]:
         (224, None)
     """
     path, at, size = text.rpartition("@")
-    if not at or Path(text).expanduser().is_dir():  # a folder may have an @ in its name
+    if not at or expanded(Path(text)).is_dir():  # a folder may have an @ in its name
         return Path(text), None
     return Path(path), side_of(size)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stimcore.data.pictures import is_picture
 from stimcore.errors import DataMissing
+from stimcore.files import expanded
 
 PARTS = {
     "train": ("train", "training"),
@@ -26,6 +27,8 @@ IGNORED = frozenset(
     | {"system volume information", "thumbs.db"}
 )
 """Names of files and folders that operating systems add, in lower case; names that begin with a dot are ignored, too."""
+SPECIAL = "pipes and devices"
+"""What files are counted as that hold no bytes."""
 MOST_NAMED = 20
 """Files that a message names; of more, it gives the number."""
 _MOST_DESCENTS = 8
@@ -104,7 +107,7 @@ def list_folder(root: Path) -> Listing:
         DataMissing: There is no such folder; there are fewer than two classes; a class has no pictures in a part; a part is
             there twice, or without its counterpart; the name of the folder or of a class is no text.
     """
-    root = root.expanduser()
+    root = expanded(root)
     _refuse_bytes(root)
     if not root.is_dir():
         raise DataMissing(f"there is no folder {root}", todo="Give a folder that has one folder of images per class.")
@@ -180,8 +183,12 @@ class _Walk:
         for path in sorted(folder.iterdir()):
             if (kind := _ignored_kind(path)) is not None:
                 self.ignored[kind] += sum(len(names) for _, _, names in os.walk(path)) if path.is_dir() else 1
-            else:
-                (folders if path.is_dir() else files).append(path)
+            elif path.is_dir():
+                folders.append(path)
+            elif path.is_file() or not path.exists():  # a link that leads nowhere is told of where it is opened
+                files.append(path)
+            else:  # a pipe or a device: whoever opens one may wait for ever
+                self.ignored[SPECIAL] += 1
         return folders, files
 
     def pictures(self, folder: Path) -> list[Path]:

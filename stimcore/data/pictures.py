@@ -106,9 +106,8 @@ def read_header(path: Path) -> Header:
 
 def _is_grey(image: Image.Image) -> bool:
     if image.mode in ("P", "PA") and image.palette is not None:
-        mode = image.palette.rawmode or image.palette.mode
-        colours = np.frombuffer(bytes(image.palette.palette), np.uint8)
-        colours = colours[: len(colours) // len(mode) * len(mode)].reshape(-1, len(mode))[:, :3]
+        # Pillow's own reading: the bytes of a palette lie in an order that depends on the format, in TIFF plane after plane
+        colours = np.array(image.getpalette("RGB") or (), np.uint8).reshape(-1, 3)
         return bool((colours == colours[:, :1]).all())
     return image.mode in GREY_MODES or image.mode.startswith("I;16")
 

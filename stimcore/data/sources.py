@@ -15,8 +15,9 @@ from stimcore.data.images import Dataset, Images
 from stimcore.data.normalise import CIFAR10, CIFAR100, IMAGENET
 from stimcore.data.preprocessing import Preprocessing, Resize
 from stimcore.errors import DataMissing, UsageError
+from stimcore.files import expanded
 
-DEFAULT_ROOT = Path("~/.cache/stimcore").expanduser()
+DEFAULT_ROOT = expanded(Path("~/.cache/stimcore"))
 """Folder for data sets when none is given."""
 
 
@@ -88,7 +89,7 @@ def load(name: str, data_root: Path | None = None) -> Dataset:
         )
     if size is not None and plain == "imagenet":
         raise UsageError(f"a size for {plain}", allowed=f"{plain} alone, which has {IMAGENET_SIDE} pixels, or folder:PATH@SIZE")
-    dataset = DATASETS[plain]((data_root or DEFAULT_ROOT).expanduser())
+    dataset = DATASETS[plain](expanded(data_root or DEFAULT_ROOT))
     return dataset if size is None else _resized(dataset, size)
 
 

@@ -86,8 +86,23 @@ def build(name: str, *, input_shape: tuple[int, int, int], num_classes: int) -> 
             raise UsageError(
                 f"{name} returned a {type(net).__name__}", allowed="a network that stimcore.nets.own.staged returned"
             )
+        _check_made(name, net, input_shape, num_classes)
         return net
     raise UsageError(f"there is no network '{name}'", allowed=", ".join(NETWORKS) + "; " + PATTERNS)
+
+
+def _check_made(name: str, net: StagedNet, input_shape: tuple[int, int, int], num_classes: int) -> None:
+    """Check that a builder of the user made the network that it was asked for.
+
+    Raises:
+        UsageError: It is for other images, or has another number of logits.
+    """
+    if net.num_classes != num_classes:
+        logits = f"{net.num_classes} logits"
+        raise UsageError(f"{name} returned a network of {logits}", allowed=f"num_classes of them, here {num_classes}")
+    if tuple(net.input_shape) != tuple(input_shape):
+        made, asked = ("x".join(map(str, shape)) for shape in (net.input_shape, input_shape))
+        raise UsageError(f"{name} returned a network for images of {made}", allowed=f"those of input_shape, here {asked}")
 
 
 def _check_builder(name: str, builder: object) -> None:

@@ -4,6 +4,7 @@ Nothing needs to be declared: the network is run once to find its removable bloc
 module.
 """
 
+import copy
 import importlib
 import re
 from collections.abc import Sequence
@@ -192,6 +193,34 @@ def _run_module(module: nn.Module, example: Tensor) -> Tensor:
     if not isinstance(out, Tensor):
         raise UsageError(f"a module that returns a {type(out).__name__}", allowed="logits [B, K]")
     return out
+
+
+def check_trains(net: StagedNet, images: int) -> None:
+    """Check that every part of a network runs in training mode, on a copy.
+
+    Some networks return more then (logits of auxiliary heads), and batch norms over one position need two images.
+
+    Args:
+        net: With any weights; it stays as it is.
+        images: Images at a time.
+
+    Raises:
+        UsageError: A part fails, or returns something else than a tensor.
+
+    Example:
+        >>> from stimcore.nets.catalogue import build
+        >>> check_trains(build("resnet8", input_shape=(1, 8, 8), num_classes=3), images=2)
+    """
+    trial = copy.deepcopy(net).train()
+    x = torch.rand((images, *net.input_shape), generator=torch.Generator().manual_seed(0))
+    route = trial.route(trial.topology.full)
+    try:
+        with torch.no_grad():
+            for number, part in enumerate(route):
+                x = _run_part(part.module, x, number, len(route))
+    except UsageError as reason:
+        at_a_time = "1 image at a time" if images == 1 else f"{images} images at a time"
+        raise UsageError(f"in training, with {at_a_time}, {reason.what}", allowed=reason.allowed, todo=reason.todo) from reason
 
 
 def _size(images: Tensor) -> str:

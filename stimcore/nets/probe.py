@@ -5,10 +5,15 @@ that, so a block is run instead: what holds for every block of every family then
 """
 
 import copy
+import functools
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from stimcore.nets.features import as_maps
 from stimcore.nets.norms import batch_norms
@@ -42,6 +47,8 @@ def why_fixed(block: nn.Module, example: Tensor, *, channels_last: bool = False)
         return "it changes the resolution, so there is no skip path around it"
     if after != before:
         return "it changes the number of channels, so there is no skip path around it"
+    if not torch.isfinite(out).all():
+        return "its shortcut can't be found, as the block gives no finite numbers once its weights are zero"
     # Equality is exact: the identity adds 0 to every value, and a shortcut that scales by almost 1 is no identity.
     if not torch.equal(out.cpu(), probe):
         return "it has no identity shortcut, so there is no skip path around it"
@@ -54,6 +61,15 @@ def _shortcut(block: nn.Module) -> nn.Module:
     With every parameter at zero each convolution returns zeros, and so does each norm, whose scale and shift are zero too.
     """
     shortcut = copy.deepcopy(block).eval()
+    # A weight that is computed from parameters, divided by their norm for example, is zero itself: 0 / 0 would be no number.
+    # Parametrizations can't be removed from a copy, since torch keeps them in the class, which the block shares.
+    for module in shortcut.modules():
+        if isinstance(module, ParametrizationList):
+            cast(Any, module).forward = functools.partial(torch.zeros_like, module())
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if isinstance(hook, WeightNorm | SpectralNorm):
+                hook.remove(module)
+                del module._forward_pre_hooks[key]
     for parameter in shortcut.parameters():
         parameter.zero_()
     # a batch norm without scale and shift returns zeros for zeros while its mean is zero

@@ -28,12 +28,7 @@ def read_recipe(path: Path) -> Recipe:
         UsageError: The file can't be read, a key is unknown or missing, or a value has another type or is out of range; the
             message names what is allowed.
     """
-    try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as reason:
-        raise UsageError(f"the recipe {path} can't be read: {getattr(reason, 'strerror', None) or reason}") from reason
-    except tomllib.TOMLDecodeError as reason:
-        raise UsageError(f"{path} is not TOML: {reason}", todo="A line of a recipe looks like this: epochs = 60.") from reason
+    values = _read(path)
     fields = {field.name: field for field in dataclasses.fields(Recipe)}
     if unknown := sorted(set(values) - {BASE, *fields}):
         raise UsageError(f"{path} has the unknown keys {', '.join(unknown)}", allowed=", ".join((BASE, *fields)))
@@ -52,6 +47,22 @@ def read_recipe(path: Path) -> Recipe:
     except ValidationError as reason:
         problems = [f"{'.'.join(map(str, error['loc']))} = {error['input']!r}: {error['msg']}" for error in reason.errors()]
         raise UsageError(f"{path} has values that are not allowed: {'; '.join(problems)}") from reason
+
+
+def base_of(path: Path) -> tuple[str | None, frozenset[str]]:
+    """Return the recipe that a file is on top of, None for none, and its own keys; errors are those of `read_recipe`."""
+    values = _read(path)
+    return values.get(BASE), frozenset(set(values) - {BASE})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        # editors of Windows put a mark at the start
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as reason:
+        raise UsageError(f"the recipe {path} can't be read: {getattr(reason, 'strerror', None) or reason}") from reason
+    except tomllib.TOMLDecodeError as reason:
+        raise UsageError(f"{path} is not TOML: {reason}", todo="A line of a recipe looks like this: epochs = 60.") from reason
 
 
 def _with_defaults(values: Mapping[str, Any], path: Path) -> dict[str, Any]:

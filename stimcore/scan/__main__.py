@@ -43,9 +43,10 @@ def main(argv: Sequence[str]) -> int:
         trust_code=options.trust_code,
     )
     loud = options.json != "-"
+    source.check_folder()
     bundle = bundle_of(source, print if loud else lambda _line: None)
+    source.claim_folder()
     folder = source.folder
-    folder.mkdir(parents=True, exist_ok=True)
     hidden = options.quiet or not sys.stderr.isatty()
     with tqdm(unit="image", unit_scale=True, disable=hidden, desc=bundle.topology.network) as bar:
 

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from stimcore import files
 from stimcore.errors import UsageError
 from stimcore.surgery.bundle import plain_name
 
 NETWORK = "network"
 """Folder in a scan's folder that holds the bundle which was made for it."""
+SOURCE = "source.txt"
+"""File in a scan's folder that names what was scanned."""
 EXPECTED = "a run folder, a bundle, an ONNX file, or a network's name with --dataset"
 """What a scan takes."""
 OPTIONS = ("dataset", "data_root", "init", "mean", "std", "images")
@@ -58,6 +61,28 @@ class ScanSource:
         if (path / "manifest.json").exists():
             return Path("scans") / plain_name(f"{path.resolve().parent.name}-{path.resolve().name}")
         return Path("scans") / plain_name(path.stem if path.suffix == ".onnx" else path.name)
+
+    @property
+    def identity(self) -> str:
+        """What is scanned, in the same words however a path is written."""
+        words = str(self.path.resolve()) if self.path.exists() else self.network
+        words += "" if self.init is None else f" with the weights {self.init}"
+        return words + ("" if self.dataset is None else f" on {self.dataset}")
+
+    def check_folder(self) -> None:
+        """Refuse the folder of another scan, whose results would be lost.
+
+        Raises:
+            UsageError: The folder holds one.
+        """
+        mark = self.folder / SOURCE
+        if mark.is_file() and (other := mark.read_text(encoding="utf-8").strip()) != self.identity:
+            raise UsageError(f"{self.folder} holds the scan of {other}", todo="Give another folder with --out.")
+
+    def claim_folder(self) -> None:
+        """Make the folder of the scan, and say in it what is scanned."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files.write_text(self.folder / SOURCE, self.identity + "\n")
 
     def refuse(self, what: str, allowed: tuple[str, ...]) -> None:
         """Refuse options that say nothing about what was given.

@@ -8,6 +8,7 @@ from stimcore.data.normalise import Normalisation, per_channel
 from stimcore.data.preprocessing import Preprocessing
 from stimcore.data.sources import load
 from stimcore.errors import StimcoreError, UsageError
+from stimcore.files import expanded
 from stimcore.surgery.reading import OnnxFile
 
 FOLDER = "folder:"
@@ -27,7 +28,7 @@ def load_for(file: OnnxFile, dataset: str, data_root: Path | None = None) -> Dat
     """
     _, height, width = file.sizes
     path = dataset.removeprefix(FOLDER)
-    sized = "@" in path and not Path(path).expanduser().is_dir()
+    sized = "@" in path and not expanded(Path(path)).is_dir()
     if dataset.startswith(FOLDER) and height is not None and height == width and not sized:
         dataset = f"{dataset}@{height}"
     return load(dataset, data_root)

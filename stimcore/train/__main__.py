@@ -21,7 +21,7 @@ from stimcore.methods.names import short_name
 from stimcore.methods.table import make
 from stimcore.nets.catalogue import is_own
 from stimcore.recipes.catalogue import FINE_TUNING, recipe
-from stimcore.recipes.file import read_recipe
+from stimcore.recipes.file import base_of, read_recipe
 from stimcore.recipes.recipe import LABELLED_SETTINGS, Recipe
 from stimcore.runs.machine import describe, pick_device
 from stimcore.train.init import origin
@@ -107,10 +107,13 @@ def _original(options: Namespace) -> Recipe:
 def _fine_tuned(options: Namespace, original: Recipe) -> Recipe:
     """Return a recipe for fine-tuning with network, data set and spec of the run or bundle of `--init`; any other as it is.
 
+    What a file on top of such a recipe says itself holds.
+
     Raises:
         UsageError: There is no `--init`, or it names a network of the user, whose code must be named on the command line.
     """
-    if original.name not in FINE_TUNING:
+    base, written = (original.name, frozenset[str]()) if options.recipe_file is None else base_of(options.recipe_file)
+    if base not in FINE_TUNING:
         return original
     if options.init is None:
         raise UsageError(f"{original.name} without --init", allowed="--init with a run folder, a bundle or a file of weights")
@@ -124,14 +127,15 @@ def _fine_tuned(options: Namespace, original: Recipe) -> Recipe:
         )
     options.spec = options.spec or start.spec
     options.data_root = options.data_root or (None if start.data_root is None else Path(start.data_root))
-    return start.applied(original)
+    own = {key: getattr(original, key) for key in written if key not in ("name", "label")}
+    return dataclasses.replace(start.applied(original), **own)
 
 
 def _requests(options: Namespace, original: Recipe, changed: Recipe, settings: Settings) -> Iterator[TrainRequest]:
     """Yield one run, or one per lambda."""
     given = dict(changed.options.get(options.method, {})) | parse_options(options.option)
     base = options.name or (f"twin-{options.spec}" if options.spec else short_name(options.method))
-    init = None if options.init is None else f"init={Path(options.init.rpartition(':')[2]).stem}"
+    init = None if options.init is None else f"init={_weights_name(options.init)}"
     differing = [*options.option, *([] if init is None else [init])]
     name = options.name or default_name(base, differing, changed, original)
     finished = options.name or default_name(base, differing, dataclasses.replace(changed, epochs=original.epochs), original)
@@ -161,6 +165,12 @@ def _requests(options: Namespace, original: Recipe, changed: Recipe, settings: S
             data_root=options.data_root,
             settings=settings,
         )
+
+
+def _weights_name(init: str) -> str:
+    """Return what weights are called in the name of a run: a file without its suffix, a folder as it is."""
+    path = Path(init)
+    return path.name if path.is_dir() else Path(init.rpartition(":")[2]).stem
 
 
 class Printer(TrainListener):

@@ -15,6 +15,7 @@ from stimcore.methods.table import is_own_method, stored_options
 from stimcore.nets.catalogue import build, is_tested
 from stimcore.nets.cut import cut
 from stimcore.nets.exportable import check_exportable
+from stimcore.nets.own import check_trains
 from stimcore.nets.staged import StagedNet
 from stimcore.recipes.recipe import Recipe
 from stimcore.runs import checkpoint
@@ -77,6 +78,9 @@ def train_run(request: TrainRequest, dataset: Dataset, listener: TrainListener |
     recipe = request.recipe
     if not is_tested(recipe.network) or is_own_method(request.method):
         check_exportable(method.wrap(net))
+    images = recipe.batch_size // (settings.world.size * recipe.accumulate)
+    if images == 1 or (images > 1 and not is_tested(recipe.network)):  # the trainer refuses less
+        check_trains(net, min(2, images))
     if not request.strict_watch:
         recipe = dataclasses.replace(recipe, watch=existing_names(net.topology, recipe.watch))
     request = dataclasses.replace(request, recipe=recipe, spec=spec)

@@ -1,5 +1,6 @@
 """Watched sub-networks: those whose accuracy is recorded while a network trains, and what is recorded of them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from stimcore.subnets.topology import Topology
 
 FAMILIES = ("smallest", "half", "ordered")
 """Names that mean sub-networks of any network."""
+_SPEC_LIKE = re.compile(r"main|d\d+(-\d+)*|[\dx.-]+", re.ASCII)
 
 
 def watched(topology: Topology, names: Sequence[str]) -> dict[str, Spec]:
@@ -42,7 +44,14 @@ def watched(topology: Topology, names: Sequence[str]) -> dict[str, Spec]:
 
 
 def existing_names(topology: Topology, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names that mean sub-networks of this network: the specs of a recipe may not exist in a twin."""
+    """Return the names that mean sub-networks of this network: the specs of a recipe may not exist in a twin.
+
+    Raises:
+        UsageError: A name is neither a family nor the text of a spec, of whatever network.
+    """
+    for name in names:
+        if name not in FAMILIES and not _SPEC_LIKE.fullmatch(name):
+            _specs_by_label(topology, name)
     return tuple(name for name in names if _exists(topology, name))
 
 

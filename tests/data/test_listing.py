@@ -255,6 +255,42 @@ def test_a_folder_of_grey_pictures_has_one_channel(mode: str, tmp_path: Path) ->
     assert (dataset.train.pixels == 255).all()
 
 
+@pytest.mark.parametrize(("colours", "channels"), [([(197, 0, 0), (0, 100, 0)], 3), ([(197,) * 3, (100,) * 3], 1)])
+@pytest.mark.parametrize("suffix", ["png", "tif", "gif", "bmp"])
+def test_a_palette_is_read_in_the_order_of_its_format(
+    suffix: str, colours: list[tuple[int, int, int]], channels: int, tmp_path: Path
+) -> None:
+    """A TIFF keeps its palette in planes; read in threes, two colours looked like one grey."""
+    for number, colour in enumerate(colours):
+        for index in range(2):
+            image = Image.new("P", (12, 12), 7 + number)
+            palette = [value for entry in range(256) for value in (entry, entry, entry)]
+            palette[3 * (7 + number) : 3 * (8 + number)] = colour
+            image.putpalette(palette)
+            path = tmp_path / "ab"[number] / f"{index}.{suffix}"
+            path.parent.mkdir(exist_ok=True)
+            image.save(path)
+    dataset = image_folder(tmp_path)
+    assert dataset.image_shape[0] == channels
+    means = {label: dataset.train.pixels[dataset.train.labels == label].mean(axis=(0, 2, 3)) for label in (0, 1)}
+    for label, colour in enumerate(colours):
+        assert means[label] == pytest.approx(colour[:channels], abs=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_pipes_are_counted_and_never_opened(tmp_path: Path) -> None:
+    """Whoever opens one waits for a writer."""
+    classes(tmp_path)
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    listing = list_folder(tmp_path)
+    assert listing.ignored == {"pipes and devices": 1}
+
+
+def test_the_home_of_nobody_is_no_folder() -> None:
+    with pytest.raises(DataMissing, match="there is no folder ~nobody-of-this-name/photos"):
+        list_folder(Path("~nobody-of-this-name/photos"))
+
+
 def test_every_kind_of_picture_is_converted_and_said(tmp_path: Path) -> None:
     classes(tmp_path)
     folder = tmp_path / "a"

@@ -31,6 +31,46 @@ def residual(*, input_shape: tuple[int, int, int], num_classes: int) -> StagedNe
     return staged(net, stem=net[0], stages=[[net[1]], [net[2], net[3]]], head=net[4], input_shape=input_shape, name="residual")
 
 
+def of_ten_classes(*, input_shape: tuple[int, int, int], num_classes: int) -> StagedNet:
+    """Return the same with ten logits, whatever is asked for."""
+    return residual(input_shape=input_shape, num_classes=10)
+
+
+def of_large_images(*, input_shape: tuple[int, int, int], num_classes: int) -> StagedNet:
+    """Return the same in stages for images of 32 pixels."""
+    return residual(input_shape=(input_shape[0], 32, 32), num_classes=num_classes)
+
+
+class TwoInTraining(nn.Module):
+    """A head that returns the logits of an auxiliary head as well while it trains."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.last = nn.Linear(4, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Average the positions."""
+        logits = self.last(x.mean((2, 3)))
+        return (logits, logits) if self.training else logits
+
+
+def with_two_heads(*, input_shape: tuple[int, int, int], num_classes: int) -> StagedNet:
+    """Return three blocks with such a head."""
+    net = nn.Sequential(nn.Conv2d(input_shape[0], 4, 3, padding=1), Block(), Block(), Block(), TwoInTraining(num_classes))
+    return staged(net.eval(), stem=net[0], stages=[list(net[1:4])], head=net[4], input_shape=input_shape)
+
+
+def over_one_position(*, input_shape: tuple[int, int, int], num_classes: int) -> StagedNet:
+    """Return blocks whose batch norms see one position of each image."""
+    net = nn.Sequential(
+        nn.Sequential(nn.Conv2d(input_shape[0], 4, 3, padding=1), nn.AdaptiveAvgPool2d(1)),
+        Block(),
+        Block(),
+        nn.Sequential(nn.Flatten(1), nn.Linear(4, num_classes)),
+    )
+    return staged(net, stem=net[0], stages=[list(net[1:3])], head=net[3], input_shape=input_shape)
+
+
 def of_classes_alone(num_classes: int = 2) -> nn.Module:
     """Something that does not take the shape of the images."""
     return nn.Linear(2, num_classes)

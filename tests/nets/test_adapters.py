@@ -223,8 +223,10 @@ def test_names_of_the_libraries(name: str, sizes: tuple[int, ...]) -> None:
     assert not is_own(name)
 
 
-def test_own_stochastic_depth_of_a_network_is_off() -> None:
-    net = build("torchvision:efficientnet_b0", input_shape=(3, 32, 32), num_classes=4).train()
+@pytest.mark.parametrize("name", ["torchvision:efficientnet_b0", "timm:swin_tiny_patch4_window7_224"])
+def test_own_stochastic_depth_of_a_network_is_off(name: str) -> None:
+    """Every method would be compared with that method and stochastic depth."""
+    net = build(name, input_shape=(3, 32, 32), num_classes=4).train()
     for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.eval()
     for dropout in (module for module in net.modules() if isinstance(module, nn.Dropout)):

@@ -2,15 +2,17 @@
 
 import random
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from stimcore.errors import UsageError
 from stimcore.nets.catalogue import build
-from stimcore.nets.own import staged
+from stimcore.nets.own import check_trains, staged
+from stimcore.nets.probe import why_fixed
 from stimcore.nets.staged import StagedNet
 from stimcore.subnets.sampling import draw_ordered
 
@@ -152,3 +154,61 @@ def test_your_own_network_by_name() -> None:
             build(other, input_shape=(3, 8, 8), num_classes=7)
     with pytest.raises(UsageError, match="own_network:plain returned a Sequential"):
         build("tests.nets.own_network:plain", input_shape=(3, 8, 8), num_classes=7)
+    with pytest.raises(UsageError, match="returned a network of 10 logits; allowed: num_classes of them, here 7"):
+        build("tests.nets.own_network:of_ten_classes", input_shape=(3, 8, 8), num_classes=7)
+    with pytest.raises(UsageError, match="for images of 3x32x32; allowed: those of input_shape, here 3x8x8"):
+        build("tests.nets.own_network:of_large_images", input_shape=(3, 8, 8), num_classes=7)
+
+
+def test_what_happens_in_training_alone_is_found_before_it() -> None:
+    net = build("tests.nets.own_network:with_two_heads", input_shape=(3, 8, 8), num_classes=7)
+    with pytest.raises(UsageError, match="in training, with 2 images at a time, the head returns a tuple; allowed: parts that"):
+        check_trains(net, 2)
+    one = build("tests.nets.own_network:over_one_position", input_shape=(3, 8, 8), num_classes=7)
+    before = {key: value.clone() for key, value in one.state_dict().items()}
+    with pytest.raises(UsageError, match="in training, with 1 image at a time, block 1 does not accept .*more than 1 value"):
+        check_trains(one, 1)
+    check_trains(one, 2)
+    assert all(torch.equal(value, before[key]) for key, value in one.state_dict().items()), "statistics stay"
+
+
+class Normed(nn.Module):
+    """A residual block whose weight is divided by its norm."""
+
+    def __init__(self, norm: Callable[[nn.Module], nn.Module]) -> None:
+        super().__init__()
+        self.conv = norm(nn.Conv2d(4, 4, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.conv(x)
+        return out
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [parametrizations.weight_norm, parametrizations.spectral_norm, nn.utils.weight_norm, nn.utils.spectral_norm],
+    ids=["weight", "spectral", "old weight", "old spectral"],
+)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_block_whose_weight_has_a_norm_is_removable(norm: Callable[[nn.Module], nn.Module]) -> None:
+    block = Normed(norm)
+    example = torch.rand(1, 4, 8, 8)
+    with torch.no_grad():
+        block(example)  # as a network has run once before its blocks are looked at
+    assert why_fixed(block.eval(), example) is None
+    assert torch.isfinite(block(example)).all(), "the block itself stays as it is"
+
+
+class Divided(nn.Module):
+    """A block that divides by its own parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x / self.scale
+
+
+def test_a_shortcut_that_cannot_be_found_is_called_so() -> None:
+    assert (why_fixed(Divided(), torch.rand(1, 4, 8, 8)) or "").startswith("its shortcut can't be found")

@@ -105,6 +105,11 @@ def test_what_is_refused_in_one_sentence(tmp_path: Path, text: str, sentence: st
     assert "\n" not in str(refused.value)
 
 
+def test_the_mark_of_windows_editors_is_no_part_of_a_recipe(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b'\xef\xbb\xbfbase = "resnet20-fashion"\nepochs = 3\n')
+    assert read_recipe(tmp_path / "mine.toml").epochs == 3
+
+
 def test_files_that_can_not_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the recipe .*none.toml can't be read: No such file"):
         read_recipe(tmp_path / "none.toml")

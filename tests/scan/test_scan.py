@@ -1,6 +1,7 @@
 """Scans: the edits, what is measured of them, that a scan goes on after a stop, and what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,26 @@ def test_a_run_folder_and_weights_by_name(small: list[Bundle], tmp_path: Path) -
     assert first["main"]["correct"] == small[0].main.correct
     assert [row["spec"] for row in first["rows"]] == [row["spec"] for row in second["rows"]]
     assert second["images"] == 100
+
+
+def test_the_scan_of_another_network_is_not_replaced(
+    small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of two experiments are both called `common-0`, and exported files `model.onnx`."""
+    experiment = small[0].experiment.path
+    first, second = (tmp_path / name / "mine" / "common" for name in "ab")
+    for path in (first, second):
+        shutil.copytree(experiment, path.parent)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--edits", "deletion", "--quiet"]
+    assert command.main([str(first), *arguments]) == 0
+    (folder,) = (tmp_path / "scans").iterdir()
+    kept = {name: (folder / name).read_bytes() for name in ("scan.json", "journal.jsonl")}
+    with pytest.raises(UsageError, match=f"holds the scan of {first}. Give another folder with --out"):
+        command.main([str(second), *arguments])
+    assert {name: (folder / name).read_bytes() for name in kept} == kept
+    assert command.main([str(second), *arguments, "--out", str(tmp_path / "other")]) == 0
+    assert command.main([str(Path("a/../a/mine/common")), *arguments]) == 0, "the same one, written in another way"
 
 
 @pytest.mark.parametrize(

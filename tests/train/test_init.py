@@ -325,6 +325,24 @@ def test_fine_tuning_takes_over_network_and_images(
     capsys.readouterr()
     assert run("elastic-finetune", *options) == 2
     assert "elastic-finetune without --init; allowed: --init with a run folder, a bundle" in capsys.readouterr().err
+    # a file on top of the recipe does the same, and what it says itself counts
+    (tmp_path / "mine.toml").write_text('base = "elastic-finetune"\ntrain_per_class = 8\nepochs = 1\nbatch_size = 16\n')
+    from_file = ["--recipe", "mine.toml", "--device", "cpu", "--quiet"]
+    assert run(*from_file, "--init", str(first), "--name", "of-file") == 0, capsys.readouterr().err
+    tuned = Run.read(first.parent / "of-file-0")
+    assert (tuned.network, tuned.dataset) == (before.network, before.dataset)
+    assert tuned.recipe["train_per_class"] == 8
+    capsys.readouterr()
+    assert run(*from_file) == 2
+    assert "mine without --init" in capsys.readouterr().err
+
+
+def test_a_folder_with_a_dot_in_its_name_gives_its_whole_name(tmp_path: Path) -> None:
+    """Two lambdas would share the folder of one run."""
+    (tmp_path / "stimulative-lambda0.5-0").mkdir()
+    assert train._weights_name(str(tmp_path / "stimulative-lambda0.5-0")) == "stimulative-lambda0.5-0"
+    assert train._weights_name(str(tmp_path / "weights.pt")) == "weights"
+    assert train._weights_name("torchvision:IMAGENET1K_V1") == "IMAGENET1K_V1"
 
 
 @pytest.mark.parametrize("name", ["resnet20-fashion/common", "mobilenetv3-fashion/stimulative"])

@@ -43,6 +43,9 @@ def test_names_that_stand_for_nothing_are_refused_or_left_out() -> None:
         with pytest.raises(UsageError, match="can't be watched"):
             watched(TOPOLOGY, [name])
     assert existing_names(TOPOLOGY, ("smallest", "d1-2-3", "d4-1-1", "1-3.4.6")) == ("smallest", "d1-2-3")
+    for name in ("smalest", "d1-", "d", "ordered ", ""):  # of no network: a recipe that says so would watch nothing in silence
+        with pytest.raises(UsageError, match="can't be watched"):
+            existing_names(TOPOLOGY, ("smallest", name))
 
 
 def test_every_count_is_that_of_a_plain_evaluation(

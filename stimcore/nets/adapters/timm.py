@@ -32,7 +32,7 @@ def create(name: str, input_shape: tuple[int, int, int], num_classes: int) -> nn
     problem: Exception | None = None
     for more in (sized, {}):  # only networks whose weights depend on the size of the images accept it
         try:
-            return cast(nn.Module, timm.create_model(name, **options, **more))
+            return _without_drop_path(cast(nn.Module, timm.create_model(name, **options, **more)))
         except TypeError as reason:
             problem = problem or reason
         except (RuntimeError, ValueError, AssertionError, NotImplementedError, OSError) as reason:
@@ -41,6 +41,17 @@ def create(name: str, input_shape: tuple[int, int, int], num_classes: int) -> nn
     assert problem is not None
     size = "x".join(map(str, input_shape))
     raise UsageError(f"timm:{name} can't be made for images of {size}: {first_line(problem)}") from problem
+
+
+def _without_drop_path(module: nn.Module) -> nn.Module:
+    """Switch off the stochastic depth that some networks of timm bring: it is a method of its own here.
+
+    As an option of `create_model` it would have to be known for every family, and reach blocks that are made in other ways.
+    """
+    for part in module.modules():
+        if type(part).__name__ == "DropPath" and hasattr(part, "drop_prob"):
+            cast(Any, part).drop_prob = 0.0
+    return module
 
 
 def _flat(module: nn.Module) -> Iterator[nn.Module]:
