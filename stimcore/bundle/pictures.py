@@ -1,5 +1,6 @@
 """Writes the evaluation images of an experiment as picture files, for programs that read files."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -26,10 +27,15 @@ def write_pictures(experiment: Experiment, folder: Path) -> int:
     names = [folder_name(name) for name in experiment.classes]
     if twice := [name for name, number in Counter(names).items() if number > 1]:
         raise BundleError(f"several classes of {experiment.name} would have the folder {twice[0]}")
-    for name in names:
-        (folder / name).mkdir(parents=True, exist_ok=True)
     pixels, labels = experiment.evaluation
-    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-        picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
-        picture.save(folder / names[label] / f"{index:05}.png")
+    try:
+        for name in names:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+            picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+            picture.save(folder / names[label] / f"{index:05}.png")
+    except BaseException:  # after a full disk or Ctrl-C the folder is as empty as it was, so that the command can be repeated
+        for name in names:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        raise
     return len(labels)

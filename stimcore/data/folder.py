@@ -22,6 +22,8 @@ from stimcore.data.survey import Survey, read_all, refuse_broken, survey
 from stimcore.errors import DataMissing, UsageError
 from stimcore.files import expanded
 
+SIDES = range(8, 1025)
+"""Sides of images, in pixels, that networks are trained on."""
 RESIDENT_BYTES = 4 * 2**30
 """Images that would take more memory than this (4 GiB) stay in their files; worker processes read them during training."""
 IMAGENET_SIDE, IMAGENET_SHORTER = 224, 256
@@ -80,8 +82,8 @@ def side_of(text: str) -> int:
         >>> side_of("224")
         224
     """
-    if not (text.isascii() and text.isdigit() and 8 <= int(text) <= 1024):
-        raise UsageError(f"a side of '{text}' pixels", allowed="a whole number from 8 to 1024")
+    if not (text.isascii() and text.isdigit() and int(text) in SIDES):
+        raise UsageError(f"a side of '{text}' pixels", allowed=f"a whole number from {SIDES[0]} to {SIDES[-1]}")
     return int(text)
 
 
@@ -141,7 +143,8 @@ def image_folder(
         resident_bytes: Training or test images that take more memory than this stay in their files.
 
     Raises:
-        DataMissing: There are no images, the classes of the two parts differ, a class has too few, or files can't be read.
+        DataMissing: There are no images, the classes of the two parts differ, a class has too few, files can't be read, or no
+            size is given and that of the first image is out of range.
 
     Example:
         >>> image_folder(Path("nowhere"))
@@ -150,6 +153,13 @@ def image_folder(
         stimcore.errors.DataMissing: there is no folder nowhere. Give a folder that has one folder of images per class.
     """
     plan = plan_folder(root, size=size, seed=seed, test_frac=test_frac, enlarge=enlarge)
+    side = plan.preprocessing.crop[0]
+    if size is None and plan.survey.headers and side not in SIDES:
+        raise DataMissing(
+            f"the first picture in {plan.listing.root} has a side of {side} pixels, and all would get this size",
+            allowed=f"{SIDES[0]} to {SIDES[-1]}",
+            todo=f"Give another size behind the folder: {root}@224.",
+        )
     total, broken, images = len(plan.train) + len(plan.test), dict(plan.survey.broken), []
     for items in (plan.train, plan.test):
         part, unreadable = _read(items, plan.preprocessing, resident_bytes)

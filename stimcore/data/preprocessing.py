@@ -250,5 +250,7 @@ def unknown_range(image: Image.Image) -> str | None:
     if image.mode == "F":
         return "floating-point samples, of unknown range"
     if image.mode == "I" and image.format not in SIXTEEN_BIT_FORMATS:
-        return "samples of 32 bits, of unknown range"
+        tags = getattr(image, "tag_v2", {})  # of TIFF files: bits per sample, and whether samples have a sign
+        bits, sign = tags.get(258, (32,))[0], "signed " if tags.get(339, (1,))[0] == 2 else ""
+        return f"{sign}samples of {bits} bits, of unknown range"
     return None

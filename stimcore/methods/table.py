@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import json
 import math
 import typing
 from collections.abc import Mapping
@@ -52,13 +53,14 @@ def make(name: str, options: Mapping[str, Any]) -> Method:
     values = {key: _converted(types[key], value) for key, value in options.items()}
     for key, value in values.items():
         if not _fits(types[key], value):
-            raise UsageError(
-                f"{key}={value!r} for {name}", allowed=_TYPE_NAMES.get(types[key], "numbers between commas, one per stage")
-            )
+            raise UsageError(f"{key}={value!r} for {name}", allowed=_type_in_words(types[key]))
     try:
-        return kind(**values)
+        method = kind(**values)
     except TypeError as reason:  # an own method may have options without a default
         raise UsageError(f"{name} can't be made: {reason}", todo="Give the option with --option NAME=VALUE.") from reason
+    if name not in METHODS:
+        _check_storable(name, method)
+    return method
 
 
 def method_class(name: str) -> type[Method]:
@@ -136,6 +138,33 @@ def stored_options(method: Method) -> dict[str, Any]:
 _TYPE_NAMES = {float: "a number", int: "a whole number", bool: "true or false", str: "a word", float | None: "a number"}
 
 
+def _type_in_words(annotation: Any) -> str:
+    """Return which values an annotation allows."""
+    if annotation in _TYPE_NAMES:
+        return _TYPE_NAMES[annotation]
+    if typing.get_origin(annotation) is typing.Literal:
+        return " or ".join(map(str, typing.get_args(annotation)))
+    if any(typing.get_origin(part) is tuple for part in (annotation, *typing.get_args(annotation))):
+        return "numbers between commas, one per stage"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _check_storable(name: str, method: Method) -> None:
+    """Refuse an own method with an option that no run can store: it would be found out after the first epoch.
+
+    Raises:
+        UsageError: There is one.
+    """
+    for key, value in dataclasses.asdict(method).items():  # type: ignore[call-overload]  # every method is a dataclass
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as reason:
+            raise UsageError(
+                f"{name} has {key}={value!r}, which can't be written into run.json",
+                allowed="numbers, texts, true, false, None, and tuples of these",
+            ) from reason
+
+
 def _converted(annotation: Any, value: Any) -> Any:
     """Return a value in the form of a field's annotation where only its form differs; else the value, which may not fit."""
     if isinstance(value, list):
@@ -145,6 +174,8 @@ def _converted(annotation: Any, value: Any) -> Any:
         single = type(value) in (int, float)  # what is left of numbers between commas where there is one stage
         if single or isinstance(value, tuple):
             return tuple(_converted(item, number) for number in ((value,) if single else value))
+    elif typing.get_origin(annotation) is typing.Literal:
+        return next((each for each in typing.get_args(annotation) if str(each) == str(value)), value)
     elif alternatives := typing.get_args(annotation):
         if type(value) not in alternatives:
             converted = (_converted(alternative, value) for alternative in alternatives)
@@ -161,6 +192,8 @@ def _fits(annotation: Any, value: Any) -> bool:
     """Return whether a value has the type of a field's annotation; a whole number is also a number, a bool is neither."""
     if typing.get_origin(annotation) is tuple:
         return isinstance(value, tuple) and all(_fits(typing.get_args(annotation)[0], item) for item in value)
+    if typing.get_origin(annotation) is typing.Literal:
+        return value in typing.get_args(annotation)
     if alternatives := typing.get_args(annotation):
         return any(_fits(alternative, value) for alternative in alternatives)
     return type(value) in ((int, float) if annotation is float else (annotation,))

@@ -98,6 +98,7 @@ class Service:
         self.unloaded: set[str] = set()
         self._scanned = False
         self._scan_lock = asyncio.Lock()
+        self._next_scan: asyncio.Task[types.Catalogue] | None = None
         self._first_scan_ended = asyncio.Event()
         self._runs_seen: tuple[float, list[types.RunInfo]] | None = None
         self._reading_runs: asyncio.Task[None] | None = None
@@ -243,24 +244,38 @@ class Service:
         """Open bundles anew and serve them; requests that are being answered keep the bundles that they began with.
 
         Args:
-            everything: Open and hash all bundles, and not only those whose files seem to have changed.
+            everything: Open and hash all bundles, and not only those whose files seem to have changed. Those who ask for this
+                while another such scan waits for its turn share that one.
         """
+        if not everything:
+            async with self._scan_lock:
+                return await self._scan_now(everything=False)
+        if self._next_scan is None:
+            self._next_scan = asyncio.create_task(self._scan_in_turn())
+        return await asyncio.shield(self._next_scan)
+
+    async def _scan_in_turn(self) -> types.Catalogue:
         async with self._scan_lock:
-            before = {bundle.fingerprint: bundle for bundle in self.repository.snapshot.bundles.values()}
-            snapshot, stored = await in_thread("scan", lambda: self._scan(everything))
-            self.repository.put(snapshot)
-            self.results.put_stored(stored)
-            self.metrics.allow_models(snapshot.models)
-            self.unloaded &= set(snapshot.models)
-            now = {bundle.fingerprint for bundle in snapshot.bundles.values()}
-            gone = set(before) - now
-            log.info("scanned", extra={"fields": {"bundles": len(now), "new": len(now - set(before)), "gone": len(gone)}})
-            for problem in snapshot.problems:
-                log.warning("problem", extra={"fields": {"path": problem.path, "message": problem.message}})
-            # Engines of bundles that nobody can ask for any more would hold the workers' memory. They go when the calls that
-            # are waiting for them now are answered or too late.
-            refs = [bundle_ref(before[fingerprint]) for fingerprint in gone]
-            asyncio.get_running_loop().call_later(self.limits.call_s, self._forget_gone, refs)
+            self._next_scan = None  # from here on files are read: who asks now may know of newer ones
+            return await self._scan_now(everything=True)
+
+    async def _scan_now(self, *, everything: bool) -> types.Catalogue:
+        """Scan; the caller holds the lock."""
+        before = {bundle.fingerprint: bundle for bundle in self.repository.snapshot.bundles.values()}
+        snapshot, stored = await in_thread("scan", lambda: self._scan(everything))
+        self.repository.put(snapshot)
+        self.results.put_stored(stored)
+        self.metrics.allow_models(snapshot.models)
+        self.unloaded &= set(snapshot.models)
+        now = {bundle.fingerprint for bundle in snapshot.bundles.values()}
+        gone = set(before) - now
+        log.info("scanned", extra={"fields": {"bundles": len(now), "new": len(now - set(before)), "gone": len(gone)}})
+        for problem in snapshot.problems:
+            log.warning("problem", extra={"fields": {"path": problem.path, "message": problem.message}})
+        # Engines of bundles that nobody can ask for any more would hold the workers' memory. They go when the calls that
+        # are waiting for them now are answered or too late.
+        refs = [bundle_ref(before[fingerprint]) for fingerprint in gone]
+        asyncio.get_running_loop().call_later(self.limits.call_s, self._forget_gone, refs)
         self._scanned = True
         self._first_scan_ended.set()
         return snapshot.catalogue

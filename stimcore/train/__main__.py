@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def main(argv: Sequence[str]) -> int:
         Printer().warn(f"{rate} is one for SGD; AdamW is used with about 0.001 (--learning-rate 0.001).")
     if options.weights is not None and options.method != "stimulative":
         raise UsageError(f"--lambda with the method {options.method}", allowed="stimulative")
+    if twice := [weight for weight, number in Counter(options.weights or ()).items() if number > 1]:
+        raise UsageError(f"--lambda {twice[0]:g} twice", allowed="every lambda once")
     if options.name is not None and (options.name.startswith(".") or Path(options.name).name != options.name):
         raise UsageError(f"--name '{options.name}'", allowed="letters, digits, dots and dashes, not beginning with a dot")
     device = pick_device(options.device)

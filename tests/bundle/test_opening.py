@@ -1,5 +1,6 @@
 """Every file of a bundle is listed with its hash; what is parsed is what was hashed; versions and unknown keys."""
 
+import errno
 import hashlib
 import json
 import os
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from stimcore import cli
 from stimcore.bundle import Bundle, check_hashes, open_bundle, open_experiment, scan
 from stimcore.bundle import __main__ as command
 from stimcore.bundle.integrity import check_name, files_below
+from stimcore.bundle.pictures import write_pictures
 from stimcore.engine.engine import Engine
 from stimcore.errors import BundleError, NoBundle, UsageError
 from stimcore.export import latency
@@ -355,6 +358,27 @@ def test_a_wrong_path_is_named_as_what_it_is(experiment: Path, tmp_path: Path) -
     with pytest.raises(NoBundle, match="is not an experiment"):
         command.main(["pictures", str(experiment / "common"), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_that_could_not_be_written_leave_an_empty_folder(
+    small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the command could not be repeated once there is room."""
+    written: list[Path] = []
+    save = Image.Image.save
+
+    def full(image: Image.Image, path: Path) -> None:
+        if len(written) == 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        save(image, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            write_pictures(small[0].experiment, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+    assert write_pictures(small[0].experiment, tmp_path / "out") == small[0].manifest.images
 
 
 def test_an_export_of_a_wrong_path_is_named_as_what_it_is(experiment: Path, tmp_path: Path) -> None:

@@ -34,6 +34,17 @@ def flat(tmp_path: Path) -> Path:
     return tmp_path / "flat"
 
 
+@pytest.mark.parametrize("side", [1, 7, 1025])
+def test_a_size_out_of_range_has_to_be_given(side: int, tmp_path: Path) -> None:
+    """Training on such images ends at the first step with a loss that is no number, or with a full memory."""
+    for name in "ab":
+        for index in range(2):
+            picture(tmp_path / name / f"{index}.png", size=(side, side + 1))
+    with pytest.raises(DataMissing, match=rf"has a side of {side} pixels, .*; allowed: 8 to 1024\. Give another size .*@224"):
+        image_folder(tmp_path)
+    assert image_folder(tmp_path, size=16).image_shape == (3, 16, 16)
+
+
 def test_train_and_test_folders(tmp_path: Path) -> None:
     for part in ("train", "val"):
         for label in ("cat", "dog"):

@@ -12,7 +12,7 @@ from PIL import Image
 from stimcore.data import preprocessing
 from stimcore.data.normalise import IMAGENET, Normalisation
 from stimcore.data.pictures import FilePixels, read_header
-from stimcore.data.preprocessing import Preprocessing, Resize
+from stimcore.data.preprocessing import Preprocessing, Resize, unknown_range
 from stimcore.data.program import classify_program
 from stimcore.errors import UsageError
 
@@ -20,6 +20,13 @@ GREY = Normalisation((0.5,), (0.25,))
 IMAGENET_STEPS = Preprocessing(
     mode="RGB", resize=Resize(shorter=256, filter="bilinear"), crop=(224, 224), normalisation=IMAGENET
 )
+
+
+def test_a_range_that_nothing_names_is_told_as_it_is() -> None:
+    image = Image.new("I", (2, 2))
+    image.format = "TIFF"
+    image.tag_v2 = {258: (16,), 339: (2,)}  # type: ignore[attr-defined]  # as Pillow reads them from a file
+    assert unknown_range(image) == "signed samples of 16 bits, of unknown range"
 
 
 def test_imagenet_resizes_the_shorter_side_and_cuts_out_the_centre() -> None:

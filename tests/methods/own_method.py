@@ -1,6 +1,7 @@
 """Training methods as a user writes them, for names such as `tests.methods.own_method:Mixed`."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
@@ -54,6 +55,21 @@ class Demanding(Mixed):
     """Has an option without a default."""
 
     depth: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing(Mixed):
+    """Has an option of three words, and one of two numbers."""
+
+    kind: Literal["first", "last", "both"] = "first"
+    number: Literal[1, 2] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unstorable(Mixed):
+    """Has an option that JSON can't hold."""
+
+    blocks: frozenset[int] = frozenset({1})
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from stimcore.runs.trained_run import open_run
 from stimcore.train import __main__ as train
 from stimcore.train.request import with_true_label
 from tests.bundles import QUICKLY
+from tests.methods.own_method import Choosing
 from tests.train.conftest import write_folder
 
 HERE = "tests.methods.own_method"
@@ -40,6 +41,7 @@ HERE = "tests.methods.own_method"
         (f"{HERE}:NUMBER", "is no training method"),
         (f"{HERE}:Unfinished", "the method 'tests.methods.own_method:Unfinished' has no function step"),
         (f"{HERE}:Demanding", "can't be made: .*'depth'. Give the option with --option NAME=VALUE"),
+        (f"{HERE}:Unstorable", r"has blocks=frozenset\(\{1\}\), which can't be written into run.json; allowed: numbers, texts"),
         ("comon", "there is no method 'comon'; allowed: common, .*, MODULE:CLASS for your own"),
         ("../x:y", "there is no method"),
     ],
@@ -54,6 +56,13 @@ def test_a_module_that_fails_is_one_sentence(tmp_path: Path, monkeypatch: pytest
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UsageError, match="there is no method 'broken_method:Oops': .*invalid syntax|expected"):
         make("broken_method:Oops", {})
+
+
+def test_an_option_may_be_one_of_some_words() -> None:
+    assert make(f"{HERE}:Choosing", {"kind": "both", "number": "2"}) == Choosing(kind="both", number=2)
+    for given, allowed in (({"kind": "middle"}, "first or last or both"), ({"number": 3}, "1 or 2")):
+        with pytest.raises(UsageError, match=f"for {HERE}:Choosing; allowed: {allowed}"):
+            make(f"{HERE}:Choosing", given)
 
 
 def test_options_are_those_of_the_class() -> None:

@@ -45,6 +45,7 @@ def run(command: Callable[[Sequence[str]], int], *argv: str) -> int:
         (["resnet20-fashion", "--device", "tpu"], "there is no device 'tpu'; allowed: auto, cpu"),
         (["resnet20-fashion", "--method", "comon"], "there is no method 'comon'; allowed: common, "),
         (["resnet20-fashion", "--method", "common", "--lambda", "1"], "--lambda with the method common; allowed: stimulative"),
+        (["resnet20-fashion", "--lambda", "0.5", "1", "0.50"], "--lambda 0.5 twice; allowed: every lambda once"),
         (["resnet20-fashion", "--option", "weight"], "--option weight; allowed: NAME=VALUE"),
         (["resnet20-fashion", "--option", "wait=3"], "stimulative has no option wait; allowed: weight, "),
         (["resnet20-fashion", "--option", "weight=heavy"], "weight='heavy' for stimulative; allowed: a number"),

@@ -1,9 +1,11 @@
 """The repository: odd names, names that collide, manifests that make no sense. An odd bundle never affects another one."""
 
+import asyncio
 import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +19,8 @@ from stimcore.serve.jobs.result_cache import read_stored
 from stimcore.serve.repository import repository
 from stimcore.serve.repository.describe import StaleSweep, stored_sweep
 from stimcore.serve.repository.repository import ModelRepository
+from stimcore.serve.service import Service, ServiceConfig
+from stimcore.serve.types import Catalogue
 from tests.serve.conftest import Start
 from tests.serve.inference import body
 
@@ -180,6 +184,33 @@ def test_a_folder_that_lost_all_its_bundles_is_a_problem(own_exported: Path) -> 
     empty.put(empty.scan())
     assert not empty.lost
     assert not empty.snapshot.problems, "nothing was exported yet"
+
+
+def test_scans_that_wait_are_one(own_exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each hashes all files; four who asked at once waited for four of them."""
+    service = Service(ServiceConfig(folder=own_exported, devices=("cpu",)))
+    scan, begun, release = service._scan, threading.Event(), threading.Event()
+    scans = []
+
+    def slowly(everything: bool) -> Any:
+        scans.append(everything)
+        begun.set()
+        assert release.wait(30)
+        return scan(everything)
+
+    monkeypatch.setattr(service, "_scan", slowly)
+
+    async def ask() -> list[Catalogue]:
+        first = asyncio.create_task(service.rescan())
+        await asyncio.to_thread(begun.wait, 30)
+        # what these know of may have been written after the first scan read its files
+        others = [asyncio.create_task(service.rescan()) for _ in range(4)]
+        await asyncio.sleep(0)
+        release.set()
+        return await asyncio.gather(first, *others)
+
+    assert [len(catalogue.experiments) for catalogue in asyncio.run(ask())] == [1] * 5
+    assert scans == [True, True]
 
 
 def test_a_sweep_of_other_networks_is_refused_and_its_bundle_served(own_exported: Path) -> None:
