@@ -18,10 +18,6 @@ async def in_thread(name: str, function: Callable[[], T]) -> T:
     Args:
         name: Name of the thread.
         function: What is called; what it raises is raised here.
-
-    Example:
-        >>> asyncio.run(in_thread("sum", lambda: sum([1, 2])))
-        3
     """
     outcome: Future[T] = Future()
 
