@@ -68,6 +68,9 @@ def main(argv: Sequence[str]) -> int:
     if options.finished_only:
         commands = _without_trainings(commands)
     if options.what == "run":
+        unpacked = [command for command in commands if command.words[0] == "tarfile" and not Path(command.output).exists()]
+        if missing := [command.words[4] for command in unpacked if not Path(command.words[4]).is_file()]:
+            raise UsageError(f"there is no {missing[0]}", allowed="--shared DIR with data/ in it, or --dataset")
         return _run(plan, commands)
     for command in [*commands, report_command(plan)]:
         print(command)

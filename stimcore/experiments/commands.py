@@ -161,7 +161,9 @@ def is_finished(run: Path) -> bool:
     try:
         recipe = json.loads((run / "run.json").read_text(encoding="utf-8"))["recipe"]
         records = files.read_jsonl(run / "training.jsonl")
-        return not recipe or (bool(records) and records[-1]["epoch"] >= recipe["epochs"])
+        epochs = recipe["epochs"] if recipe else 0
+        # a process that ended between its last checkpoint and the record of that epoch has trained to the end
+        return (bool(records) and records[-1]["epoch"] >= epochs) or not recipe or (run / f"checkpoint-{epochs:04}.pt").exists()
     except (OSError, ValueError, KeyError, TypeError):
         return False  # no run folder, or one that is being written for the first time
 

@@ -3,6 +3,7 @@
 Source: Zhang et al. 2019, "Be your own teacher"; coefficients from the paper, Appendix F.1.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
@@ -80,7 +81,7 @@ class SelfDistillation(Method):
         temperature: Temperature of the soft cross entropy, more than 0; a choice (docs/semantics.md, "Other training methods").
         feature: `batch` is one distance over all images and features of a batch, as in the authors' code; `image` is the
             mean over the batch of each image's distance. The gradient of `image` is smaller by about the square root of the
-            batch size.
+            batch size. Where a batch is computed in parts (`accumulate`, several processes), `batch` means a part.
     """
 
     alpha: float = 0.2
@@ -93,9 +94,9 @@ class SelfDistillation(Method):
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
             raise UsageError(f"an alpha of {self.alpha}", allowed="0 to 1")
-        if not self.beta >= 0:
+        if not 0 <= self.beta < math.inf:
             raise UsageError(f"a beta of {self.beta}", allowed="0 and more")
-        if not self.temperature > 0:
+        if not 0 < self.temperature < math.inf:
             raise UsageError(f"a temperature of {self.temperature}", allowed="more than 0")
         if self.feature not in FEATURES:
             raise UsageError(f"feature={self.feature}", allowed=", ".join(FEATURES))

@@ -105,11 +105,11 @@ class Stimulative(Method):
     two_forward: bool = False
 
     def __post_init__(self) -> None:
-        if not self.weight >= 0:
+        if not 0 <= self.weight < math.inf:
             raise UsageError(f"a lambda of {self.weight}", allowed="0 and more")
         if not 0 <= self.weight_warmup < math.inf:
             raise UsageError(f"a weight_warmup of {self.weight_warmup}", allowed="0 and more epochs")
-        if not self.temperature > 0:
+        if not 0 < self.temperature < math.inf:
             raise UsageError(f"a temperature of {self.temperature}", allowed="more than 0")
         if not isinstance(self.subnets, int) or self.subnets < 1:
             raise UsageError(f"subnets={self.subnets}", allowed="1 and more sub-networks per step")
@@ -117,7 +117,7 @@ class Stimulative(Method):
             raise UsageError(f"a smallest_side of {self.smallest_side}", allowed="more than 0, at most 1")
         if self.amplitude is None and self.normalised_ce:
             raise UsageError("normalised_ce without an amplitude", allowed="normalised_ce=true with amplitude=A, A more than 0")
-        if self.amplitude is not None and not self.amplitude > 0:
+        if self.amplitude is not None and not 0 < self.amplitude < math.inf:
             raise UsageError(f"an amplitude of {self.amplitude}", allowed="more than 0")
         if self.amplitude is not None and self.temperature != 1:
             raise UsageError(

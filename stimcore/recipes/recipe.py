@@ -27,10 +27,14 @@ CHOICES = {
     "label": (PAPER, STANDARD, REDUCED, OWN),
 }
 """Settings that are a word, and the words that are allowed."""
+MOST = 10**9
+"""Largest value of a setting that is a whole number."""
 COUNTS = ("epochs", "batch_size", "accumulate", "train_per_class", "evaluate_every", "watch_every", "watch_images")
 """Settings that are whole numbers from 1."""
+LARGEST = 3e38
+"""Numbers from here on are none in the format of weights."""
 RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
-    "learning_rate": (lambda value: value > 0, "more than 0"),
+    "learning_rate": (lambda value: 0 < value < LARGEST, "more than 0"),
     "decay": (lambda value: 0 < value <= 1, "more than 0, at most 1"),
     "warmup_epochs": (lambda value: value >= 0, "0 and more"),
     "momentum": (lambda value: 0 <= value < 1, "from 0 to less than 1"),
@@ -87,7 +91,8 @@ class Recipe:
         epochs: Passes over the training images.
         batch_size: Images per step, over all processes together.
         accumulate: Equal parts in which each process computes its share of a batch, one after the other, so that a large batch
-            fits into memory. The gradients are those of the whole batch, but batch norms use the statistics of a part.
+            fits into memory. The gradients are those of the whole batch, but batch norms use the statistics of a part, and self
+            distillation's distance over a batch (`feature=batch`) is that over a part.
         learning_rate: Peak learning rate.
         schedule: `cosine` (to 0), `step` or `one_cycle` (linear up for 30% of the steps, then linear down to 0).
         milestones: For `step`: epochs after which the rate is multiplied by `decay`.
@@ -148,8 +153,9 @@ class Recipe:
                 raise UsageError(f"{key} '{getattr(self, key)}' in recipe {self.name}", allowed=", ".join(allowed))
         for key in COUNTS:
             value = getattr(self, key)
-            if value is not None and value < 1:
-                raise UsageError(f"{key} {value} in recipe {self.name}", allowed="1 and more")
+            if value is not None and not 1 <= value <= MOST:
+                bound = "1 and more" if value < 1 else f"at most {MOST:,}"
+                raise UsageError(f"{key} {value} in recipe {self.name}", allowed=bound)
         for key, (allows, words) in RANGES.items():
             value = getattr(self, key)
             numbers = value if isinstance(value, tuple) else (value,)

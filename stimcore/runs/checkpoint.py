@@ -7,7 +7,7 @@ code.
 import io
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Checkpoint:
         auxiliary: State dict of the method's heads; empty if it has none. Exported only by `--exits`.
         optimizer: State dict of the optimiser; empty in a converted checkpoint.
         scaler: State dict of the loss scaler; empty without fp16.
+        record: Record of the last epoch, so that none is lost where a process ends between checkpoint and record; empty in
+            older checkpoints and in converted ones.
     """
 
     epoch: int
@@ -41,6 +43,7 @@ class Checkpoint:
     auxiliary: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
     scaler: Mapping[str, Any]
+    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -57,6 +60,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
         "auxiliary": dict(checkpoint.auxiliary),
         "optimizer": dict(checkpoint.optimizer),
         "scaler": dict(checkpoint.scaler),
+        "record": dict(checkpoint.record),
     }
     write(target, state)
     for old in list_paths(folder)[:-KEEP]:
@@ -124,12 +128,13 @@ def load(path: Path) -> Checkpoint:
     if not isinstance(state, dict) or "format" not in state:
         raise CheckpointError(f"{path} is not a checkpoint of this program", allowed=f"format {FORMAT}")
     check_format(path, state["format"], FORMAT)
-    keys = [field.name for field in fields(Checkpoint)]
+    keys = [each.name for each in fields(Checkpoint)]
+    state.setdefault("record", {})
     if missing := set(keys) - set(state):
         raise CheckpointError(f"{path} has no '{min(missing)}'")
     if type(state["epoch"]) is not int or state["epoch"] < 0:
         raise CheckpointError(f"{path} has the epoch {str(state['epoch'])[:60]}", allowed="whole numbers from 0")
-    for key in ("network", "auxiliary", "optimizer", "scaler"):
+    for key in ("network", "auxiliary", "optimizer", "scaler", "record"):
         if not isinstance(state[key], Mapping):
             raise CheckpointError(f"{path} has '{key}' of the type {type(state[key]).__name__}", allowed="names with values")
     for name, value in state["network"].items():

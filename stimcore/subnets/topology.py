@@ -209,6 +209,8 @@ class Topology:
             for token in tokens:
                 if token.startswith("x") and int(token[1:]) in stages[-1]:
                     raise SpecError(f"block {token[1:]} is both deleted and running in stage {number}")
+                if token.startswith("x") and number <= len(self.sizes) and int(token[1:]) not in self.full.stages[number - 1]:
+                    raise SpecError(f"stage {number} has no block {token[1:]} to delete")
         spec = Spec(tuple(stages))
         self.check(spec)
         return spec

@@ -1,6 +1,7 @@
 """`python -m stimcore.train`: train a recipe with a method into a run folder."""
 
 import dataclasses
+import re
 import sys
 from argparse import Namespace
 from collections import Counter
@@ -59,8 +60,11 @@ def main(argv: Sequence[str]) -> int:
         Printer().warn(f"{rate} is one for SGD; AdamW is used with about 0.001 (--learning-rate 0.001).")
     if options.weights is not None and options.method != "stimulative":
         raise UsageError(f"--lambda with the method {options.method}", allowed="stimulative")
-    if twice := [weight for weight, number in Counter(options.weights or ()).items() if number > 1]:
-        raise UsageError(f"--lambda {twice[0]:g} twice", allowed="every lambda once")
+    names = Counter(f"{weight:g}" for weight in options.weights or ())  # as they stand in the names of runs
+    if twice := [name for name, number in names.items() if number > 1]:
+        raise UsageError(f"--lambda {twice[0]} twice", allowed="every lambda once, with up to six digits")
+    if options.weights is not None and "weight" in parse_options(options.option):
+        raise UsageError("--lambda and --option weight", allowed="one of the two: both are lambda")
     if options.name is not None and (options.name.startswith(".") or Path(options.name).name != options.name):
         raise UsageError(f"--name '{options.name}'", allowed="letters, digits, dots and dashes, not beginning with a dot")
     device = pick_device(options.device)
@@ -151,7 +155,11 @@ def _requests(options: Namespace, original: Recipe, changed: Recipe, settings: S
         if options.resume and not folder.exists():
             # a finished run that goes on stays in its folder, whose name has the number of epochs only if they were changed
             whole = folder.with_name(f"{finished}{end}-{options.seed}")
-            folder, run_name = (whole, finished + end) if whole.exists() else (folder, run_name)
+            earlier = _of_fewer_epochs(folder, changed.epochs)
+            if whole.exists():
+                folder, run_name = whole, finished + end
+            elif earlier is not None:
+                folder, run_name = earlier, earlier.name.removesuffix(f"-{options.seed}")
         if options.run_dir and len(options.weights or []) > 1:
             folder = options.run_dir / (base + suffix)
         yield TrainRequest(
@@ -168,6 +176,17 @@ def _requests(options: Namespace, original: Recipe, changed: Recipe, settings: S
             data_root=options.data_root,
             settings=settings,
         )
+
+
+def _of_fewer_epochs(folder: Path, epochs: int) -> Path | None:
+    """Return the folder of the run that was asked for with the most, and fewer, epochs and is otherwise called the same."""
+    asked = f"-epochs{epochs}-"
+    if asked not in folder.name:
+        return None
+    before, _, after = folder.name.partition(asked)
+    pattern = re.compile(re.escape(before) + r"-epochs([0-9]+)-" + re.escape(after))
+    found = [(int(match[1]), path) for path in folder.parent.glob("*") if (match := pattern.fullmatch(path.name))]
+    return max((entry for entry in found if entry[0] < epochs), default=(0, None))[1]
 
 
 def _weights_name(init: str) -> str:

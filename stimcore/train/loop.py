@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from stimcore.errors import UsageError
 from stimcore.methods.base import StepContext
 from stimcore.methods.stimulative import Stimulative
+from stimcore.nets.logit_norm import LogitNorm
 from stimcore.nets.staged import StagedNet
 from stimcore.train.seeds import spec_rng
 
@@ -43,7 +44,8 @@ def stimulative_loss(
         CE(main, y) + lambda * KL(main || sub), a scalar with a graph.
 
     Raises:
-        UsageError: The network does not have the sample space of the method, or the method needs smaller images.
+        UsageError: The network does not have the sample space of the method, the method needs smaller images, or it has
+            `normalised_ce` and the network was not wrapped by it.
 
     Example:
         >>> import torch
@@ -62,6 +64,11 @@ def stimulative_loss(
     if method.needs_weights:
         raise UsageError(
             f"target={method.target} in a loop of your own, which has no teacher", allowed="target=main, target=labels"
+        )
+    if method.normalised_ce and not any(isinstance(module, LogitNorm) for module in net.head.modules()):
+        raise UsageError(
+            "normalised_ce with a network whose head does not normalise its logits",
+            todo="Wrap it once, before the loop: net = method.wrap(net).",
         )
     context = StepContext(
         images=images, labels=labels, rng=spec_rng(seed, "spec", step), label_smoothing=label_smoothing, epoch=epoch

@@ -1,31 +1,34 @@
 """One training run from a request to a finished run folder."""
 
+import copy
 import dataclasses
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
+
+import torch
 
 from stimcore import files
 from stimcore.data.images import Dataset
 from stimcore.data.sources import load
 from stimcore.data.subset import reduce_dataset
 from stimcore.errors import UsageError
-from stimcore.methods.base import Method
+from stimcore.methods.base import Method, StepContext
 from stimcore.methods.table import is_own_method, stored_options
 from stimcore.nets.catalogue import build, is_tested
 from stimcore.nets.cut import cut
 from stimcore.nets.exportable import check_exportable
-from stimcore.nets.own import check_trains
+from stimcore.nets.own import FAILURES, check_trains, first_line
 from stimcore.nets.staged import StagedNet
 from stimcore.recipes.recipe import Recipe
 from stimcore.runs import checkpoint
 from stimcore.runs.compare import differences
 from stimcore.runs.machine import describe, flush_denormals
-from stimcore.runs.run import Run, describe_images, trim_records, writer_lock
+from stimcore.runs.run import Run, append_record, describe_images, training_records, trim_records, writer_lock
 from stimcore.train.init import InitialWeights, fits_roughly, initialise, read_initial
 from stimcore.train.request import TrainRequest
 from stimcore.train.schedule import learning_rate
-from stimcore.train.seeds import layers_seeded
+from stimcore.train.seeds import layers_seeded, spec_rng
 from stimcore.train.trainer import Trainer
 from stimcore.train.watch import existing_names
 
@@ -81,6 +84,8 @@ def train_run(request: TrainRequest, dataset: Dataset, listener: TrainListener |
     images = recipe.batch_size // (settings.world.size * recipe.accumulate)
     if images == 1 or (images > 1 and not is_tested(recipe.network)):  # the trainer refuses less
         check_trains(net, min(2, images))
+    if images == 1:
+        _check_heads(method, method.wrap(net))
     if not request.strict_watch:
         recipe = dataclasses.replace(recipe, watch=existing_names(net.topology, recipe.watch))
     request = dataclasses.replace(request, recipe=recipe, spec=spec)
@@ -116,6 +121,26 @@ def _fresh_network(request: TrainRequest, dataset: Dataset) -> tuple[StagedNet, 
         initial = initialise(net, weights) if weights is not None and of_whole else None
         twin = cut(net, spec)
         return twin, str(spec), initialise(twin, weights) if weights is not None and not of_whole else initial
+
+
+def _check_heads(method: Method, net: StagedNet) -> None:
+    """Check that a method's own heads train on one image at a time: some have batch norms over one position.
+
+    Raises:
+        UsageError: They don't.
+    """
+    trial = copy.deepcopy(net).train()
+    heads = method.make_auxiliary(trial)
+    if heads is None or method.needs_weights:
+        return
+    image = torch.rand((1, *net.input_shape), generator=torch.Generator().manual_seed(0))
+    try:
+        method.step(trial, heads.train(), StepContext(image, torch.zeros(1, dtype=torch.int64), spec_rng(0, "spec", 0)))
+    except FAILURES as reason:
+        raise UsageError(
+            f"in training, with 1 image at a time, the heads of {type(method).__name__} fail: {first_line(reason)}",
+            todo="Raise --batch-size, or lower --accumulate.",
+        ) from reason
 
 
 def _run(request: TrainRequest, method: Method, dataset: Dataset) -> Run:
@@ -180,6 +205,8 @@ def _start_or_resume(
         if world.rank == 0:
             files.remove_unfinished(folder)
             trim_records(folder, trainer.epoch)
+            if state.record and trainer.epoch not in [record["epoch"] for record in training_records(folder)]:
+                append_record(folder, state.record)  # the process was killed after the checkpoint and before its record
             if longer is not None:
                 longer.write(folder)
                 listener.note(_about_extension(longer, trainer))

@@ -113,10 +113,10 @@ class Trainer:
             while self.epoch < self.recipe.epochs:
                 record = self._epoch_with_record()
                 if writes:
-                    # The record contains the seconds of the checkpoint, so the checkpoint is written first. A process that is
-                    # killed between the two loses the record of an epoch but never its weights.
+                    # The record contains the seconds of the checkpoint, so the checkpoint is written first. It holds the rest
+                    # of the record, which a run appends that is resumed after its process was killed between the two.
                     start = time.perf_counter()
-                    checkpoint.save(folder, self.state())
+                    checkpoint.save(folder, dataclasses.replace(self.state(), record=record))
                     record["checkpoint_seconds"] = round(time.perf_counter() - start, 3)
                     append_record(folder, record)
                 self.time_left.add(record)
@@ -187,13 +187,21 @@ class Trainer:
                         f"step of {type(self.method).__name__} returned {', '.join(losses) or 'no losses'}",
                         allowed="losses by name, 'loss' among them: what was minimised",
                     )
+                if wrong := [name for name, value in losses.items() if not isinstance(value, Tensor) or value.ndim]:
+                    raise UsageError(
+                        f"step of {type(self.method).__name__} returned {wrong[0]}, which is no scalar tensor",
+                        allowed="scalar tensors, such as loss.detach()",
+                    )
                 meter.add(losses)
                 if step % READ_STEPS == 0:
                     self._check_finite(meter)
                     if bar is not None:
                         bar.set_postfix(self._bar_numbers(meter.last()))
         self._check_finite(meter)
-        return {name: settings.world.mean(mean) for name, mean in meter.means().items()}
+        means = meter.means()
+        if bad := [f"{name} {mean}" for name, mean in means.items() if not math.isfinite(mean)]:
+            raise TrainingFailed(f"{', '.join(bad)} in epoch {self.epoch + 1}", todo="The last finished epoch is kept.")
+        return {name: settings.world.mean(mean) for name, mean in means.items()}
 
     def _check_finite(self, meter: LossMeter) -> None:
         """Stop when a loss was not finite; the epoch that it belongs to is not written."""
@@ -230,8 +238,8 @@ class Trainer:
     def _add_gradients(self, context: StepContext, step: int) -> Losses:
         """Add the gradients of a batch, in `accumulate` parts one after the other, and return the mean losses.
 
-        All parts of a step draw the same sub-networks, so that the parts differ from the whole batch in nothing but the
-        statistics of batch norms, which are those of a part.
+        All parts of a step draw the same sub-networks, so that the parts differ from the whole batch in nothing but what is not
+        a mean over images: the statistics of batch norms, and the distance of self distillation with `feature=batch`.
         """
         num_parts = self.recipe.accumulate
         draws = context.rng.getstate()

@@ -71,6 +71,12 @@ def test_deleted_blocks_may_be_marked() -> None:
     assert MOBILENET.parse("main") == MOBILENET.parse("full") == MOBILENET.parse("d2-3-4-2-3") == MOBILENET.full
 
 
+@pytest.mark.parametrize("text", ["1-x99-3.4.7", "1-x4.4.7", "x9.4.7"])
+def test_a_block_that_is_marked_as_deleted_exists(text: str) -> None:
+    with pytest.raises(SpecError, match=r"stage 1 has no block \d+ to delete"):
+        Topology.of("net", [3, 3, 3]).parse(text)
+
+
 def test_a_stage_without_blocks_prints_as_x() -> None:
     topology = Topology.of("two", (2, 2), {1: RES})
     spec = topology.parse("1-2.x")

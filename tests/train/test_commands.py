@@ -46,6 +46,21 @@ def run(command: Callable[[Sequence[str]], int], *argv: str) -> int:
         (["resnet20-fashion", "--method", "comon"], "there is no method 'comon'; allowed: common, "),
         (["resnet20-fashion", "--method", "common", "--lambda", "1"], "--lambda with the method common; allowed: stimulative"),
         (["resnet20-fashion", "--lambda", "0.5", "1", "0.50"], "--lambda 0.5 twice; allowed: every lambda once"),
+        (["resnet20-fashion", "--lambda", "0.12345678", "0.12345679"], "--lambda 0.123457 twice; allowed: every lambda once"),
+        (["resnet20-fashion", "--lambda", "0.5", "--option", "weight=3"], "--lambda and --option weight; allowed: one of the"),
+        (["resnet20-fashion", "--lambda", "inf"], "a lambda of inf; allowed: 0 and more"),
+        (["resnet20-fashion", "--option", "temperature=inf"], "a temperature of inf; allowed: more than 0"),
+        (["resnet20-fashion", "--option", "amplitude=1e400"], "an amplitude of inf; allowed: more than 0"),
+        (["resnet20-fashion", "--method", "self_distillation", "--option", "beta=inf"], "a beta of inf; allowed: 0 and more"),
+        (
+            ["resnet20-fashion", "--epochs", "9" * 20],
+            "epochs 99999999999999999999 in recipe resnet20-fashion; allowed: at most",
+        ),
+        (["resnet20-fashion", "--learning-rate", "1e300"], "learning_rate 1e+300 in recipe resnet20-fashion; allowed: more"),
+        (
+            ["resnet20-fashion", "--network", "torchvision:resnet18", "--batch-size", "16", "--accumulate", "16"],
+            "in training, with 1 image at a time, block",
+        ),
         (["resnet20-fashion", "--option", "weight"], "--option weight; allowed: NAME=VALUE"),
         (["resnet20-fashion", "--option", "wait=3"], "stimulative has no option wait; allowed: weight, "),
         (["resnet20-fashion", "--option", "weight=heavy"], "weight='heavy' for stimulative; allowed: a number"),
@@ -96,6 +111,20 @@ def test_wrong_use_ends_with_2_and_one_sentence(
     assert stderr.startswith("error: ")
     assert stderr.count("\n") == 1
     assert sentence in stderr
+
+
+def test_more_epochs_go_on_from_fewer_where_both_were_asked_for(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = ["--dataset", f"folder:{folder}", "--train-per-class", "0", "--quiet", "--device", "cpu", "--batch-size", "16"]
+    argv = ["resnet20-fashion", "--method", "common", "--network", "resnet8", *where]
+    for epochs in ("1", "2", "3"):
+        assert run(train.main, *argv, "--epochs", epochs, "--resume") == 0, capsys.readouterr().err
+    assert "the finished run of 2 epochs goes on to 3" in capsys.readouterr().out
+    (made,) = (tmp_path / "runs" / "resnet8-pictures").iterdir()
+    assert made.name.startswith("common-epochs1-")
+    assert [record["epoch"] for record in training_records(made)] == [1, 2, 3]
 
 
 def test_one_command_trains_a_lambda_each(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

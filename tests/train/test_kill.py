@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from stimcore import cli
+from stimcore import cli, files
 from stimcore.errors import CheckpointError
+from stimcore.experiments.commands import is_finished
 from stimcore.runs import checkpoint
 from stimcore.runs.run import training_records, writer_lock
 from stimcore.runs.trained_run import open_run
@@ -103,6 +104,18 @@ def whole_s(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
     done = trained(reference / "pictures", tmp_path_factory.mktemp("timed") / "run")
     assert done.returncode == 0, done.stderr
     return time.monotonic() - start
+
+
+def test_a_process_that_ends_between_checkpoint_and_record_loses_neither(reference: Path, tmp_path: Path) -> None:
+    """The record has the accuracy of the epoch, and what counts a run as finished."""
+    whole, run_dir = reference / "whole", Path(shutil.copytree(reference / "whole", tmp_path / "run"))
+    *before, last = training_records(whole)
+    files.write_jsonl(run_dir / "training.jsonl", before)
+    assert is_finished(run_dir), "it was trained to its last epoch"
+    trained(reference / "pictures", run_dir, "--resume")
+    *records, found = training_records(run_dir)
+    assert records == before
+    assert found == {key: value for key, value in last.items() if key != "checkpoint_seconds"}
 
 
 @pytest.mark.slow

@@ -167,6 +167,19 @@ def gradients(net: StagedNet) -> list[Tensor]:
     return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in net.parameters()]
 
 
+def test_normalised_logits_need_a_head_that_normalises_them() -> None:
+    """The loss without such a head is another one, and nothing would show it."""
+    method = Stimulative(weight=0.0, normalised_ce=True, amplitude=2.0)
+    with layers_seeded(0, "weights"):
+        net = build("resnet8", input_shape=(1, 8, 8), num_classes=3)
+    images, labels = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
+    with pytest.raises(UsageError, match=r"normalised_ce with a network whose head .*: net = method\.wrap\(net\)\."):
+        stimulative_loss(net, (images, labels), 0, method=method)
+    wrapped = method.wrap(net).eval()
+    expected = nn.functional.cross_entropy(wrapped(images), labels)
+    assert stimulative_loss(wrapped, (images, labels), 0, method=method).item() == pytest.approx(expected.item())
+
+
 def test_smaller_inputs_are_not_for_own_loops() -> None:
     net, batch = small("resnet8")
     with pytest.raises(UsageError, match="smallest_side=0.5 in a loop of your own.*allowed: smallest_side=1"):

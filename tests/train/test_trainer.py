@@ -141,6 +141,31 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_epoch(
     assert all(torch.isfinite(value.float()).all() for value in state.network.values())
 
 
+@pytest.mark.parametrize(
+    ("extra", "error", "sentence"),
+    [
+        ({"side": torch.tensor(math.nan)}, TrainingFailed, "side nan in epoch 1. The last finished epoch is kept"),
+        ({"side": 0.5}, UsageError, "returned side, which is no scalar tensor; allowed: scalar tensors"),
+        ({"side": torch.zeros(2)}, UsageError, "returned side, which is no scalar tensor"),
+    ],
+)
+def test_every_loss_of_a_method_is_a_finite_scalar(
+    trainer_for: MakeTrainer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    extra: dict[str, object],
+    error: type[Exception],
+    sentence: str,
+) -> None:
+    """Otherwise the checkpoint is written, and then its record can't be."""
+    trainer = trainer_for("common")
+    step = trainer.train_step
+    monkeypatch.setattr(trainer, "train_step", lambda context, number: {**step(context, number), **extra})
+    with pytest.raises(error, match=sentence):
+        next(trainer.run(tmp_path))
+    assert not checkpoint.list_paths(tmp_path)
+
+
 def test_a_rate_that_is_far_too_high_does_not_go_unnoticed(trainer_for: MakeTrainer, recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed):
         list(trainer_for(plan=dataclasses.replace(recipe, epochs=80, learning_rate=1e6)).run(tmp_path))
