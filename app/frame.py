@@ -139,12 +139,17 @@ def warn_of_unknown(key: str, known: Callable[[str], bool]) -> None:
     asked, chosen = st.query_params.get(key, ""), session.value(key)
     if asked and not known(asked):
         if asked not in (str(chosen), f"{chosen:g}" if isinstance(chosen, float) else ""):
-            notices.tell(key, words().say("page.no_value", value=plain(asked[:MAX_SHOWN_CHARS])))
+            tell_unknown(key, asked)
         asked = ""
     if chosen is not None and not known(str(chosen)):
         session.forget(key)
     for sentence in notices.told(key, (session.chosen_experiment(), asked)):
         st.warning(sentence)
+
+
+def tell_unknown(key: str, asked: str) -> None:
+    """Have the place of a parameter say that the address asks for a value which isn't here."""
+    notices.tell(key, words().say("page.no_value", value=plain(asked[:MAX_SHOWN_CHARS])))
 
 
 def footer(here: Frame) -> None:

@@ -86,7 +86,7 @@ class Guesses:
     Attributes:
         revealed: Text of the arrangement whose answers were revealed.
         percentages: Method -> guess in [0, 100]; only of sliders that were moved.
-        moved: Method -> what its slider reported last, since answers were revealed last.
+        moved: Key of a slider -> what it reported last, since answers were revealed last.
     """
 
     revealed: str = ""
@@ -369,9 +369,14 @@ def clicked_language(key: str) -> str:
     return str(getattr(st.session_state.get(key), "language", None) or "")
 
 
-def guess(method: str) -> int | None:
-    """Return the position of a method's slider in [0, 100]; None before it was drawn."""
-    return cast(int | None, st.session_state.get(f"guess {method}"))
+def guess_key(method: str, arrangement: str) -> str:
+    """Return the key of a method's slider for an arrangement; each arrangement has sliders of its own."""
+    return f"guess {method} {arrangement}"
+
+
+def guess(method: str, arrangement: str) -> int | None:
+    """Return the position of a method's slider for an arrangement in [0, 100]; None before it was drawn."""
+    return cast(int | None, st.session_state.get(guess_key(method, arrangement)))
 
 
 def guesses_first() -> bool:

@@ -32,7 +32,7 @@ def guess_panel(here: Frame, arrangement: Arrangement) -> None:
                     0,
                     100,
                     value=START,
-                    key=f"guess {method.name}",
+                    key=session.guess_key(method.name, str(arrangement)),
                     format=words().say("guess.value"),
                     on_change=_note,
                     args=(here, arrangement, method.name),
@@ -42,8 +42,8 @@ def guess_panel(here: Frame, arrangement: Arrangement) -> None:
 
 def _note(here: Frame, arrangement: Arrangement, method: str) -> None:
     """Remember that the visitor guessed, and count it for the class; a slider that nobody moved is no guess."""
-    value = session.guess(method)
-    session.memory(session.Guesses).moved[method] = value
+    value = session.guess(method, str(arrangement))
+    session.memory(session.Guesses).moved[session.guess_key(method, str(arrangement))] = value
     if here.classroom:
         record_guess(here, arrangement, method, value)
 
@@ -54,8 +54,9 @@ def _reveal(here: Frame, arrangement: Arrangement) -> None:
     guesses.revealed = str(arrangement)
     guesses.percentages = {}
     for method in here.methods:
-        value = session.guess(method.name)
+        value = session.guess(method.name, str(arrangement))
+        moved = guesses.moved.get(session.guess_key(method.name, str(arrangement)))
         # The button may come in one message with the last slider, and before it.
-        if value is not None and (value != START or guesses.moved.get(method.name) == START):
+        if value is not None and (value != START or moved == START):
             guesses.percentages[method.name] = value
     guesses.moved = {}

@@ -85,13 +85,28 @@ def _heading(run: Trajectory) -> str:
 
 
 def _fan_style(run: RunInfo) -> Style:
-    experiment, _, folder = run.name.partition("/")
-    style = method_style(run.method)
-    return style if run.managed else replace(style, label=f"{style.label or run.method} ({experiment}/{folder})")
+    """Return how a run is drawn; no two runs of the server have the same label: lambda and another seed stand in it.
+
+    Example:
+        >>> from stimcore.serve.types import RunInfo
+        >>> names = ("stimulative-0", "stimulative-lambda5-0", "stimulative-1")
+        >>> given = {"method": "stimulative", "epochs": 3, "rows": (), "active": False, "managed": True}
+        >>> runs = [RunInfo(name=f"mine/{name}", **given) for name in names]
+        >>> [_fan_style(run).label for run in runs]
+        ['Stimulative training', 'Stimulative training (λ = 5)', 'Stimulative training, seed 1']
+    """
+    folder = run.name.partition("/")[2]
+    if not run.managed:
+        style = method_style(run.method)
+        return replace(style, label=f"{style.label or run.method} ({run.name})")
+    base, _, seed = folder.rpartition("-")
+    style = method_style(run.method, base)
+    return style if seed == "0" else replace(style, label=f"{style.label}, seed {seed}")
 
 
 def _progress(run: RunInfo) -> None:
-    what = plain(run.name) if not run.managed else f"{title(run.network)}, {method_style(run.method).label.lower()}"
+    label = _fan_style(run).label
+    what = plain(run.name) if not run.managed else plain(f"{title(run.network)}, {label[:1].lower()}{label[1:]}")
     seconds = _seconds_left(run.rows, run.epochs)
     done = len(run.rows)
     if run.active or run.state == "training":

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app import session
-from app.frame import Frame
+from app import notices, session
+from app.frame import Frame, tell_unknown
 from app.language import words
 from app.sources import bundles, evaluations, server
 from app.text import as_sentence, plain
@@ -96,6 +96,8 @@ def _choose_picture(samples: Sequence[Sample], preprocessing: Preprocessing) -> 
         key="own",
     )
     index = _chosen_index(samples)
+    for sentence in notices.told("sample", (session.chosen_experiment(), index)):
+        st.warning(sentence)
     if uploaded is not None and uploaded.file_id != session.memory(session.Picture).ignored_upload:
         return ChosenPicture(upload=read_upload(uploaded.getvalue(), limits, preprocessing))
     if index is None:
@@ -126,6 +128,7 @@ def _chosen_index(samples: Sequence[Sample]) -> int | None:
     if asked in by_text:
         chosen.sample = by_text[asked]
     elif asked:
+        tell_unknown("sample", asked)
         del st.query_params["sample"]
         chosen.sample = None
     return next(iter(by_text.values()), None) if chosen.sample is None else chosen.sample

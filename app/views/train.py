@@ -6,7 +6,7 @@ import streamlit as st
 
 from app import notices, session
 from app.chart import chart
-from app.frame import Frame, footer, frame
+from app.frame import Frame, footer, frame, tell_unknown
 from app.language import words
 from app.networks import related_experiments, trained_networks
 from app.panels.run_list import fans, is_unfinished, run_rows, run_style
@@ -35,11 +35,17 @@ LEAD = (
 def choose_runs(runs: Sequence[RunInfo], active: Sequence[str]) -> list[str]:
     """Draw the field that chooses run folders, and return their names; a run that has begun since is chosen by itself."""
     session.add_new_runs(active)
+    names, chosen = [run.name for run in runs], session.value("runs") or ()
+    asked = st.query_params.get_all("runs")
+    if unknown := [name for name in asked if name not in names and name not in chosen]:
+        tell_unknown("runs", unknown[0])
+    for sentence in notices.told("runs"):
+        st.warning(sentence)
     if not runs:
         return []
     return st.multiselect(
         "Also show runs of this machine",
-        [run.name for run in runs],
+        names,
         default=list(active),
         key="runs",
         bind="query-params",

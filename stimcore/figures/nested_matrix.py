@@ -9,6 +9,9 @@ from stimcore.figures.layout import apply_layout
 DARK_BELOW_PCT = 55
 """Cells below this accuracy are dark in the colour scale: their number is white."""
 
+LONG_NAME = 14
+"""Characters of a name from which on it takes two lines."""
+
 
 def nested_matrix(names: Sequence[str], cells: Mapping[tuple[str, str], float], title: str) -> go.Figure:
     """Return a heat map with numbers; rows are sub-networks, columns the main networks they lie inside.
@@ -44,6 +47,18 @@ def nested_matrix(names: Sequence[str], cells: Mapping[tuple[str, str], float], 
                     font={"color": "white" if value < DARK_BELOW_PCT else "black", "size": 14},
                 )
     apply_layout(figure, x="main network it sits in", y="sub-network", height=90 + 62 * len(names))
-    figure.update_yaxes(autorange="reversed", type="category")
-    figure.update_xaxes(type="category", side="bottom")
+    ticks = {"type": "category", "tickvals": list(names), "ticktext": list(map(_in_lines, names))}
+    figure.update_yaxes(autorange="reversed", **ticks)
+    figure.update_xaxes(side="bottom", tickangle=0, **ticks)
     return figure
+
+
+def _in_lines(name: str) -> str:
+    """Return a long name of a network in two lines: in one it would leave no room for the numbers on a telephone.
+
+    Example:
+        >>> _in_lines("d2-3-8-8"), _in_lines("densenet-2-3-12-8-k12")
+        ('d2-3-8-8', 'densenet<br>2-3-12-8-k12')
+    """
+    first, dash, rest = name.partition("-")
+    return f"{first}<br>{rest}" if dash and len(name) > LONG_NAME else name

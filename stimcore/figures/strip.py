@@ -14,6 +14,8 @@ from stimcore.subnets.spec import Spec
 
 JITTER = 0.22
 """Largest distance of a point from the middle of its strip, where neighbouring strips are 1 apart."""
+FEW = 3
+"""Methods whose labels stand side by side on a telephone, in two lines."""
 MEAN_PLACE = 0.36
 """Distance of the mean from the middle of its strip: it stands beside the points, not among them."""
 
@@ -54,9 +56,10 @@ def accuracy_strips(sweeps: Sequence[MethodSweep], chosen: Spec | None = None) -
             )
     figure.update_traces(showlegend=False)
     apply_layout(figure, x="", y="accuracy in %", height=460)
+    few = len(sweeps) <= FEW  # labels of more are turned where the figure is narrow, and lie over each other in two lines
     figure.update_xaxes(
         tickvals=list(range(len(sweeps))),
-        ticktext=[one.style.label.replace(" ", "<br>", 1) for one in sweeps],
+        ticktext=[one.style.label.replace(" ", "<br>", 1) if few else one.style.label for one in sweeps],
         range=[-0.6, len(sweeps) - 0.4],
     )
     figure.update_layout(showlegend=False, clickmode="event+select")

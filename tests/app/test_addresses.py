@@ -130,7 +130,13 @@ def test_an_address_with_unknown_names_gets_a_sentence(turn: Turn, served: Dashb
 
 @pytest.mark.slow
 def test_an_address_with_an_unknown_choice_gets_a_sentence(turn: Turn) -> None:
-    for address, asked in (("/damage?block=99", "99"), ("/subnetworks?subnet=d9-9-9", "d9-9-9"), ("/use-it?budget=999", "999")):
+    for address, asked in (
+        ("/damage?block=99", "99"),
+        ("/subnetworks?subnet=d9-9-9", "d9-9-9"),
+        ("/use-it?budget=999", "999"),
+        ("/use-it?sample=99999", "99999"),
+        ("/train?runs=x/y", "x/y"),
+    ):
         page = turn(address)
         expect(page.get_by_text(f"This address asks for {asked}, which isn't here.")).to_be_visible()
     for address in ("/damage?block=8", "/subnetworks?subnet=d2-3-1", "/use-it?budget=0.5"):

@@ -19,6 +19,7 @@ from app.sources import connection
 from app.watch import WatchedJobs
 from stimcore.bundle import Bundle, open_bundle
 from stimcore.errors import UsageError
+from stimcore.serve.types import RunInfo
 from stimcore.subnets.families import KINDS, count, family
 from stimcore.sweep.sweep import Settings, measured_sweep, store_sweep
 from tests.app.browsing import ROOT, free_port
@@ -91,6 +92,22 @@ def test_what_the_server_refuses_stays_until_the_visitor_turns_away(at: AppTest,
     assert not at.error
 
 
+def test_runs_of_one_method_stand_side_by_side(at: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server makes them in one experiment where lambda or the seed alone differs."""
+    watched = {"name": "smallest", "spec": "1.4.7", "correct": 3, "images": 4, "accuracy_pct": 75.0, "interval_pct": [20, 99]}
+    test = {"correct": 3, "images": 4, "accuracy_pct": 75.0, "interval_pct": [20, 99]}
+    rows = [{"epoch": epoch, "losses": {"loss": 1.0}, "test": test, "watched": [watched]} for epoch in (1, 2)]
+    made = [
+        RunInfo(name=f"mine/{name}", method="stimulative", epochs=2, rows=rows, active=False, state="done", managed=True)
+        for name in ("stimulative-0", "stimulative-lambda5-0", "stimulative-1")
+    ]
+    monkeypatch.setattr("app.sources.trainings.runs", lambda: made)
+    at.run().switch_page("views/train.py").run()
+    assert not at.exception, at.exception
+    for label in ("Stimulative training", "Stimulative training (λ = 5)", "Stimulative training, seed 1"):
+        assert [m.value for m in at.markdown if m.value.startswith(f"● {label}: the fan")], label
+
+
 @pytest.fixture
 def repeated(small: list[Bundle], tmp_path: Path) -> Path:
     """The small experiment where common training was repeated with two other seeds."""
@@ -154,15 +171,20 @@ def test_teacher_view_hides_and_reveals(at: AppTest) -> None:
     assert all(r["hidden"] for r in component(at, "lanes")["rows"])
     assert component(at, "lanes")["large"]
     assert not at.caption
-    at.slider(key="guess common").set_value(30)
+    at.slider(key="guess common 1-2-3.4-x5-6.7-8-9").set_value(30)
     at.button(key="reveal").click().run()
     finished(at)
     rows = component(at, "lanes")["rows"]
     assert not any(r["hidden"] for r in rows)
     assert [r["guess_pct"] for r in rows] == [30, None], "nobody moved the second slider"
     at.text_input(key="spec").set_value("1-2-3.4-x5-x6.7-8-9").run()
-    at.slider(key="guess common").set_value(49).run()
-    at.slider(key="guess common").set_value(50).run()
+    at.slider(key="guess stimulative 1-2-3.4-x5-x6.7-8-9").set_value(70).run()
+    # nothing of that is a guess about the next one
+    at.text_input(key="spec").set_value("1-2-3.4-x5-x6.7-8-x9").run()
+    asked = "guess common 1-2-3.4-x5-x6.7-8-x9"
+    assert {slider.value for slider in at.slider} == {50}
+    at.slider(key=asked).set_value(49).run()
+    at.slider(key=asked).set_value(50).run()
     at.button(key="reveal").click().run()
     assert [r["guess_pct"] for r in component(at, "lanes")["rows"]] == [50, None], "moved, and back"
 

@@ -22,6 +22,18 @@ def rows_of(figure: Any) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(figure_csv(figure))))
 
 
+def test_labels_have_room_on_a_telephone() -> None:
+    """Turned labels of two lines lie over each other, and one long name leaves a matrix no room."""
+    few, many = (strip.accuracy_strips([COMMON] * number).layout.xaxis.ticktext for number in (2, 12))
+    assert set(few) == {"Common<br>training"}
+    assert set(many) == {"Common training"}
+    names = ["d2-3-6-4", "densenet-2-3-12-8-k12"]
+    figure = nested_matrix.nested_matrix(names, {(names[0], names[1]): 75.8}, "measured here")
+    for axis in (figure.layout.xaxis, figure.layout.yaxis):
+        assert list(axis.tickvals) == names
+        assert list(axis.ticktext) == ["d2-3-6-4", "densenet<br>2-3-12-8-k12"]
+
+
 def test_strips_draw_every_sub_network_once_with_their_mean_and_ring_the_chosen_one() -> None:
     figure = strip.accuracy_strips([COMMON], Spec.from_text("1.4"))
     points, mean, star, ring = figure.data

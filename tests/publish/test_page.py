@@ -82,6 +82,8 @@ def test_languages_and_guesses(browser: Browser, url: str) -> None:
         assert violations(page) == []
         page.get_by_role("link", name="Dégâts").click()
         expect(page.locator("h1")).to_have_text("Dégâts")
+        page.goto(f"{url}damage/?lang=en&block=44")
+        expect(page.get_by_text("This address asks for 44, which isn't here.")).to_be_visible()
         page.goto(f"{url}?lang=es&view=class&methods=Common+training&methods=Stimulative+training")
         expect(page.get_by_role("button", name="Descubrir")).to_be_visible()
         assert [lane(page, name).locator(".name .text").inner_text() for name in ("common", "stimulative")] == [
@@ -94,6 +96,7 @@ def test_languages_and_guesses(browser: Browser, url: str) -> None:
         page.get_by_role("button", name="Descubrir").click()
         assert re.fullmatch(r"\d+,\d %", right(page, "common"))
         assert lane(page, "common").locator(".guess").get_attribute("style") == "left: 100%;"
+        expect(lane(page, "stimulative").locator(".guess")).to_be_hidden()  # nobody moved its slider
         expect(page.get_by_role("button", name="Descubrir")).to_have_count(0)
         page.get_by_role("button", name=re.compile("^Bloque 2, ")).click()
         expect(page.get_by_role("button", name="Descubrir")).to_be_visible()
@@ -316,3 +319,4 @@ def test_an_own_picture_is_classified(browser: Browser, whole: str, tmp_path: Pa
         (tmp_path / "letter.png").write_text("dear")
         page.get_by_label("Your own picture").set_input_files(tmp_path / "letter.png")
         expect(page.get_by_role("alert")).to_contain_text("not a picture")
+        expect(page.get_by_text("the whole network says")).to_have_count(0)  # that was about another picture

@@ -42,6 +42,19 @@ def test_every_text_exists_in_every_language(code: str) -> None:
     assert {name for name in english if table[name] == english[name]} == SAME[code]
 
 
+@pytest.mark.parametrize("code", ["en", *OTHERS])
+def test_what_is_bold_is_so_for_markdown(code: str) -> None:
+    """Two stars between a mark and a letter neither open nor close (CommonMark, left- and right-flanking runs)."""
+    for name, text in read_table(code).items():
+        pieces = text.split("**")
+        for number, bold in enumerate(pieces[1::2]):
+            before, after = pieces[2 * number], pieces[2 * number + 2]
+            opens = bold[:1].isalnum() or not before[-1:].isalnum()
+            closes = bold[-1:].isalnum() or not after[:1].isalnum()
+            assert opens, (name, bold)
+            assert closes, (name, bold)
+
+
 def test_a_missing_text_is_shown_in_english(monkeypatch: pytest.MonkeyPatch) -> None:
     tables = {"en": {"a.one": "one", "a.two": "two"}, "de": {"a.one": "eins"}}
     monkeypatch.setattr(words, "read_table", tables.__getitem__)

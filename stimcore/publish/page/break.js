@@ -218,22 +218,21 @@ function breakIt({ catalogue, data, methods, head, large, redraw }, main) {
 
   // --- side: guesses, lesson or picture wall ---
   function guessPanel(shown) {
-    const panel = make('section', 'panel guess'), fields = make('div', 'guesses'), sliders = new Map();
+    const panel = make('section', 'panel guess'), fields = make('div', 'guesses'), moved = new Map(); // a slider that nobody moved is no guess
     panel.setAttribute('aria-label', say('guess.first'));
     panel.dataset.of = arrangement.print(shown); // its sliders stay where they are while numbers arrive
     panel.append(paragraph(say('guess.question')), fields);
     for (const method of methods) {
       const name = make('label', '', `${method.glyph} ${method.label}`), value = make('output'), slider = Object.assign(make('input'), { type: 'range', min: 0, max: 100, value: 50 });
       const written = () => { value.textContent = say('guess.value').replace('%d', slider.value); };
-      slider.oninput = () => { guesses.set(method.name, Number(slider.value)); written(); };
+      slider.oninput = () => { moved.set(method.name, Number(slider.value)); written(); };
       written();
       name.append(slider, value);
       fields.append(name);
-      sliders.set(method.name, slider);
     }
     panel.append(button(say('guess.reveal'), () => {
       revealed = arrangement.print(shown);
-      guesses = new Map([...sliders].map(([name, slider]) => [name, Number(slider.value)]));
+      guesses = moved;
       show();
     }, 'primary'));
     return panel;

@@ -39,6 +39,8 @@ function single(here, main) {
     return figure(bars(groups, picked, y, { title: say('damage.axis_block'), slots: later.length }, `${say('damage.figure_one')}: ${some.join(', ')}`), caption, some === firsts && later.length ? null : methods);
   };
   main.append(make('h2', '', say('damage.one')));
+  const wanted = asked().get('block');
+  if (wanted && !chosen) main.append(paragraph(say('page.no_value', { value: wanted.slice(0, 60) }), 'notice'));
   const row = make('div', 'row'), select = make('select'), name = make('label', '', say('damage.block'));
   select.id = 'block';
   name.htmlFor = 'block';

@@ -41,6 +41,7 @@ export function ownPicture({ catalogue, data, methods }, main) {
   const invert = Object.assign(make('input'), { type: 'checkbox' }), inverted = make('label', 'tick');
   inverted.append(invert, say('picture.invert'));
   invert.onchange = () => { if (last) classify(last.pixels, last.name, last.own); };
+  const refuseUpload = (text) => { last = null; result.replaceChildren(); refuse(text); }; // what stands there is about another picture
   const refuse = (text) => { problem.replaceChildren(paragraph(text, 'notice')); problem.firstChild.setAttribute('role', 'alert'); };
 
   function classify(pixels, name, own) {
@@ -94,12 +95,12 @@ export function ownPicture({ catalogue, data, methods }, main) {
   field.onchange = async () => {
     const [file] = field.files;
     if (!file) return;
-    if (file.size > MAX_BYTES) { refuse(say('picture.too_large', { size: fixed(file.size / 1e6, 1), limit: MAX_BYTES / 1e6 })); return; }
+    if (file.size > MAX_BYTES) { refuseUpload(say('picture.too_large', { size: fixed(file.size / 1e6, 1), limit: MAX_BYTES / 1e6 })); return; }
     try {
       const bitmap = await createImageBitmap(file, { imageOrientation: 'from-image' });
       classify(pixelsOf(bitmap, bitmap.width, bitmap.height, shape), '', true);
       bitmap.close();
-    } catch { refuse(say('picture.unreadable')); }
+    } catch { refuseUpload(say('picture.unreadable')); }
   };
 
   // --- drawing ---
