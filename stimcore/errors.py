@@ -69,6 +69,12 @@ class CheckpointError(StimcoreError):
     code = "bad_checkpoint"
 
 
+class NoRun(CheckpointError):
+    """The user named a folder that is no run folder, or none at all."""
+
+    exit_code = 2
+
+
 class BundleError(StimcoreError):
     """A bundle is broken or incomplete, or has a newer schema."""
 

@@ -72,7 +72,7 @@ def prepare(request: ExportRequest) -> tuple[Exporter, list[Spec]]:
         >>> prepare(ExportRequest(run_dir=Path("none"), out=Path("exported/mine")))
         Traceback (most recent call last):
             ...
-        stimcore.errors.CheckpointError: none is not a run folder: it has no run.json. 'python -m stimcore.train' makes one.
+        stimcore.errors.NoRun: none is not a run folder: it has no run.json. 'python -m stimcore.train' makes one.
 
         With the run folder of a training::
 

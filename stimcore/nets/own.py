@@ -205,12 +205,16 @@ def check_trains(net: StagedNet, images: int) -> None:
         images: Images at a time.
 
     Raises:
-        UsageError: A part fails, or returns something else than a tensor.
+        UsageError: A part fails, or returns something else than a tensor; or the network has a state that no checkpoint holds.
 
     Example:
         >>> from stimcore.nets.catalogue import build
         >>> check_trains(build("resnet8", input_shape=(1, 8, 8), num_classes=3), images=2)
     """
+    if other := [key for key, value in net.module.state_dict().items() if not isinstance(value, Tensor)]:
+        raise UsageError(
+            f"the network keeps {other[0]}, which is no tensor and in no checkpoint", allowed="parameters and buffers"
+        )
     trial = copy.deepcopy(net).train()
     x = torch.rand((images, *net.input_shape), generator=torch.Generator().manual_seed(0))
     route = trial.route(trial.topology.full)

@@ -21,7 +21,7 @@ from stimcore.data.images import Dataset
 from stimcore.data.pictures import FilePixels
 from stimcore.data.sources import load
 from stimcore.data.subset import reduce_dataset
-from stimcore.errors import CheckpointError, UsageError
+from stimcore.errors import CheckpointError, NoRun, UsageError
 from stimcore.methods.table import is_method, restore
 from stimcore.nets.catalogue import build
 from stimcore.nets.cut import cut
@@ -108,14 +108,13 @@ class Run:
         """Read `run.json`; unknown keys are ignored.
 
         Raises:
-            CheckpointError: The folder is not a run folder, or its `run.json` is broken, is of a newer version, lacks a key, or
-                has a value of another type than `write` gives it.
+            NoRun: The folder is not a run folder.
+            CheckpointError: Its `run.json` is broken, is of a newer version, lacks a key, or has a value of another type than
+                `write` gives it.
         """
         path = folder / "run.json"
         if not path.exists():
-            raise CheckpointError(
-                f"{folder} is not a run folder: it has no run.json", todo="'python -m stimcore.train' makes one."
-            )
+            raise NoRun(f"{folder} is not a run folder: it has no run.json", todo="'python -m stimcore.train' makes one.")
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as reason:

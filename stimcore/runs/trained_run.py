@@ -63,7 +63,7 @@ def open_run(folder: Path, *, trust_code: bool = False) -> TrainedRun:
         >>> open_run(Path("none"))
         Traceback (most recent call last):
             ...
-        stimcore.errors.CheckpointError: none is not a run folder: it has no run.json. 'python -m stimcore.train' makes one.
+        stimcore.errors.NoRun: none is not a run folder: it has no run.json. 'python -m stimcore.train' makes one.
     """
     run = Run.read(folder)
     if run.holdout:

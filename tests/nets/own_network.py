@@ -60,6 +60,25 @@ def with_two_heads(*, input_shape: tuple[int, int, int], num_classes: int) -> St
     return staged(net.eval(), stem=net[0], stages=[list(net[1:4])], head=net[4], input_shape=input_shape)
 
 
+class Counting(nn.Conv2d):
+    """A stem that counts its forwards outside of its tensors."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        """Return what a checkpoint of torch would hold."""
+        return {"forwards": 0}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Take it back."""
+
+
+def with_extra_state(*, input_shape: tuple[int, int, int], num_classes: int) -> StagedNet:
+    """Return three blocks behind such a stem."""
+    net = nn.Sequential(
+        Counting(input_shape[0], 4, 3, padding=1), *list(plain(input_shape=input_shape, num_classes=num_classes))[1:]
+    )
+    return staged(net, stem=net[0], stages=[list(net[1:4])], head=net[4], input_shape=input_shape)
+
+
 def over_one_position(*, input_shape: tuple[int, int, int], num_classes: int) -> StagedNet:
     """Return blocks whose batch norms see one position of each image."""
     net = nn.Sequential(

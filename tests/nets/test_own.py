@@ -164,6 +164,11 @@ def test_what_happens_in_training_alone_is_found_before_it() -> None:
     net = build("tests.nets.own_network:with_two_heads", input_shape=(3, 8, 8), num_classes=7)
     with pytest.raises(UsageError, match="in training, with 2 images at a time, the head returns a tuple; allowed: parts that"):
         check_trains(net, 2)
+    counting = build("tests.nets.own_network:with_extra_state", input_shape=(3, 8, 8), num_classes=7)
+    with pytest.raises(
+        UsageError, match=r"keeps 0\._extra_state, which is no tensor and in no checkpoint; allowed: parameters"
+    ):
+        check_trains(counting, 2)
     one = build("tests.nets.own_network:over_one_position", input_shape=(3, 8, 8), num_classes=7)
     before = {key: value.clone() for key, value in one.state_dict().items()}
     with pytest.raises(UsageError, match="in training, with 1 image at a time, block 1 does not accept .*more than 1 value"):

@@ -13,7 +13,7 @@ import torch
 from stimcore import cli
 from stimcore.convert import __main__ as convert
 from stimcore.data.images import Dataset, Images
-from stimcore.errors import CheckpointError, UsageError
+from stimcore.errors import CheckpointError, NoRun, UsageError
 from stimcore.export import __main__ as export
 from stimcore.recipes.catalogue import recipe
 from stimcore.runs import checkpoint
@@ -53,7 +53,7 @@ def test_a_run_is_read_as_it_was_written(run: Run, tmp_path: Path) -> None:
 
 
 def test_folders_that_are_not_run_folders_are_refused(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is not a run folder: it has no run.json"):
+    with pytest.raises(NoRun, match="is not a run folder: it has no run.json"):
         Run.read(tmp_path)
     for text in ("{", "[]", "1", "[" * 100_000):
         (tmp_path / "run.json").write_text(text)
