@@ -49,7 +49,7 @@ def nested_matrix(names: Sequence[str], cells: Mapping[tuple[str, str], float], 
     apply_layout(figure, x="main network it sits in", y="sub-network", height=90 + 62 * len(names))
     ticks = {"type": "category", "tickvals": list(names), "ticktext": list(map(_in_lines, names))}
     figure.update_yaxes(autorange="reversed", **ticks)
-    figure.update_xaxes(side="bottom", tickangle=0, **ticks)
+    figure.update_xaxes(side="bottom", **ticks)
     return figure
 
 
