@@ -27,6 +27,11 @@ def run(command: Callable[[Sequence[str]], int], *argv: str) -> int:
     return int(ended.value.code or 0)
 
 
+def quietly(folder: Path, run_dir: Path) -> list[str]:
+    """The options of a run on all pictures of a folder, on the processor."""
+    return ["--dataset", f"folder:{folder}", "--train-per-class", "0", "--run-dir", str(run_dir), "--quiet", "--device", "cpu"]
+
+
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
@@ -128,17 +133,7 @@ def test_more_epochs_go_on_from_fewer_where_both_were_asked_for(
 
 
 def test_one_command_trains_a_lambda_each(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    where = [
-        "--dataset",
-        f"folder:{folder}",
-        "--train-per-class",
-        "0",
-        "--run-dir",
-        str(tmp_path),
-        "--quiet",
-        "--device",
-        "cpu",
-    ]
+    where = quietly(folder, tmp_path)
     code = run(train.main, "resnet20-fashion", *where, "--epochs", "1", "--batch-size", "16", "--lambda", "0", "0.5", "5")
     assert code == 0, capsys.readouterr().err
     weights = {
@@ -154,17 +149,7 @@ def test_one_command_trains_a_lambda_each(folder: Path, tmp_path: Path, capsys: 
 
 
 def test_a_twin_is_the_subnet_alone(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    where = [
-        "--dataset",
-        f"folder:{folder}",
-        "--train-per-class",
-        "0",
-        "--run-dir",
-        str(tmp_path / "twin"),
-        "--quiet",
-        "--device",
-        "cpu",
-    ]
+    where = quietly(folder, tmp_path / "twin")
     argv = ["resnet20-fashion", *where, "--method", "common", "--epochs", "1", "--batch-size", "16", "--spec", "d1-2-1"]
     nothing = f"nothing to resume in {tmp_path / 'twin'}: a new run starts\n"
     assert run(train.main, *argv, "--resume") == 0
@@ -181,17 +166,7 @@ def test_the_head_of_a_run_with_normalised_ce_comes_back_with_its_weights(
 ) -> None:
     import torch
 
-    where = [
-        "--dataset",
-        f"folder:{folder}",
-        "--train-per-class",
-        "0",
-        "--run-dir",
-        str(tmp_path / "run"),
-        "--quiet",
-        "--device",
-        "cpu",
-    ]
+    where = quietly(folder, tmp_path / "run")
     options = ["--option", "amplitude=3", "--option", "normalised_ce=true", "--option", "smallest_side=0.6"]
     assert run(train.main, "resnet20-fashion", *where, *options, "--epochs", "1", "--batch-size", "16") == 0, (
         capsys.readouterr()
@@ -202,17 +177,7 @@ def test_the_head_of_a_run_with_normalised_ce_comes_back_with_its_weights(
 
 
 def test_options_reach_the_method(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    where = [
-        "--dataset",
-        f"folder:{folder}",
-        "--train-per-class",
-        "0",
-        "--run-dir",
-        str(tmp_path / "run"),
-        "--quiet",
-        "--device",
-        "cpu",
-    ]
+    where = quietly(folder, tmp_path / "run")
     options = ["--option", "max_skipped=0,1,2", "--option", "subnets=2", "--option", "two_forward=true", "--option", "weight=2"]
     assert run(train.main, "resnet20-fashion", *where, *options, "--epochs", "1", "--batch-size", "16") == 0, (
         capsys.readouterr()
@@ -235,17 +200,7 @@ def test_a_processor_that_emulates_bf16_is_named(
 ) -> None:
     """Training is up to ten times slower there, and nothing else would tell why."""
     monkeypatch.setattr("stimcore.train.precision.torch.cpu.get_capabilities", lambda: {"avx2": True, "amx_bf16": native})
-    where = [
-        "--dataset",
-        f"folder:{folder}",
-        "--train-per-class",
-        "0",
-        "--run-dir",
-        str(tmp_path),
-        "--quiet",
-        "--device",
-        "cpu",
-    ]
+    where = quietly(folder, tmp_path)
     few = ["--method", "common", "--epochs", "1", "--batch-size", "16"]
     assert run(train.main, "resnet20-fashion", *where, *few, "--precision", "bf16") == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if "bf16" in line]
@@ -400,17 +355,7 @@ def test_bench_step_reports_the_keys_that_others_rely_on(tmp_path: Path, capsys:
 
 
 def test_records_of_a_run_are_where_others_look_for_them(folder: Path, tmp_path: Path) -> None:
-    where = [
-        "--dataset",
-        f"folder:{folder}",
-        "--train-per-class",
-        "0",
-        "--run-dir",
-        str(tmp_path / "run"),
-        "--quiet",
-        "--device",
-        "cpu",
-    ]
+    where = quietly(folder, tmp_path / "run")
     assert run(train.main, "resnet20-fashion", *where, "--epochs", "1", "--batch-size", "16", "--method", "common") == 0
     (row,) = training_records(tmp_path / "run")
     assert set(row) == {
