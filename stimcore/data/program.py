@@ -29,7 +29,7 @@ WIDTH, HEIGHT = {width}, {height}
 def prepare(path):
     image = Image.open(path)
     if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
-        sys.exit(f"{{path}}: samples of unknown range")
+        raise ValueError("samples of unknown range")
 {tags}{turn}    if image.mode.startswith("I"):  # 12 or 16 bits
         samples = np.asarray(image).astype(np.int64)
         image = Image.fromarray({to_8_bits}.astype(np.uint8))
@@ -48,11 +48,18 @@ paths = []
 for given in map(Path, sys.argv[1:]):
     inside = sorted(p for p in given.rglob("*") if p.suffix.lower() in Image.registered_extensions() and p.name[0] != ".")
     paths += inside if given.is_dir() else [given]
+if not paths:
+    sys.exit(__doc__)
 session = ort.InferenceSession({model})
 folders = {folders}
 right = total = 0
 for path in paths:
-    (logits,) = session.run(["logits"], {{"images": prepare(path)}})
+    try:
+        images = prepare(path)
+    except Exception as error:  # whatever Pillow raises for a file that is damaged or no picture
+        print(f"{{path}} is left out: {{error}}", file=sys.stderr)
+        continue
+    (logits,) = session.run(["logits"], {{"images": images}})
     answer = int(logits[0].argmax())
     print(path, CLASSES[answer], sep=": ")
     if (folder := normalize("NFC", path.parent.name)) in folders:

@@ -80,7 +80,7 @@ def test_it_prepares_every_kind_of_picture_as_the_evaluation_does(name: str, tmp
 def test_it_refuses_what_the_evaluation_refuses(tmp_path: Path) -> None:
     for kind in (np.float32, np.int32):
         Image.fromarray(np.zeros((9, 9), kind)).save(tmp_path / "a.tif")
-        with pytest.raises(SystemExit, match=r"a\.tif: samples of unknown range"):
+        with pytest.raises(ValueError, match="samples of unknown range"):
             preparation(STEPS["folder"])(tmp_path / "a.tif")
 
 
@@ -97,6 +97,30 @@ def test_it_gives_the_stored_accuracy(small: list[Bundle], tmp_path: Path) -> No
     assert lines[-1] == f"{entry.correct} of 400 right: {entry.correct / 400:.4f}"
     (single,) = run(program, tmp_path, lines[0].partition(":")[0]).stdout.splitlines()[:1]
     assert single == lines[0]
+
+
+def test_files_that_are_no_pictures_are_left_out_and_named(small: list[Bundle], tmp_path: Path) -> None:
+    bundle = small[0]
+    program = classify_program(bundle.experiment.preprocessing, bundle.experiment.classes, str(bundle.path / "main.onnx"))
+    write_pictures(bundle.experiment, tmp_path / "pictures")
+    first, second, third, *others = sorted((tmp_path / "pictures" / "class0").iterdir())
+    first.write_bytes(b"<html>")
+    second.write_bytes(second.read_bytes()[:60])
+    for path in others:
+        path.unlink()
+    result = run(program, tmp_path, "pictures/class0", "gone.png", "classify.py")
+    assert [line.partition(": ")[0] for line in result.stdout.splitlines()[:-1]] == [f"pictures/class0/{third.name}"]
+    assert " of 1 right: " in result.stdout
+    names = (f"pictures/class0/{first.name}", f"pictures/class0/{second.name}", "gone.png", "classify.py")
+    for line, name in zip(result.stderr.splitlines(), names, strict=True):
+        assert line.startswith(f"{name} is left out: ")
+
+
+def test_without_pictures_it_says_how_it_is_called(small: list[Bundle], tmp_path: Path) -> None:
+    program = classify_program(small[0].experiment.preprocessing, small[0].experiment.classes, "main.onnx")
+    result = run(program, tmp_path, check=False)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("python classify.py PATH ...: classifies pictures")
 
 
 def readme_program() -> str:
