@@ -34,7 +34,7 @@ function show(asked) {
   const net = parentElement.querySelector('.net');
   const hint = parentElement.querySelector('.hint');
   let view = VIEWS.get(parentElement);
-  if (!view) VIEWS.set(parentElement, (view = { sent: null, focus: null, drag: false, held: false, late: null, edits: 0 }));
+  if (!view) VIEWS.set(parentElement, (view = { sent: null, focus: null, drag: null, held: 0, late: null, edits: 0 }));
   if (view.held) {
     view.late = asked;
     return;
@@ -121,15 +121,15 @@ function show(asked) {
   const drag = (button, cell, row, stage, place) => {
     button.onpointerdown = (down) => {
       if (down.button !== 0) return;
-      const boxes = [...row.children].map((c) => c.getBoundingClientRect());
       let target = place;
       button.setPointerCapture(down.pointerId);
       button.onpointermove = (now) => {
         const dx = now.clientX - down.clientX, dy = now.clientY - down.clientY;
-        if (!view.drag && Math.hypot(dx, dy) < DRAG_PX) return;
-        view.drag = true;
+        if (view.drag !== down && Math.hypot(dx, dy) < DRAG_PX) return;
+        view.drag = down;
         button.classList.add('drag');
         button.style.transform = `translate(${dx}px, ${dy}px)`;
+        const boxes = [...row.children].map((c) => c.getBoundingClientRect()); // an answer may have moved the page since
         const away = boxes.map((b) => Math.hypot(now.clientX - (b.left + b.right) / 2, now.clientY - (b.top + b.bottom) / 2));
         target = away.indexOf(Math.min(...away));
       };
@@ -137,9 +137,9 @@ function show(asked) {
         button.onpointermove = button.onpointerup = button.onpointercancel = null;
         button.classList.remove('drag');
         button.style.transform = '';
-        if (!view.drag) return;
+        if (view.drag !== down) return;
         if (up.type === 'pointerup') move(stage, place, target);
-        setTimeout(() => { view.drag = false; }); // after the click event that follows a drag, which must not delete the block
+        setTimeout(() => { if (view.drag === down) view.drag = null; }); // after the click event that follows a drag, which must not delete the block
       };
     };
   };
@@ -175,16 +175,22 @@ function show(asked) {
     return cell;
   };
 
-  net.onpointerdown = () => {
-    if (view.held) return; // another finger
-    view.held = true;
-    const release = () => {
+  // Where the browser is busy, the next press begins before the timers of the one before have run. So what is held is counted, and
+  // a drag is known by the event that it began with.
+  net.onpointerdown = (down) => {
+    if (down.button !== 0) return; // it opens a menu, which takes the end of this press for itself
+    view.held += 1;
+    if (view.drag?.pointerId === down.pointerId) view.drag = null;
+    const release = (up) => {
+      if (up.pointerId !== down.pointerId) return; // another finger
       removeEventListener('pointerup', release);
       removeEventListener('pointercancel', release);
       setTimeout(() => { // after the click event, which needs the button that was pressed
-        const late = view.late;
-        Object.assign(view, { held: false, late: null });
-        if (late) show(late);
+        view.held -= 1;
+        const { late } = view;
+        if (view.held || !late) return;
+        view.late = null;
+        show(late);
       });
     };
     addEventListener('pointerup', release);

@@ -5,8 +5,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -15,7 +16,7 @@ from stimcore.subnets.topology import Topology
 from stimcore.web import arrangement
 from stimcore.web.component import Component
 from stimcore.web.diagram import payload
-from tests.app.browsing import ROOT, block, code, environment, free_port, tab, violations
+from tests.app.browsing import ROOT, block, box_of, code, environment, free_port, tab, violations
 from tests.app.networks import RESNET110
 
 PAGE = """
@@ -102,23 +103,28 @@ def test_fifty_four_blocks_fit_and_move(fifty_four: Page) -> None:
     assert violations(page) == []
 
 
+def alone(page: Page, data: dict[str, Any]) -> None:
+    """Draw the picture on an empty page: `window.sent` holds the edits, and `window.answer` draws what a page answers."""
+    component = Component.load("diagram")
+    page.set_content(f"<style>{component.css.replace(':host', 'body')}</style>{component.html}")
+    page.evaluate(
+        """async ({ js, data }) => {
+          const source = URL.createObjectURL(new Blob([js], { type: 'text/javascript' }));
+          const draw = (await import(source)).default;
+          window.sent = [];
+          const setStateValue = (_, value) => window.sent.push(value);
+          window.answer = (data) => draw({ data, parentElement: document.body, setStateValue });
+          window.answer(data);
+        }""",
+        {"js": component.js, "data": data},
+    )
+
+
 def test_a_late_answer_does_not_overwrite_a_newer_edit(browser: Browser) -> None:
     """On a busy machine the answer to one edit arrives seconds after the next edit was drawn."""
-    component = Component.load("diagram")
     first = payload(Topology.of("net", [4]), "1-2-3-4", edits=0, large=False)
     with tab(browser, "about:blank") as page:
-        page.set_content(component.html)
-        page.evaluate(
-            """async ({ js, data }) => {
-              const source = URL.createObjectURL(new Blob([js], { type: 'text/javascript' }));
-              const draw = (await import(source)).default;
-              window.sent = [];
-              const setStateValue = (_, value) => window.sent.push(value);
-              window.answer = (data) => draw({ data, parentElement: document.body, setStateValue });
-              window.answer(data);
-            }""",
-            {"js": component.js, "data": first},
-        )
+        alone(page, first)
         block(page, 1).click()
         block(page, 2).click()
         page.evaluate("Date.now = ((now) => () => now() + 5000)(Date.now)")
@@ -130,6 +136,72 @@ def test_a_late_answer_does_not_overwrite_a_newer_edit(browser: Browser) -> None
             "window.answer", first | {"text": "1-2-3-4", "edits": 3}
         )  # the page has seen the last edit and refused it
         expect(block(page, 3)).to_have_attribute("aria-pressed", "false")
+
+
+BUSY = """() => {
+  const timers = [], usual = setTimeout;
+  window.setTimeout = (call, ...rest) => (rest.length ? usual(call, ...rest) : timers.push(call));
+  window.idle = () => timers.splice(0).forEach((call) => call());
+}"""
+"""Keeps timers back until `window.idle` is called: a busy browser runs them after the presses that came meanwhile."""
+
+
+def test_a_busy_browser_loses_no_press(browser: Browser) -> None:
+    """The next block is pressed before the timers of the press before have run."""
+    first = payload(Topology.of("net", [4]), "1-2-3-4", edits=0, large=False)
+    with tab(browser, "about:blank") as page:
+        alone(page, first)
+        page.evaluate(BUSY)
+        one, third = box_of(block(page, 1)), box_of(block(page, 3))
+
+        def drag_third_to_first(meanwhile: Callable[[], None]) -> None:
+            page.mouse.move(third["x"] + 20, third["y"] + 20)
+            page.mouse.down()
+            page.mouse.move(one["x"] + 20, one["y"] + 20, steps=4)
+            meanwhile()
+            page.mouse.up()
+
+        def timers_then_answer() -> None:
+            page.evaluate("window.idle()")
+            page.evaluate("window.answer", first | {"text": "1-2-3-x4", "edits": 1})
+
+        block(page, 4).click()
+        drag_third_to_first(timers_then_answer)
+        assert page.evaluate("window.sent.at(-1)") == {"number": 2, "text": "3-1-2-x4"}
+        block(page, 4).click()  # straight after the drag
+        assert page.evaluate("window.sent.at(-1)") == {"number": 3, "text": "3-1-2-4"}
+        drag_third_to_first(lambda: None)  # block 2 stands there now
+        drag_third_to_first(lambda: page.evaluate("window.idle()"))
+        assert page.evaluate("window.sent.at(-1)") == {"number": 5, "text": "1-2-3-4"}
+        page.evaluate("window.idle()")
+        page.evaluate("window.answer", first | {"text": "4-3-2-1", "edits": 5})  # nothing is held any more
+        assert page.locator(".net button").all_inner_texts() == ["4", "3", "2", "1"]
+
+
+def test_the_menu_of_the_right_button_holds_no_block(browser: Browser) -> None:
+    first = payload(Topology.of("net", [2]), "1-2", edits=0, large=False)
+    with tab(browser, "about:blank") as page:
+        alone(page, first)
+        block(page, 1).hover()
+        page.mouse.down(button="right")  # its end goes to the menu
+        page.evaluate("window.answer", first | {"text": "2-1"})
+        assert page.locator(".net button").all_inner_texts() == ["2", "1"]
+
+
+def test_a_block_is_dropped_where_the_page_has_moved_to(browser: Browser) -> None:
+    """The stage takes several rows of a phone, and the sentence above it becomes longer while a block is dragged."""
+    first = payload(Topology.of("net", [12]), "-".join(map(str, range(1, 13))), edits=0, large=False)
+    with tab(browser, "about:blank", size=(320, 600)) as page:
+        alone(page, first)
+        start = box_of(block(page, 12))
+        page.mouse.move(start["x"] + 20, start["y"] + 20)
+        page.mouse.down()
+        page.mouse.move(start["x"] + 10, start["y"] + 10, steps=2)
+        page.evaluate("document.body.style.paddingTop = '70px'")
+        end = box_of(block(page, 2))
+        page.mouse.move(end["x"] + 20, end["y"] + 20, steps=4)
+        page.mouse.up()
+        assert page.evaluate("window.sent.at(-1).text") == "1-12-2-3-4-5-6-7-8-9-10-11"
 
 
 def test_the_same_edit_counts_again_after_the_text_was_changed_by_hand(fifty_four: Page) -> None:
