@@ -6,6 +6,7 @@ a folder of another class, are named and not followed.
 """
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,11 @@ PARTS = {
     "val": ("val", "valid", "validation"),
 }
 """Part -> names of its folder, compared in lower case."""
+_LIKE_A_PART = re.compile(
+    r"(?:FILLER)*(?:(?P<train>train(?:ing)?)|(?P<test>test(?:ing)?)|(?P<val>val(?:id(?:ation)?)?|dev|eval(?:uation)?))"
+    r"(?:FILLER)*".replace("FILLER", r"[\W\d_]|set|data|images?|imgs?|pictures?|photos?|samples?|files?|folder|seg|split")
+)
+"""Other names that folders of parts have in published data sets: `seg_train`, `Training Set`, `test1`, `dev`."""
 IGNORED = frozenset(
     {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "desktop.ini", "ehthumbs.db", "lost+found"}
     | {"system volume information", "thumbs.db"}
@@ -72,11 +78,13 @@ class Listing:
         if self.ignored:
             kinds = ", ".join(f"{name} {number}" for name, number in sorted(self.ignored.items()))
             notes.append(f"ignored files: {sum(self.ignored.values())} ({kinds})")
-        if self.outside:
-            notes.append(f"not read, in no folder of a class: {named(self.outside, self.root)}")
-        if self.unread:
-            notes.append(f"not read, no pictures that Pillow can read: {named(self.unread, self.root)}")
-        return tuple(notes)
+        return (*notes, *_not_read(self.outside, self.unread, self.root))
+
+
+def _not_read(outside: Sequence[Path], unread: Sequence[Path], root: Path) -> list[str]:
+    """Return in words which files are not read, and why."""
+    kinds = {"in no folder of a class": outside, "no pictures that Pillow can read": unread}
+    return [f"not read, {kind}: {named(paths, root)}" for kind, paths in kinds.items() if paths]
 
 
 def named(paths: Sequence[Path], root: Path) -> str:
@@ -242,23 +250,26 @@ def _parts(root: Path, folders: Sequence[Path], walk: _Walk) -> tuple[Path | Non
     """
     by_part = {part: [folder for folder in folders if _part_of(folder) == part] for part in PARTS}
     others = [folder for folder in folders if _part_of(folder) is None]
-    if by_part["train"] and not (by_part["test"] or by_part["val"]) and others:
-        return None, None  # a class that is called train, among others
+    if others and not (by_part["train"] and (by_part["test"] or by_part["val"])):
+        _refuse_parts_of_other_names(root, folders)
+        return None, None  # a class may be called train, among others
     if not by_part["train"]:
-        if others or not folders:
+        if not folders:
             return None, None
         names = ", ".join(folder.name for folder in folders)
         raise DataMissing(f"{root} has {names} and no folder of training pictures", allowed=f"{root / 'train'} beside it")
-    test = by_part["test"] or by_part["val"]
+    test, unused, reason = by_part["test"], by_part["val"], "holds the test pictures"
+    if unused and not any(len(_Walk().entries(folder)[0]) > 1 for folder in test):  # ImageNet's test pictures have no labels
+        test, unused, reason = unused, test, f"{reason}, with folders of classes"
     for same in (by_part["train"], test):
         if len(same) > 1:
             raise DataMissing(
                 f"{root} has {' and '.join(folder.name for folder in same)}, which stand for the same part",
                 todo="Keep one of them.",
             )
-    if by_part["test"] and by_part["val"]:
-        names = ", ".join(f"{folder.name}/" for folder in by_part["val"])
-        walk.notes.append(f"{names} is not read: {by_part['test'][0].name}/ holds the test pictures")
+    if unused:
+        names = ", ".join(f"{folder.name}/" for folder in unused)
+        walk.notes.append(f"{names} is not read: {test[0].name}/ {reason}")
     if others:
         walk.notes.append(f"not read, folders beside {by_part['train'][0].name}/: {named(others, root)}")
     train = by_part["train"][0]
@@ -266,6 +277,21 @@ def _parts(root: Path, folders: Sequence[Path], walk: _Walk) -> tuple[Path | Non
     if test and walk.claim(test[0]) is not None:
         raise DataMissing(f"{train.name} and {test[0].name} in {root} are the same folder", todo="Keep test pictures apart.")
     return train, test[0] if test else None
+
+
+def _refuse_parts_of_other_names(root: Path, folders: Sequence[Path]) -> None:
+    """Refuse folders that are called like parts in another way: as classes they would teach which part a picture is from.
+
+    Raises:
+        DataMissing: There are folders for two parts.
+    """
+    matches = {folder.name: match for folder in folders if (match := _LIKE_A_PART.fullmatch(folder.name.lower()))}
+    if len({match.lastgroup for match in matches.values()}) > 1:
+        raise DataMissing(
+            f"{root} has {', '.join(matches)}, which look like parts, and would be read as classes",
+            allowed="; ".join(f"{' or '.join(names)} for the {part} part" for part, names in PARTS.items()),
+            todo="Rename them.",
+        )
 
 
 def _refuse_bytes(folder: Path) -> None:
@@ -309,12 +335,20 @@ def _list_classes(folder: Path, folders: Iterable[Path], walk: _Walk) -> tuple[l
         for label, name in enumerate(classes)
         for path in sorted(picture for inner in by_class[name] for picture in walk.pictures(inner))
     ]
+    if inside := sorted({path.parent for path, _ in items}.difference(*by_class.values())):
+        walk.notes.append(f"folders inside of a class are read as this class: {named(inside, folder)}")
+    outside, unread = ([path for path in paths if folder in path.parents] for paths in (walk.outside, walk.unread))
+    rest = _not_read(outside, unread, folder)
+    aside = f" ({'; '.join(rest)})" if rest else ""
     if len(classes) < 2 or not items:
         raise DataMissing(
-            f"{folder} has {len(classes)} class folders with {len(items)} images",
+            f"{folder} has {len(classes)} class folders with {len(items)} images{aside}",
             allowed="at least two folders with images in them, one per class",
         )
     empty = sorted(set(range(len(classes))) - {label for _, label in items})
     if empty:
-        raise DataMissing(f"the class folders {enumerated([classes[i] for i in empty])} in {folder} have no images")
+        raise DataMissing(
+            f"the class folders {enumerated([classes[i] for i in empty])} in {folder} have no images{aside}",
+            todo="Put pictures into them, or move them elsewhere.",
+        )
     return items, tuple(classes)

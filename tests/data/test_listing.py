@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -64,6 +65,69 @@ def test_parts_that_are_missing_or_there_twice_are_refused(folders: tuple[str, .
     for folder in folders:
         classes(tmp_path / folder)
     with pytest.raises(DataMissing, match=sentence):
+        list_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("seg_train", "seg_test"), ("Training Set", "Test Set"), ("train", "test1"), ("train", "dev"), ("train2017", "val2017")]
+    + [("images-training", "images-validation"), ("TrainData", "EvaluationData"), ("testset", "validset")],
+)
+def test_parts_of_other_names_are_no_classes(train: str, test: str, tmp_path: Path) -> None:
+    """As published data sets have them; read as classes, each picture's class was the part that it is from."""
+    classes(tmp_path / train)
+    classes(tmp_path / test)
+    with pytest.raises(
+        DataMissing, match=f"has ({train}, {test}|{test}, {train}), which look like parts.*train or training for"
+    ):
+        list_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names", [("bullet train", "test tube"), ("train", "training shoe"), ("image", "set"), ("eval", "bus")]
+)
+def test_classes_may_be_called_almost_like_parts(names: tuple[str, str], tmp_path: Path) -> None:
+    for name in names:
+        classes(tmp_path, [name])  # type: ignore[arg-type]  # names of more than one letter
+    assert list_folder(tmp_path).classes == tuple(sorted(names))
+
+
+@pytest.mark.parametrize("place", ["test/0.png", "test/images/0.png"])
+def test_test_pictures_without_labels_leave_the_validation_part_in_use(place: str, tmp_path: Path) -> None:
+    """ImageNet's and Tiny ImageNet's test parts."""
+    for part in ("train", "val"):
+        classes(tmp_path / part)
+    picture(tmp_path / place)
+    assert list_folder(tmp_path).parts == ("train", "val")
+    assert "test/ is not read: val/ holds the test pictures, with folders of classes" in notes(tmp_path)
+
+
+def test_folders_inside_of_classes_are_named(tmp_path: Path) -> None:
+    """One level too many: the classes are the folders at the top, and a reader has to see it."""
+    for group in ("animals", "vehicles"):
+        classes(tmp_path / group)
+        picture(tmp_path / group / "loose.png")
+    assert list_folder(tmp_path).classes == ("animals", "vehicles")
+    sentence = "folders inside of a class are read as this class: animals/a, animals/b, vehicles/a, vehicles/b"
+    assert sentence in notes(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_refused_part_says_what_lies_in_it_and_is_not_read(part: str, tmp_path: Path) -> None:
+    """Photographs of a telephone as HEIC, and pictures without folders of classes."""
+    for each in ("train", "test"):
+        classes(tmp_path / each)
+    for index in (0, 1):
+        for name in "ab":
+            (tmp_path / part / name / f"{index}.png").rename(tmp_path / part / name / f"{index}.heic")
+            (tmp_path / part / name / f"{index}.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    message = rf"{part} has 2 class folders with 0 images \(not read, no pictures that Pillow can read: a/0.heic, .*b/1.heic\);"
+    with pytest.raises(DataMissing, match=message):
+        list_folder(tmp_path)
+    for name in "ab":
+        shutil.rmtree(tmp_path / part / name)
+    picture(tmp_path / part / "0.png")
+    with pytest.raises(DataMissing, match=r"0 images \(not read, in no folder of a class: 0.png\); allowed: at least two"):
         list_folder(tmp_path)
 
 
@@ -162,7 +226,8 @@ def test_linked_folders_and_files_are_read_once(tmp_path: Path) -> None:
     (root / "c").symlink_to(store / "y", target_is_directory=True)
     listing = list_folder(root)
     assert np.bincount([label for _, label in listing.train]).tolist() == [5, 3, 3]
-    assert sorted(note.split(" leads to ")[0].split("/")[-1] for note in listing.notes) == ["loop", "other", "up"]
+    links = [note for note in listing.notes if " leads to " in note]
+    assert sorted(note.split(" leads to ")[0].split("/")[-1] for note in links) == ["loop", "other", "up"]
 
 
 def test_folders_that_are_links_to_each_other_are_refused(tmp_path: Path) -> None:
