@@ -52,7 +52,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
         DataMissing: The file can't be read as a picture, here or while the picture is used; the message names it.
     """
     try:
-        with Image.open(path, formats=_formats(path)) as image:
+        # Pillow maps uncompressed grey files that it opens by name into memory, and mixes up the rows of those whose
+        # orientation swaps width and height
+        with path.open("rb") as file, Image.open(file, formats=_formats(path)) as image:
             yield image
     except Exception as reason:  # a damaged file makes Pillow raise almost anything: struct.error, IndexError, MemoryError
         raise DataMissing(f"{path} is not an image that can be read ({why_unreadable(reason)})") from reason

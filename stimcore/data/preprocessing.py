@@ -3,6 +3,7 @@
 Knows numpy and Pillow only, so that the serving half, which must not import torch, can use it too.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
@@ -23,6 +24,10 @@ SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 MAX_RESIZED_PIXELS = 1 << 24
 """Pictures that would have more pixels after resizing, before the crop, are cropped first: one of 1 x 20,000,000 pixels would
 take terabytes."""
+# Pillow warns of damaged metadata, large pictures and transparency in palettes; what matters of it is reported elsewhere. Its
+# texts hold bytes of the files, and Python remembers every different one: a server would grow with them. `catch_warnings` would
+# not do: it changes the filters of all threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ refines the whole image in every scan, and an empty scan takes ten bytes, so tha
 
 import io
 import re
-import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +23,6 @@ MAX_SCANS_AT_MAX_PIXELS = 16
 MAX_SEGMENTS = 4096
 """Parts of a JPEG file that are looked at; a file with more of them counts as one with too many scans."""
 _START_OF_IMAGE, _START_OF_SCAN, _END_OF_IMAGE = 0xD8, 0xDA, 0xD9
-# Pillow warns of damaged files in texts that hold their bytes, and Python remembers every different text that it has shown.
-# `catch_warnings` would not do: it changes the filters of all threads.
-warnings.filterwarnings("ignore", module=r"PIL\.")
 _SIGNATURES = {
     "GIF": rb"GIF8[79]a",
     "WebP": rb"RIFF.{4}WEBP",

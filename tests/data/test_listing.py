@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -402,6 +404,36 @@ def test_a_telephones_pictures_are_read_upright(resident_bytes: int, tmp_path: P
         whole = pixels.original(0)
         assert whole.shape == (3, 40, 30)
         assert (whole[:, :20].max(), whole[:, 20:].min()) == (0, 255)
+
+
+@pytest.mark.parametrize("orientation", [3, 5, 6, 7, 8])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_grey_tiff_files_are_read_upright(kind: type, orientation: int, compression: str, tmp_path: Path) -> None:
+    """Pillow maps those without compression into memory, and mixed up the rows of those that are turned."""
+    upright = np.arange(10, 150, dtype=np.uint8).reshape(10, 14)
+    turn = {3: "ROTATE_180", 5: "TRANSPOSE", 6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270"}[orientation]
+    stored = Image.fromarray(upright.astype(kind) * (257 if kind is np.uint16 else 1)).transpose(Image.Transpose[turn])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in "ab":
+        for index in range(2):
+            (tmp_path / name).mkdir(exist_ok=True)
+            stored.save(tmp_path / name / f"{index}.tif", exif=exif, compression=compression)
+    pixels = image_folder(tmp_path).train.pixels
+    assert np.array_equal(pixels[0, 0], upright[:, 2:12])
+
+
+def test_pillows_warnings_are_kept_from_users(tmp_path: Path) -> None:
+    """They named a line in a package and nothing that a reader could act on."""
+    classes(tmp_path)
+    image = Image.fromarray(np.arange(80, dtype=np.uint8).reshape(8, 10)).convert("P")
+    image.save(tmp_path / "a" / "transparent.png", transparency=bytes(range(100, 180)))
+    result = subprocess.run(
+        [sys.executable, "-m", "stimcore.data", "inspect", str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert "transparency, dropped: 1 pictures" in result.stdout
+    assert result.stderr == ""
 
 
 def test_imagenets_classes_are_prepared_as_imagenets_evaluation_does(tmp_path: Path) -> None:
