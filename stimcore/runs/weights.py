@@ -7,7 +7,8 @@ and `argparse.Namespace` are read (`weights_only=True`), so that a file from els
 
 import argparse
 import re
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,8 @@ def rename(tensors: Mapping[str, Tensor], expected: Collection[str], name: str) 
     """Return weights under the keys of a network, without what wrappers put in front of keys and between their parts.
 
     Every key is shortened by as many prefixes as it takes to become a key of the network, so that a network which has a
-    sub-module `backbone` or `model` keeps it.
+    sub-module `backbone` or `model` keeps it. A prefix is one of `PREFIXES`, or what stands in front of most of the network's
+    keys: `self.encoder` of a script.
 
     Args:
         tensors: Key of the file -> tensor.
@@ -133,8 +135,9 @@ def rename(tensors: Mapping[str, Tensor], expected: Collection[str], name: str) 
     origin: dict[str, str] = {}
     prefixes: set[str] = set()
     rest: dict[str, str] = {}
+    known = (*_own_prefixes(tensors, expected), *PREFIXES)
     for key in tensors:
-        candidates = _candidates(key)
+        candidates = _candidates(key, known)
         fitting = next((candidate for candidate in candidates if candidate in expected), None)
         if fitting is None:
             rest[key] = candidates[-1]
@@ -146,8 +149,8 @@ def rename(tensors: Mapping[str, Tensor], expected: Collection[str], name: str) 
                 todo="Save the state dict of one network alone.",
             )
         renamed[fitting], origin[fitting] = tensors[key], key
-        prefixes.add(_prefix_of(key))
-    outside = tuple(key for key in rest if prefixes and "" not in prefixes and _prefix_of(key) not in prefixes)
+        prefixes.add(_prefix_of(key, known))
+    outside = tuple(key for key in rest if prefixes and "" not in prefixes and _prefix_of(key, known) not in prefixes)
     for key, short in rest.items():
         if key not in outside:
             renamed.setdefault(short, tensors[key])
@@ -180,23 +183,33 @@ def check_plain(tensor: Tensor, key: str, name: str) -> None:
     )
 
 
-def _candidates(key: str) -> list[str]:
+def _own_prefixes(tensors: Collection[str], expected: Collection[str]) -> tuple[str, ...]:
+    """Return what stands in front of at least half of a network's keys, if `PREFIXES` alone do not lead to as many."""
+    if 2 * sum(any(candidate in expected for candidate in _candidates(key, PREFIXES)) for key in tensors) >= len(expected):
+        return ()
+    places = Counter(
+        key[: dot.end()] for key in tensors for dot in re.finditer(r"\.", key) if _INSIDE.sub("", key[dot.end() :]) in expected
+    )
+    return tuple(place for place, number in places.items() if 2 * number >= len(expected))
+
+
+def _candidates(key: str, prefixes: Sequence[str]) -> list[str]:
     """Return a key and what is left of it without one prefix, without two, ..., each also without wrappers in the middle."""
     candidates = []
     while True:
         for candidate in (key, _OLD_DENSENET.sub(r"\1", key), _INSIDE.sub("", key)):
             if candidate not in candidates:
                 candidates.append(candidate)
-        prefix = next((prefix for prefix in PREFIXES if key.startswith(prefix) and key != prefix), None)
+        prefix = next((prefix for prefix in prefixes if key.startswith(prefix) and key != prefix), None)
         if prefix is None:
             return candidates
         key = key.removeprefix(prefix)
 
 
-def _prefix_of(key: str) -> str:
+def _prefix_of(key: str, prefixes: Sequence[str]) -> str:
     """Return the prefixes at the beginning of a key, all together."""
     rest = key
-    while prefix := next((prefix for prefix in PREFIXES if rest.startswith(prefix)), None):
+    while prefix := next((prefix for prefix in prefixes if rest.startswith(prefix)), None):
         rest = rest.removeprefix(prefix)
     return key[: len(key) - len(rest)]
 

@@ -79,6 +79,25 @@ def test_a_mixture_of_prefixes_and_wrapped_layers(tmp_path: Path, images: Path) 
     assert equal(converted(tmp_path, images, mixed), state)
 
 
+@pytest.mark.parametrize("prefix", ["encoder.", "module.resnet.", "_orig_mod.net.student.", "feature_extractor.0."])
+def test_any_prefix_that_most_keys_have_is_taken_off(
+    prefix: str, tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A Lightning module calls its network as its author likes."""
+    state = {f"{prefix}{key}": value for key, value in weights().items()} | {"loss.weight": torch.ones(3)}
+    state = {key.replace("1.conv.", "1._orig_mod.conv."): value for key, value in state.items()}
+    assert equal(converted(tmp_path, images, {"state_dict": state}), weights())
+    assert "left out, as these keys lie outside of the network: loss.weight" in capsys.readouterr().out
+
+
+def test_two_networks_under_names_of_their_author_are_not_mixed(tmp_path: Path, images: Path) -> None:
+    both = {f"student.{k}": v for k, v in weights(0).items()} | {f"teacher.{k}": v for k, v in weights(1).items()}
+    with pytest.raises(CheckpointError, match=r"holds 0.weight twice, as student.0.weight and teacher.0.weight, with diff"):
+        converted(tmp_path, images, both)
+    known = {k.replace("student.", "model."): v for k, v in both.items()}
+    assert equal(converted(tmp_path, images, known), weights())
+
+
 def test_a_network_keeps_sub_modules_that_are_called_like_prefixes() -> None:
     expected = ("backbone.conv.weight", "model.head.weight")
     state = {key: torch.ones(1) for key in expected}
