@@ -159,6 +159,8 @@ def read_weights(name: str, network: str, *, averaged: bool = False) -> Weights:
     if path.is_file():
         tensors, details = read_file(path, averaged=averaged)
         return Weights(name=name, tensors=tensors, source=f"{path.name} (sha256 {files.sha256(path)})", **details)
+    if path.is_dir():
+        raise UsageError(f"{name} is a folder", allowed="a file of weights")
     known = name.removeprefix(TORCHVISION).rpartition(".")[2]
     if not _TORCHVISION.match(known):
         raise UsageError(f"there is no file {name}", allowed="a file of weights, or torchvision's name such as IMAGENET1K_V1")

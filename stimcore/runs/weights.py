@@ -1,12 +1,13 @@
 """Files of weights that other programs wrote: which entry holds the weights, and what their keys are called here.
 
 Training scripts store weights in many shapes: alone or next to the state of the optimiser, a second time as an average over
-steps, under keys that wrappers such as DataParallel, torch.compile and Lightning have lengthened. Only tensors, plain values
-and `argparse.Namespace` are read (`weights_only=True`), so that a file from elsewhere can't run code.
+steps, under keys that wrappers such as DataParallel, torch.compile and Lightning have lengthened. Only tensors, plain values,
+numpy's numbers and `argparse.Namespace` are read (`weights_only=True`), so that a file from elsewhere can't run code.
 """
 
 import argparse
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,31 @@ _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
 """Keys of torchvision's DenseNet files, which write `norm.1` where its modules have `norm1`."""
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
 """What torch's error message calls an object that is not a tensor."""
+
+
+class _Number:
+    """Stands for a number of numpy, or its type: numpy's own functions trust what a file says about memory."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+_READ_TOO: list[Any] = [argparse.Namespace]
+_READ_TOO += [(_Number, f"numpy.{name}") for name in ("dtype", "core.multiarray.scalar", "_core.multiarray.scalar")]
+"""What is read besides tensors and plain values. torchvision's reference scripts store their command line next to the weights,
+and many others an accuracy that numpy computed. A Namespace gets attributes when it is read and runs nothing, and what its
+attributes are is restricted in the same way."""
+_OTHER_FILES = {
+    rb"\s*<": ("a web page or another text", "Download the file itself."),
+    rb"version https://git-lfs": ("a pointer of Git LFS to the file", "Get the file itself: git lfs pull."),
+    rb"\s*[{[]": ("a JSON text, as the index of weights in several files is", "Save the weights as one file."),
+    rb"\x93NUMPY": ("an array of numpy", ""),
+    rb"\Z": ("an empty file", "Copy or download it again."),
+}
+"""Beginning of a file that is often given in the place of weights -> what it is, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,29 +276,53 @@ def _what_else(value: Mapping[Any, Any]) -> str:
 def _load(path: Path) -> Any:
     """Return the content of a file of tensors and plain values."""
     try:
-        # torchvision's reference scripts store their command line next to the weights. A Namespace gets attributes when it is
-        # read and runs nothing, and what its attributes are is restricted in the same way.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # torch opens a path that ends with .safetensors in another way
+        with torch.serialization.safe_globals(_READ_TOO), path.open("rb") as handle:
+            return torch.load(handle, map_location="cpu", weights_only=True)
     except Exception as reason:  # torch raises many types of errors for broken files
         names = sorted(set(_GLOBAL.findall(str(reason))))
-        what = f"it holds {', '.join(names)}, and not tensors alone" if names else type(reason).__name__
+        kind, todo = _other_kind(path)
+        what = (
+            f"it holds {', '.join(names)}, and not tensors alone"
+            if names
+            else f"it is {kind or 'no file of torch.save, or damaged'}"
+        )
         raise CheckpointError(
-            f"{path} can't be read as weights: {what}", todo="Save the state dict alone: torch.save(net.state_dict(), FILE)."
+            f"{path} can't be read as weights: {what}",
+            todo=todo or "Save the state dict alone: torch.save(net.state_dict(), FILE).",
         ) from reason
+
+
+def _other_kind(path: Path) -> tuple[str, str]:
+    """Return what a file is that holds no weights, and what to do; empty texts where that is not known."""
+    with path.open("rb") as handle:
+        head = handle.read(64)
+    if head.startswith(b"PK"):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except zipfile.BadZipFile:  # its table of contents is at the end
+            return "the beginning of a file whose end is missing", "Copy or download it again."
+        if any(name.endswith("/constants.pkl") for name in names):
+            return "a TorchScript program", ""
+        return "an archive of numpy" if any(name.endswith(".npy") for name in names) else "", ""
+    return next((found for pattern, found in _OTHER_FILES.items() if re.match(pattern, head)), ("", ""))
 
 
 def _is_safetensors(path: Path) -> bool:
     """Return whether a file is of the safetensors format: it begins with the length of a JSON object and this object."""
     with path.open("rb") as handle:
-        return path.suffix == ".safetensors" or handle.read(9)[8:] == b"{"
+        head = handle.read(9)
+    return head[8:] == b"{" or (path.suffix == ".safetensors" and not head.startswith(b"PK"))
 
 
 def _load_safetensors(path: Path) -> Mapping[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as reason:
-        raise CheckpointError(f"{path} can't be read as safetensors: {str(reason).splitlines()[0]}") from reason
+        kind, todo = _other_kind(path)
+        what = f"it is {kind}" if kind else str(reason).splitlines()[0]
+        raise CheckpointError(f"{path} can't be read as safetensors: {what}", todo=todo) from reason
 
 
 def write_safetensors(state: Mapping[str, Tensor], path: Path, description: Mapping[str, str]) -> None:

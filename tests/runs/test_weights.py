@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -195,6 +196,11 @@ def test_a_namespace_runs_nothing(tmp_path: Path, hidden_in: str) -> None:
         torch.load(file, weights_only=True)
 
 
+def test_a_torch_file_may_have_the_name_of_a_safetensors_file(tmp_path: Path) -> None:
+    torch.save(weights(), tmp_path / "weights.safetensors")
+    assert read_weights(str(tmp_path / "weights.safetensors"), NETWORK).tensors.keys() == weights().keys()
+
+
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.bin"])
 def test_safetensors_are_read_by_their_content(tmp_path: Path, images: Path, name: str) -> None:
     state = {f"model.{key}": value for key, value in weights().items()}
@@ -353,6 +359,53 @@ def test_missing_statistics_are_named(tmp_path: Path, images: Path, capsys: pyte
     part = {key: value for key, value in weights().items() if key != "2.norm.running_var"}
     with pytest.raises(CheckpointError, match="missing: 2.norm.running_var"):
         converted(tmp_path / "part", images, part)
+
+
+@pytest.mark.parametrize("number", [np.float64(93.1), np.float32(93.1), np.int64(7), np.bool_(True)])
+@pytest.mark.parametrize("module", [b"numpy._core", b"numpy.core"])
+def test_numbers_of_numpy_next_to_the_weights(number: np.generic, module: bytes, tmp_path: Path) -> None:
+    """An accuracy that numpy computed, written by numpy 2 and by numpy 1."""
+    state, file = weights(), tmp_path / "weights.pt"
+    torch.save({"net": state, "acc": number}, file, _use_new_zipfile_serialization=False)
+    file.write_bytes(re.sub(rb"numpy\._?core", module, file.read_bytes()))
+    read = read_weights(str(file), NETWORK)
+    assert (read.tensors.keys(), read.left_out) == (state.keys(), ("acc",))
+
+
+OTHER_FILES = {
+    "page": (b"<!DOCTYPE html>\n<title>404</title>", "it is a web page or another text. Download the file itself."),
+    "pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid",
+        "it is a pointer of Git LFS to the file. Get .* git lfs pull",
+    ),
+    "index": (b'{\n "weight_map": {"a": "model-1.safetensors"}}', "it is a JSON text, as the index .* Save the weights as one"),
+    "empty": (b"", "it is an empty file. Copy or download it again."),
+    "array": (b"\x93NUMPY\1\0", r"it is an array of numpy|header too large"),
+    "noise": (b"\x08\x07nothing", r"it is no file of torch.save, or damaged. Save the state dict|header too large"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_files_that_are_often_given_in_the_place_of_weights_are_named(name: str, suffix: str, tmp_path: Path) -> None:
+    content, words = OTHER_FILES[name]
+    file = tmp_path / f"weights{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"can't be read as .*: .*({words})"):
+        read_weights(str(file), NETWORK)
+
+
+def test_archives_that_are_no_weights_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    torch.save(weights(), file)
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="it is the beginning of a file whose end is missing. Copy or download"):
+        read_weights(str(file), NETWORK)
+    np.savez(tmp_path / "weights.npz", a=np.zeros(1))
+    with pytest.raises(CheckpointError, match="it is an archive of numpy. Save the state dict alone"):
+        read_weights(str(tmp_path / "weights.npz"), NETWORK)
+    with pytest.raises(UsageError, match=f"{tmp_path} is a folder; allowed: a file of weights"):
+        read_weights(str(tmp_path), NETWORK)
 
 
 @pytest.mark.parametrize(
