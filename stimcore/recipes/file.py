@@ -82,14 +82,16 @@ def _with_defaults(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def to_toml(settings: Recipe) -> str:
     """Return a recipe as the content of a file that `read_recipe` reads.
 
-    Settings that are not set have no line. The label is left out, since a file vouches for nothing.
+    Settings that are not set have no line. The label is left out, since a file vouches for nothing. Name and experiment of a
+    recipe of the catalogue are left out too: the file is there to be changed, and its runs would be taken for the catalogue's.
 
     Example:
         >>> from stimcore.recipes.catalogue import recipe
-        >>> print(to_toml(recipe("resnet20-fashion")).splitlines()[4])
+        >>> print(to_toml(recipe("resnet20-fashion")).splitlines()[2])
         epochs = 60
     """
-    values = {key: value for key, value in settings.to_dict().items() if key != "label" and value is not None}
+    left_out = {"label"} if settings.label == OWN else {"label", "name", "experiment"}
+    values = {key: value for key, value in settings.to_dict().items() if key not in left_out and value is not None}
     tables = values.pop("options")
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
     for method, options in tables.items():

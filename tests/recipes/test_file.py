@@ -14,6 +14,8 @@ from stimcore.recipes.recipe import OWN, PAPER, REDUCED, Recipe
 
 COMPLETE = 'network = "resnet20"\ndataset = "cifar10"\nepochs = 3\nbatch_size = 16\nlearning_rate = 0.1\n'
 BASE = 'base = "resnet20-fashion"\n'
+MINE = {"name": "mine", "experiment": "mine", "label": OWN}
+"""What the file mine.toml has of its own when it is a copy of a recipe of the catalogue."""
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -24,7 +26,7 @@ def written(tmp_path: Path, text: str) -> Path:
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_survives_as_a_file(tmp_path: Path, name: str) -> None:
     plan = recipe(name)
-    assert read_recipe(written(tmp_path, to_toml(plan))).to_dict() == plan.to_dict() | {"label": OWN}
+    assert read_recipe(written(tmp_path, to_toml(plan))).to_dict() == plan.to_dict() | MINE
 
 
 def test_every_setting_can_be_given(tmp_path: Path) -> None:
@@ -45,10 +47,10 @@ def test_every_setting_can_be_given(tmp_path: Path) -> None:
     )
     text = to_toml(plan)
     assert {field.name for field in dataclasses.fields(Recipe)} - {line.split(" = ")[0] for line in text.splitlines()} == {
-        "label",
+        *MINE,
         "options",  # a table
     }
-    assert read_recipe(written(tmp_path, text)).to_dict() == plan.to_dict() | {"label": OWN}
+    assert read_recipe(written(tmp_path, text)).to_dict() == plan.to_dict() | MINE
 
 
 def test_a_complete_file_and_one_on_top_of_a_recipe(tmp_path: Path) -> None:
@@ -144,7 +146,12 @@ def test_overrides_change_the_label() -> None:
 def test_the_command_prints_one_to_begin_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert recipes.main(["show", "resnet20-fashion"]) == 0
     printed = capsys.readouterr().out
-    assert read_recipe(written(tmp_path, printed)).epochs == 60
+    copied = read_recipe(written(tmp_path, printed))
+    # the runs of a copy that somebody changed never lie among those of the catalogue's recipe
+    assert (copied.epochs, copied.name, copied.experiment) == (60, "mine", "mine")
+    own = written(tmp_path, 'name = "other"\nexperiment = "theirs"\n' + printed)
+    assert recipes.main(["show", str(own)]) == 0
+    assert capsys.readouterr().out.startswith('name = "other"\nexperiment = "theirs"\n')
     assert recipes.main(["show", str(tmp_path / "mine.toml"), "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["label"] == OWN
     for argv in (["show"], ["list", "resnet20-fashion"]):
