@@ -8,12 +8,14 @@ import io
 import json
 import os
 import runpy
+import signal
 import sys
 from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn, TextIO, cast
 
 import stimcore
@@ -132,13 +134,25 @@ def install_line(package: str, *, public: bool = False) -> str:
 def answer_early(parser: Callable[[], ArgumentParser]) -> None:
     """Answer `--help` and wrong options of this process, and end it, before imports that take seconds and much memory.
 
-    A command calls this between its light and its heavy imports, and only as the main module.
+    A command calls this between its light and its heavy imports, and only as the main module. Ctrl-C during the latter ends the
+    process in a sentence; from `run` on it is a `KeyboardInterrupt` again.
 
     Args:
         parser: Returns the command line of the command.
     """
     _tolerate_narrow_terminals()
     parser().parse_args()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell lets what it runs in the background ignore it
+        signal.signal(signal.SIGINT, _end_at_once)
+
+
+def _end_at_once(_number: int, _frame: FrameType | None) -> None:
+    """End the process: nothing is begun that an exception could tidy up, and one in the middle of an import is a traceback."""
+    with suppress(OSError):
+        os.write(
+            2, b"stopped by Ctrl-C; nothing was begun.\n"
+        )  # not through `sys.stderr`, which may be in the middle of a line
+    os._exit(INTERRUPTED)
 
 
 def _tolerate_narrow_terminals() -> None:
@@ -203,6 +217,8 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = No
         argv: The arguments; those of this process when None.
     """
     _tolerate_narrow_terminals()
+    if signal.getsignal(signal.SIGINT) is _end_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with _keeping_on():
             code = command(sys.argv[1:] if argv is None else argv)

@@ -133,6 +133,36 @@ def test_errors_become_exit_codes(error: BaseException, code: int, text: str, ca
     assert capsys.readouterr().err == text
 
 
+INTERRUPTED = """
+import signal, sys
+from stimcore import cli
+
+def command(argv):
+    signal.raise_signal(signal.SIGINT)
+    return 0
+
+signal.signal(signal.SIGINT, getattr(signal, sys.argv[1]))
+sys.argv = sys.argv[:1]
+cli.answer_early(lambda: cli.Parser(prog="example"))
+{between}
+cli.run(command, [])
+"""
+
+
+@pytest.mark.parametrize(
+    ("handler", "between", "code", "text"),
+    [
+        ("default_int_handler", "signal.raise_signal(signal.SIGINT)", 130, "stopped by Ctrl-C; nothing was begun.\n"),
+        ("default_int_handler", "", 130, "stopped by Ctrl-C; what was finished is kept.\n"),
+        ("SIG_IGN", "signal.raise_signal(signal.SIGINT)", 0, ""),
+    ],
+)
+def test_ctrl_c_is_one_sentence_while_a_command_imports(handler: str, between: str, code: int, text: str) -> None:
+    words = [sys.executable, "-c", INTERRUPTED.format(between=between), handler]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, text)
+
+
 PRINTS_AND_WRITES = """
 import sys
 from pathlib import Path

@@ -4,6 +4,8 @@ import contextlib
 import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -142,6 +144,27 @@ def test_the_end_while_starting(start: Start, own_exported: Path) -> None:
         assert time.monotonic() - began < 10
         assert (waiting.result().status_code, waiting.result().json()) == (503, ENDING)
     assert psutil.wait_procs(workers, timeout=5)[1] == []
+
+
+SIGNALLED = """
+import signal, sys
+from stimcore import cli
+from stimcore.serve.__main__ import main
+from stimcore.serve.http import uvicorn_server
+
+def application(*words):
+    signal.raise_signal(signal.SIGINT)
+    return make(*words)
+
+make, uvicorn_server.application = uvicorn_server.application, application
+cli.run(main, sys.argv[1:])
+"""
+
+
+def test_the_end_before_the_applications_are_made(exported: Path) -> None:
+    words = [sys.executable, "-c", SIGNALLED, str(exported), "--port", "0", "--device", "cpu"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
 
 
 @pytest.mark.slow

@@ -267,8 +267,6 @@ async def run(
     """
     options = options or HttpOptions()
     limits, metrics = service.limits, service.metrics
-    server = UvicornServer(ServerConfig(application(service, options), limits, options, metrics))
-    scraped = UvicornServer(ServerConfig(metrics_application(service), limits, options, metrics, lifespan=False))
     tasks: set[asyncio.Task[Any]] = set()  # the event loop itself keeps only weak references to tasks
 
     def end() -> None:
@@ -293,6 +291,10 @@ async def run(
     if watch_input:
         tasks.add(asyncio.create_task(end_after_input()))
     with _handling({name: end for name in ENDING} | {"SIGHUP": rescan}):
+        # Making the applications takes most of a second, in which a signal is kept: `end` runs in the event loop, which
+        # goes on when both servers are there.
+        server = UvicornServer(ServerConfig(application(service, options), limits, options, metrics))
+        scraped = UvicornServer(ServerConfig(metrics_application(service), limits, options, metrics, lifespan=False))
         scrapes = None if metrics_sock is None else asyncio.create_task(scraped.serve(sockets=[metrics_sock]))
         await server.serve(sockets=[sock])
         if scrapes is not None:
