@@ -149,9 +149,8 @@ def answer_early(parser: Callable[[], ArgumentParser]) -> None:
 def _end_at_once(_number: int, _frame: FrameType | None) -> None:
     """End the process: nothing is begun that an exception could tidy up, and one in the middle of an import is a traceback."""
     with suppress(OSError):
-        os.write(
-            2, b"stopped by Ctrl-C; nothing was begun.\n"
-        )  # not through `sys.stderr`, which may be in the middle of a line
+        # not through `sys.stderr`, which may be in the middle of a line
+        os.write(2, b"stopped by Ctrl-C; nothing was begun.\n")
     os._exit(INTERRUPTED)
 
 

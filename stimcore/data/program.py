@@ -27,7 +27,7 @@ WIDTH, HEIGHT = {width}, {height}
 
 
 def prepare(path):
-    image = Image.open(path)
+    image = Image.open(open(path, "rb"))  # opened by name, TIFF files may be mapped, and turned ones are scrambled
     if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         raise ValueError("samples of unknown range")
 {tags}{turn}    if image.mode.startswith("I"):  # 12 or 16 bits

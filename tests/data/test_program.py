@@ -16,6 +16,7 @@ from stimcore.bundle import Bundle, open_bundle
 from stimcore.bundle.__main__ import main
 from stimcore.bundle.pictures import write_pictures
 from stimcore.data.normalise import IMAGENET, Normalisation
+from stimcore.data.pictures import opened
 from stimcore.data.preprocessing import Preprocessing, Resize
 from stimcore.data.program import classify_program, folder_name
 from stimcore.errors import UsageError
@@ -63,6 +64,7 @@ def pictures(folder: Path) -> list[Path]:
             pixels.convert("RGB" if mode == "P" else mode).convert(mode).save(folder / f"{width}-{mode}.{suffix}")
         pixels.convert("RGB").save(folder / f"{width}-turned.jpg", exif=exif)
         Image.fromarray(generator.integers(0, 65536, (height, width), dtype=np.uint16)).save(folder / f"{width}-16.png")
+        pixels.convert("L").save(folder / f"{width}-turned.tif", exif=exif)
         pixels.convert("RGB").save(folder / f"{width}-moves.gif", save_all=True, append_images=[Image.new("RGB", pixels.size)])
     return sorted(folder.iterdir())
 
@@ -72,7 +74,7 @@ def test_it_prepares_every_kind_of_picture_as_the_evaluation_does(name: str, tmp
     steps = STEPS[name]
     prepare = preparation(steps)
     for path in pictures(tmp_path):
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             expected = steps.normalisation(steps.read(picture)[None])
         np.testing.assert_array_equal(prepare(path), expected, err_msg=path.name)
 
