@@ -2,12 +2,14 @@
 
 The exporter names a constant after its part and its key there, `block3/conv1.weight`. torch's older exporter stores two equal
 tensors of a part once. The key that was lost is found again by exporting a fresh network, whose weights all differ, and by
-reading both graphs node by node.
+reading both graphs node by node. torch.export transposes the weights of small linear layers and stores them without a key; they
+are found by the order in which the layers run.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from stimcore.bundle import Bundle, Manifest, open_bundle
 from stimcore.bundle.bundle import WEIGHTS
@@ -161,15 +165,16 @@ def _load_part(bundle: Bundle, part: Part, constants: dict[str, Tensor], nodes: 
     parameters = dict(part.module.named_parameters())
     values = {key: constants[f"{part.name}/{key}"] for key in parameters if f"{part.name}/{key}" in constants}
     if missing := set(parameters) - set(values):
-        # torch.export stores every parameter that is read under its own name
-        stores_all = "(torch.export)" in (bundle.manifest.exporter or "")
-        places = dict.fromkeys(missing, "") if stores_all else _places(part, nodes, example)
-        if missing - set(places):
-            raise BundleError(
-                f"{bundle.path / MAIN} lacks {part.name}/{min(missing - set(places))}",
-                todo="The program that exported it can load it.",
-            )
-        values |= {key: constants[places[key]] for key in missing if places[key] in constants}
+        if "(torch.export)" in (bundle.manifest.exporter or ""):
+            values |= _unnamed_weights(bundle, part, missing, constants, nodes, example)
+        else:
+            places = _places(part, nodes, example)
+            if missing - set(places):
+                raise BundleError(
+                    f"{bundle.path / MAIN} lacks {part.name}/{min(missing - set(places))}",
+                    todo="The program that exported it can load it.",
+                )
+            values |= {key: constants[places[key]] for key in missing if places[key] in constants}
     for key, value in values.items():
         if parameters[key].shape != value.shape:
             raise BundleError(
@@ -177,6 +182,63 @@ def _load_part(bundle: Bundle, part: Part, constants: dict[str, Tensor], nodes: 
                 todo="The program that exported it can load it.",
             )
         parameters[key].copy_(value)
+
+
+def _unnamed_weights(
+    bundle: Bundle,
+    part: Part,
+    missing: Collection[str],
+    constants: Mapping[str, Tensor],
+    nodes: Sequence[onnx.NodeProto],
+    example: Tensor,
+) -> dict[str, Tensor]:
+    """Return the weights that torch.export has stored transposed and without their keys.
+
+    Parameters that the part does not read are stored nowhere and left out.
+
+    Raises:
+        BundleError: A parameter is read, and no constant is it transposed: the exporter has computed something else of it.
+    """
+    named = {f"{part.name}/{key}" for key in part.module.state_dict()}
+    read = dict.fromkeys(name for node in nodes for name in node.input if name in constants and name not in named)
+    transposed = [constants[name].T for name in read if constants[name].dim() == 2]
+    parameters = dict(part.module.named_parameters())
+    lost = [key for key in _reading_order(part.module, example) if key in missing]
+    weights: dict[str, Tensor] = {}
+    for shape in {parameters[key].shape for key in lost}:
+        keys = [key for key in lost if parameters[key].shape == shape]
+        stored = [weight for weight in transposed if weight.shape == shape]
+        if len(keys) == len(stored):
+            weights |= dict(zip(keys, stored, strict=True))
+    if gone := [key for key in lost if key not in weights]:
+        raise BundleError(
+            f"{bundle.path / MAIN} has no constant that is {part.name}/{gone[0]}: torch.export computed another one of it",
+            todo="Export the run folder with --exporter torchscript to get a bundle that can be loaded.",
+        )
+    return weights
+
+
+class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's base class has no types
+    """Notes which parameters operations read, in order, also through views of them."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.keys = {parameter.untyped_storage().data_ptr(): key for key, parameter in module.named_parameters()}
+        self.order: dict[str, None] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for value in tree_leaves((args, kwargs)):
+            if isinstance(value, Tensor) and (key := self.keys.get(value.untyped_storage().data_ptr())):
+                self.order.setdefault(key)
+        return func(*args, **(kwargs or {}))
+
+
+def _reading_order(module: nn.Module, example: Tensor) -> list[str]:
+    """Return the keys of the parameters that a module in evaluation mode reads, in the order in which it reads them."""
+    # with gradients: without them attention is one operation that reads all of its parameters together
+    with torch.enable_grad(), _Reads(module) as reads:
+        module(example)
+    return list(reads.order)
 
 
 def _places(part: Part, nodes: list[onnx.NodeProto], example: Tensor) -> dict[str, str]:

@@ -16,6 +16,7 @@ from stimcore.export.request import listed_specs
 from stimcore.nets.onnx_part import OPSET
 from stimcore.nets.staged import StagedNet
 from stimcore.reference.calibrate import recalibrated
+from stimcore.runs import bundles
 from stimcore.runs.bundles import bundle_network
 from stimcore.runs.trained_run import open_run
 from stimcore.subnets.families import ordered
@@ -96,13 +97,31 @@ def test_transformers_use_the_operators_of_the_opset(bundle: Bundle) -> None:
         assert "ReduceMean" not in operators or bundle.topology.network.startswith("convnext")
 
 
-@pytest.mark.parametrize(("name", "spec"), [("stimulative", "d1-1-1"), ("twin-d1-1-1", "main")])
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("resnet20-fashion/stimulative", "d1-1-1"),
+        ("resnet20-fashion/twin-d1-1-1", "main"),
+        # torch.export has transposed the weights of their linear layers, and stored them without their names
+        ("vit-tiny-fashion/common", "main"),
+        ("convnext-mini-fashion/stimulative", "d1-1-1"),
+    ],
+)
 def test_committed_networks_are_no_dead_ends(name: str, spec: str) -> None:
-    bundle = open_bundle(EXPORTED / "resnet20-fashion" / name, verify=False)
+    bundle = open_bundle(EXPORTED / name, verify=False)
     images = torch.from_numpy(bundle.experiment.normalise(bundle.experiment.evaluation[0][:50]))
     file = bundle.listed(bundle.topology.parse(spec))
     assert file is not None
     assert difference(logits_of(stimcore.load(bundle.path, spec), images), in_onnxruntime(bundle, file, images)) < 1e-4
+
+
+def test_a_weight_that_the_exporter_has_changed_is_never_left_as_it_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = open_bundle(EXPORTED / "convnext-mini-fashion" / "common", verify=False)
+    constants, nodes = bundles._read_main(bundle)
+    unnamed = min(name for name in constants if name.startswith("block2/val_"))
+    monkeypatch.setattr(bundles, "_read_main", lambda _bundle: (constants | {unnamed: torch.zeros(1)}, nodes))
+    with pytest.raises(BundleError, match=r"has no constant that is block2/block\.[35]\.weight.*--exporter torchscript"):
+        bundle_network(bundle)
 
 
 def test_what_can_not_be_loaded_is_refused(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
