@@ -175,9 +175,9 @@ def test_classification_of_an_evaluation_image(client: Client, exported: Path) -
         shares = np.exp(logits) / np.exp(logits).sum()
         np.testing.assert_allclose(result.probabilities, shares, atol=1e-5)
     seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer.png_base64))))
-    same = client.classify(
-        "tiny", types.ClassifyRequest(method="common", specs=["main", "d1-1-1"], image_base64=answer.png_base64)
-    )
+    lines = base64.encodebytes(base64.b64decode(answer.png_base64)).decode()
+    assert lines.count("\n") > 1
+    same = client.classify("tiny", types.ClassifyRequest(method="common", specs=["main", "d1-1-1"], image_base64=lines))
     assert np.array_equal(seen, bundle.experiment.evaluation[0][5, 0])
     np.testing.assert_allclose(same.results[0].probabilities, answer.results[0].probabilities, atol=1e-6)
 
@@ -231,7 +231,8 @@ def test_bad_images_are_refused(client: Client) -> None:
     refused(UsageError, "exactly one of both", index=1, image_base64=whole)
     refused(UsageError, "no evaluation image 300", index=300)
     refused(UsageError, "no evaluation image -1", index=-1)
-    refused(UsageError, "not base64", image_base64="%%%")
+    for text in ("%%%", f"data:image/png;base64,{whole}", "_w==", "-w=="):
+        refused(UsageError, "is not base64; allowed: .* in base64 with . and /, without 'data:image/png", image_base64=text)
     refused(UsageError, "the image is a GIF file", image_base64=base64.b64encode(b"GIF89a, or so").decode())
     refused(UsageError, "the image is a GIF file", image_base64=encoded(Image.new("RGB", (64, 64)), "GIF"))
     refused(UsageError, "can't be read", image_base64=base64.b64encode(base64.b64decode(whole)[:60]).decode())

@@ -98,9 +98,12 @@ def add_image_routes(router: APIRouter, service: Service, calls: AddressCounter)
 
 def _decode_base64(text: str, max_bytes: int) -> bytes:
     try:
-        data = base64.b64decode(text, validate=True)
+        # the command base64 and encoders of mail break lines
+        data = base64.b64decode(text.translate(str.maketrans("", "", "\r\n")), validate=True)
     except (binascii.Error, ValueError) as reason:
-        raise UsageError("image_base64 is not base64") from reason
+        raise UsageError(
+            "image_base64 is not base64", allowed="a PNG or JPEG file in base64 with + and /, without 'data:image/png;base64,'"
+        ) from reason
     if len(data) > max_bytes:
         raise TooLarge(f"an image of {len(data):,} bytes", allowed=f"at most {max_bytes:,}")
     return data
