@@ -105,6 +105,7 @@ class Metrics:
         self._known_results.set(values.known_results)
         self._known_hits.set(values.known_hits)
         self._restarts.set(values.worker_restarts)
+        self._caches.clear()  # or a worker that was replaced, and has opened nothing yet, would show what the one before kept
         for name, value in values.engine_caches.items():
             self._caches.labels(*name.rsplit("_", 1)).set(value)
         self._ready.set(values.ready)

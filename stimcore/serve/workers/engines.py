@@ -27,6 +27,7 @@ class EngineCache:
         self._config = config
         self._lock = threading.Lock()
         self._engines: OrderedDict[str, InferenceEngine] = OrderedDict()
+        self._closed: Counter[str] = Counter()
         # weak: an experiment goes with the last engine that uses it, or every export that replaces one would leave its images
         self._experiments: weakref.WeakValueDictionary[str, Experiment] = weakref.WeakValueDictionary()
 
@@ -43,7 +44,7 @@ class EngineCache:
             if engine is None:
                 new = self._make(ref)  # before anything is closed: when this fails, the other engines stay
                 while len(self._engines) >= self._config.engines:
-                    self._engines.popitem(last=False)
+                    self._close(next(iter(self._engines)))
                 engine = self._engines[ref.fingerprint] = new
                 self._share_memory()
             self._engines.move_to_end(ref.fingerprint)
@@ -57,16 +58,24 @@ class EngineCache:
     def close(self, ref: BundleRef) -> None:
         """Close the engine of a bundle, if it is open, and give its memory to the others."""
         with self._lock:
-            self._engines.pop(ref.fingerprint, None)
+            if ref.fingerprint in self._engines:
+                self._close(ref.fingerprint)
             self._share_memory()
 
     def metrics(self) -> Mapping[str, float]:
-        """Return bytes, hits and misses of the caches of all engines together."""
-        total: Counter[str] = Counter()
+        """Return bytes, hits and misses of the caches of all engines together; the latter two of closed engines, too.
+
+        Hits and misses never become fewer: Prometheus would take that for a restart, and count all that are left a second time.
+        """
         with self._lock:
+            total = self._closed.copy()
             for engine in self._engines.values():
                 total.update(engine.metrics())
         return dict(total)
+
+    def _close(self, fingerprint: str) -> None:
+        metrics = self._engines.pop(fingerprint).metrics()
+        self._closed.update({name: value for name, value in metrics.items() if not name.endswith("_bytes")})
 
     def _share_memory(self) -> None:
         for engine in self._engines.values():
