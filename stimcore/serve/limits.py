@@ -117,7 +117,7 @@ class Limits:
         for item in fields(self):
             value = getattr(self, item.name)
             if not 0 < value < math.inf:  # false for NaN, too
-                raise UsageError(f"limit {item.name}={value}", allowed="a finite number above 0")
+                raise UsageError(f"limit {item.name}={value}", allowed=_allowed(item.name))
         for name in ("in_flight_bytes", "in_flight_bytes_per_address"):
             if getattr(self, name) < self.body_bytes:  # a body of the largest size would never be accepted
                 raise UsageError(f"limit {name}={getattr(self, name)}", allowed=f"at least body_bytes, {self.body_bytes}")
@@ -129,7 +129,7 @@ class Limits:
         """Return these limits with changes that are written as `NAME=VALUE`.
 
         Raises:
-            UsageError: There is no such limit, or the value is not a finite number above 0.
+            UsageError: There is no such limit, or the value is not a number above 0, whole unless it is seconds.
 
         Example:
             >>> Limits().with_texts(["jobs=3", "lease_s=0.5"]) == Limits(jobs=3, lease_s=0.5)
@@ -144,5 +144,10 @@ class Limits:
             try:
                 changes[name] = float(value) if name.endswith("_s") else int(value)
             except ValueError as reason:
-                raise UsageError(f"limit {name}={value}", allowed="a finite number above 0") from reason
+                raise UsageError(f"limit {name}={value[:40]}", allowed=_allowed(name)) from reason
         return replace(self, **changes)  # type: ignore[arg-type]  # each value has the type of its field
+
+
+def _allowed(name: str) -> str:
+    """Return which values a limit may have, in words; `1e9` and `2G` are no digits."""
+    return "a finite number above 0" if name.endswith("_s") else "a whole number above 0, in digits"

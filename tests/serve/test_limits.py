@@ -59,8 +59,12 @@ def test_limits_are_checked_on_the_command_line() -> None:
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan", "0", "-0.5", "x"])
 def test_only_finite_numbers_above_0_are_limits(value: str) -> None:
     for field in dataclasses.fields(Limits):
-        with pytest.raises(UsageError, match=rf"limit {field.name}={value}(\.0)?; allowed: a finite number above 0\."):
+        allowed = "a finite number above 0" if field.name.endswith("_s") else "a whole number above 0, in digits"
+        with pytest.raises(UsageError, match=rf"limit {field.name}={value}(\.0)?; allowed: {allowed}\."):
             Limits().with_texts([f"{field.name}={value}"])
+    for count in ("1.5", "1e9", "2G", "9" * 5000):  # finite numbers above 0, but not in digits, or too many of these
+        with pytest.raises(UsageError, match=rf"^limit keep_bytes={count[:40]}; allowed: a whole number above 0, in digits\.$"):
+            Limits().with_texts([f"keep_bytes={count}"])
     for number in (float("inf"), float("nan")):
         with pytest.raises(UsageError, match="a finite number above 0"):
             Limits(drain_s=number)

@@ -25,6 +25,7 @@ A dropped job ends when the graph that runs has ended, and whatever comes next w
 NICENESS_VARIABLE, NICENESS = "STIMCORE_WORKER_NICENESS", 10
 """Environment variable and default of what is added to the niceness of a worker: on a processor that networks keep busy, front
 and dashboard still answer at once."""
+MAX_NICENESS = 19
 
 
 def read_niceness(environment: Mapping[str, str]) -> int:
@@ -38,8 +39,8 @@ def read_niceness(environment: Mapping[str, str]) -> int:
         (10, 0)
     """
     text = environment.get(NICENESS_VARIABLE, "") or str(NICENESS)
-    if not (text.isdecimal() and int(text) <= 19):
-        raise UsageError(f"{NICENESS_VARIABLE}={text}", allowed="whole numbers from 0 to 19")
+    if not (text.isdecimal() and len(text) <= 2 and int(text) <= MAX_NICENESS):
+        raise UsageError(f"{NICENESS_VARIABLE}={text[:40]}", allowed=f"whole numbers from 0 to {MAX_NICENESS}")
     return int(text)
 
 
