@@ -176,6 +176,8 @@ class _KeepsOn:
         except BrokenPipeError:
             self._stop()
             return len(text)
+        except OSError as reason:
+            raise _naming_output(reason) from reason
 
     def flush(self) -> None:
         """Flush as the stream does."""
@@ -183,6 +185,8 @@ class _KeepsOn:
             self._stream.flush()
         except BrokenPipeError:
             self._stop()
+        except OSError as reason:
+            raise _naming_output(reason) from reason
 
     def _stop(self) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -191,6 +195,11 @@ class _KeepsOn:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _naming_output(reason: OSError) -> OSError:
+    """Return an error of the system, as that of a full disk under a file that a shell writes, with the name of what failed."""
+    return OSError(reason.errno, reason.strerror, "standard output")
 
 
 @contextmanager

@@ -199,6 +199,17 @@ def test_files_are_written_when_nobody_reads_what_is_printed(unbuffered: str, tm
     assert (tmp_path / "file").read_text() == "everything"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize("flush", [True, False])
+def test_output_that_cannot_be_written_is_named(flush: bool) -> None:
+    code = f"from stimcore import cli\ncli.run(lambda argv: print('done', flush={flush}) or 0)"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device (standard output).\n")
+
+
 def test_a_defect_keeps_its_traceback() -> None:
     def command(_: object) -> int:
         raise OSError("not from the operating system")
