@@ -55,6 +55,16 @@ def images(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"
 
 
+def three_digits(value: float) -> str:
+    """Return a number with three significant digits, or all digits before the point where it has more; never as a power of ten.
+
+    Example:
+        >>> three_digits(0.51234), three_digits(4089.2)
+        ('0.512', '4,089')
+    """
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def change(points: float) -> str:
     """Return a change of accuracy with its sign.
 

@@ -9,7 +9,7 @@ import streamlit as st
 from app.chart import chart
 from app.frame import Frame, warn_of_unknown
 from app.sources import bundles
-from app.text import code, images, plain
+from app.text import code, images, plain, three_digits
 from stimcore.analysis.comparisons import Option, best_within
 from stimcore.data.preprocessing import Preprocessing
 from stimcore.data.program import classify_program
@@ -167,8 +167,8 @@ def _download(here: Frame, offer: Offer, option: Option) -> None:
     method, entry = offer.entry(option)
     st.subheader(plain(f"{option.name}, {here.label(method)}"), anchor=False)
     st.markdown(
-        f"**{option.accuracy_pct:.1f} %** right at **{option.cost:.3g} {offer.unit}**; {entry.parameters:,} parameters. "
-        f"The full network: {method.main.accuracy_pct:.1f} %."
+        f"**{option.accuracy_pct:.1f} %** right at **{three_digits(option.cost)} {offer.unit}**; "
+        f"{entry.parameters:,} parameters. The full network: {method.main.accuracy_pct:.1f} %."
     )
     file_name = f"{here.experiment.name}-{method.name}-{option.name}.onnx"
     st.download_button(

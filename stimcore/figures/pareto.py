@@ -23,7 +23,7 @@ def pareto_figure(
     """
     figure = go.Figure()
     for style, options in groups:
-        hover = "%{text}<br>%{y:.1f} % right, %{x:.3g}<extra>" + style.label + "</extra>"
+        hover = "%{text}<br>%{y:.1f} % right, %{x:,.3r}<extra>" + style.label + "</extra>"
         figure.add_scatter(
             x=[option.cost for option in options],
             y=[option.accuracy_pct for option in options],
@@ -71,11 +71,11 @@ def describe_timing(conditions: Mapping[str, Any]) -> str:
     Example:
         >>> describe_timing({"provider": "CPUExecutionProvider", "threads": 1, "cores": 2, "machine": "x86_64",
         ...                  "onnxruntime": "1.31.1", "calls": 40})
-        'Median time for one image, measured here on 1 of 2 cores (x86_64) with onnxruntime 1.31.1, 40 calls each.'
+        'Median time for one image, measured on 1 of 2 cores (x86_64) with onnxruntime 1.31.1, 40 calls each.'
     """
     cores = f"{conditions.get('threads', 1)} of {conditions.get('cores', '?')} cores"
     where = "the GPU" if "CUDA" in str(conditions.get("provider", "")) else cores
     return (
-        f"Median time for one image, measured here on {where} ({conditions.get('machine', 'an unnamed machine')}) "
+        f"Median time for one image, measured on {where} ({conditions.get('machine', 'an unnamed machine')}) "
         f"with onnxruntime {conditions.get('onnxruntime', '')}, {conditions.get('calls', '?')} calls each."
     )

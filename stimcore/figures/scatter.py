@@ -41,7 +41,7 @@ def accuracy_over_cost(sweeps: Sequence[MethodSweep], macs: Mapping[Spec, int], 
             },
             customdata=[str(result.spec) for result in results],
             text=[one.name(result.spec) for result in results],
-            hovertemplate="%{text}<br>%{y:.1f} % right, %{x:.3g}<extra>" + style.label + "</extra>",
+            hovertemplate="%{text}<br>%{y:.1f} % right, %{x:,.3r}<extra>" + style.label + "</extra>",
         )
     cost = "million multiply-adds per image" if macs else "blocks that run"
     apply_layout(figure, x=cost, y="accuracy in %", height=460)

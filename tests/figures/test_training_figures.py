@@ -58,9 +58,11 @@ def test_pareto_figure_has_front_budget_and_choice() -> None:
     assert list(front.x) == [1, 3]
     assert chosen.name == "chosen"
     assert figure.layout.shapes[0].x0 == 4
+    assert {trace.hovertemplate.split("<extra>")[0] for trace in (points, front)} == {"%{text}<br>%{y:.1f} % right, %{x:,.3r}"}
 
 
 def test_a_measured_time_names_its_device() -> None:
     on = {"provider": "CUDAExecutionProvider", "machine": "A100", "onnxruntime": "1.31.1", "calls": 40}
     assert "on the GPU (A100)" in describe_timing(on)
     assert "an unnamed machine" in describe_timing({})
+    assert "here" not in describe_timing(on)  # whoever reads it may be at another machine
