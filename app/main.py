@@ -16,23 +16,11 @@ import streamlit as st  # noqa: E402  # imports come after the path is set
 from app.access import announcement  # noqa: E402  # imports come after the path is set
 from app.language import words  # noqa: E402  # imports come after the path is set
 from app.middleware import middleware  # noqa: E402  # imports come after the path is set
+from stimcore import files  # noqa: E402  # imports come after the path is set
 
 NUM_DESCRIPTORS = 4096
 """File descriptors that the process may have. Streamlit keeps three for every tab, for two minutes after it was closed, and up
 to 128 such tabs: more than the 256 that some systems allow."""
-
-
-def allow_descriptors() -> None:
-    """Raise the number of file descriptors that this process may have, as far as the system lets a process do so."""
-    try:
-        import resource
-    except ImportError:
-        return  # Windows has no such limit
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = NUM_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(NUM_DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def navigate() -> None:
@@ -58,7 +46,7 @@ def navigate() -> None:
 if __name__ == "__main__":
     navigate()
 else:
-    allow_descriptors()
+    files.allow_descriptors(NUM_DESCRIPTORS)
     if others := announcement(str(st.get_option("server.address") or ""), st.get_option("server.port")):
         print(others, flush=True)
     streamlit_app = st.App(__file__, middleware=middleware())

@@ -243,6 +243,24 @@ def locked(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         lock.release()
 
 
+def allow_descriptors(wanted: int) -> int:
+    """Raise the number of file descriptors that this process may have, as far as the system lets a process do so.
+
+    Returns:
+        The number that it may have, at most `wanted`.
+    """
+    try:
+        import resource
+    except ImportError:
+        return wanted  # Windows has no such limit
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
+
+
 def expanded(path: Path) -> Path:
     """Return a path with the home folder in the place of a `~`; as it is where there is no such user, so no such folder."""
     try:

@@ -6,8 +6,9 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
-from stimcore import cli
+from stimcore import cli, files
 from stimcore.serve.arguments import HOST, PORT, parser
 
 if __name__ == "__main__":
@@ -18,6 +19,7 @@ from stimcore.errors import StimcoreError, Unavailable, UsageError
 from stimcore.serve import logs
 from stimcore.serve.http.addresses import parse_networks
 from stimcore.serve.http.app import HttpOptions
+from stimcore.serve.http.connections import RESERVE
 from stimcore.serve.http.uvicorn_server import run
 from stimcore.serve.limits import Limits
 from stimcore.serve.service import Service, ServiceConfig
@@ -29,6 +31,8 @@ __all__ = ["main", "parser"]
 
 BACKLOG = 1024
 """Connections that the system accepts before the server does."""
+OTHER_DESCRIPTORS = 32
+"""File descriptors for everything but connections: sockets that listen, pipes to workers, files that are read."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,6 +55,7 @@ def main(argv: Sequence[str]) -> int:
     engine_token(os.environ)
     sock = _listen(options.host, options.port, options.fd, tokens.admin)
     threads = _threads(options.threads)
+    limits = _fitting(limits, 1 if options.metrics_port is None else 2)
     logs.configure(options.log_level)
     print(f"stimcore serves {options.folder} at {_url(sock)}", flush=True)
     metrics_sock = None
@@ -133,6 +138,29 @@ def _threads(asked: int | None) -> int:
     if asked > usable:
         print(f"--threads {asked}: {usable} run, one for each processor that this process may use", file=sys.stderr, flush=True)
     return min(asked, usable)
+
+
+def _fitting(limits: Limits, num_sockets: int) -> Limits:
+    """Return limits with no more connections than this process may have file descriptors for.
+
+    Without descriptors no connection is accepted, that of a health check neither, and the log fills with failed attempts.
+
+    Args:
+        limits: Limits as they were asked for.
+        num_sockets: Sockets that listen, each of which accepts `connections`.
+    """
+    # room for a whole queue: all connections that wait are accepted before those in excess are closed
+    num_descriptors = files.allow_descriptors(num_sockets * (limits.connections + BACKLOG) + OTHER_DESCRIPTORS)
+    fitting = max(1, (num_descriptors - OTHER_DESCRIPTORS) // num_sockets - RESERVE)
+    if fitting >= limits.connections:
+        return limits
+    print(
+        f"connections={limits.connections}: {fitting} are accepted, because this process may have {num_descriptors} file "
+        "descriptors; 'ulimit -n' sets how many",
+        file=sys.stderr,
+        flush=True,
+    )
+    return replace(limits, connections=fitting)
 
 
 def _listen(host: str, port: int, fd: int | None, token: str | None) -> socket.socket:

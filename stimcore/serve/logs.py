@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 log = logging.getLogger("stimcore.serve")
+REPETITION_S = 1.0
+"""Time for which asyncio does not say the same again."""
 
 TRACEPARENT: ContextVar[str] = ContextVar("traceparent", default="")
 """`traceparent` of the request that is being answered (W3C Trace Context); empty where it has none."""
@@ -36,6 +38,27 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(value, ensure_ascii=False, default=str)
 
 
+class RepetitionFilter(logging.Filter):
+    """Lets asyncio say the same once a second: without file descriptors it reports every connection of a queue of thousands.
+
+    Attributes:
+        last: Text of asyncio's last record that passed, and its time in seconds since 1970.
+    """
+
+    last = ("", 0.0)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is logged."""
+        if record.name != "asyncio":
+            return True
+        text = record.getMessage()
+        # the absolute value: a clock that was set back must not silence it for hours
+        if text == self.last[0] and abs(record.created - self.last[1]) < REPETITION_S:
+            return False
+        self.last = text, record.created
+        return True
+
+
 def configure(level: str) -> None:
     """Send all records of this process to standard error, and with them warnings and exceptions that nobody catches.
 
@@ -44,6 +67,7 @@ def configure(level: str) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
+    handler.addFilter(RepetitionFilter())
     # uvicorn logs below the level of errors what the server logs as well: its start, its end, and what clients send.
     for name, lowest in (("", "WARNING"), ("stimcore.serve", level.upper()), ("uvicorn.error", "ERROR")):
         logger = logging.getLogger(name)

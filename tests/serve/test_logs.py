@@ -1,8 +1,11 @@
 """The log: one JSON object per line, whatever a process has to say."""
 
 import json
+import logging
 import subprocess
 import sys
+
+from stimcore.serve import logs
 
 PROGRAM = """
 import asyncio, logging, threading, warnings
@@ -48,3 +51,22 @@ def test_every_line_is_json_whatever_it_comes_from() -> None:
     ends = [line["traceback"].splitlines()[-1] for line in lines if "traceback" in line]
     assert ends == [f"ValueError: in {place}" for place in ("a thread", "a destructor", "a callback", "the end")]
     assert len(lines) == 9
+
+
+def test_asyncio_says_the_same_once_a_second() -> None:
+    filter_ = logs.RepetitionFilter()
+
+    def passes(name: str, message: str, created: float) -> bool:
+        return filter_.filter(logging.makeLogRecord({"name": name, "msg": message, "created": created}))
+
+    assert [passes("asyncio", "no descriptors", created) for created in (50.0, 50.9, 51.0, 51.5, 20.0, 20.5)] == [
+        True,
+        False,
+        True,
+        False,
+        True,  # the clock was set back
+        False,
+    ]
+    assert passes("asyncio", "another", 20.6)
+    assert passes("stimcore.serve", "another", 20.7)
+    assert passes("stimcore.serve", "another", 20.7)

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from stimcore import files
 from stimcore.errors import Unavailable, UsageError
 from stimcore.serve import __main__ as serve
 from stimcore.serve.service import ServiceConfig
@@ -39,27 +40,53 @@ def test_wrong_use_is_refused_before_anything_starts(
         serve.main([str(exported), "--port", "0", *words])
 
 
+def config_of(words: list[str], monkeypatch: pytest.MonkeyPatch) -> ServiceConfig:
+    """Return what a command line would serve; the command ends where the service would start."""
+
+    class Started(Exception):
+        """Holds the configuration."""
+
+    def service(config: ServiceConfig, **_: object) -> None:
+        raise Started(config)
+
+    monkeypatch.setattr(serve, "Service", service)
+    with pytest.raises(Started) as started:
+        serve.main(words)
+    config = started.value.args[0]
+    assert isinstance(config, ServiceConfig)
+    return config
+
+
 @pytest.mark.parametrize(("asked", "run"), [("2", 2), ("3", 3), ("4", 3), ("100000", 3)])
 def test_no_more_threads_run_than_there_are_processors(
     exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: str, run: int
 ) -> None:
     """A command line that fits a larger machine works, and says what it does."""
-    configs: list[ServiceConfig] = []
-
-    class Started(Exception):
-        """Ends the command where the service would start."""
-
-    def service(config: ServiceConfig, **_: object) -> None:
-        configs.append(config)
-        raise Started
-
     monkeypatch.setattr(serve, "usable_cpus", lambda: 3)
-    monkeypatch.setattr(serve, "Service", service)
-    with pytest.raises(Started):
-        serve.main([str(exported), "--port", "0", "--threads", asked])
-    assert [config.threads for config in configs] == [run]
+    assert config_of([str(exported), "--port", "0", "--threads", asked], monkeypatch).threads == run
     told = f"--threads {asked}: 3 run, one for each processor that this process may use\n"
     assert capsys.readouterr().err == ("" if int(asked) == run else told)
+
+
+@pytest.mark.parametrize(
+    ("num_descriptors", "words", "accepted"),
+    [(60, [], 12), (60, ["--metrics-port", "0"], 1), (560, [], 512), (559, [], 511), (558, ["--limit", "connections=10"], 10)],
+)
+def test_no_more_connections_are_accepted_than_there_are_descriptors_for(
+    exported: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    num_descriptors: int,
+    words: list[str],
+    accepted: int,
+) -> None:
+    """A system may give a process 256 descriptors: health must be answered when strangers hold all connections."""
+    monkeypatch.setattr(files, "allow_descriptors", lambda wanted: min(wanted, num_descriptors))
+    config = config_of([str(exported), "--port", "0", "--threads", "1", *words], monkeypatch)
+    assert config.limits.connections == accepted
+    asked = 10 if words[:1] == ["--limit"] else 512
+    told = f"connections={asked}: {accepted} are accepted, because this process may have {num_descriptors} file descriptors; "
+    assert capsys.readouterr().err == ("" if accepted == asked else f"{told}'ulimit -n' sets how many\n")
 
 
 def test_an_inherited_socket_is_guarded_as_any_other(exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
