@@ -51,7 +51,8 @@ function show(asked) {
     hint.classList.toggle('said', loud);
   };
   const usual = words(data.tail ? 'usual_tail' : 'usual');
-  if (!hint.textContent || edited) {
+  if (edited || view.usual !== usual) { // at first, and in another language
+    view.usual = usual;
     say(usual, false);
     if (data.movable && !data.tail) hint.append(make('span', 'keys', words('keys')));
   }

@@ -1,7 +1,10 @@
-// Draws lanes in place: their elements are made once per method and only changed afterwards, so that movements can be animated.
+// Draws lanes in place: their elements are made once per method and language and only changed afterwards, so that movements can be
+// animated.
+const MADE = new WeakMap(); // what the lanes of each element were made of
 const MANY = 3; // with more methods than this, lanes are thinner
 const make = (tag, name, text = '') => Object.assign(document.createElement(tag), { className: name, textContent: text });
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+const width = (word) => [...word].reduce((sum, sign) => sum + (sign < '\u2e80' ? 0.6 : 1), 0); // in em; Chinese signs are squares
 const one = (value, words) => (Math.abs(value) < 0.05 ? 0 : value).toFixed(1).replace('.', words.decimal);
 
 function build(row, words) {
@@ -65,12 +68,12 @@ function axis(words) {
 
 export default function ({ data, parentElement }) {
   const box = parentElement.querySelector('.lanes'), heard = parentElement.querySelector('.heard');
-  const keys = data.rows.map((row) => row.key);
-  const before = [...box.querySelectorAll('.lane')].map((lane) => lane.dataset.key);
-  if (keys.join('|') !== before.join('|')) box.replaceChildren(...data.rows.map((row) => build(row, data.words)), axis(data.words));
+  const made = JSON.stringify([data.rows.map((row) => row.key), data.words]);
+  if (MADE.get(box) !== made) box.replaceChildren(...data.rows.map((row) => build(row, data.words)), axis(data.words));
+  MADE.set(box, made);
   // The column of names is as wide as their longest word: languages differ.
-  const longest = Math.max(...data.rows.flatMap((row) => row.name.split(' ')).map((word) => word.length));
-  box.style.setProperty('--longest', `${Math.min(13, 0.6 * longest + 1.2)}em`);
+  const longest = Math.max(...data.rows.flatMap((row) => row.name.split(' ')).map(width));
+  box.style.setProperty('--longest', `${Math.min(13, longest + 1.2)}em`);
   box.classList.toggle('large', data.large);
   box.classList.toggle('many', data.rows.length > MANY);
   box.querySelector('.guesses').hidden = data.rows.every((row) => row.guess_pct === null);

@@ -4,7 +4,8 @@ const SHOWN_MS = 2500;
 export default function ({ data, parentElement }) {
   const [button, label, input, heard] = ['button', 'label', 'input', '.heard'].map((q) => parentElement.querySelector(q));
   const { words } = data;
-  button.textContent ||= words.copy; // called again while it says that the link is copied
+  if (button.textContent !== words.copied) button.textContent = words.copy; // called again while it says that the link is copied
+  button.dataset.copy = words.copy;
   label.querySelector('span').textContent = words.label;
   input.setAttribute('aria-label', words.name);
   // The browser's button Back led to an address that has lost its network. In place, so that Forward stays possible.
@@ -28,7 +29,7 @@ export default function ({ data, parentElement }) {
       label.hidden = true;
       button.textContent = words.copied;
       heard.textContent = words.copied_heard;
-      setTimeout(() => { button.textContent = words.copy; heard.textContent = ''; }, SHOWN_MS);
+      setTimeout(() => { button.textContent = button.dataset.copy; heard.textContent = ''; }, SHOWN_MS);
     } catch {
       label.hidden = false;
       input.value = address();

@@ -6,16 +6,21 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from stimcore.figures.style import STYLES
 from stimcore.subnets.topology import Topology
 from stimcore.web import arrangement
 from stimcore.web.component import Component
 from stimcore.web.diagram import payload
+from stimcore.web.lanes import Lane
+from stimcore.web.lanes import payload as lanes_payload
+from stimcore.web.words import words_of
 from tests.app.browsing import ROOT, block, box_of, code, environment, free_port, tab, violations
 from tests.app.networks import RESNET110
 
@@ -27,6 +32,7 @@ import streamlit as st
 from app import session
 from stimcore.web import arrangement
 from app.components import diagram
+from stimcore.figures.style import STYLES
 from stimcore.subnets.topology import Topology
 
 st.title("Picture")
@@ -103,9 +109,9 @@ def test_fifty_four_blocks_fit_and_move(fifty_four: Page) -> None:
     assert violations(page) == []
 
 
-def alone(page: Page, data: dict[str, Any]) -> None:
-    """Draw the picture on an empty page: `window.sent` holds the edits, and `window.answer` draws what a page answers."""
-    component = Component.load("diagram")
+def alone(page: Page, data: dict[str, Any], name: str = "diagram") -> None:
+    """Draw a component on an empty page: `window.sent` holds the edits, and `window.answer` draws what a page answers."""
+    component = Component.load(name)
     page.set_content(f"<style>{component.css.replace(':host', 'body')}</style>{component.html}")
     page.evaluate(
         """async ({ js, data }) => {
@@ -118,6 +124,54 @@ def alone(page: Page, data: dict[str, Any]) -> None:
         }""",
         {"js": component.js, "data": data},
     )
+
+
+def lanes_in(language: str) -> dict[str, Any]:
+    """Return the data of two lanes in a language; the answer of one of them is hidden."""
+    words = words_of(language)
+    names = [words.term(STYLES[name].label) for name in ("common", "stimulative")]
+    one, other = (
+        Lane(
+            key=name,
+            name=name,
+            glyph="●",
+            color="#000",
+            full_pct=90.0,
+            accuracy_pct=55.9,
+            interval_pct=(54.9, 56.9),
+            drop_pct=34.2,
+            drop_interval_pct=(33.1, 35.2),
+        )
+        for name in names
+    )
+    return lanes_payload([one, replace(other, hidden=True)], done=True, large=False, words=words)
+
+
+def test_no_component_keeps_the_words_of_another_language(browser: Browser) -> None:
+    """A visitor changes the language while the page is open."""
+
+    def picture_in(language: str) -> dict[str, Any]:
+        return payload(Topology.of("net", [2]), "1-2", edits=0, large=False, words=words_of(language))
+
+    def link_in(language: str) -> dict[str, Any]:
+        return {"experiment": "small", "spec": "", "address": "", "words": words_of(language).section("link")}
+
+    with tab(browser, "about:blank") as page:
+        for name, data_in in {"diagram": picture_in, "lanes": lanes_in, "link": link_in}.items():
+            alone(page, data_in("fr"), name)
+            expected = page.locator("body").inner_text()
+            alone(page, data_in("en"), name)
+            assert page.locator("body").inner_text() != expected
+            page.evaluate("window.answer", data_in("fr"))
+            assert page.locator("body").inner_text() == expected
+
+
+def test_a_chinese_name_takes_one_line(browser: Browser) -> None:
+    for width in (270, 640):
+        with tab(browser, "about:blank", size=(width, 600)) as page:
+            alone(page, lanes_in("zh"), "lanes")
+            for name in page.locator(".name .text").all():
+                assert box_of(name)["height"] < 30
 
 
 def test_a_late_answer_does_not_overwrite_a_newer_edit(browser: Browser) -> None:

@@ -23,6 +23,8 @@ def test_the_browser_s_language_and_the_address_s(browser: Browser, served: Dash
         expect(page.get_by_role("heading", name="1 von 5: Ein Team aus Blöcken")).to_be_visible()
         page.get_by_role("link", name="Français").click()
         expect(page.get_by_text(re.compile(r"^Le bloc 5 manque\. Entraînement ordinaire"))).to_be_visible()
+        for text in ("Cliquez sur un bloc pour", "Copier le lien", "réseau entier", "sûr à 95 %"):  # components draw them once
+            expect(page.get_by_text(text).first).to_be_visible()
         expect(page).to_have_url(re.compile("lang=fr"))
         # the visit goes on: what no address holds is still there
         expect(page.get_by_role("heading", name="1 sur 5")).to_be_visible()
