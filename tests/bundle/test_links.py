@@ -10,6 +10,7 @@ import pytest
 from stimcore.bundle import check_hashes, open_bundle, scan
 from stimcore.engine.engine import Engine
 from stimcore.errors import BundleError
+from stimcore.serve.repository.models import bundle_ref
 from tests.bundle.test_opening import verify
 
 
@@ -59,7 +60,18 @@ def as_linked_folders(source: Path, root: Path) -> Path:
     return root / "exported"
 
 
-LAYOUTS = [as_hub_cache, as_volume, as_volume_of_files, as_hard_links, as_linked_folders]
+def as_linked_methods(source: Path, root: Path) -> Path:
+    """An experiment whose methods lie on another disk, without the experiment's own files."""
+    shutil.copytree(source, root / "exported" / source.name)
+    for manifest in sorted((root / "exported" / source.name).glob("*/manifest.json")):
+        method = manifest.parent
+        (root / "disk").mkdir(exist_ok=True)
+        method.rename(root / "disk" / method.name)
+        method.symlink_to(root / "disk" / method.name)
+    return root / "exported"
+
+
+LAYOUTS = [as_hub_cache, as_volume, as_volume_of_files, as_hard_links, as_linked_folders, as_linked_methods]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -70,7 +82,7 @@ def test_a_bundle_behind_links_is_verified_listed_and_used(
     bundles, problems = scan(folder)
     assert problems == []
     assert [bundle.method for bundle in bundles] == [bundle.method for bundle in scan(experiment.parent)[0]]
-    bundle = bundles[0]
+    bundle = open_bundle(Path(bundle_ref(bundles[0]).path))  # as a worker of the server does
     assert check_hashes(bundle) == check_hashes(open_bundle(experiment / bundle.method))
     engine = Engine(bundle, device="cpu", threads=1)
     images = bundle.experiment.normalise(bundle.experiment.evaluation[0][:2])
@@ -141,6 +153,17 @@ def test_verify_and_the_catalogue_refuse_in_the_same_words(
     assert len(messages) == 1
     assert text.strip() == f"error: {messages[0]}"
     assert any(word in text for word in expected.split("|")), text
+
+
+def test_workers_open_a_volume_that_was_turned_to_the_same_bundle(experiment: Path, tmp_path: Path) -> None:
+    """An update of the volume deletes the old folder; the server, which sees no change, kept its path."""
+    folder = as_volume(experiment, tmp_path / "linked")
+    bundle = scan(folder)[0][0]
+    ref = bundle_ref(bundle)
+    (folder / "..2026_11_28").rename(folder / "..2026_11_29")
+    (folder / "..next").symlink_to("..2026_11_29")
+    (folder / "..next").replace(folder / "..data")
+    assert open_bundle(Path(ref.path)).fingerprint == bundle.fingerprint
 
 
 def test_a_link_that_is_turned_after_the_check_is_noticed(experiment: Path, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Model:
 
     @cached_property
     def ref(self) -> BundleRef:
-        """The reference by which a worker opens the bundle; following the links of its path takes longer than routing."""
+        """The reference by which a worker opens the bundle."""
         return bundle_ref(self.bundle)
 
     @property
@@ -56,8 +56,12 @@ class Model:
 
 
 def bundle_ref(bundle: Bundle) -> BundleRef:
-    """Return the reference by which a worker opens a bundle."""
-    return BundleRef(str(bundle.path.resolve()), bundle.fingerprint)
+    """Return the reference by which a worker opens a bundle.
+
+    Links in its path stay as they are: where the folder of a method is one, the experiment lies beside the link, and a volume
+    of Kubernetes turns its link to a new folder and deletes the old one.
+    """
+    return BundleRef(str(bundle.path.absolute()), bundle.fingerprint)
 
 
 def models_of(bundle: Bundle) -> list[Model]:
