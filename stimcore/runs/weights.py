@@ -28,7 +28,7 @@ AVERAGES = ("ema", "model_ema", "ema_model", "ema_state_dict", "state_dict_ema")
 """Keys under which they store an average of the weights over the steps."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "_forward_module.", "backbone.")
 """What wrappers put in front of keys: DataParallel, torch.compile, Lightning and Fabric, and scripts."""
-_INSIDE = re.compile(r"(?<=\.)(?:_orig_mod|_forward_module|module)\.")
+_INSIDE = re.compile(r"(?<=\.)(?:_orig_mod|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module|module)\.")
 """What wrappers of single layers put in the middle of keys."""
 _COUNTERS = ("n_averaged",)
 """Tensors that averages of weights have, which are no weights."""

@@ -99,6 +99,20 @@ def test_two_networks_under_names_of_their_author_are_not_mixed(tmp_path: Path, 
     assert equal(converted(tmp_path, images, known), weights())
 
 
+@pytest.mark.parametrize(
+    "wrapper", ["_orig_mod", "_forward_module", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"]
+)
+def test_wrappers_of_single_blocks_are_taken_out(wrapper: str) -> None:
+    """torch.compile, Fabric, DDP, FSDP and activation checkpointing of one block each, in a wrapped network or not."""
+    state = weights()
+    wrapped = {
+        key.replace("1.conv.", f"1.{wrapper}.conv.").replace("2.norm.", f"2.{wrapper}.norm."): state[key] for key in state
+    }
+    assert wrapped.keys() != state.keys()
+    assert rename(wrapped, state, "file").tensors.keys() == state.keys()
+    assert rename({f"{wrapper}.{key}": wrapped[key] for key in wrapped}, state, "file").tensors.keys() == state.keys()
+
+
 def test_a_network_keeps_sub_modules_that_are_called_like_prefixes() -> None:
     expected = ("backbone.conv.weight", "model.head.weight")
     state = {key: torch.ones(1) for key in expected}
