@@ -213,6 +213,12 @@ class Printer(TrainListener):
             f"{request.recipe.name}, {request.method}: {epochs - trainer.epoch} of {epochs} epochs to go on {machine}; "
             f"run folder {request.folder}"
         )
+        if request.spec is not None and request.init is None and request.method != "common":
+            # the run is called a twin whatever its method, and every loafing gap takes it for one
+            self.warn(
+                f"the twin {request.spec} is trained with {request.method}; loafing gaps are those to twins of common "
+                "training: --method common."
+            )
 
     def epoch(self, record: dict[str, Any], trainer: Trainer) -> None:
         """Print the losses, accuracies and speed of an epoch, and the time left."""

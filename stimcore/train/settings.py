@@ -52,7 +52,11 @@ class Settings:
         if not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"a seed of {self.seed}", allowed=f"0 to {MAX_SEED}")
         if len(dataset.train) < recipe.batch_size:
-            raise UsageError(f"{len(dataset.train)} training images", allowed=f"at least one batch of {recipe.batch_size}")
+            raise UsageError(
+                f"{len(dataset.train)} training images",
+                allowed=f"at least one batch of {recipe.batch_size}",
+                todo=f"Make batches smaller with --batch-size, at most {len(dataset.train)}.",
+            )
         if recipe.batch_size % self.world.size:
             raise UsageError(
                 f"a batch of {recipe.batch_size} on {self.world.size} processes", allowed="a multiple of the processes"

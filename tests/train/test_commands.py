@@ -83,7 +83,10 @@ def quietly(folder: Path, run_dir: Path) -> list[str]:
         (["resnet20-fashion", "--precision", "fp16", "--device", "cpu"], "fp16 needs a CUDA device"),
         (["resnet20-fashion", "--sync-norms", "--device", "cpu"], "synchronised batch norms on cpu"),
         (["resnet20-fashion", "--method", "stochastic_depth", "--compile"], "--compile with this method"),
-        (["resnet20-fashion", "--batch-size", "1000"], "48 training images; allowed: at least one batch of 1000"),
+        (
+            ["resnet20-fashion", "--batch-size", "1000"],
+            "48 training images; allowed: at least one batch of 1000. Make batches smaller with --batch-size, at most 48.",
+        ),
         (
             ["resnet20-fashion", "--train-per-class", "17"],
             "class 'class0' of pictures has 16; allowed: at most 16. Change --train-per",
@@ -293,6 +296,16 @@ def test_runs_that_differ_have_different_folders(
     assert train.main(["resnet20-fashion", "--device", "cpu", *argv]) == 0
     assert [request.folder for request in requests] == [Path("runs/resnet20-fashion") / name]
     assert [request.name for request in requests] == [name.rpartition("-")[0]]
+
+
+@pytest.mark.parametrize(("method", "warns"), [("stimulative", True), ("common", False)])
+def test_a_twin_of_another_training_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str, warns: bool
+) -> None:
+    """Its folder is called a twin all the same, and --method is stimulative unless something else is asked for."""
+    trained(folder, tmp_path / "run", capsys, "--train-per-class", "0", "--spec", "d1-2-1", "--method", method, "--watch")
+    sentence = f"the twin 1.4-5.7 is trained with {method}; loafing gaps are those to twins of common training"
+    assert (sentence in capsys.readouterr().err) == warns
 
 
 def test_what_is_left_out_of_a_folder_is_said_before_the_training(
