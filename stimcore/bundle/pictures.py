@@ -2,10 +2,12 @@
 
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
+from stimcore import files
 from stimcore.bundle.experiment import Experiment
 from stimcore.data.program import folder_name
 from stimcore.errors import BundleError, UsageError
@@ -27,15 +29,25 @@ def write_pictures(experiment: Experiment, folder: Path) -> int:
     names = [folder_name(name) for name in experiment.classes]
     if twice := [name for name, number in Counter(names).items() if number > 1]:
         raise BundleError(f"several classes of {experiment.name} would have the folder {twice[0]}")
-    pixels, labels = experiment.evaluation
-    try:
-        for name in names:
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-            picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
-            picture.save(folder / names[label] / f"{index:05}.png")
-    except BaseException:  # after a full disk or Ctrl-C the folder is as empty as it was, so that the command can be repeated
-        for name in names:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        raise
-    return len(labels)
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with files.replacing_folder(folder) as temporary:
+            _write(experiment, names, temporary)
+    else:  # in its place, which may be that of a volume
+        try:
+            _write(experiment, names, folder)
+        except (
+            BaseException
+        ):  # after a full disk or Ctrl-C the folder is as empty as it was, so that the command can be repeated
+            for name in names:
+                shutil.rmtree(folder / name, ignore_errors=True)
+            raise
+    return len(experiment.evaluation[1])
+
+
+def _write(experiment: Experiment, names: Sequence[str], folder: Path) -> None:
+    for name in names:
+        (folder / name).mkdir()
+    for index, (image, label) in enumerate(zip(*experiment.evaluation, strict=True)):
+        picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+        picture.save(folder / names[label] / f"{index:05}.png")

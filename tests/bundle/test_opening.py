@@ -360,24 +360,28 @@ def test_a_wrong_path_is_named_as_what_it_is(experiment: Path, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_that_could_not_be_written_leave_an_empty_folder(
-    small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("exists", [True, False])
+def test_pictures_that_could_not_be_written_leave_the_folder_as_it_was(
+    small: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool
 ) -> None:
-    """Otherwise the command could not be repeated once there is room."""
+    """Otherwise the command could not be repeated; one that is killed leaves no part of them under a new folder's name."""
     written: list[Path] = []
+    if exists:
+        (tmp_path / "out").mkdir()
     save = Image.Image.save
 
     def full(image: Image.Image, path: Path) -> None:
         if len(written) == 5:
             raise OSError(errno.ENOSPC, "No space left on device")
         written.append(path)
+        assert (tmp_path / "out").exists() == exists
         save(image, path)
 
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", full)
         with pytest.raises(OSError, match="No space left"):
             write_pictures(small[0].experiment, tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
+    assert list(tmp_path.rglob("*")) == ([tmp_path / "out"] if exists else [])
     assert write_pictures(small[0].experiment, tmp_path / "out") == small[0].manifest.images
 
 
