@@ -124,6 +124,26 @@ def test_too_few_is_another_refusal_than_too_many(server: Running, count: int) -
     assert (answer.status_code, answer.json()["code"]) == ((413, "too_large") if count else (400, "usage"))
 
 
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"max_images": "5"}, "max_images: Input should be a valid integer."),
+        (
+            {"recalibrate": 1, "specs": [1]},
+            "specs: Value error, item 0 is no text; recalibrate: Input should be a valid boolean.",
+        ),
+        (
+            {"specs": None},
+            "specs: Field required; allowed: experiment, method, specs, recalibrate, max_images, fresh, interactive.",
+        ),
+    ],
+)
+def test_a_body_is_refused_with_what_is_allowed(server: Running, body: dict[str, object], sentence: str) -> None:
+    value = {"experiment": "tiny", "method": "common", "specs": ["main"], **body}
+    answer = server.http.post("/v1/jobs", json={key: item for key, item in value.items() if item is not None})
+    assert (answer.status_code, answer.json()["error"]) == (400, sentence)
+
+
 def test_a_bundle_of_version_1_has_no_hits(start: Start, tmp_path: Path) -> None:
     folder = report_folders.experiment(tmp_path / "old" / "made")
     report_folders.bundle(folder, "common", 900)

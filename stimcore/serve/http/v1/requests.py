@@ -42,10 +42,11 @@ async def read_model(model: type[T], request: Request, service: Service, max_byt
     try:
         return model.model_validate(value, strict=True)
     except ValidationError as reason:
-        fields = [
-            f"{'.'.join(map(str, error['loc'])) or 'the body'}: {error['msg']}"[:200] for error in reason.errors()[:MAX_LISTED]
-        ]
-        raise UsageError("; ".join(fields), allowed=", ".join(model.model_fields)) from reason
+        errors = reason.errors()[:MAX_LISTED]
+        fields = [f"{'.'.join(map(str, error['loc'])) or 'the body'}: {error['msg']}"[:200] for error in errors]
+        # the names of all keys help where one is missing, and are not what is allowed in the place of a wrong value
+        lacks_key = any(error["type"] == "missing" or not error["loc"] for error in errors)
+        raise UsageError("; ".join(fields), allowed=", ".join(model.model_fields) if lacks_key else "") from reason
 
 
 def named_bundle(service: Service, request: Request, experiment: str, method: str) -> Bundle:
