@@ -34,7 +34,9 @@ def main(argv: Sequence[str]) -> int:
     if options.network is None or options.run_dir is None:
         raise UsageError("no --network or no --run-dir", allowed="both for a checkpoint, or --to FILE for a run folder")
     folder: Path = options.run_dir
-    if (folder / "run.json").exists() or checkpoint.list_paths(folder):
+    # a conversion that was killed before it wrote run.json has left nothing but this
+    left = folder / "checkpoint-0000.pt"
+    if (folder / "run.json").exists() or set(checkpoint.list_paths(folder)) - {left}:
         raise UsageError(f"{folder} already holds a run", todo="Give another folder with --run-dir.")
     images = image_format(options.network, options.dataset, options.data_root)
     normalisation = Normalisation(

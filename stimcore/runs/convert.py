@@ -131,6 +131,7 @@ def convert(weights: Weights, network: str, images: ImageFormat, normalisation: 
         machine=describe(torch.device("cpu")),
     )
     folder.mkdir(parents=True, exist_ok=True)
+    files.remove_unfinished(folder)
     state = {key: value.detach().clone() for key, value in net.module.state_dict().items()}
     path = checkpoint.save(folder, checkpoint.Checkpoint(epoch=0, network=state, auxiliary={}, optimizer={}, scaler={}))
     run.write(folder)

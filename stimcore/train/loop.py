@@ -44,8 +44,8 @@ def stimulative_loss(
         CE(main, y) + lambda * KL(main || sub), a scalar with a graph.
 
     Raises:
-        UsageError: The network does not have the sample space of the method, the method needs smaller images, or it has
-            `normalised_ce` and the network was not wrapped by it.
+        UsageError: The network is none of `staged`, it does not have the sample space of the method, the method needs smaller
+            images, or it has `normalised_ce` and the network was not wrapped by it.
 
     Example:
         >>> import torch
@@ -57,6 +57,12 @@ def stimulative_loss(
         True
     """
     images, labels = batch
+    if not isinstance(getattr(net, "_orig_mod", net), StagedNet):  # torch.compile keeps a network under this name
+        raise UsageError(
+            f"{type(net).__name__} in the place of a network whose sub-networks can be drawn",
+            allowed="what stimcore.nets.own.staged or stimcore.nets.catalogue.build returns",
+            todo="DistributedDataParallel wraps StimulativeLoss(net).",
+        )
     if method.smallest_side < 1:
         raise UsageError(
             f"smallest_side={method.smallest_side} in a loop of your own, whose images have one size", allowed="smallest_side=1"
@@ -83,6 +89,7 @@ class StimulativeLoss(nn.Module):
         net: The network; it is the only child, so that its weights are trained.
         method: Lambda and the other options.
         seed: Seed of the run.
+        label_smoothing: In [0, 1); 0 is off.
 
     Example:
         >>> import torch
@@ -92,10 +99,20 @@ class StimulativeLoss(nn.Module):
         torch.Size([])
     """
 
-    def __init__(self, net: StagedNet, *, method: Stimulative = DEFAULT, seed: int = 0) -> None:
+    def __init__(
+        self, net: StagedNet, *, method: Stimulative = DEFAULT, seed: int = 0, label_smoothing: float = 0.0
+    ) -> None:
         super().__init__()
-        self.net, self.method, self.seed = net, method, seed
+        self.net, self.method, self.seed, self.label_smoothing = net, method, seed, label_smoothing
 
     def forward(self, batch: tuple[Tensor, Tensor], step: int, *, epoch: float = 0.0) -> Tensor:
         """Return the loss of one step; see `stimulative_loss`."""
-        return stimulative_loss(self.net, batch, step, method=self.method, seed=self.seed, epoch=epoch)
+        return stimulative_loss(
+            self.net,
+            batch,
+            step,
+            method=self.method,
+            seed=self.seed,
+            epoch=epoch,
+            label_smoothing=self.label_smoothing,
+        )

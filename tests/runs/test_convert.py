@@ -276,6 +276,22 @@ def test_wrong_use_is_refused_in_one_sentence(tmp_path: Path, pictures: Path) ->
         convert.main([*argv, "--network", "resnet20"])
 
 
+def test_a_conversion_that_was_killed_can_be_repeated(tmp_path: Path, pictures: Path) -> None:
+    """Between the checkpoint and run.json; a folder with another checkpoint is still somebody's run."""
+    torch.save(weights(), tmp_path / "w.pt")
+    run = tmp_path / "run"
+    argv = [str(tmp_path / "w.pt"), "--run-dir", str(run), "--dataset", f"folder:{pictures}", "--network", "resnet20"]
+    assert convert.main(argv) == 0
+    whole = {path.name: path.read_bytes() for path in run.iterdir()}
+    (run / "run.json").rename(run / ".run.json.1.part")
+    assert convert.main(argv) == 0
+    assert {path.name for path in run.iterdir()} == whole.keys()
+    (run / "run.json").unlink()
+    (run / "checkpoint-0000.pt").rename(run / "checkpoint-0003.pt")
+    with pytest.raises(UsageError, match="already holds a run"):
+        convert.main(argv)
+
+
 def test_as_a_command(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "stimcore.convert", "nowhere.pt", "--network", "resnet20", "--run-dir", str(tmp_path / "run")],

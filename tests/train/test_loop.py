@@ -188,6 +188,21 @@ def test_smaller_inputs_are_not_for_own_loops() -> None:
         stimulative_loss(net, batch, 0, method=dataclasses.replace(Stimulative(), target="frozen"))
 
 
+def test_label_smoothing_of_the_module_is_that_of_the_function() -> None:
+    net, batch = small("resnet8")
+    expected = stimulative_loss(net, batch, 0, label_smoothing=0.1).item()
+    assert StimulativeLoss(net, label_smoothing=0.1)(batch, 0).item() == pytest.approx(expected, rel=1e-12)
+    assert StimulativeLoss(net)(batch, 0).item() != pytest.approx(expected, rel=1e-3)
+
+
+def test_a_module_without_sub_networks_is_refused() -> None:
+    net, batch = small("resnet8")
+    compiled = torch.compile(net, backend="eager")
+    assert stimulative_loss(compiled, batch, 0).isfinite()  # type: ignore[arg-type]  # acts as the network does
+    with pytest.raises(UsageError, match="^Sequential in the place of a network .* StimulativeLoss"):
+        stimulative_loss(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), batch, 0)  # type: ignore[arg-type]
+
+
 ALONE = """
 import sys
 from importlib.metadata import packages_distributions
