@@ -62,7 +62,7 @@ for path in paths:
     (logits,) = session.run(["logits"], {{"images": images}})
     answer = int(logits[0].argmax())
     print(path, CLASSES[answer], sep=": ")
-    if (folder := normalize("NFC", path.parent.name)) in folders:
+    if (folder := normalize("NFC", path.parent.name){as_written}) in folders:
         right, total = right + (folders[answer] == folder), total + 1
 if total:
     print(f"{{right}} of {{total}} right: {{right / total:.4f}}")
@@ -100,10 +100,14 @@ def classify_program(preprocessing: Preprocessing, classes: Sequence[str], model
     height, width = preprocessing.crop
     folders = [folder_name(name) for name in classes]
     resize = preprocessing.resize or Resize(shorter=0, filter="bilinear")
+    # pictures lie in the user's own folders, whose names some systems allow, or in those that `folder_name` gives
+    letters = {letter for name in classes for letter in name if letter not in "_/\0"}
+    odd = "".join(sorted(letter for letter in letters if folder_name(f"_{letter}") == "__"))
     just_cover = "max(WIDTH / image.width, HEIGHT / image.height)"
     return _PROGRAM.format(
         import_ops=", ImageOps" if preprocessing.exif_orientation else "",
         classes=_list_literal(classes),
+        as_written=f'.translate(dict.fromkeys(map(ord, {_literal(odd)}), "_"))' if odd else "",
         folders="CLASSES" if folders == list(classes) else _list_literal(folders),
         mean=list(preprocessing.normalisation.mean),
         std=list(preprocessing.normalisation.std),
