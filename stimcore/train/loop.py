@@ -99,9 +99,7 @@ class StimulativeLoss(nn.Module):
         torch.Size([])
     """
 
-    def __init__(
-        self, net: StagedNet, *, method: Stimulative = DEFAULT, seed: int = 0, label_smoothing: float = 0.0
-    ) -> None:
+    def __init__(self, net: StagedNet, *, method: Stimulative = DEFAULT, seed: int = 0, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.net, self.method, self.seed, self.label_smoothing = net, method, seed, label_smoothing
 
