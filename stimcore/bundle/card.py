@@ -129,7 +129,7 @@ def _exits(bundles: Sequence[Bundle]) -> list[str]:
         for entry in bundle.manifest.exits:
             low, high = wilson(entry.correct, bundle.manifest.images)
             cells = [f"`{bundle.method}/{_escape(entry.file)}`", f"`{_escape(entry.output)}`", str(entry.block)]
-            cells += [f"{entry.accuracy_pct:.2f}% [{low:.2f}, {high:.2f}]", f"{entry.parameters:,}", f"{entry.macs / 1e6:.4g}"]
+            cells += [f"{entry.accuracy_pct:.2f}% [{low:.2f}, {high:.2f}]", f"{entry.parameters:,}", f"{entry.macs / 1e6:,.2f}"]
             rows.append("| " + " | ".join(cells) + " |")
     if not rows:
         return []

@@ -76,7 +76,7 @@ def why_unreadable(reason: BaseException) -> str:
         case PermissionError():
             return "no permission to read it"
         case _:
-            return f"damaged or incomplete, {type(reason).__name__}"
+            return "damaged or incomplete"
 
 
 @dataclass(frozen=True, kw_only=True)

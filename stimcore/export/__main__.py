@@ -121,7 +121,7 @@ def main(argv: Sequence[str]) -> int:
             if "macs" in best:
                 print(
                     f"{best['correct']:,} of {best['images']:,} images right, {best['bytes'] / 1e6:.3g} MB, "
-                    f"{best['parameters']:,} parameters, {best['macs'] / 1e6:.4g} million MACs, "
+                    f"{best['parameters']:,} parameters, {best['macs'] / 1e6:,.2f} million MACs, "
                     f"{'best' if best['exact'] else 'best found'} of {best['evaluated']:,} networks"
                 )
             print(f"median for one image: {best['batch1_p50_ms']:.3g} ms on {latency.in_words(best['on'])}")

@@ -77,8 +77,8 @@ def decode_image(data: bytes, preprocessing: Preprocessing, max_pixels: int) -> 
     except Exception as reason:  # a damaged file makes Pillow raise almost anything: struct.error, IndexError, MemoryError
         if (kind := other_kind(data)) is not None:
             raise UsageError(f"the image is a {kind} file", allowed="PNG or JPEG") from reason
-        damage = "" if isinstance(reason, UnidentifiedImageError) else f" ({type(reason).__name__})"
-        raise UsageError(f"the image can't be read{damage}", allowed="PNG or JPEG") from reason
+        what = "can't be read" if isinstance(reason, UnidentifiedImageError) else "is damaged or incomplete"
+        raise UsageError(f"the image {what}", allowed="PNG or JPEG") from reason
 
 
 def other_kind(data: bytes) -> str | None:

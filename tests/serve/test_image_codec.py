@@ -114,7 +114,7 @@ def test_any_error_of_the_decoder_is_a_refusal(monkeypatch: pytest.MonkeyPatch, 
         raise kind("inside of the decoder")
 
     monkeypatch.setattr(ImageOps, "exif_transpose", fail)
-    with pytest.raises(UsageError, match=rf"can't be read \({kind.__name__}\)"):
+    with pytest.raises(UsageError, match="^the image is damaged or incomplete; allowed: PNG or JPEG"):
         decode_image(encode_png(np.zeros((1, 4, 4), np.uint8)), GREY, MAX_PIXELS)
 
 

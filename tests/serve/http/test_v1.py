@@ -255,7 +255,7 @@ def test_bad_images_are_refused(client: Client) -> None:
         refused(UsageError, "is not base64; allowed: .* in base64 with . and /, without 'data:image/png", image_base64=text)
     refused(UsageError, "the image is a GIF file", image_base64=base64.b64encode(b"GIF89a, or so").decode())
     refused(UsageError, "the image is a GIF file", image_base64=encoded(Image.new("RGB", (64, 64)), "GIF"))
-    refused(UsageError, "can't be read", image_base64=base64.b64encode(base64.b64decode(whole)[:60]).decode())
+    refused(UsageError, "is damaged or incomplete", image_base64=base64.b64encode(base64.b64decode(whole)[:60]).decode())
     refused(TooLarge, "20,250,000|4,500 x 4,500", image_base64=encoded(Image.new("1", (4500, 4500))))
     refused(TooLarge, "far too many pixels|14,000", image_base64=encoded(Image.new("1", (14_000, 14_000))))
     refused(TooLarge, "2,000,001 bytes", image_base64=base64.b64encode(b"x" * 2_000_001).decode())
