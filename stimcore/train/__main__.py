@@ -20,12 +20,14 @@ if not cli.has_torch():
 
 from stimcore.errors import UsageError
 from stimcore.methods.names import short_name
+from stimcore.methods.stimulative import Stimulative
 from stimcore.methods.table import make
 from stimcore.nets.catalogue import is_own
 from stimcore.recipes.catalogue import FINE_TUNING, recipe
 from stimcore.recipes.file import base_of, read_recipe
 from stimcore.recipes.recipe import LABELLED_SETTINGS, Recipe
 from stimcore.runs.machine import describe, pick_device
+from stimcore.subnets.families import count_ordered
 from stimcore.train.init import origin
 from stimcore.train.parallel import join, leave
 from stimcore.train.precision import computes_in_bf16
@@ -218,6 +220,12 @@ class Printer(TrainListener):
             self.warn(
                 f"the twin {request.spec} is trained with {request.method}; loafing gaps are those to twins of common "
                 "training: --method common."
+            )
+        method = trainer.method
+        if isinstance(method, Stimulative) and method.sample == "ordered" and count_ordered(trainer.net.topology) == 1:
+            self.warn(
+                f"{request.spec or request.recipe.network} has no ordered sub-network besides itself: {request.method} "
+                "training of it is common training."
             )
 
     def epoch(self, record: dict[str, Any], trainer: Trainer) -> None:

@@ -298,6 +298,18 @@ def test_runs_that_differ_have_different_folders(
     assert [request.name for request in requests] == [name.rpartition("-")[0]]
 
 
+@pytest.mark.parametrize(
+    ("spec", "method", "warns"),
+    [("d1-1-1", "stimulative", True), ("d1-2-1", "stimulative", False), ("d1-1-1", "common", False)],
+)
+def test_a_network_without_sub_networks_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: str, method: str, warns: bool
+) -> None:
+    trained(folder, tmp_path / "run", capsys, "--train-per-class", "0", "--spec", spec, "--method", method, "--watch")
+    sentence = "has no ordered sub-network besides itself: stimulative training of it is common training"
+    assert (sentence in capsys.readouterr().err) == warns
+
+
 @pytest.mark.parametrize(("method", "warns"), [("stimulative", True), ("common", False)])
 def test_a_twin_of_another_training_is_named(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str, warns: bool
