@@ -36,9 +36,8 @@ def write_pictures(experiment: Experiment, folder: Path) -> int:
     else:  # in its place, which may be that of a volume
         try:
             _write(experiment, names, folder)
-        except (
-            BaseException
-        ):  # after a full disk or Ctrl-C the folder is as empty as it was, so that the command can be repeated
+        except BaseException:
+            # after a full disk or Ctrl-C the folder is as empty as it was, so that the command can be repeated
             for name in names:
                 shutil.rmtree(folder / name, ignore_errors=True)
             raise
