@@ -37,7 +37,8 @@ peak rate, batch size and lambda, on real images (Fashion-MNIST, enlarged to the
 channels). A rate that rises at first does so over a quarter of the steps. Recipes in bf16 run in bf16 where the processor has
 instructions for it, which the table then names, and in fp32 elsewhere. The table has the main network's cross entropy in
 nats, the mean of the last 20 steps. Ten classes occur, so that guessing costs {GUESSING:.2f}; a run has learned when it is at
-most {LEARNED_FRAC * GUESSING:.2f}.
+most {LEARNED_FRAC * GUESSING:.2f}. Deep networks are slow at first: one that has not learned by then may make more steps, whose
+number stands behind its cross entropy.
 
 Where a step takes more than {PATIENCE_S:g} seconds at the recipe's own batch size, batches of {SMALL_BATCH} run instead, at a
 rate that is smaller in proportion (*scaled*), with common and stimulative training only. The recipe's own size is not even
@@ -83,7 +84,8 @@ def render(runs: Sequence[Mapping[str, Any]], whole: Mapping[tuple[str, str], fl
         runs: Runs of a file of `bench smoke --keep`.
         whole: (recipe, method) -> accuracy in percent, where the whole training is committed.
     """
-    made = {(each["recipe"], each["method"]): as_run(each) for each in runs if each["steps"] >= SMOKE_STEPS}
+    longest = sorted((each for each in runs if each["steps"] >= SMOKE_STEPS), key=lambda each: int(each["steps"]))
+    made = {(each["recipe"], each["method"]): as_run(each) for each in longest}
     names = planned()
     methods = [*FIRST_METHODS, *(method for method in METHOD_CLASSES if method not in FIRST_METHODS)]
     head = "| recipe | batch | rate | " + " | ".join(method.replace("_", " ") for method in methods) + " |"
@@ -136,6 +138,8 @@ def _conditions(name: str, row: Sequence[SmokeRun | None]) -> str:
 def _cell(run: SmokeRun | None, accuracy_pct: float | None) -> str:
     """Return a cross entropy, and an accuracy where the whole training is committed."""
     loss = "" if run is None else f"{run.cross_entropy:.2f}" if run.learned else f"**{run.cross_entropy:.2f}**"
+    if run is not None and run.steps > SMOKE_STEPS:
+        loss += f" ({run.steps} steps)"
     whole = "" if accuracy_pct is None else f"{accuracy_pct:.2f} %"
     if accuracy_pct is not None and accuracy_pct < TRAINED_PCT:
         whole = f"**{whole}**"

@@ -207,6 +207,15 @@ def test_the_page_has_a_cell_for_every_recipe_and_method() -> None:
     assert f"0 of {6 * (len(RECIPES) - 1)} pairs of a recipe and a method were run so far.\n" in smoke_page.render([], {})
 
 
+def test_a_longer_run_stands_in_the_place_of_a_shorter_one() -> None:
+    longer = {**_made("resnet44-fashion", "common", loss=0.9), "steps": 600}
+    shorter = _made("resnet44-fashion", "common", loss=2.2)
+    for runs in ([shorter, longer], [longer, shorter]):
+        text = smoke_page.render(runs, {})
+        assert "| resnet44-fashion | 128 | 0.1 | 0.90 (600 steps) | not run |" in text
+        assert "All of these learn." in text
+
+
 def test_a_whole_training_counts_where_its_recipe_was_not_changed(tmp_path: Path) -> None:
     plan = recipe("resnet20-fashion")
     for name, method, made in (
