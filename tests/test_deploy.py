@@ -11,9 +11,10 @@ import yaml
 from stimcore.serve import __main__ as serve
 from stimcore.serve.http.middleware import OPEN_PATHS
 from stimcore.serve.limits import Limits
-from stimcore.serve.metrics import GaugeValues, Metrics
+from stimcore.serve.metrics import Metrics
 from stimcore.serve.tokens import ADMIN_VARIABLE, READ_VARIABLE
 from stimcore.serve.types import JobState
+from tests.serve.gauges import idle
 
 ROOT = Path(__file__).parents[1]
 GRAFANA = json.loads((ROOT / "deploy" / "grafana" / "stimcore.json").read_text(encoding="utf-8"))
@@ -33,18 +34,8 @@ def exposed() -> dict[str, set[str]]:
     metrics.inferences.labels("tiny.common", "done").inc()
     metrics.images.labels("tiny.common").inc()
     metrics.infer_seconds.observe(0.1)
-    gauges = GaugeValues(
-        waiting_calls=0,
-        calls_at_workers=0,
-        jobs={},
-        known_results=0,
-        known_hits=0,
-        worker_restarts=0,
-        engine_caches=dict.fromkeys(CACHES, 1.0),
-        ready=True,
-    )
     samples: dict[str, set[str]] = {}
-    for line in metrics.text(gauges).decode().splitlines():
+    for line in metrics.text(idle(dict.fromkeys(CACHES, 1.0))).decode().splitlines():
         if match := re.match(r"(\w+)(?:\{(.*)\})? ", line):
             samples.setdefault(match[1], set()).update(re.findall(r'(\w+)="', match[2] or ""))
     return {name: labels for name, labels in samples.items() if not name.endswith("_created")}

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from stimcore.bundle import open_bundle
-from stimcore.serve.metrics import GaugeValues, Metrics
+from stimcore.serve.metrics import Metrics
 from stimcore.serve.repository.models import bundle_ref
 from stimcore.serve.workers.config import WorkerConfig
 from stimcore.serve.workers.engines import EngineCache
+from tests.serve.gauges import idle
 
 
 def test_lookups_of_closed_engines_stay_counted(exported: Path) -> None:
@@ -26,16 +27,6 @@ def test_lookups_of_closed_engines_stay_counted(exported: Path) -> None:
 
 def test_a_worker_without_engines_shows_none_of_its_predecessor() -> None:
     metrics = Metrics(model_labels=1)
-    values = GaugeValues(
-        waiting_calls=0,
-        calls_at_workers=0,
-        jobs={},
-        known_results=0,
-        known_hits=0,
-        worker_restarts=0,
-        engine_caches={},
-        ready=True,
-    )
     for caches, shown in (({"sessions_bytes": 5.0}, True), ({}, False)):
-        text = metrics.text(GaugeValues(**{**vars(values), "engine_caches": caches}))
+        text = metrics.text(idle(caches))
         assert (b'stim_engine_cache{cache="sessions",what="bytes"} 5.0' in text) is shown
