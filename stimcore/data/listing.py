@@ -23,9 +23,9 @@ PARTS = {
     "val": ("val", "valid", "validation"),
 }
 """Part -> names of its folder, compared in lower case."""
+_FILLER = r"(?:[\W\d_]|set|data|images?|imgs?|pictures?|photos?|samples?|files?|folder|seg|split)*"
 _LIKE_A_PART = re.compile(
-    r"(?:FILLER)*(?:(?P<train>train(?:ing)?)|(?P<test>test(?:ing)?)|(?P<val>val(?:id(?:ation)?)?|dev|eval(?:uation)?))"
-    r"(?:FILLER)*".replace("FILLER", r"[\W\d_]|set|data|images?|imgs?|pictures?|photos?|samples?|files?|folder|seg|split")
+    rf"{_FILLER}(?:(?P<train>train(?:ing)?)|(?P<test>test(?:ing)?)|(?P<val>val(?:id(?:ation)?)?|dev|eval(?:uation)?)){_FILLER}"
 )
 """Other names that folders of parts have in published data sets: `seg_train`, `Training Set`, `test1`, `dev`."""
 IGNORED = frozenset(
