@@ -32,6 +32,8 @@ _INSIDE = re.compile(r"(?<=\.)(?:_orig_mod|_forward_module|_fsdp_wrapped_module|
 """What wrappers of single layers put in the middle of keys."""
 _COUNTERS = ("n_averaged",)
 """Tensors that averages of weights have, which are no weights."""
+_PROFILES = ("total_ops", "total_params")
+"""Names of the tensors in which the profiler thop counts in every layer, and which it leaves in saved weights."""
 _DEEPEST = 4
 """Containers in containers that are looked into."""
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
@@ -93,7 +95,8 @@ class Renamed:
 
     Attributes:
         tensors: Key of the network -> tensor; keys that the network doesn't have are among them.
-        outside: Keys of the file that lie outside of the network: they lack the prefix that all of its weights have.
+        outside: Keys of the file that lie outside of the network: they lack the prefix that all of its weights have, or are a
+            profiler's counters.
     """
 
     tensors: Mapping[str, Tensor]
@@ -176,7 +179,8 @@ def rename(tensors: Mapping[str, Tensor], expected: Collection[str], name: str) 
             )
         renamed[fitting], origin[fitting] = tensors[key], key
         prefixes.add(_prefix_of(key, known))
-    outside = tuple(key for key in rest if prefixes and "" not in prefixes and _prefix_of(key, known) not in prefixes)
+    alien = {key for key in rest if prefixes and "" not in prefixes and _prefix_of(key, known) not in prefixes}
+    outside = tuple(key for key in rest if key in alien or key.rpartition(".")[2] in _PROFILES)
     for key, short in rest.items():
         if key not in outside:
             renamed.setdefault(short, tensors[key])

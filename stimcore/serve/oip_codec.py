@@ -18,6 +18,7 @@ Source: Open Inference Protocol v2 (REST) and Triton's binary tensor data extens
 import itertools
 import json
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -219,7 +220,7 @@ def _images(inputs: Any, tensor_bytes: memoryview, image_shape: tuple[int, ...],
     if size is None:
         if len(tensor_bytes):
             raise UsageError(f"unexpected additional input data, {len(tensor_bytes)} bytes")
-        return _check_images(_numbers(tensor.get("data"), count).reshape(shape), limits)
+        return _check_images(_numbers(tensor.get("data"), shape).reshape(shape), limits)
     if "data" in tensor:
         raise UsageError(f"input '{INPUT}' has both 'data' and 'binary_data_size'", allowed="one of them")
     # The announced size, the shape's size and the bytes that arrived must all agree: `frombuffer` would read a part of them,
@@ -245,24 +246,35 @@ def _shape(shape: Any, image_shape: tuple[int, ...], limits: Limits) -> tuple[in
     return tuple(shape)
 
 
-def _numbers(data: Any, count: int) -> NDArray[np.float32]:
-    """Return the numbers of a list, flat or nested, as an array of `count` values.
+def _numbers(data: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the numbers of a list, flat or nested, in the order of a shape, as an array without dimensions.
 
-    Their types and their count are checked before numpy sees them: of a megabyte of texts, numpy would make an array whose
-    elements are all as wide as the longest text.
+    Their types, their count and their nesting are checked before numpy sees them: of a megabyte of texts, numpy would make an
+    array whose elements are all as wide as the longest text. Images nested as [N, H, W, C] have as many numbers as
+    [N, C, H, W]; read in that order they would be other images.
     """
     if not isinstance(data, list):
         raise UsageError("Unable to parse 'data'", allowed="a list of numbers")
     values = data
+    nesting = [len(values)]
     while values and isinstance(values[0], list):
         if len({len(value) if isinstance(value, list) else None for value in values}) > 1:
             raise UsageError("Unable to parse 'data': it is ragged", allowed="a list of numbers")
+        nesting.append(len(values[0]))
         values = list(itertools.chain.from_iterable(values))
     if not {type(value) for value in values} <= {int, float}:  # True is an int, but no number in JSON
         raise UsageError("Unable to parse 'data'", allowed="a list of numbers")
+    count = math.prod(shape)
     if len(values) != count:
         raise UsageError(
             f"Unable to parse 'data': Shape does not match true shape of 'data' field: {count} and {len(values)} values"
+        )
+    # Every level of lists has to end where a dimension of the shape ends: one level may hold several dimensions, as a flat list
+    # does, and dimensions of 1 may be left out or stand elsewhere, since neither changes the order.
+    if not set(itertools.accumulate(nesting, operator.mul)) <= {1, *itertools.accumulate(shape, operator.mul)}:
+        raise UsageError(
+            f"Unable to parse 'data': Shape does not match true shape of 'data' field: {list(shape)} and {nesting}",
+            allowed="numbers in the order of 'shape', nested like it or flat",
         )
     try:
         with np.errstate(over="ignore"):  # 1e39 becomes infinite, which `_check_images` refuses

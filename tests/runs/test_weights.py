@@ -342,6 +342,19 @@ def test_quantised_weights_are_refused_by_name(tmp_path: Path, images: Path) -> 
         converted(tmp_path, images, state)
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_counters_of_a_profiler_are_left_out_and_named(
+    tmp_path: Path, images: Path, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """thop registers two tensors in every layer, which end up in weights that are saved after it."""
+    names = [f"{place}total_{what}" for place in ("", "0.") for what in ("ops", "params")]
+    counters = dict.fromkeys(names, torch.zeros(1, dtype=torch.float64))
+    state = {f"{prefix}{key}": value for key, value in {**weights(), **counters}.items()}
+    assert equal(converted(tmp_path, images, state), weights())
+    shown = capsys.readouterr().out
+    assert f"left out, as these keys lie outside of the network: {prefix}total_ops" in shown
+
+
 def test_keys_outside_of_the_network_are_left_out_and_named(
     tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

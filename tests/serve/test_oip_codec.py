@@ -52,6 +52,26 @@ def test_images_come_out_as_they_went_in(values: list[list[float]], binary: bool
     assert (request.id, request.spec, request.recalibrate, request.binary) == ("7", "d1-1", True, False)
 
 
+COLOUR = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+
+
+def nested_like(data: np.ndarray) -> oip_codec.InferenceRequest:
+    tensor = {"name": "images", "datatype": "FP32", "shape": list(COLOUR.shape), "data": data.tolist()}
+    return oip_codec.decode_request(json.dumps({"inputs": [tensor]}).encode(), None, COLOUR.shape[1:], LIMITS)
+
+
+@pytest.mark.parametrize("nesting", [(120,), (2, 60), (2, 3, 20), (6, 20), (2, 3, 4, 5), (1, 2, 3, 4, 5), (2, 3, 4, 5, 1)])
+def test_lists_may_be_nested_as_far_as_the_shape(nesting: tuple[int, ...]) -> None:
+    assert np.array_equal(nested_like(COLOUR.reshape(nesting)).images, COLOUR)
+
+
+@pytest.mark.parametrize("nesting", [(2, 4, 5, 3), (4, 30), (3, 2, 4, 5), (2, 20, 3), (8, 15)])
+def test_numbers_in_another_order_than_the_shape_are_refused(nesting: tuple[int, ...]) -> None:
+    """Nested as [N, H, W, C] they are as many as [N, C, H, W], and were read as other images."""
+    with pytest.raises(UsageError, match=r"does not match true shape.*\[2, 3, 4, 5\] and \[.*nested like it or flat"):
+        nested_like(np.zeros(nesting, np.float32))
+
+
 @settings(deadline=None, max_examples=100)
 @given(st.binary(max_size=200), st.none() | st.integers(-5, 300).map(str) | st.text(max_size=5))
 def test_any_bytes_are_a_request_or_a_refusal(body: bytes, header: str | None) -> None:
