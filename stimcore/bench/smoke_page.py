@@ -118,7 +118,9 @@ def _in_short(made: Mapping[tuple[str, str], SmokeRun], whole: Mapping[tuple[str
         if not _learned(made.get((name, method)), whole.get((name, method)))
     ]
     verdict = f"These have not learned: {', '.join(failed)}." if failed else "All of these learn." if done else ""
-    return f"{len(done)} of {len(pairs)} pairs of a recipe and a method were run so far. {verdict}".rstrip()
+    which = f"All {len(done)} pairs" if len(done) == len(pairs) else f"{len(done)} of {len(pairs)} pairs"
+    so_far = "" if len(done) == len(pairs) else " so far"
+    return f"{which} of a recipe and a method were run{so_far}. {verdict}".rstrip()
 
 
 def _learned(run: SmokeRun | None, accuracy_pct: float | None) -> bool:

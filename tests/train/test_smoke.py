@@ -207,6 +207,14 @@ def test_the_page_has_a_cell_for_every_recipe_and_method() -> None:
     assert f"0 of {6 * (len(RECIPES) - 1)} pairs of a recipe and a method were run so far.\n" in smoke_page.render([], {})
 
 
+def test_the_page_says_when_every_pair_was_run() -> None:
+    runs = [_made(name, method) for name in RECIPES if name not in FINE_TUNING for method in METHODS]
+    text = smoke_page.render(runs, {})
+    assert f"All {len(runs)} pairs of a recipe and a method were run. All of these learn." in text
+    text = smoke_page.render(runs[1:], {})
+    assert f"{len(runs) - 1} of {len(runs)} pairs of a recipe and a method were run so far. All of these learn." in text
+
+
 def test_a_longer_run_stands_in_the_place_of_a_shorter_one() -> None:
     longer = {**_made("resnet44-fashion", "common", loss=0.9), "steps": 600}
     shorter = _made("resnet44-fashion", "common", loss=2.2)
