@@ -29,6 +29,14 @@ SMALL_TARGETS = """() => {
   return small.map(([text, box]) => `${text} ${box.width}x${box.height}`);
 }"""
 
+FOCUSED = """() => {
+  let e = document.activeElement;
+  while (e?.shadowRoot?.activeElement) e = e.shadowRoot.activeElement;
+  const { outlineStyle, boxShadow } = getComputedStyle(e);
+  return [e.tagName, e.getAttribute('aria-label') ?? e.innerText, outlineStyle !== 'none' || boxShadow !== 'none'];
+}"""
+"""Kind and name of the element that has the keyboard, and whether it has a ring; fields have a coloured border instead."""
+
 
 def ready(turn: Turn, name: str, query: str = "") -> Page:
     """Turn a tab to a page, wait for what the page draws last, and return it."""
@@ -81,6 +89,19 @@ def check_lesson_and_teacher_view(turn: Turn, url: str) -> None:
     page.goto(f"{url}/?view=class&spec=1-2-3.4-x5-6.7-8-9")
     expect(page.get_by_text("hidden until revealed").first).to_be_visible()
     assert violations(page) == []
+
+
+def test_the_keyboard_shows_where_it_is(turn: Turn) -> None:
+    """A pale grey alone marked the links to pages, and nothing the one of the open page."""
+    page = ready(turn, "Use it")
+    ringed = {}
+    for _ in range(60):  # more than there are: after the last one the first one follows
+        page.keyboard.press("Tab")
+        kind, name, ring = page.evaluate(FOCUSED)
+        if kind in ("A", "BUTTON"):
+            ringed[name] = ring
+    assert {*PAGES, "Teacher view", "Fullscreen: The image as the networks see it"} <= set(ringed)
+    assert [name for name, ring in ringed.items() if not ring] == []
 
 
 @pytest.mark.slow
