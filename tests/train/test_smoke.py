@@ -247,6 +247,8 @@ def test_the_page_says_what_was_measured() -> None:
     page = smoke_page.PAGE.read_text(encoding="utf-8")
     made = smoke_page.render(read_runs(smoke_page.FILE), smoke_page.trained(smoke_page.EXPORTED))
     assert page == made, "stale: run python -m stimcore.bench.smoke_page"
+    assert smoke_page.MISSING not in page, "a recipe or a method is new: run python -m stimcore.bench smoke as the page says"
+    assert "All of these learn." in page
 
 
 @pytest.mark.slow
