@@ -4,6 +4,7 @@ Streamlit registers a component once per process, when this module is imported, 
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -27,6 +28,8 @@ def _register(name: str) -> ComponentRenderer:
 
 
 _diagram, _lanes, _languages, _link, _wall = map(_register, ("diagram", "lanes", "languages", "link", "wall"))
+
+_paper = st.components.v2.component("stimcore_paper", js=Path(__file__).with_name("paper.js").read_text(encoding="utf-8"))
 
 
 def diagram(topology: Topology, arrangement: Arrangement, *, large: bool, key: str, on_edit: Callable[[], None]) -> None:
@@ -84,6 +87,11 @@ def copy_link(experiment: str, spec: str) -> None:
     """
     data = {"experiment": experiment, "spec": spec, "address": shared_address(), "words": words().section("link")}
     _link(key="copy_link", data=data)
+
+
+def fit_to_paper() -> None:
+    """Have the browser print figures in the width of the paper; nothing is drawn."""
+    _paper(key="paper")
 
 
 def language_links() -> None:

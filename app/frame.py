@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from app import notices, session, watch
-from app.components import copy_link, language_links
+from app.components import copy_link, fit_to_paper, language_links
 from app.language import keep_language, words
 from app.networks import one_per_run
 from app.sources import server
@@ -168,6 +168,7 @@ def footer(here: Frame) -> None:
     )
     st.caption(source + device)
     language_links()
+    fit_to_paper()
 
 
 def open_in_break_it(topology: Topology, arrangement: Arrangement) -> None:
